@@ -1,0 +1,1 @@
+"""Fitting: the loss, optimisers, initial values, checkpoints and the error report."""

@@ -1,0 +1,176 @@
+"""Initial values: the interval of the data, species constants, and the linear coefficients.
+
+The energy is linear in e0 and xi, so for given radial functions the best of these solve a linear
+least-squares problem with the weights of the loss itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmtp_jax.fitting.dataset import Targets
+from mmtp_jax.potential.observables import Graph, Observables, evaluate
+from mmtp_jax.potential.potential import Potential, chebyshev_rescaling
+from mmtp_jax.structures.neighbours import NeighbourTable
+from mmtp_jax.structures.structure import Structure
+
+Array = Any
+
+SMALLEST_MAX_MAGMOM = 0.1
+"""M_max of a species that carries no moment in the data, mu_B."""
+
+MAGMOM_MARGIN = 1.1
+"""M_max over the largest moment of the data: room for moments to relax into."""
+
+
+def shortest_distance(tables: Sequence[NeighbourTable]) -> float | None:
+    """Shortest distance between two atoms, Angstrom; None without any neighbours."""
+    shortest = None
+    for table in tables:
+        lengths = np.linalg.norm(table.vectors, axis=1)[table.index >= 0]
+        if lengths.size and (shortest is None or lengths.min() < shortest):
+            shortest = float(lengths.min())
+    return shortest
+
+
+def largest_magmoms(structures: Sequence[Structure], n_species: int) -> np.ndarray:
+    """(S,) largest absolute moment of each species, mu_B; 0 where there is none."""
+    largest = np.zeros(n_species)
+    for structure in structures:
+        np.maximum.at(largest, structure.types, np.abs(structure.magmoms))
+    return largest
+
+
+def with_domain(
+    potential: Potential,
+    *,
+    min_dist: float | None = None,
+    max_magmom: Sequence[float] | np.ndarray | None = None,
+) -> Potential:
+    """The same function on other intervals of distance and moments.
+
+    Chebyshev series on one interval are rewritten exactly on another, so this changes the
+    conditioning of a fit and the range that counts as covered, but no energy.
+    """
+    radial = np.asarray(potential.radial_coeffs)
+    changes: dict[str, Any] = {}
+    if min_dist is not None:
+        if not 0.0 < min_dist < float(potential.cutoff):
+            raise ValueError(
+                f"min_dist {min_dist:.4f} must lie between 0 and the cutoff "
+                f"{float(potential.cutoff):.4f} Angstrom"
+            )
+        cutoff = float(potential.cutoff)
+        change = chebyshev_rescaling(
+            potential.radial_size, (float(potential.min_dist), cutoff), (min_dist, cutoff)
+        )
+        radial = np.einsum("ijmzbg,zy->ijmybg", radial, change)
+        changes["min_dist"] = np.float64(min_dist)
+    if max_magmom is not None:
+        new = np.broadcast_to(np.asarray(max_magmom, float), (potential.n_species,)).copy()
+        change = np.stack(
+            [
+                chebyshev_rescaling(potential.magnetic_size, (low, high), (-m, m))
+                for low, high, m in zip(
+                    potential.min_magmom, potential.max_magmom, new, strict=True
+                )
+            ]
+        )
+        radial = np.einsum("ijmzbg,ibp,jgq->ijmzpq", radial, change, change)
+        changes |= {"min_magmom": -new, "max_magmom": new}
+    return potential.replace(radial_coeffs=radial, **changes)
+
+
+def data_domain(
+    structures: Sequence[Structure], tables: Sequence[NeighbourTable], n_species: int
+) -> tuple[float | None, np.ndarray]:
+    """R_min and M_max of a training set: what `with_domain` takes."""
+    max_magmom = np.maximum(
+        largest_magmoms(structures, n_species) * MAGMOM_MARGIN, SMALLEST_MAX_MAGMOM
+    )
+    return shortest_distance(tables), max_magmom
+
+
+def species_energies(structures: Sequence[Structure], n_species: int) -> np.ndarray | None:
+    """e0 (S,) that fit the energies best by composition alone, eV; None without energies.
+
+    Of all solutions, where compositions do not tell the species apart, the smallest in norm
+    around the mean energy per atom.
+    """
+    labelled = [s for s in structures if s.energy is not None]
+    if not labelled:
+        return None
+    counts = np.stack([np.bincount(s.types, minlength=n_species) for s in labelled]).astype(float)
+    sizes = counts.sum(axis=1)
+    per_atom = np.array([s.energy for s in labelled]) / sizes
+    mean = per_atom.mean()
+    shift, *_ = np.linalg.lstsq(counts / sizes[:, None], per_atom - mean, rcond=1e-10)
+    return mean + shift
+
+
+def with_linear_coefficients(
+    potential: Potential, targets: Sequence[Targets], chunk: int | None = None
+) -> Potential:
+    """The potential with e0 and xi solved from the weighted least-squares problem.
+
+    A small ridge keeps directions that the data do not determine at their present value.
+    """
+    start = potential.replace(moment_coeffs=np.zeros_like(np.asarray(potential.moment_coeffs)))
+    matrix, residual = _design(start, targets, chunk)
+    scale = np.sqrt(np.einsum("rp,rp->p", matrix, matrix))
+    scale[scale == 0.0] = 1.0
+    matrix = matrix / scale
+    ridge = 1e-6
+    normal = matrix.T @ matrix + ridge**2 * np.eye(matrix.shape[1])
+    solution = np.linalg.lstsq(normal, matrix.T @ residual, rcond=None)[0] / scale
+    n_moments = len(start.moment_coeffs)
+    return start.replace(
+        moment_coeffs=solution[:n_moments],
+        species_coeffs=np.asarray(start.species_coeffs) + solution[n_moments:],
+    )
+
+
+def _design(
+    potential: Potential, targets: Sequence[Targets], chunk: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted rows d(observable)/d(xi, e0) and the weighted residuals of ``potential``."""
+    rows, residuals = [], []
+    for part in targets:
+        columns, predicted = _linear_columns(potential, part.graph, chunk=chunk)
+        weights = jax.tree.map(
+            lambda w, p: np.sqrt(np.broadcast_to(w, p.shape)).ravel(), part.weights, predicted
+        )
+        root = np.concatenate(list(weights))
+        labels = np.concatenate([np.ravel(v) for v in part.values])
+        now = np.concatenate([np.ravel(np.asarray(p)) for p in predicted])
+        used = root > 0.0
+        rows.append((np.asarray(columns).T * root[:, None])[used])
+        residuals.append((root * (labels - now))[used])
+    return np.concatenate(rows), np.concatenate(residuals)
+
+
+@jax.jit(static_argnames="chunk")
+def _linear_columns(
+    potential: Potential, graph: Graph, chunk: int | None
+) -> tuple[Array, Observables]:
+    """Observables of every unit vector of (xi, e0), and those of the potential itself."""
+
+    n_moments, n_species = len(potential.moment_coeffs), potential.n_species
+
+    def of(linear: Array) -> Observables:
+        candidate = potential.replace(
+            moment_coeffs=linear[:n_moments], species_coeffs=linear[n_moments:]
+        )
+        return evaluate(candidate, graph, chunk)[1]
+
+    unit = jnp.eye(n_moments + n_species, dtype=graph.vectors.dtype)
+    own = jnp.concatenate([potential.moment_coeffs, potential.species_coeffs])
+    # One loop for all, so that the evaluation is compiled once.
+    results = jax.lax.map(of, jnp.concatenate([unit, own[None]]))
+    columns = jnp.concatenate([leaf[:-1].reshape(len(unit), -1) for leaf in results], axis=1)
+    return columns, jax.tree.map(lambda leaf: leaf[-1], results)

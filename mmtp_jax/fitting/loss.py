@@ -1,0 +1,39 @@
+"""The loss (Kotykhov 2024, Eq. 8), as a weighted sum of squares over all observables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mmtp_jax.fitting.dataset import Targets
+from mmtp_jax.potential.observables import observables
+from mmtp_jax.potential.potential import Potential
+
+Array = Any
+
+
+def loss(
+    theta: Array, potential: Potential, targets: Sequence[Targets], chunk: int | None = None
+) -> Array:
+    """sum over observables of weight * (predicted - label)^2, a scalar.
+
+    Args:
+        theta: parameters (P,).
+        potential: gives everything but the parameters.
+        targets: the data set.
+        chunk: atoms per block of a loop, see `observables`.
+    """
+    total = jnp.zeros((), theta.dtype)
+    for part in targets:
+        predicted = observables(theta, potential, part.graph, chunk)
+        squares = jax.tree.map(
+            lambda p, label, w: jnp.sum(w * (p - label) ** 2),
+            predicted,
+            part.values,
+            part.weights,
+        )
+        total += sum(squares)
+    return total

@@ -1,0 +1,175 @@
+"""Errors of a potential against labels, as in Kotykhov 2024, Table 2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmtp_jax.potential.observables import Observables
+from mmtp_jax.structures.batch import Batch
+from mmtp_jax.structures.structure import LABELS, Structure
+
+EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
+UNITS = {
+    "energy": ("meV/atom", 1e3),
+    "forces": ("meV/Angstrom", 1e3),
+    "stress": ("GPa", EV_PER_CUBIC_ANGSTROM_IN_GPA),
+    "magnetic_forces": ("meV/mu_B", 1e3),
+}
+"""Unit of each kind in reports, and its factor from eV, Angstrom and mu_B."""
+
+_UPPER = (np.array([0, 1, 2, 1, 0, 0]), np.array([0, 1, 2, 2, 2, 1]))
+
+
+@dataclass(frozen=True)
+class KindErrors:
+    """Errors of one kind of observable, in ``unit``."""
+
+    kind: str
+    unit: str
+    rmse: float
+    mae: float
+    largest: float
+    n_configurations: int
+    n_values: int
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of all kinds that have labels, for one set of configurations."""
+
+    n_configurations: int
+    kinds: tuple[KindErrors, ...]
+
+    def __getitem__(self, kind: str) -> KindErrors:
+        for errors in self.kinds:
+            if errors.kind == kind:
+                return errors
+        raise KeyError(f"no labels of kind {kind!r}; there are {[k.kind for k in self.kinds]}")
+
+    def __contains__(self, kind: str) -> bool:
+        return any(errors.kind == kind for errors in self.kinds)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Errors on the training set and, where there is one, on the validation set."""
+
+    training: Errors
+    validation: Errors | None = None
+
+    def __str__(self) -> str:
+        return error_table(
+            {"training": self.training}
+            | ({} if self.validation is None else {"validation": self.validation})
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        sets = {"training": self.training, "validation": self.validation}
+        return {
+            name: {
+                "n_configurations": errors.n_configurations,
+                **{
+                    k.kind: {
+                        "unit": k.unit,
+                        "rmse": k.rmse,
+                        "mae": k.mae,
+                        "max": k.largest,
+                        "n_configurations": k.n_configurations,
+                        "n_values": k.n_values,
+                    }
+                    for k in errors.kinds
+                },
+            }
+            for name, errors in sets.items()
+            if errors is not None
+        }
+
+
+def comparison(
+    structures: Sequence[Structure], batches: Sequence[Batch], predictions: Sequence[Observables]
+) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
+    """For each kind with labels: (labels, predictions) as flat arrays and how many have them.
+
+    Energies are per atom; stresses are the six independent components. Units are eV, Angstrom
+    and mu_B.
+    """
+    pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {kind: [] for kind in LABELS}
+    for batch, predicted in zip(batches, predictions, strict=True):
+        forces = batch.split(np.asarray(predicted.forces))
+        magnetic = batch.split(np.asarray(predicted.magnetic_forces))
+        for slot, member in enumerate(batch.members):
+            structure = structures[member]
+            n = len(structure)
+            if structure.energy is not None:
+                energy = float(predicted.energy[slot])
+                pairs["energy"].append((np.array([structure.energy / n]), np.array([energy / n])))
+            if structure.forces is not None:
+                pairs["forces"].append((structure.forces.ravel(), forces[slot].ravel()))
+            if structure.stress is not None:
+                stress = np.asarray(predicted.stress[slot])
+                pairs["stress"].append((structure.stress[_UPPER], stress[_UPPER]))
+            if structure.magnetic_forces is not None:
+                pairs["magnetic_forces"].append((structure.magnetic_forces, magnetic[slot]))
+    return {
+        kind: (np.concatenate([a for a, _ in of]), np.concatenate([b for _, b in of]), len(of))
+        for kind, of in pairs.items()
+        if of
+    }
+
+
+def errors_of(
+    compared: dict[str, tuple[np.ndarray, np.ndarray, int]], n_configurations: int
+) -> Errors:
+    """Root mean square, mean absolute and largest errors of `comparison`."""
+    kinds = []
+    for kind, (labels, predicted, count) in compared.items():
+        unit, factor = UNITS[kind]
+        error = (predicted - labels) * factor
+        kinds.append(
+            KindErrors(
+                kind,
+                unit,
+                rmse=float(np.sqrt(np.mean(error**2))),
+                mae=float(np.mean(np.abs(error))),
+                largest=float(np.max(np.abs(error))),
+                n_configurations=count,
+                n_values=error.size,
+            )
+        )
+    return Errors(n_configurations, tuple(kinds))
+
+
+def error_table(sets: dict[str, Errors]) -> str:
+    """Aligned text table of the errors of named sets."""
+    header = ("set", "quantity", "RMSE", "MAE", "max", "unit", "configurations", "values")
+    rows = [header]
+    for name, errors in sets.items():
+        for k in errors.kinds:
+            rows.append(
+                (
+                    name,
+                    k.kind.replace("_", " "),
+                    f"{k.rmse:.3f}",
+                    f"{k.mae:.3f}",
+                    f"{k.largest:.3f}",
+                    k.unit,
+                    f"{k.n_configurations}/{errors.n_configurations}",
+                    str(k.n_values),
+                )
+            )
+    widths = [max(len(row[c]) for row in rows) for c in range(len(header))]
+    right = {2, 3, 4, 6, 7}
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)

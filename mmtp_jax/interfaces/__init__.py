@@ -1,0 +1,1 @@
+"""What other programs see: evaluation of ASE atoms and the ASE calculator."""

@@ -1,0 +1,198 @@
+"""From ASE atoms to the arrays that the rest of the program works on.
+
+Every configuration is checked here, once: what passes has finite numbers in the right shapes, and
+the code behind it need not look again. Each error names the configuration.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from mmtp_jax.io.schema import SOURCE, Labels, along_moments, collapse, labels_of
+from mmtp_jax.structures.structure import Structure
+
+logger = logging.getLogger(__name__)
+
+
+def to_structure(
+    atoms: Atoms,
+    species: Sequence[str],
+    name: str | None = None,
+    moments: str = "achieved",
+) -> Structure:
+    """One configuration as arrays, with every label that it has.
+
+    Forces are taken without regard to ASE constraints. A stress is taken only where the cell is
+    periodic in three directions. Labels of a calculator that belong to other positions, cell or
+    moments count as missing. ``atoms.info["weight"]`` is the weight in the loss.
+
+    Args:
+        atoms: the configuration; it is not changed.
+        species: chemical symbols of the potential, in its order.
+        name: what messages call it; by default its ``source`` (see `mmtp_jax.io.formats.read`).
+        moments: ``"achieved"``, those of the calculator where it has them and the initial ones
+            elsewhere, for labelled data; ``"initial"`` for calculations, whatever the moments
+            are that the labels belong to. Without any, zeros.
+
+    Raises:
+        ValueError: if an element is not among the species, moments are noncollinear, a label
+            has a wrong shape or a value that is not finite, or the cell is degenerate.
+    """
+    if moments not in ("achieved", "initial"):
+        raise ValueError(f"moments must be 'achieved' or 'initial', got {moments!r}")
+    name = name or getattr(atoms, SOURCE, "configuration")
+    labels = labels_of(atoms)
+    # In a calculation old results are nothing to speak of; in labelled data they are lost labels.
+    if labels.stale and moments == "achieved":
+        logger.warning(
+            "%s: the results of its calculator are for other positions, cell or initial moments, "
+            "and are not used",
+            name,
+        )
+    try:
+        return _structure(atoms, tuple(species), name, moments, labels)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def to_structures(
+    atoms_list: Iterable[Atoms],
+    species: Sequence[str],
+    names: Sequence[str] | None = None,
+    moments: str = "achieved",
+) -> list[Structure]:
+    """All configurations as arrays; see `to_structure`.
+
+    Args:
+        atoms_list: the configurations; they are not changed.
+        species: chemical symbols of the potential, in its order.
+        names: what messages call them; by default the ``source`` of each, or else its number,
+            counted from 1.
+        moments: ``"achieved"`` or ``"initial"``.
+
+    Raises:
+        ValueError: as `to_structure`, or if the number of names is another.
+    """
+    configurations = list(atoms_list)
+    if names is None:
+        names = [
+            getattr(atoms, SOURCE, f"configuration {k}")
+            for k, atoms in enumerate(configurations, 1)
+        ]
+    if len(names) != len(configurations):
+        raise ValueError(f"{len(names)} names for {len(configurations)} configurations")
+    return [
+        to_structure(atoms, species, name, moments)
+        for atoms, name in zip(configurations, names, strict=True)
+    ]
+
+
+def _structure(
+    atoms: Atoms, species: tuple[str, ...], name: str, kind: str, labels: Labels
+) -> Structure:
+    size = len(atoms)
+    if size == 0:
+        raise ValueError("has no atoms")
+    periodic = np.array(atoms.pbc, bool)
+    results = labels.results
+    moments = labels.initial_moments if kind == "initial" else labels.moments
+    energy = results.get("energy")
+    forces = results.get("forces")
+    stress = results.get("stress") if periodic.all() else None
+    return Structure(
+        cell=_cell(atoms, periodic),
+        periodic=periodic,
+        positions=_array(atoms.positions, (size, 3), "positions"),
+        types=_types(atoms, species),
+        magmoms=np.zeros(size) if moments is None else _moments(moments, size),
+        energy=None if energy is None else float(_array(energy, (), "energy")),
+        forces=None if forces is None else _array(forces, (size, 3), "forces"),
+        stress=None if stress is None else _stress(stress),
+        magnetic_forces=_magnetic_forces(labels, size),
+        weight=_weight(atoms.info.get("weight", 1.0)),
+        name=name,
+    )
+
+
+def _array(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    try:
+        array = np.array(values, float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} cannot be read as numbers ({error})") from error
+    if array.shape != shape:
+        raise ValueError(f"{what} has shape {array.shape}, expected {shape}")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(
+            f"{what} has a value that is not finite; remove the label or the configuration"
+        )
+    return array
+
+
+def _cell(atoms: Atoms, periodic: np.ndarray) -> np.ndarray:
+    cell = _array(atoms.cell.array, (3, 3), "cell")
+    cell[~periodic] = 0.0
+    if np.linalg.matrix_rank(cell) < periodic.sum():
+        raise ValueError(
+            f"is periodic along {int(periodic.sum())} direction(s), but the cell vectors "
+            f"{cell[periodic].tolist()} are zero or not independent; set cell or pbc"
+        )
+    return cell
+
+
+def _types(atoms: Atoms, species: tuple[str, ...]) -> np.ndarray:
+    symbols = atoms.get_chemical_symbols()
+    unknown = sorted(set(symbols) - set(species))
+    if unknown:
+        raise ValueError(f"has {', '.join(unknown)}, but the potential is for {', '.join(species)}")
+    index = {symbol: k for k, symbol in enumerate(species)}
+    return np.array([index[symbol] for symbol in symbols], np.int32)
+
+
+def _moments(moments: np.ndarray, size: int) -> np.ndarray:
+    collinear = collapse(np.asarray(moments))
+    if collinear.shape == (size, 3):
+        raise ValueError(
+            "has noncollinear magnetic moments; only collinear ones are supported, "
+            "one number per atom or one non-zero column"
+        )
+    return _array(collinear, (size,), "magnetic moments")
+
+
+def _magnetic_forces(labels: Labels, size: int) -> np.ndarray | None:
+    forces = labels.magnetic_forces
+    if forces is None:
+        return None
+    if forces.shape == (size, 3):
+        moments = labels.moments
+        axes = moments if moments is not None and moments.shape == forces.shape else None
+        forces, _ = along_moments(forces, axes)
+        if forces.ndim == 2:
+            raise ValueError(
+                "magnetic_forces has several components, and the moments do not say which one "
+                "to take; give one number per atom"
+            )
+    return _array(collapse(forces), (size,), "magnetic_forces")
+
+
+def _stress(stress: Any) -> np.ndarray:
+    if np.shape(stress) == (3, 3):
+        matrix = _array(stress, (3, 3), "stress")
+        if not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-8):
+            raise ValueError("stress is a matrix that is not symmetric")
+        return 0.5 * (matrix + matrix.T)
+    if np.shape(stress) != (6,):
+        raise ValueError(f"stress has shape {np.shape(stress)}, expected (6,) or (3, 3)")
+    xx, yy, zz, yz, xz, xy = _array(stress, (6,), "stress")
+    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+
+
+def _weight(value: Any) -> float:
+    weight = float(_array(value, (), "weight"))
+    if weight < 0.0:
+        raise ValueError(f"weight {weight} is negative")
+    return weight

@@ -1,0 +1,259 @@
+"""Configurations in any file format: ``.cfg`` by ourselves, every other one through ASE.
+
+`read` gives one schema whatever the file was (see `mmtp_jax.io.schema`): energy, forces, stress
+and achieved moments on a ``SinglePointCalculator``, initial moments on the atoms, magnetic forces
+in ``atoms.arrays["magnetic_forces"]``.
+
+- The energy is ASE's ``free_energy`` where a file has one (VASP: "free energy TOTEN"), for that
+  is what forces and stress are derivatives of; VASP's energy(sigma -> 0) is not.
+- Moments or magnetic forces as (n, 3) with one non-zero column are collinear and become (n,).
+- Extended XYZ carries everything, per-atom numbers with the 8 decimals that ASE writes; ``.cfg``
+  is exact. Other formats have no place for magnetic forces: `write` says so in the log.
+- vasprun.xml holds no moments of atoms; OUTCAR does.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import all_properties
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat, string2index
+
+from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.cfg import read_cfg, write_cfg
+from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE, along_moments, collapse, labels_of
+
+logger = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike
+_KEEPS_ARRAYS = ("extxyz",)
+"""ASE's formats that hold arrays of any name."""
+
+
+def read(
+    path: PathLike | Sequence[PathLike],
+    species: Sequence[str] | str | None = None,
+    index: int | str | slice = ":",
+    **options: Any,
+) -> list[Atoms]:
+    """Read configurations with their labels from one file, several, or a pattern.
+
+    Each configuration gets an attribute ``source`` ("train.cfg, configuration 3"), the name
+    that messages call it by. It is no part of ``info`` and goes into no file.
+
+    Args:
+        path: a file, a pattern such as ``"runs/*/OUTCAR"``, or a list of both. The files of a
+            pattern are read in sorted order.
+        species: chemical symbols of the types of ``.cfg`` files; other formats name elements
+            themselves and do not use it.
+        index: which configurations of each file: a number or a slice such as ``"-100:"``.
+        **options: ``magnetic_gradient`` for ``.cfg`` (see `mmtp_jax.io.cfg.read_cfg`); anything
+            that ``ase.io.read`` takes, e.g. ``format="vasp-out"``, for others.
+
+    Returns:
+        The configurations, a list also where it is one.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or none fits a pattern.
+        ValueError: if a file is broken, or of no known format.
+
+    Example:
+        >>> atoms_list = read("train.cfg", species=("Fe", "Al"))
+        >>> last = read("relax/OUTCAR", index=-1)
+    """
+    if isinstance(index, str):
+        index = string2index(index)
+    atoms_list = []
+    for file in _files(path):
+        with_numbers = _read_file(file, species, index, options)
+        for number, atoms in with_numbers:
+            setattr(atoms, SOURCE, configuration_name(file, number))
+            atoms_list.append(atoms)
+    return atoms_list
+
+
+def write(
+    path: PathLike,
+    atoms_list: Atoms | Iterable[Atoms],
+    species: Sequence[str] | str | None = None,
+    **options: Any,
+) -> None:
+    """Write configurations with their labels; the file appears whole or not at all.
+
+    Nothing that is given is changed. Labels of a calculator that belong to other positions or
+    moments are left out.
+
+    Args:
+        path: the file; its name says the format, as ``ase.io.write`` has it.
+        atoms_list: one configuration or several.
+        species: symbols of the types of ``.cfg`` files; by default in the order of appearance.
+        **options: anything that ``ase.io.write`` takes, for formats other than ``.cfg``.
+
+    Raises:
+        ValueError: if the format is unknown, or cannot hold what is given.
+    """
+    configurations = [atoms_list] if isinstance(atoms_list, Atoms) else list(atoms_list)
+    if Path(path).suffix == ".cfg" and "format" not in options:
+        if options:
+            raise ValueError(f"a .cfg file is written without options, got {sorted(options)}")
+        write_cfg(path, configurations, species)
+        return
+    if "append" in options:
+        raise ValueError("append is not supported: files are replaced whole; write all at once")
+    name = options.pop("format", None) or _format(path)
+    stale = sum(labels_of(atoms).stale for atoms in configurations)
+    if stale:
+        logger.warning(
+            "%s: the results of %d calculators are for other positions, cell or initial moments, "
+            "and are not written", os.fspath(path), stale,
+        )  # fmt: skip
+    copies = [normalised(atoms) for atoms in configurations]
+    if name not in _KEEPS_ARRAYS and any(MAGNETIC_FORCES in atoms.arrays for atoms in copies):
+        logger.warning(
+            "%s: the format %s has no place for magnetic forces; write .xyz or .cfg to keep them",
+            os.fspath(path), name,
+        )  # fmt: skip
+    with atomic_write(path) as temporary:
+        ase.io.write(temporary, copies if len(copies) != 1 else copies[0], format=name, **options)
+
+
+def configuration_name(path: PathLike, number: int) -> str:
+    """What messages call a configuration; ``number`` counts from 1.
+
+    >>> configuration_name("data/train.cfg", 3)
+    'train.cfg, configuration 3'
+    """
+    return f"{Path(path).name}, configuration {number}"
+
+
+def normalised(atoms: Atoms) -> Atoms:
+    """A copy of atoms in the one schema: see the head of this file.
+
+    Raises:
+        ValueError: if magnetic forces and collinear moments have no common axis.
+    """
+    labels = labels_of(atoms)
+    copy = atoms.copy()
+    moments, initial = labels.achieved_moments, labels.initial_moments
+    forces = labels.magnetic_forces
+    copy.arrays.pop(MAGNETIC_FORCES, None)
+    if forces is not None:
+        if forces.ndim == 2 and forces.shape[1:] == (3,):
+            axes = labels.moments
+            same = axes is not None and axes.shape == forces.shape
+            forces, transverse = along_moments(forces, axes if same else None)
+            if transverse:
+                logger.warning(
+                    "magnetic forces across the collinear moments of %s are left out",
+                    getattr(atoms, SOURCE, "a configuration"),
+                )
+        copy.set_array(MAGNETIC_FORCES, collapse(np.array(forces, float)))
+    if initial is None:
+        initial = moments
+    if initial is not None:
+        # Replacing, not filling: the old array may have been (n, 3).
+        copy.arrays.pop("initial_magmoms", None)
+        copy.set_initial_magnetic_moments(collapse(np.array(initial, float)))
+    results = {name: value for name, value in labels.results.items() if name in all_properties}
+    if "free_energy" in results:
+        results["energy"] = results.pop("free_energy")
+    if moments is not None:
+        results["magmoms"] = collapse(np.array(moments, float))
+    if results:
+        copy.calc = SinglePointCalculator(copy, **results)
+    return copy
+
+
+def _files(path: PathLike | Sequence[PathLike]) -> Iterator[Path]:
+    if not isinstance(path, (str, os.PathLike)):
+        for one in path:
+            yield from _files(one)
+    elif Path(path).is_file():
+        yield Path(path)
+    elif glob.has_magic(os.fspath(path)):
+        found = sorted(glob.glob(os.fspath(path), recursive=True))
+        if not found:
+            raise FileNotFoundError(f"no file fits the pattern {os.fspath(path)!r}")
+        yield from map(Path, found)
+    else:
+        raise FileNotFoundError(f"there is no file {os.fspath(path)!r}")
+
+
+def _read_file(
+    path: Path, species: Sequence[str] | str | None, index: int | slice, options: dict[str, Any]
+) -> list[tuple[int, Atoms]]:
+    """Configurations with their numbers in the file, from 1."""
+    if "format" not in options and _is_cfg(path):
+        found = list(enumerate(read_cfg(path, species, **options), 1))
+        return _pick(path, found, index)
+    foreign = {name: value for name, value in options.items() if name != "magnetic_gradient"}
+    if isinstance(index, slice):
+        first, step = index.start or 0, index.step or 1
+        known = first >= 0 and step > 0
+    else:
+        first, step, known = index, 1, index >= 0
+    # Counted from the end, numbers are known only after all has been read.
+    images = _ase_read(path, index if known else slice(None), foreign)
+    numbers = range(1 + first, 1 + first + step * len(images), step) if known else range(
+        1, 1 + len(images)
+    )  # fmt: skip
+    found = list(zip(numbers, images, strict=True))
+    found = found if known else _pick(path, found, index)
+    return [(number, normalised(atoms)) for number, atoms in found]
+
+
+def _pick(
+    path: Path, found: list[tuple[int, Atoms]], index: int | slice
+) -> list[tuple[int, Atoms]]:
+    if isinstance(index, slice):
+        return found[index]
+    try:
+        return [found[index]]
+    except IndexError:
+        raise ValueError(f"{path} has {len(found)} configurations, none at {index}") from None
+
+
+def _ase_read(path: Path, index: int | slice, options: dict[str, Any]) -> list[Atoms]:
+    try:
+        images = ase.io.read(path, index=index, do_not_split_by_at_sign=True, **options)
+    except UnknownFileTypeError as error:
+        raise ValueError(
+            f"{path} is of no format that ASE knows by its name; give format=..., "
+            "as ase.io.read takes it"
+        ) from error
+    except (IndexError, StopIteration) as error:
+        raise ValueError(f"{path} has no configuration {index}, or is empty") from error
+    except OSError:
+        raise
+    # The readers of ASE raise whatever comes up in a broken file.
+    except Exception as error:
+        raise ValueError(
+            f"{path}: ASE cannot read this file ({type(error).__name__}: {error})"
+        ) from error
+    return [images] if isinstance(images, Atoms) else list(images)
+
+
+def _is_cfg(path: Path) -> bool:
+    """Whether a file is MLIP's, by its name or by its first word."""
+    if path.suffix == ".cfg":
+        return True
+    with open(path, "rb") as file:
+        return file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"BEGIN_CFG")
+
+
+def _format(path: PathLike) -> str:
+    try:
+        return get_ioformat(filetype(os.fspath(path), read=False)).name
+    except UnknownFileTypeError as error:
+        raise ValueError(
+            f"the name {os.fspath(path)!r} says no format; use .cfg or .xyz, or give format=..."
+        ) from error

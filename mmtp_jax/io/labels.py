@@ -1,0 +1,140 @@
+"""What a set of configurations carries as labels, and what it carries under other names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+
+from mmtp_jax.io.schema import MAGNETIC_FORCES, labels_of
+from mmtp_jax.structures.structure import LABELS, Structure
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """How many labels of each kind a set of configurations carries; prints as a table."""
+
+    configurations: dict[str, int]
+    """Number of configurations with a label of this kind (keys as in `LABELS`)."""
+    numbers: dict[str, int]
+    """Number of scalars: energy 1, forces 3n, stress 6, magnetic forces n per configuration."""
+    n_configurations: int
+    n_atoms: int
+    ignored: dict[str, int] = field(default_factory=dict)
+    """What is there and not used, in words, and in how many configurations."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.n_configurations} configurations, {self.n_atoms} atoms"]
+        lines.append(f"{'label':<16}{'configurations':>15}{'numbers':>12}")
+        for kind in LABELS:
+            name = kind.replace("_", " ")
+            lines.append(f"{name:<16}{self.configurations[kind]:>15}{self.numbers[kind]:>12}")
+        lines += [f"ignored: {what} ({count})" for what, count in self.ignored.items()]
+        return "\n".join(lines)
+
+
+def count_labels(
+    structures: Sequence[Structure], atoms_list: Sequence[Atoms] | None = None
+) -> LabelCounts:
+    """Count the labels of structures.
+
+    Args:
+        structures: the configurations.
+        atoms_list: what they were made of; given, labels that `to_structures` had to leave out
+            are counted as ignored.
+    """
+    configurations = dict.fromkeys(LABELS, 0)
+    numbers = dict.fromkeys(LABELS, 0)
+    ignored: Counter[str] = Counter()
+    for structure in structures:
+        for kind in LABELS:
+            values = getattr(structure, kind)
+            if values is not None:
+                configurations[kind] += 1
+                # A symmetric matrix has six independent numbers.
+                numbers[kind] += 6 if kind == "stress" else int(np.size(values))
+        if structure.weight == 0.0:
+            ignored["all labels of configurations with weight 0"] += 1
+    for atoms in atoms_list or ():
+        labels = labels_of(atoms)
+        if labels.stale:
+            ignored["results of a calculator for other positions, cell or moments"] += 1
+        if "stress" in labels.results and not atoms.pbc.all():
+            ignored["stress of configurations that are not periodic in 3 directions"] += 1
+    return LabelCounts(
+        configurations=configurations,
+        numbers=numbers,
+        n_configurations=len(structures),
+        n_atoms=sum(len(structure) for structure in structures),
+        ignored=dict(ignored),
+    )
+
+
+def unread_labels(atoms_list: Sequence[Atoms], name: str = "the file") -> list[str]:
+    """One sentence for each array that looks like a label under a name that is not read.
+
+    >>> unread_labels(atoms_list, "train.xyz")
+    ["train.xyz: 'REF_energy' in 100 of 100 configurations is not read as a label; rename it to
+    'energy'"]
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    for atoms in atoms_list:
+        size = len(atoms)
+        names = {key: value for key, value in atoms.arrays.items() if key not in _NOT_LABELS}
+        for key, value in {**atoms.info, **names}.items():
+            target = _target(str(key), value, size)
+            if target is not None:
+                found[str(key), target] += 1
+    return [
+        f"{name}: {key!r} in {count} of {len(atoms_list)} configurations is not read as a label; "
+        f"{_ADVICE[target] if key != target else _IN_MEMORY}"
+        for (key, target), count in found.items()
+    ]
+
+
+_NOT_LABELS = {
+    "numbers", "positions", "initial_magmoms", "initial_charges", "momenta", "masses", "tags",
+    MAGNETIC_FORCES,
+}  # fmt: skip
+_OTHER_USES = re.compile(r"weight|std|sigma|var|error|uncertainty|cutoff|constrain|per_atom|count")
+_ADVICE = {
+    "energy": "rename it to 'energy'",
+    "forces": "rename it to 'forces'",
+    "stress": "rename it to 'stress' (eV/Angstrom^3, sign of ASE)",
+    "virial": "divide it by minus the volume and name it 'stress'",
+    "magmoms": "rename it to 'magmoms'",
+    MAGNETIC_FORCES: f"rename it to '{MAGNETIC_FORCES}', with the sign of -dE/dm",
+}
+_IN_MEMORY = "put it on the calculator (ase's SinglePointCalculator)"
+
+_Shapes = Callable[[int], set[tuple[int, ...]]]
+_PATTERNS: tuple[tuple[str, str, _Shapes], ...] = (
+    (MAGNETIC_FORCES, r"en_der_m|de_?dm|(mag|spin|mom).*(force|grad|field|torque)|torque",
+     lambda n: {(n,), (n, 1), (n, 3)}),
+    ("forces", r"forces?", lambda n: {(n, 3)}),
+    ("magmoms", r"mag_?mom|moments?\b|spins?\b|magneti[sz]ation", lambda n: {(n,), (n, 1), (n, 3)}),
+    ("energy", r"energy|toten|etot", lambda n: {(), (1,)}),
+    ("virial", r"virial", lambda n: {(6,), (9,), (3, 3)}),
+    ("stress", r"stress", lambda n: {(6,), (9,), (3, 3)}),
+)  # fmt: skip
+"""Label, what names of it look like, and the shapes that it has for n atoms; first match wins."""
+
+
+def _target(key: str, value: object, size: int) -> str | None:
+    """The label that an entry looks like, or None."""
+    if _OTHER_USES.search(key.lower()):
+        return None
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        return None
+    if array.dtype.kind not in "fi":
+        return None
+    for target, pattern, shapes in _PATTERNS:
+        if re.search(pattern, key.lower()):
+            return target if array.shape in shapes(size) else None
+    return None

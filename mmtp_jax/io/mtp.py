@@ -1,0 +1,338 @@
+"""Potentials in the ``.mtp`` text format that MLIP-3, spin-MLIP and motep share.
+
+Read are both dialects of the magnetic basis (Burov 2026 gives the functional form):
+
+- grouped: ``magnetic_basis_type = BChebyshev`` with ``min_val``, ``max_val``, ``basis_size``
+  (motep's newer writer: ``min``, ``max``, ``size``) after the radial basis;
+- flat: ``min_mag``, ``max_mag``, ``mag_basis_size`` under the radial basis.
+
+Radial coefficients come in blocks ``zi-zj``; the order of the blocks counts, not the labels. Each
+row is one mu, ordered zeta, beta (central atom), gamma (neighbour), gamma fastest. A ``scaling``
+of the radial basis multiplies the one of the potential. The contraction tables of a file are
+authoritative. A potential without magnetic basis is read as one of ``magnetic_size`` 1.
+
+What the format has no place for is carried as JSON in ``potential_tag``, which other programs
+skip: species, symmetrisation, level, and the text that the user put there (`Potential.tag`). Any
+other content of ``potential_tag`` is that text.
+
+Two things that other programs do not know, and how to bring a potential to them:
+
+- They evaluate the bare energy E(M). A symmetrised potential, [E(M) + E(-M)] / 2, reads well
+  there and gives other numbers.
+- Moment intervals that differ between species are written as arrays, ``max_val = {3.0, 0.3}``.
+  Other programs refuse them; `Potential.with_common_interval` gives the same function on one
+  interval.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.mtp_text import MtpText, read_mtp_text
+from mmtp_jax.potential.moments import MomentTables
+from mmtp_jax.potential.potential import Potential
+
+_TAG_KEY = "mmtp_jax"
+_TAG_VERSION = 1
+_UNMAGNETIC_INTERVAL = (-1.0, 1.0)
+"""Written into potentials without magnetic basis, where nothing depends on it."""
+
+
+def load(
+    path: str | os.PathLike,
+    species: Sequence[str] | str | None = None,
+    symmetrised: bool | None = None,
+) -> Potential:
+    """Read a potential; numbers are float64 and exactly those of the file.
+
+    Args:
+        path: the ``.mtp`` file.
+        species: chemical symbols of the types 0, 1, ...; may be left out where the file names
+            them, as files of `save` do.
+        symmetrised: energy even under reversal of all moments. By default what the file says,
+            and the bare energy, as MLIP-3 and motep evaluate it, where it says nothing.
+
+    Raises:
+        ValueError: if the file is broken, of another version or basis type, an untrained
+            template, or does not fit ``species``. The message names file and key.
+
+    Example:
+        >>> potential = load("pot.mtp", species=("Fe", "Al"))
+    """
+    mtp = read_mtp_text(path)
+    _check_trained(mtp)
+    _check_types(mtp)
+    tag, ours = _read_tag(mtp)
+    n_species = mtp.integer("top", "species_count")
+    symbols = _species(mtp, n_species, species, ours.get("species"))
+    tables = _tables(mtp, ours)
+    n_radial = mtp.integer("top", "radial_funcs_count")
+    if n_radial != tables.n_radial:
+        mtp.fail(
+            f"radial_funcs_count is {n_radial}, but alpha_index_basic uses "
+            f"{tables.n_radial} radial functions"
+        )
+    scaling = mtp.real("top", "scaling") if "scaling" in mtp.top else 1.0
+    if "scaling" in mtp.radial:
+        scaling *= mtp.real("radial", "scaling")
+    min_dist, cutoff = mtp.real("radial", "min"), mtp.real("radial", "max")
+    if not min_dist < cutoff:
+        mtp.fail(f"min_dist {min_dist} is not below max_dist {cutoff}")
+    magnetic_size, low, high = _magnetic_basis(mtp, n_species)
+    if symmetrised is None:
+        symmetrised = bool(ours.get("symmetrised", False))
+    return Potential(
+        species_coeffs=mtp.reals("top", "species_coeffs", n_species),
+        moment_coeffs=mtp.reals("top", "moment_coeffs", tables.n_scalars),
+        radial_coeffs=_radial_coeffs(mtp, n_species, n_radial, magnetic_size),
+        scaling=np.float64(scaling),
+        min_dist=np.float64(min_dist),
+        cutoff=np.float64(cutoff),
+        min_magmom=low,
+        max_magmom=high,
+        species=symbols,
+        tables=tables,
+        symmetrised=symmetrised,
+        tag=tag,
+    )
+
+
+def save(path: str | os.PathLike, potential: Potential, dialect: str = "grouped") -> None:
+    """Write a potential so that `load` gives it back to the last bit.
+
+    Args:
+        path: the ``.mtp`` file, which appears whole or not at all.
+        potential: the potential. Other programs evaluate its bare energy, whatever
+            ``potential.symmetrised`` says, and refuse moment intervals that differ between
+            species (see `Potential.with_common_interval`).
+        dialect: ``"grouped"``, which MLIP-3 and motep read, or ``"flat"``, an older one.
+
+    Raises:
+        ValueError: if the dialect is unknown, or a number of the potential is not finite.
+    """
+    if dialect not in ("grouped", "flat"):
+        raise ValueError(f"dialect must be 'grouped' or 'flat', got {dialect!r}")
+    text = "".join(f"{line}\n" for line in _lines(potential, dialect))
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+# Reading
+
+
+def _check_trained(mtp: MtpText) -> None:
+    missing = [key for key in ("species_coeffs", "moment_coeffs") if key not in mtp.top]
+    if not mtp.radial_rows:
+        missing.insert(0, "radial_coeffs")
+    if missing:
+        mtp.fail(
+            f"{', '.join(missing)} missing: this is an untrained template (or cut); make a new "
+            "potential with Potential.new(level=..., species=...)"
+        )
+
+
+def _check_types(mtp: MtpText) -> None:
+    radial = mtp.raw("radial", "type")
+    if radial != "RBChebyshev":
+        mtp.fail(f"radial_basis_type {radial!r} is not supported, only 'RBChebyshev' is")
+    magnetic = mtp.magnetic.get("type", "BChebyshev")
+    if magnetic != "BChebyshev":
+        mtp.fail(f"magnetic_basis_type {magnetic!r} is not supported, only 'BChebyshev' is")
+    if "scaling" in mtp.magnetic and mtp.real("magnetic", "scaling") != 1.0:
+        mtp.fail("scaling of the magnetic basis is not 1; multiply it into the coefficients")
+
+
+def _read_tag(mtp: MtpText) -> tuple[str, dict[str, Any]]:
+    """The user's text, and what our format adds (empty in files of other programs)."""
+    text = mtp.top.get("potential_tag", "")
+    if not text.startswith(f'{{"{_TAG_KEY}"'):
+        return text, {}
+    try:
+        ours = json.loads(text)
+    except json.JSONDecodeError as error:
+        mtp.fail(f"potential_tag holds broken JSON ({error}); restore or empty it")
+    if ours[_TAG_KEY] != _TAG_VERSION:
+        mtp.fail(
+            f"potential_tag is of version {ours[_TAG_KEY]}, this mmtp_jax reads version "
+            f"{_TAG_VERSION}; use a newer one"
+        )
+    return ours.get("tag", ""), ours
+
+
+def _species(
+    mtp: MtpText,
+    n_species: int,
+    given: Sequence[str] | str | None,
+    named: Sequence[str] | None,
+) -> tuple[str, ...]:
+    if given is None and named is None:
+        mtp.fail(
+            f"names no species for its {n_species} type(s); say which they are, "
+            'e.g. species=("Fe", "Al")'
+        )
+    symbols = named if given is None else (given,) if isinstance(given, str) else given
+    symbols = tuple(symbols)
+    if len(symbols) != n_species:
+        mtp.fail(f"species_count is {n_species}, but there are {len(symbols)} species {symbols!r}")
+    if len(set(symbols)) < n_species:
+        mtp.fail(f"species {symbols!r} has a symbol twice")
+    if named is not None and symbols != tuple(named):
+        mtp.fail(
+            f"is a potential for {tuple(named)!r}, in this order, but species={symbols!r} was given"
+        )
+    return symbols
+
+
+def _tables(mtp: MtpText, ours: dict[str, Any]) -> MomentTables:
+    basic = mtp.integers("alpha_index_basic", mtp.integer("top", "alpha_index_basic_count"), 4)
+    products = mtp.integers("alpha_index_times", mtp.integer("top", "alpha_index_times_count"), 4)
+    scalars = mtp.integers("alpha_moment_mapping", mtp.integer("top", "alpha_scalar_moments"))
+    try:
+        tables = MomentTables(basic=basic, products=products, scalars=scalars, level=None)
+    except ValueError as error:
+        raise ValueError(
+            f"{mtp.path}: the tables alpha_index_basic (basic), alpha_index_times (products) and "
+            f"alpha_moment_mapping (scalars) are inconsistent: {error}"
+        ) from error
+    if mtp.integer("top", "alpha_moments_count") < tables.n_moments:
+        mtp.fail(
+            f"alpha_moments_count is {mtp.integer('top', 'alpha_moments_count')}, but the tables "
+            f"have {tables.n_moments} moments"
+        )
+    # Only tables that are still those of the saved potential have its level. Generating the
+    # tables of a level to compare would take seconds for high ones.
+    if ours.get("tables") == _fingerprint(tables):
+        tables = dataclasses.replace(tables, level=ours.get("level"))
+    return tables
+
+
+def _fingerprint(tables: MomentTables) -> str:
+    arrays = (tables.basic, tables.products, tables.scalars)
+    text = "|".join(",".join(map(str, np.ravel(array).tolist())) for array in arrays)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _magnetic_basis(mtp: MtpText, n_species: int) -> tuple[int, np.ndarray, np.ndarray]:
+    if not mtp.magnetic:
+        low, high = (np.full(n_species, end) for end in _UNMAGNETIC_INTERVAL)
+        return 1, low, high
+    ends = []
+    for key in ("min", "max"):
+        one_for_all = "{" not in mtp.raw("magnetic", key)
+        values = mtp.reals("magnetic", key, 1 if one_for_all else n_species)
+        ends.append(np.broadcast_to(values, n_species).copy())
+    if not np.all(ends[0] < ends[1]):
+        mtp.fail(f"min_val {ends[0].tolist()} is not below max_val {ends[1].tolist()}")
+    size = mtp.integer("magnetic", "size")
+    if size < 1:
+        mtp.fail("basis_size of the magnetic basis is 0")
+    return size, ends[0], ends[1]
+
+
+def _radial_coeffs(mtp: MtpText, n_species: int, n_radial: int, magnetic_size: int) -> np.ndarray:
+    size = mtp.integer("radial", "size")
+    if mtp.n_blocks != n_species**2:
+        mtp.fail(
+            f"radial_coeffs has {mtp.n_blocks} blocks zi-zj, {n_species} species need "
+            f"{n_species**2}"
+        )
+    if len(mtp.radial_rows) != n_species**2 * n_radial:
+        mtp.fail(
+            f"radial_coeffs has {len(mtp.radial_rows)} rows, {n_species**2} blocks of "
+            f"radial_funcs_count {n_radial} need {n_species**2 * n_radial}"
+        )
+    width = size * magnetic_size**2
+    rows = [
+        mtp.parse_reals(row, width, f"row {k} of radial_coeffs")
+        for k, row in enumerate(mtp.radial_rows, 1)
+    ]
+    shape = (n_species, n_species, n_radial, size, magnetic_size, magnetic_size)
+    return np.reshape(rows, shape)
+
+
+# Writing
+
+
+def _lines(potential: Potential, dialect: str) -> Iterable[str]:
+    tables, n_species = potential.tables, potential.n_species
+    low = _real_or_array(potential, "min_magmom")
+    high = _real_or_array(potential, "max_magmom")
+    yield "MTP"
+    yield "version = 1.1.0"
+    # MLIP-3 reads one word here: nothing, or two words, would shift what it reads next.
+    yield "potential_name = MTP1m"
+    yield f"scaling = {_real(potential, 'scaling')}"
+    yield f"species_count = {n_species}"
+    yield f"potential_tag = {_tag_text(potential)}"
+    yield "radial_basis_type = RBChebyshev"
+    if dialect == "flat":
+        yield f"\tmin_mag = {low}"
+        yield f"\tmax_mag = {high}"
+        yield f"\tmag_basis_size = {potential.magnetic_size}"
+    yield f"\tmin_dist = {_real(potential, 'min_dist')}"
+    yield f"\tmax_dist = {_real(potential, 'cutoff')}"
+    yield f"\tradial_basis_size = {potential.radial_size}"
+    if dialect == "grouped":
+        yield "magnetic_basis_type = BChebyshev"
+        yield f"\tmin_val = {low}"
+        yield f"\tmax_val = {high}"
+        yield f"\tbasis_size = {potential.magnetic_size}"
+    yield f"\tradial_funcs_count = {tables.n_radial}"
+    yield "\tradial_coeffs"
+    blocks = _finite(potential, "radial_coeffs")
+    for i in range(n_species):
+        for j in range(n_species):
+            yield f"\t\t{i}-{j}"
+            for row in blocks[i, j].reshape(tables.n_radial, -1):
+                yield f"\t\t\t{_array(row)}"
+    yield f"alpha_moments_count = {tables.n_moments}"
+    yield f"alpha_index_basic_count = {len(tables.basic)}"
+    yield f"alpha_index_basic = {_array(tables.basic)}"
+    yield f"alpha_index_times_count = {len(tables.products)}"
+    yield f"alpha_index_times = {_array(tables.products)}"
+    yield f"alpha_scalar_moments = {len(tables.scalars)}"
+    yield f"alpha_moment_mapping = {_array(tables.scalars)}"
+    yield f"species_coeffs = {_array(_finite(potential, 'species_coeffs'))}"
+    yield f"moment_coeffs = {_array(_finite(potential, 'moment_coeffs'))}"
+
+
+def _finite(potential: Potential, name: str) -> np.ndarray:
+    values = np.asarray(getattr(potential, name), np.float64)
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"{name} of the potential has a value that is not finite; not written")
+    return values
+
+
+def _real(potential: Potential, name: str) -> str:
+    return repr(float(_finite(potential, name)))
+
+
+def _real_or_array(potential: Potential, name: str) -> str:
+    values = _finite(potential, name)
+    return _array(values) if np.any(values != values[0]) else repr(float(values[0]))
+
+
+def _array(values: np.ndarray) -> str:
+    # repr of a Python float is the shortest text that reads back as the same bits.
+    return str(np.asarray(values).tolist()).replace("[", "{").replace("]", "}")
+
+
+def _tag_text(potential: Potential) -> str:
+    content = {
+        _TAG_KEY: _TAG_VERSION,
+        "species": list(potential.species),
+        "symmetrised": bool(potential.symmetrised),
+        "level": potential.level,
+        "tables": _fingerprint(potential.tables),
+        "tag": potential.tag,
+    }
+    # motep splits lines at every '=', so the sign is written as JSON may spell it.
+    return json.dumps(content, separators=(",", ":")).replace("=", "\\u003d")

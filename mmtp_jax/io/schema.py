@@ -1,0 +1,117 @@
+"""Where labels live on an ``ase.Atoms``, and what counts as collinear.
+
+One schema, whatever the file was: energy (eV), forces (eV/Angstrom), stress (ASE order and sign,
+eV/Angstrom^3) and achieved moments ``magmoms`` (mu_B) are results of the calculator; magnetic
+forces T = -dE/dm (eV/mu_B) are ``atoms.arrays["magnetic_forces"]``, because ASE calculators know
+no such property; moments to start from are ``atoms.get_initial_magnetic_moments()``.
+
+Collinear moments are (n,). Codes that store vectors give (n, 3) with one non-zero column: that
+is collinear too, and the axis means nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+MAGNETIC_FORCES = "magnetic_forces"
+"""Name of the array with T = -dE/dm."""
+
+SOURCE = "source"
+"""Attribute that `mmtp_jax.io.formats.read` sets on each Atoms: what messages call it.
+
+It is a plain attribute, not an entry of ``info``: no writer writes it, no copy carries it.
+"""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of one configuration."""
+
+    results: dict[str, Any]
+    """Results of the calculator for these very atoms."""
+    magnetic_forces: np.ndarray | None
+    """T = -dE/dm in eV/mu_B, (n,) or (n, 3)."""
+    achieved_moments: np.ndarray | None
+    """Of the calculator, mu_B, (n,) or (n, 3)."""
+    initial_moments: np.ndarray | None
+    """mu_B, (n,) or (n, 3)."""
+    stale: bool
+    """The calculator has results, but for other positions, cell or moments: none is used."""
+
+    @property
+    def moments(self) -> np.ndarray | None:
+        """The achieved moments, or else the initial ones."""
+        return self.initial_moments if self.achieved_moments is None else self.achieved_moments
+
+
+def labels_of(atoms: Atoms) -> Labels:
+    """The labels of a configuration, wherever they live; changes nothing.
+
+    Per-atom arrays follow a copy whose atoms are then moved, so magnetic forces in the arrays are
+    as old as the calculator's results: where these are stale, the array is not used either.
+    """
+    calc = atoms.calc
+    results = getattr(calc, "results", None) or {}
+    stale = bool(results) and hasattr(calc, "check_state") and bool(calc.check_state(atoms))
+    if stale:
+        results, forces = {}, None
+    else:
+        results = {name: value for name, value in results.items() if value is not None}
+        forces = results.get(MAGNETIC_FORCES, atoms.arrays.get(MAGNETIC_FORCES))
+    achieved = results.get("magmoms")
+    return Labels(
+        results=results,
+        magnetic_forces=None if forces is None else np.asarray(forces),
+        achieved_moments=None if achieved is None else np.asarray(achieved),
+        initial_moments=atoms.arrays.get("initial_magmoms"),
+        stale=stale,
+    )
+
+
+def axis_of(vectors: np.ndarray) -> int | None:
+    """The column of (n, 3) vectors that holds everything (0 if all is zero), None if several do."""
+    used = vectors.any(axis=0).tolist()
+    if sum(used) > 1:
+        return None
+    return used.index(True) if any(used) else 0
+
+
+def collapse(values: np.ndarray) -> np.ndarray:
+    """Collinear (n,), (n, 1) or (n, 3) values as (n,); noncollinear and odd shapes unchanged."""
+    if values.ndim == 2 and values.shape[1] == 1:
+        return values[:, 0].copy()
+    if values.ndim == 2 and values.shape[1] == 3:
+        axis = axis_of(values)
+        if axis is not None:
+            return values[:, axis].copy()
+    return values
+
+
+def along_moments(forces: np.ndarray, moments: np.ndarray | None) -> tuple[np.ndarray, bool]:
+    """The component of magnetic forces (n, 3) along collinear moments (n, 3).
+
+    Returns:
+        The component (n,), or ``forces`` itself where no single axis is known (noncollinear
+        moments, or none and several components); and whether transverse components were left
+        out.
+
+    Raises:
+        ValueError: if the forces have only components across the moments.
+    """
+    axis = axis_of(forces)
+    if moments is None or not np.any(moments):
+        return (forces, False) if axis is None else (forces[:, axis].copy(), False)
+    moment_axis = axis_of(moments)
+    if moment_axis is None:
+        return forces, False
+    component = forces[:, moment_axis].copy()
+    if np.any(forces) and not np.any(component):
+        raise ValueError(
+            f"the moments lie along {'xyz'[moment_axis]}, but the magnetic forces have no "
+            "component along it; put both into columns of the same axis"
+        )
+    return component, axis is None

@@ -1,0 +1,1 @@
+"""The potential: plain functions over arrays, without files, ASE or padding policy."""

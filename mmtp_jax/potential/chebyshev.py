@@ -1,0 +1,47 @@
+"""Chebyshev polynomials of the first kind, orders from 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+Array = Any
+
+
+def chebyshev(x: Array, size: int) -> list[Array]:
+    """T_0(x) ... T_{size-1}(x), each of the shape of x."""
+    values = [jnp.ones_like(x), x]
+    for _ in range(2, size):
+        values.append(2 * x * values[-1] - values[-2])
+    return values[:size]
+
+
+def to_unit_interval(value: Array, low: Array, high: Array) -> Array:
+    """The linear map of (low, high) to (-1, 1)."""
+    return (2 * value - (low + high)) / (high - low)
+
+
+def reversal(low: Array, high: Array, size: int) -> Array:
+    """A (size, size) with T_n(y(-m)) = sum_k A[n, k] T_k(y(m)), y mapping (low, high) to (-1, 1).
+
+    On a symmetric interval it is diagonal with the signs (-1)^n; a file may bring another one.
+    """
+    # y(-m) = -y(m) + shift; multiply series in T_k by that, with the Chebyshev recursion.
+    shift = -2 * (low + high) / (high - low)
+    unit = jnp.eye(size, dtype=jnp.result_type(shift))
+
+    def times_argument(series: Array) -> Array:
+        up = jnp.zeros_like(series).at[1:].add(series[:-1])
+        down = jnp.zeros_like(series).at[:-1].add(series[1:])
+        # x T_0 = T_1, and x T_n = (T_{n-1} + T_{n+1}) / 2.
+        product = (up + down) / 2
+        product = product.at[1:2].add(series[:1] / 2) if size > 1 else product
+        return shift * series - product
+
+    rows = [unit[0]]
+    if size > 1:
+        rows.append(times_argument(rows[0]))
+    for _ in range(2, size):
+        rows.append(2 * times_argument(rows[-1]) - rows[-2])
+    return jnp.stack(rows)

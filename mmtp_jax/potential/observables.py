@@ -1,0 +1,291 @@
+"""Energies, forces, stresses and magnetic forces of many configurations at once.
+
+With g_ij = dE/d(r_ij), the local derivative of one neighbour's vector r_ij = r_j - r_i,
+
+    f_i = sum_j g_ij - sum_j g_ji        sigma = (1/V) sum_ij sym(r_ij (x) g_ij)
+    T_i = -dE/dm_i
+
+so one reverse pass through the site energies gives everything. Derivatives of these observables
+with respect to the parameters never build a force Jacobian: for cotangents (e, F, S, T),
+
+    grad_theta [e E + F.f + S:sigma + T.T] = grad_theta [e E + D_v E]
+
+where D_v is the derivative along the displacements -F, the strain S/V and the moment changes -T,
+all held fixed. It costs about three evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmtp_jax.potential.energy import Neighborhoods, site_energies
+from mmtp_jax.potential.linear_map import linear_map
+from mmtp_jax.potential.potential import Potential
+
+Array = Any
+
+
+class Graph(NamedTuple):
+    """N atoms of C configurations with K neighbours each, one array per property.
+
+    Padding: a neighbour that is not there lies beyond the cutoff; an atom that is not there has
+    the configuration C.
+    """
+
+    types: Array
+    """(N,) species index."""
+    magmoms: Array
+    """(N,) mu_B."""
+    vectors: Array
+    """(N, 3, K) to the neighbours, Angstrom."""
+    neighbours: Array
+    """(N, K) index of the neighbour among the N atoms."""
+    configuration: Array
+    """(N,) index of the configuration."""
+    volumes: Array
+    """(C,) Angstrom^3; infinite where there is none."""
+
+    @property
+    def n_configurations(self) -> int:
+        """C."""
+        return self.volumes.shape[0]
+
+
+class Observables(NamedTuple):
+    """What a potential predicts for a graph."""
+
+    energy: Array
+    """(C,) eV."""
+    forces: Array
+    """(N, 3) -dE/dr at fixed moments and cell, eV/Angstrom."""
+    stress: Array
+    """(C, 3, 3) (1/V) dE/d(strain), eV/Angstrom^3."""
+    magnetic_forces: Array
+    """(N,) -dE/dm at fixed positions, eV/mu_B."""
+
+
+class EdgeTerms(NamedTuple):
+    """Site energies and their derivatives with respect to each atom's own row."""
+
+    energies: Array
+    """(N,) eV."""
+    vectors: Array
+    """(N, 3, K) dE/d(r_ij), eV/Angstrom."""
+    magmoms: Array
+    """(N,) dE/dm_i through the atom's own site energy, eV/mu_B."""
+    neighbour_magmoms: Array
+    """(N, K) dE/dm_j through the site energy of atom i, eV/mu_B."""
+
+
+def neighborhoods(graph: Graph) -> Neighborhoods:
+    """The rows that the site energies are functions of."""
+    return Neighborhoods(
+        graph.types,
+        graph.magmoms,
+        graph.vectors,
+        graph.types[graph.neighbours],
+        graph.magmoms[graph.neighbours],
+    )
+
+
+def energies(potential: Potential, graph: Graph) -> Array:
+    """Energy (C,) of each configuration, eV."""
+    sites = site_energies(potential, neighborhoods(graph))
+    return per_configuration(graph, sites)
+
+
+def per_configuration(graph: Graph, sites: Array) -> Array:
+    """Sum over the atoms of each configuration: (N, ...) to (C, ...)."""
+    # Padding atoms have the segment C, which is out of range and dropped.
+    return jax.ops.segment_sum(sites, graph.configuration, graph.n_configurations)
+
+
+def edge_terms(potential: Potential, rows: Neighborhoods) -> EdgeTerms:
+    """Site energies with the gradients of each atom's own row."""
+
+    def total(vectors: Array, magmoms: Array, neighbour_magmoms: Array) -> tuple[Array, Array]:
+        sites = site_energies(
+            potential,
+            rows._replace(vectors=vectors, magmoms=magmoms, neighbour_magmoms=neighbour_magmoms),
+        )
+        return sites.sum(), sites
+
+    gradient, sites = jax.grad(total, argnums=(0, 1, 2), has_aux=True)(
+        rows.vectors, rows.magmoms, rows.neighbour_magmoms
+    )
+    return EdgeTerms(sites, *gradient)
+
+
+def evaluate(
+    potential: Potential, graph: Graph, chunk: int | None = None
+) -> tuple[Array, Observables]:
+    """Site energies (N,) and all observables.
+
+    Args:
+        potential: the potential.
+        graph: atoms and neighbours.
+        chunk: most atoms per step of a loop over blocks, None for all at once. The number of
+            atoms is halved until it is no larger. Small blocks stay in the cache of a CPU.
+    """
+    terms = _in_chunks(partial(edge_terms, potential), neighborhoods(graph), chunk)
+    # One scatter moves the four numbers of every neighbour back to its atom.
+    own = jnp.concatenate([terms.vectors.sum(axis=2), -terms.magmoms[:, None]], axis=1)
+    to_neighbour = jnp.concatenate([terms.vectors, terms.neighbour_magmoms[:, None]], axis=1)
+    of_atom = own.at[graph.neighbours].add(-jnp.swapaxes(to_neighbour, 1, 2))
+
+    outer = jnp.einsum("nak,nbk->nab", graph.vectors, terms.vectors)
+    virial = per_configuration(graph, outer)
+    virial = (virial + jnp.swapaxes(virial, 1, 2)) / 2
+    return terms.energies, Observables(
+        energy=per_configuration(graph, terms.energies),
+        forces=of_atom[:, :3],
+        stress=virial / graph.volumes[:, None, None],
+        magnetic_forces=of_atom[:, 3],
+    )
+
+
+def observables(
+    theta: Array, potential: Potential, graph: Graph, chunk: int | None = None
+) -> Observables:
+    """Observables of the potential with parameters theta (P,), differentiable in theta.
+
+    Both forward and reverse mode use the rule in the docstring of this module, whatever loss is
+    built on top. Derivatives are taken with respect to theta only.
+    """
+    leaves, tree = jax.tree.flatten((potential, graph))
+    flat = _FlatObservables(tree, chunk)(theta, *leaves)
+    return _unpack(flat, graph)
+
+
+def _pack(result: Observables) -> Array:
+    return jnp.concatenate([jnp.ravel(leaf) for leaf in result])
+
+
+def _unpack(flat: Array, graph: Graph) -> Observables:
+    n_conf, n_atoms = graph.n_configurations, graph.types.shape[0]
+    shapes = ((n_conf,), (n_atoms, 3), (n_conf, 3, 3), (n_atoms,))
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    parts = jnp.split(flat, ends[:-1])
+    return Observables(*(p.reshape(s) for p, s in zip(parts, shapes, strict=True)))
+
+
+class _FlatObservables:
+    """theta -> all observables as one vector, with its Jacobian as a linear map."""
+
+    def __init__(self, tree: Any, chunk: int | None) -> None:
+        self.tree, self.chunk = tree, chunk
+        self.apply = jax.custom_jvp(self._evaluate)
+        self.apply.defjvp(self._jvp)
+
+    def __call__(self, theta: Array, *leaves: Array) -> Array:
+        return self.apply(theta, *leaves)
+
+    def _evaluate(self, theta: Array, *leaves: Array) -> Array:
+        potential, graph = jax.tree.unflatten(self.tree, leaves)
+        return _pack(evaluate(potential.unflatten(theta), graph, self.chunk)[1])
+
+    def _jvp(self, primals: Any, tangents: Any) -> tuple[Array, Array]:
+        theta, *leaves = primals
+        value = self.apply(theta, *leaves)
+        tangent = linear_map(
+            self._jacobian_times, self._times_jacobian, tuple(primals), tangents[0]
+        )
+        return value, tangent
+
+    def _jacobian_times(self, theta: Array, *rest: Array) -> Array:
+        *leaves, theta_dot = rest
+        return jax.jvp(lambda t: self._evaluate(t, *leaves), (theta,), (theta_dot,))[1]
+
+    def _times_jacobian(self, theta: Array, *rest: Array) -> Array:
+        *leaves, cotangent = rest
+        potential, graph = jax.tree.unflatten(self.tree, leaves)
+        return parameter_gradient(theta, potential, graph, _unpack(cotangent, graph), self.chunk)
+
+
+def parameter_gradient(
+    theta: Array,
+    potential: Potential,
+    graph: Graph,
+    cotangents: Observables,
+    chunk: int | None = None,
+) -> Array:
+    """Gradient (P,) of sum(cotangents * observables), by the directional derivative above."""
+    rows = neighborhoods(graph)
+    energy_weight = jnp.append(cotangents.energy, 0.0)[graph.configuration]
+    strain = cotangents.stress / graph.volumes[:, None, None]
+    strain = (strain + jnp.swapaxes(strain, 1, 2)) / 2
+    strain = jnp.concatenate([strain, jnp.zeros_like(strain[:1])])[graph.configuration]
+    forces = cotangents.forces
+    vectors_dot = (
+        forces[:, :, None]
+        - jnp.swapaxes(forces[graph.neighbours], 1, 2)
+        + jnp.einsum("nab,nbk->nak", strain, graph.vectors)
+    )
+    direction = (
+        vectors_dot,
+        -cotangents.magnetic_forces,
+        -cotangents.magnetic_forces[graph.neighbours],
+    )
+
+    def gradient(block: tuple) -> Array:
+        rows, weight, direction = block
+
+        def weighted(theta: Array) -> Array:
+            with_theta = potential.unflatten(theta)
+
+            def sites(vectors: Array, magmoms: Array, neighbour_magmoms: Array) -> Array:
+                return site_energies(
+                    with_theta,
+                    rows._replace(
+                        vectors=vectors, magmoms=magmoms, neighbour_magmoms=neighbour_magmoms
+                    ),
+                )
+
+            point = (rows.vectors, rows.magmoms, rows.neighbour_magmoms)
+            value, along = jax.jvp(sites, point, direction)
+            return jnp.sum(weight * value) + jnp.sum(along)
+
+        return jax.grad(weighted)(theta)
+
+    return _sum_over_chunks(gradient, (rows, energy_weight, direction), chunk)
+
+
+def _block_size(n_atoms: int, chunk: int | None) -> int:
+    size = n_atoms
+    while chunk is not None and size > chunk and size % 2 == 0:
+        size //= 2
+    return size
+
+
+def _split(tree: Any, block: int) -> Any:
+    """Every array (N, ...) as (N / block, block, ...)."""
+    return jax.tree.map(lambda a: a.reshape(-1, block, *a.shape[1:]), tree)
+
+
+def _in_chunks(function: Callable, rows: Neighborhoods, chunk: int | None) -> EdgeTerms:
+    n_atoms = rows.types.shape[0]
+    block = _block_size(n_atoms, chunk)
+    if block == n_atoms:
+        return function(rows)
+    result = jax.lax.map(function, _split(rows, block))
+    return jax.tree.map(lambda a: a.reshape(n_atoms, *a.shape[2:]), result)
+
+
+def _sum_over_chunks(function: Callable, blocks: Any, chunk: int | None) -> Array:
+    n_atoms = jax.tree.leaves(blocks)[0].shape[0]
+    block = _block_size(n_atoms, chunk)
+    if block == n_atoms:
+        return function(blocks)
+    split = _split(blocks, block)
+    shape = jax.eval_shape(function, jax.tree.map(lambda a: a[0], split))
+
+    def step(total: Array, block: Any) -> tuple[Array, None]:
+        return total + function(block), None
+
+    return jax.lax.scan(step, jnp.zeros(shape.shape, shape.dtype), split)[0]

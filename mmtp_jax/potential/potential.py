@@ -1,0 +1,277 @@
+"""The magnetic moment tensor potential as one immutable pytree.
+
+What is static (species, basis sizes, contraction tables, symmetrisation) decides the shape of the
+compiled program; what is numeric (coefficients, cutoffs, intervals) is a leaf, so that neither a
+new fit nor a new moment interval compiles anything again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmtp_jax.potential.moments import MomentTables, moment_tables
+
+Array = Any
+
+_PARAMETERS = ("species_coeffs", "moment_coeffs", "radial_coeffs")
+_SETTINGS = ("scaling", "min_dist", "cutoff", "min_magmom", "max_magmom")
+_STATIC = ("species", "tables", "symmetrised", "tag")
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=list(_PARAMETERS + _SETTINGS),
+    meta_fields=list(_STATIC),
+)
+@dataclass(frozen=True, eq=False)
+class Potential:
+    """A magnetic moment tensor potential (Burov 2026, Eqs. 1-7).
+
+    Parameters that a fit changes:
+
+    ``species_coeffs`` (S,)
+        Energy of an isolated atom of each species, eV.
+    ``moment_coeffs`` (N_B,)
+        The linear coefficients xi of the basis functions, eV.
+    ``radial_coeffs`` (S, S, N_mu, N_phi, N_psi, N_psi)
+        c for (central species, neighbour species, mu, zeta, beta, gamma): beta belongs to the
+        moment of the central atom, gamma to the neighbour's.
+
+    Numbers that a fit leaves alone:
+
+    ``scaling`` ()
+        Factor of every radial function.
+    ``min_dist``, ``cutoff`` ()
+        Interval of the radial Chebyshev polynomials, Angstrom.
+    ``min_magmom``, ``max_magmom`` (S,)
+        Interval of the magnetic Chebyshev polynomials of each species, mu_B.
+
+    Static description: ``species`` (chemical symbols), ``tables`` (contractions),
+    ``symmetrised`` (energy even under reversal of all moments, Burov 2026 Eq. 7) and ``tag``
+    (free text that a potential file carries).
+    """
+
+    species_coeffs: Array
+    moment_coeffs: Array
+    radial_coeffs: Array
+    scaling: Array
+    min_dist: Array
+    cutoff: Array
+    min_magmom: Array
+    max_magmom: Array
+    species: tuple[str, ...]
+    tables: MomentTables
+    symmetrised: bool = True
+    tag: str = ""
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        level: int | None = None,
+        species: Sequence[str],
+        radial_size: int = 8,
+        magnetic_size: int = 2,
+        min_dist: float = 1.9,
+        cutoff: float = 5.0,
+        max_magmom: float | Sequence[float] = 3.5,
+        symmetrised: bool = True,
+        seed: int = 0,
+        tables: MomentTables | None = None,
+    ) -> Potential:
+        """A potential with random coefficients, ready to be fitted.
+
+        The radial coefficients are drawn so that a radial function has the size of about one at
+        mid-range whatever the cutoff; the linear coefficients are small.
+
+        Args:
+            level: even level of the potential; ``lev M = 2 + 4 mu + nu`` (Burov 2026, Sec. 2).
+            species: chemical symbols; their order gives the types of ``.cfg`` files.
+            radial_size: N_phi, number of radial Chebyshev polynomials.
+            magnetic_size: N_psi, number of magnetic Chebyshev polynomials per moment.
+            min_dist: R_min, Angstrom.
+            cutoff: R_cut, Angstrom.
+            max_magmom: M_max in mu_B, one number or one per species.
+            symmetrised: energy even under reversal of all moments.
+            seed: of the random coefficients.
+            tables: contraction tables to use in place of the generated ones of ``level``.
+
+        Raises:
+            ValueError: if an argument is out of its range.
+        """
+        species = (species,) if isinstance(species, str) else tuple(species)
+        _check_new(species, radial_size, magnetic_size, min_dist, cutoff)
+        if tables is None:
+            if level is None:
+                raise ValueError("give the level of the potential, e.g. level=12")
+            tables = moment_tables(level)
+        max_magmom = _one_per_species(max_magmom, species)
+        rng = np.random.default_rng(seed)
+        n_species, n_mu = len(species), tables.n_radial
+        shape = (n_species, n_species, n_mu, radial_size, magnetic_size, magnetic_size)
+        smoothing = (0.5 * (cutoff - min_dist)) ** 2
+        # Lower orders dominate in fitted potentials, so draw them larger.
+        order = np.add.outer(
+            np.arange(radial_size),
+            2 * np.add.outer(np.arange(magnetic_size), np.arange(magnetic_size)),
+        )
+        radial = rng.normal(size=shape) / (smoothing * (1.0 + order))
+        return cls(
+            species_coeffs=np.zeros(n_species),
+            moment_coeffs=1e-3 * rng.normal(size=tables.n_scalars),
+            radial_coeffs=radial,
+            scaling=np.float64(1.0),
+            min_dist=np.float64(min_dist),
+            cutoff=np.float64(cutoff),
+            min_magmom=-max_magmom,
+            max_magmom=max_magmom,
+            species=species,
+            tables=tables,
+            symmetrised=symmetrised,
+        )
+
+    @property
+    def n_species(self) -> int:
+        """Number of species."""
+        return len(self.species)
+
+    @property
+    def radial_size(self) -> int:
+        """N_phi, number of radial Chebyshev polynomials."""
+        return self.radial_coeffs.shape[-3]
+
+    @property
+    def magnetic_size(self) -> int:
+        """N_psi, number of magnetic Chebyshev polynomials per moment."""
+        return self.radial_coeffs.shape[-1]
+
+    @property
+    def level(self) -> int | None:
+        """Level of the potential, or None where a file brought tables of its own."""
+        return self.tables.level
+
+    @property
+    def parameter_sizes(self) -> dict[str, int]:
+        """Number of parameters of each kind, in the order of `flatten`."""
+        return {name: int(np.size(getattr(self, name))) for name in _PARAMETERS}
+
+    @property
+    def n_parameters(self) -> int:
+        """P = N_species + N_B + N_mu N_phi N_species^2 N_psi^2 (Kotykhov 2024, Table 1)."""
+        return sum(self.parameter_sizes.values())
+
+    @property
+    def parameters(self) -> Array:
+        """Flat array of the parameters, the same as `flatten`."""
+        return self.flatten()
+
+    def flatten(self) -> Array:
+        """theta (P,): species, moment and radial coefficients, each in its own C order."""
+        import jax.numpy as jnp
+
+        leaves = [getattr(self, name) for name in _PARAMETERS]
+        on_host = all(isinstance(leaf, np.ndarray) for leaf in leaves)
+        xp = np if on_host else jnp
+        return xp.concatenate([xp.ravel(leaf) for leaf in leaves])
+
+    def unflatten(self, theta: Array) -> Potential:
+        """The same potential with the parameters theta (P,).
+
+        Raises:
+            ValueError: if theta has another length.
+        """
+        if theta.shape != (self.n_parameters,):
+            raise ValueError(
+                f"theta has shape {tuple(theta.shape)}, "
+                f"the potential has {self.n_parameters} parameters"
+            )
+        new, start = {}, 0
+        for name, size in self.parameter_sizes.items():
+            new[name] = theta[start : start + size].reshape(np.shape(getattr(self, name)))
+            start += size
+        return dataclasses.replace(self, **new)
+
+    def replace(self, **changes: Any) -> Potential:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def astype(self, dtype: Any) -> Potential:
+        """A copy with all numbers as numpy arrays of ``dtype``."""
+        return jax.tree.map(lambda leaf: np.asarray(leaf, dtype), self)
+
+    def with_common_interval(self) -> Potential:
+        """The same function of the moments, written on one moment interval for all species.
+
+        Programs that know only one interval can read the result. The change is exact: a
+        polynomial of degree N_psi - 1 stays one under a linear change of its argument.
+        """
+        low, high = float(np.min(self.min_magmom)), float(np.max(self.max_magmom))
+        change = np.stack(
+            [
+                chebyshev_rescaling(self.magnetic_size, (a, b), (low, high))
+                for a, b in zip(self.min_magmom, self.max_magmom, strict=True)
+            ]
+        )
+        radial = np.einsum("ijmzbg,ibp,jgq->ijmzpq", np.asarray(self.radial_coeffs), change, change)
+        return self.replace(
+            radial_coeffs=radial,
+            min_magmom=np.full(self.n_species, low),
+            max_magmom=np.full(self.n_species, high),
+        )
+
+
+def chebyshev_rescaling(
+    size: int, old: tuple[float, float], new: tuple[float, float]
+) -> np.ndarray:
+    """A (size, size) with T_n(x_old(m)) = sum_k A[n, k] T_k(x_new(m)).
+
+    x_old and x_new map the intervals ``old`` and ``new`` linearly to (-1, 1).
+    """
+    # x_old = slope * x_new + offset
+    slope = (new[1] - new[0]) / (old[1] - old[0])
+    offset = (new[1] + new[0] - old[1] - old[0]) / (old[1] - old[0])
+    argument = np.polynomial.Chebyshev([offset, slope])
+    rows = np.zeros((size, size))
+    for n in range(size):
+        series = np.polynomial.Chebyshev.basis(n)(argument)
+        rows[n, : len(series.coef)] = series.coef
+    return rows
+
+
+def _one_per_species(value: float | Sequence[float], species: tuple[str, ...]) -> np.ndarray:
+    values = np.asarray(value, float)
+    if values.ndim > 1 or values.size not in (1, len(species)):
+        raise ValueError(
+            f"max_magmom has {values.size} numbers for {len(species)} species "
+            f"{species}; give one number, or one per species"
+        )
+    values = np.broadcast_to(values, (len(species),)).copy()
+    if not np.all(values > 0):
+        raise ValueError(f"max_magmom must be positive, got {values.tolist()} mu_B")
+    return values
+
+
+def _check_new(
+    species: tuple[str, ...],
+    radial_size: int,
+    magnetic_size: int,
+    min_dist: float,
+    cutoff: float,
+) -> None:
+    if not species or len(set(species)) != len(species):
+        raise ValueError(f"species must be different chemical symbols, got {species}")
+    if radial_size < 1 or magnetic_size < 1:
+        raise ValueError(
+            f"radial_size and magnetic_size must be at least 1, got {radial_size}, {magnetic_size}"
+        )
+    if not 0.0 < min_dist < cutoff:
+        raise ValueError(
+            f"need 0 < min_dist < cutoff, got min_dist {min_dist} and cutoff {cutoff} Angstrom"
+        )

@@ -1,0 +1,1 @@
+"""Atoms as arrays: structures with labels, neighbours, and batches of padded arrays."""

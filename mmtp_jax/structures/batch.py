@@ -1,0 +1,186 @@
+"""Padding: many configurations of different sizes in one graph of few possible shapes.
+
+Every array shape costs a compilation, so sizes are rounded up to m * 2^k with m of 8 to 15: at
+most one eighth is padding, and there are eight shapes between n and 2 n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import jax
+import numpy as np
+
+from mmtp_jax.potential.observables import Graph
+from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
+from mmtp_jax.structures.structure import Structure
+
+CPU_CHUNK = 128
+DEVICE_CHUNK = 16384
+
+MAX_WIDTHS = 3
+"""A data set is split into at most this many graphs, by the number of neighbours."""
+
+
+def rounded_size(n: int) -> int:
+    """The smallest m * 2^k >= n with m of 8 to 15; at least 1, and n itself below 16."""
+    size = max(int(n), 1)
+    step = 1
+    while size > 15 * step:
+        step *= 2
+    return -(-size // step) * step
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Configurations packed into one graph (numpy arrays), and where to find them in it."""
+
+    graph: Graph
+    members: np.ndarray
+    """(c,) index of each configuration in the list that was packed, c <= C."""
+    offsets: np.ndarray
+    """(c + 1,) first atom of each configuration."""
+
+    @property
+    def fill(self) -> float:
+        """Share of the padded rows that hold real neighbours."""
+        graph = self.graph
+        real = graph.neighbours != np.arange(len(graph.types))[:, None]
+        inside = int(self.offsets[-1])
+        # An atom is its own neighbour through an image; those have vectors too.
+        norm = np.abs(graph.vectors).max(axis=1)
+        return float(np.mean((real | (norm < norm.max()))[:inside]) * inside / len(graph.types))
+
+    def split(self, per_atom: np.ndarray) -> list[np.ndarray]:
+        """An array (N, ...) cut into one array per configuration."""
+        return [
+            per_atom[low:high]
+            for low, high in zip(self.offsets[:-1], self.offsets[1:], strict=True)
+        ]
+
+
+def pack(
+    structures: Sequence[Structure],
+    tables: Sequence[NeighbourTable],
+    cutoff: float,
+    *,
+    members: np.ndarray | None = None,
+    n_atoms: int = 0,
+    width: int = 0,
+    n_configurations: int = 0,
+) -> Batch:
+    """Put configurations and their neighbours into one padded graph.
+
+    The minimal sizes ``n_atoms``, ``width`` and ``n_configurations`` let a caller keep the shape
+    of an earlier graph.
+    """
+    counts = np.array([len(s) for s in structures], int)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    total = max(rounded_size(offsets[-1]), n_atoms)
+    width = max(rounded_size(max((t.index.shape[1] for t in tables), default=0)), width)
+    n_conf = max(rounded_size(len(structures)), n_configurations)
+
+    types = np.zeros(total, np.int32)
+    magmoms = np.zeros(total)
+    neighbours = np.tile(np.arange(total, dtype=np.int32)[:, None], (1, width))
+    vectors = np.zeros((total, 3, width))
+    vectors[:, 0] = 2.0 * cutoff
+    configuration = np.full(total, n_conf, np.int32)
+    volumes = np.full(n_conf, np.inf)
+    for k, (structure, table) in enumerate(zip(structures, tables, strict=True)):
+        low, high = offsets[k], offsets[k + 1]
+        types[low:high] = structure.types
+        magmoms[low:high] = structure.magmoms
+        configuration[low:high] = k
+        volume = structure.volume
+        volumes[k] = np.inf if volume is None else volume
+        row, place = np.nonzero(table.index >= 0)
+        neighbours[low + row, place] = low + table.index[row, place]
+        vectors[low + row, :, place] = table.vectors[row, :, place]
+    graph = Graph(types, magmoms, vectors, neighbours, configuration, volumes)
+    members = np.arange(len(structures)) if members is None else members
+    return Batch(graph, members, offsets)
+
+
+def make_batches(
+    structures: Sequence[Structure],
+    cutoff: float,
+    *,
+    max_atoms: int | None = None,
+    tables: Sequence[NeighbourTable] | None = None,
+) -> list[Batch]:
+    """Pack configurations into graphs of at most ``max_atoms`` atoms and few different shapes.
+
+    Configurations are grouped by their number of neighbours into at most `MAX_WIDTHS` widths,
+    chosen to waste the least; the graphs of one width share one shape.
+    """
+    if tables is None:
+        tables = [neighbour_table(s, cutoff) for s in structures]
+    widths = np.array([rounded_size(t.index.shape[1]) for t in tables], int)
+    sizes = np.array([len(s) for s in structures], int)
+    batches = []
+    low = 0
+    for high in _best_widths(widths, sizes):
+        inside = np.flatnonzero((low < widths) & (widths <= high))
+        low = high
+        parts = _fill(inside, sizes, max_atoms)
+        shape = {
+            "n_atoms": rounded_size(max(int(sizes[part].sum()) for part in parts)),
+            "n_configurations": rounded_size(max(len(part) for part in parts)),
+            "width": int(high),
+        }
+        batches += [
+            pack(
+                [structures[k] for k in part],
+                [tables[k] for k in part],
+                cutoff,
+                members=part,
+                **shape,
+            )
+            for part in parts
+        ]
+    return batches
+
+
+def _best_widths(widths: np.ndarray, sizes: np.ndarray) -> tuple[int, ...]:
+    """At most `MAX_WIDTHS` row widths for which the padded rows have the smallest total size."""
+    unique = np.unique(widths)
+    atoms = np.array([sizes[widths == width].sum() for width in unique])
+    best: tuple[int, ...] = (int(unique[-1]),)
+    least = float(unique[-1]) * atoms.sum()
+    for n_cuts in range(1, min(MAX_WIDTHS, len(unique))):
+        for cuts in combinations(range(len(unique) - 1), n_cuts):
+            ends = (*cuts, len(unique) - 1)
+            starts = (0, *(c + 1 for c in cuts))
+            cost = sum(
+                float(unique[end]) * atoms[start : end + 1].sum()
+                for start, end in zip(starts, ends, strict=True)
+            )
+            # A further shape must save at least a tenth to be worth its compilation.
+            if cost < 0.9 * least:
+                best, least = tuple(int(unique[end]) for end in ends), cost
+    return best
+
+
+def _fill(members: np.ndarray, sizes: np.ndarray, max_atoms: int | None) -> list[np.ndarray]:
+    if max_atoms is None:
+        return [members]
+    parts: list[list[int]] = [[]]
+    used = 0
+    for k in members:
+        if parts[-1] and used + sizes[k] > max_atoms:
+            parts.append([])
+            used = 0
+        parts[-1].append(int(k))
+        used += int(sizes[k])
+    return [np.array(part) for part in parts]
+
+
+def default_chunk() -> int:
+    """Atoms per block of a loop on the present device.
+
+    On a CPU a block should stay in the cache; elsewhere it only bounds the memory.
+    """
+    return CPU_CHUNK if jax.default_backend() == "cpu" else DEVICE_CHUNK

@@ -1,0 +1,50 @@
+"""One configuration as plain arrays, with the labels that it carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+LABELS = ("energy", "forces", "stress", "magnetic_forces")
+"""The kinds of label, in the order of every report."""
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A configuration: what the energy depends on, and what is known about it.
+
+    A label that is None is missing: it takes no part in a fit or in an error.
+    """
+
+    cell: np.ndarray
+    """(3, 3) Angstrom, rows are the cell vectors; zero rows where not periodic."""
+    periodic: np.ndarray
+    """(3,) bool."""
+    positions: np.ndarray
+    """(n, 3) Angstrom."""
+    types: np.ndarray
+    """(n,) int32, index of each atom's species in the potential's species."""
+    magmoms: np.ndarray
+    """(n,) collinear moments, mu_B."""
+    energy: float | None = None
+    """eV, of the whole configuration."""
+    forces: np.ndarray | None = None
+    """(n, 3) eV/Angstrom."""
+    stress: np.ndarray | None = None
+    """(3, 3) eV/Angstrom^3, sign of (1/V) dE/d(strain)."""
+    magnetic_forces: np.ndarray | None = None
+    """(n,) T = -dE/dm, eV/mu_B."""
+    weight: float = 1.0
+    """Factor of this configuration in the loss."""
+    name: str = field(default="structure")
+    """What messages call it, e.g. 'train.cfg, configuration 3'."""
+
+    def __len__(self) -> int:
+        return len(self.types)
+
+    @property
+    def volume(self) -> float | None:
+        """Angstrom^3, or None where the cell does not span space."""
+        volume = abs(float(np.linalg.det(self.cell)))
+        return volume if volume > 0.0 and bool(np.all(self.periodic)) else None

@@ -1,0 +1,453 @@
+"""The .mtp reader and writer: every dialect, losslessness, other programs, messages."""
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmtp_jax.io.mtp import load, save
+from mmtp_jax.potential.moments import MomentTables, moment_tables
+from mmtp_jax.potential.potential import Potential
+
+REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference" / "fe54"
+
+SMALL = """MTP
+version = 1.1.0
+potential_name = MTP1m
+scaling = 2.0
+species_count = 2
+potential_tag = made by hand = yes
+radial_basis_type = RBChebyshev
+	min_dist = 1.5
+	max_dist = 5.0e+00
+	radial_basis_size = 1
+magnetic_basis_type = BChebyshev
+	min_val = -3
+	max_val = 2
+	basis_size = 2
+	radial_funcs_count = 1
+	radial_coeffs
+		0-0
+			{1, 2, 3, 4}
+		0-1
+			{5, 6, 7, 8}
+		1-0
+			{9, 10, 11, 12}
+		1-1
+			{13, 14, 15, 1.6e+01}
+alpha_moments_count = 2
+alpha_index_basic_count = 1
+alpha_index_basic = {{0, 0, 0, 0}}
+alpha_index_times_count = 1
+alpha_index_times = {{0, 0, 1, 1}}
+alpha_scalar_moments = 2
+alpha_moment_mapping = {0, 1}
+species_coeffs = {-1.5, -2.5}
+moment_coeffs = {0.25, 0.5}
+"""
+BASIS = SMALL[SMALL.index("\tmin_dist") : SMALL.index("\tradial_funcs_count")]
+
+
+def parse(tmp_path, text, species=("Fe", "Al"), **options):
+    path = tmp_path / "pot.mtp"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load(path, species, **options)
+
+
+def random_potential(seed, species=("Fe", "Al"), level=6, low=None, high=None, **options):
+    """A potential with random numbers of all sizes in every leaf."""
+    rng = np.random.default_rng(seed)
+    pot = Potential.new(level=level, species=species, radial_size=3, seed=seed, **options)
+    pot = jax.tree.map(
+        lambda leaf: rng.normal(size=np.shape(leaf)) * 10.0 ** rng.integers(-12, 6), pot
+    )
+    n = len(species)
+    return pot.replace(
+        min_dist=np.float64(1.0 + rng.random()),
+        cutoff=np.float64(4.0 + rng.random()),
+        min_magmom=np.broadcast_to(-rng.random() - 1 if low is None else low, n).copy(),
+        max_magmom=np.broadcast_to(rng.random() + 1 if high is None else high, n).copy(),
+    )
+
+
+def same(a, b):
+    for field in dataclasses.fields(Potential):
+        ours, theirs = getattr(a, field.name), getattr(b, field.name)
+        if isinstance(ours, (str, bool, tuple, MomentTables)):
+            assert ours == theirs, field.name
+        else:
+            assert np.shape(ours) == np.shape(theirs), field.name
+            assert np.asarray(theirs).dtype == np.float64, field.name
+            assert np.array_equal(ours, theirs), field.name
+    assert a.level == b.level
+
+
+class TestReading:
+    def test_conventions(self, tmp_path):
+        pot = parse(tmp_path, SMALL)
+        assert pot.species == ("Fe", "Al")
+        assert pot.tag == "made by hand = yes"
+        assert pot.symmetrised is False
+        assert pot.level is None
+        assert (pot.scaling, pot.min_dist, pot.cutoff) == (2.0, 1.5, 5.0)
+        assert pot.min_magmom.tolist() == [-3, -3]
+        assert pot.max_magmom.tolist() == [2, 2]
+        assert pot.radial_coeffs.shape == (2, 2, 1, 1, 2, 2)
+        # central species 1, neighbour 0; beta (central moment) 0, gamma (neighbour) 1
+        assert pot.radial_coeffs[1, 0, 0, 0, 0, 1] == 10
+        assert pot.species_coeffs.tolist() == [-1.5, -2.5]
+        assert pot.moment_coeffs.tolist() == [0.25, 0.5]
+        assert pot.tables.basic.tolist() == [[0, 0, 0, 0]]
+        assert pot.tables.products.tolist() == [[0, 0, 1, 1]]
+        assert pot.tables.scalars.tolist() == [0, 1]
+
+    @pytest.mark.parametrize(
+        "basis",
+        [
+            "\tmin_mag = -3\n\tmax_mag = 2\n\tmag_basis_size = 2\n"
+            "\tmin_dist = 1.5\n\tmax_dist = 5\n\tradial_basis_size = 1\n",
+            "\tmin_dist = 1.5\n\tmax_dist = 5\n\tradial_basis_size = 1\n"
+            "\tmin_mag = -3\n\tmax_mag = 2\n\tmag_basis_size = 2\n",
+            "\tmin = 1.5\n\tmax = 5\n\tsize = 1\nmagnetic_basis_type = BChebyshev\n"
+            "\tmin = -3\n\tmax = 2\n\tsize = 2\n",
+            "\tmin_val = 1.5\n\tmax_val = 5\n\tbasis_size = 1\nmagnetic_basis_type = BChebyshev\n"
+            "\tscaling = 1\n\tmin_val = {-3, -3}\n\tmax_val = {2, 2}\n\tbasis_size = 2\n",
+        ],
+    )
+    def test_every_dialect(self, tmp_path, basis):
+        same(parse(tmp_path, SMALL), parse(tmp_path, SMALL.replace(BASIS, basis)))
+
+    def test_scaling(self, tmp_path):
+        inside = SMALL.replace("\tmin_dist", "\tscaling = 3\n\tmin_dist")
+        assert parse(tmp_path, inside).scaling == 6.0
+        assert parse(tmp_path, inside.replace("scaling = 2.0\n", "")).scaling == 3.0
+        assert parse(tmp_path, SMALL.replace("scaling = 2.0\n", "")).scaling == 1.0
+
+    def test_interval_per_species(self, tmp_path):
+        pot = parse(tmp_path, SMALL.replace("max_val = 2", "max_val = {2.5, 0.3}"))
+        assert pot.max_magmom.tolist() == [2.5, 0.3]
+        assert pot.min_magmom.tolist() == [-3, -3]
+
+    def test_without_moments(self, tmp_path):
+        text = SMALL
+        for line in BASIS.splitlines(keepends=True)[3:]:
+            text = text.replace(line, "")
+        for k in range(4):
+            row = ["1, 2, 3, 4", "5, 6, 7, 8", "9, 10, 11, 12", "13, 14, 15, 1.6e+01"][k]
+            text = text.replace(row, str(k))
+        pot = parse(tmp_path, text)
+        assert pot.magnetic_size == 1
+        assert pot.radial_coeffs.ravel().tolist() == [0, 1, 2, 3]
+        save(tmp_path / "again.mtp", pot)
+        same(pot, load(tmp_path / "again.mtp"))
+
+    def test_labels_are_not_counted_on(self, tmp_path):
+        text = SMALL
+        for label, other in (
+            ("0-0", "26-26"),
+            ("0-1", "26-13"),
+            ("1-0", "13-26"),
+            ("1-1", "13-13"),
+        ):
+            text = text.replace(f"\t{label}", f"\t{other}")
+        same(parse(tmp_path, SMALL), parse(tmp_path, text))
+
+    def test_windows_lines_and_blank_lines(self, tmp_path):
+        same(parse(tmp_path, SMALL), parse(tmp_path, SMALL.replace("\n", "\r\n")))
+        spaced = SMALL[:20] + SMALL[20:].replace("\n", "\n\n")
+        same(parse(tmp_path, SMALL), parse(tmp_path, spaced))
+
+    @pytest.mark.parametrize(
+        "active_set", [b"\n#MVS_v1.1\nenergy_weight 1\n#\x00\xff\xfe", b"#MVS"]
+    )
+    def test_active_set_after_the_potential(self, tmp_path, active_set, caplog):
+        caplog.set_level(logging.INFO)
+        same(parse(tmp_path, SMALL), parse(tmp_path, SMALL.encode() + active_set))
+        assert "ignored what follows" in caplog.text
+
+    def test_symmetrised(self, tmp_path):
+        assert parse(tmp_path, SMALL, symmetrised=True).symmetrised is True
+        save(tmp_path / "a.mtp", random_potential(0, symmetrised=True))
+        assert load(tmp_path / "a.mtp").symmetrised is True
+        assert load(tmp_path / "a.mtp", symmetrised=False).symmetrised is False
+
+    def test_species_as_one_symbol(self, tmp_path):
+        save(tmp_path / "a.mtp", random_potential(0, species=("Fe",)))
+        assert load(tmp_path / "a.mtp", species="Fe").species == ("Fe",)
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize("dialect", ["grouped", "flat"])
+    @pytest.mark.parametrize(
+        ("species", "low", "high", "size"),
+        [
+            (("Fe",), None, None, 2),
+            (("Fe",), -0.5, 3.5, 1),
+            (("Fe", "Al"), [-3, -0.3], [3, 0.3], 3),
+            (("Fe", "Al"), -1.25, [2.5, 0.5], 2),
+            (("Cr", "N", "Pd"), None, None, 2),
+            (("Cr", "N", "Pd"), [-1, -2, -3], 3.3, 2),
+        ],
+    )
+    def test_every_leaf(self, tmp_path, dialect, species, low, high, size):
+        for seed, symmetrised in ((0, True), (1, False)):
+            pot = random_potential(
+                seed, species, low=low, high=high, magnetic_size=size, symmetrised=symmetrised
+            )
+            save(tmp_path / "a.mtp", pot, dialect)
+            same(pot, load(tmp_path / "a.mtp"))
+            same(pot, load(tmp_path / "a.mtp", species))
+
+    @pytest.mark.parametrize("level", [2, 4, 12])
+    def test_level_is_kept_with_its_tables(self, tmp_path, level):
+        pot = random_potential(2, level=level)
+        save(tmp_path / "a.mtp", pot)
+        again = load(tmp_path / "a.mtp")
+        assert again.level == level
+        assert again.tables == moment_tables(level)
+
+    def test_level_goes_when_the_tables_were_edited(self, tmp_path):
+        save(tmp_path / "a.mtp", random_potential(2, level=4))
+        text = (tmp_path / "a.mtp").read_text()
+        (tmp_path / "a.mtp").write_text(text.replace("{{0, 0, 1, 1}}", "{{0, 0, 2, 1}}"))
+        assert load(tmp_path / "a.mtp").level is None
+
+    def test_tables_of_a_file(self, tmp_path):
+        pot = parse(tmp_path, SMALL)
+        save(tmp_path / "b.mtp", pot)
+        same(pot, load(tmp_path / "b.mtp"))
+
+    @settings(max_examples=50, deadline=None)
+    @given(tag=st.text())
+    def test_tag(self, tmp_path_factory, tag):
+        path = tmp_path_factory.mktemp("mtp") / "a.mtp"
+        pot = random_potential(3, level=2).replace(tag=tag)
+        save(path, pot)
+        assert load(path).tag == tag
+        lines = [line for line in path.read_text().split("\n") if "potential_tag" in line]
+        assert len(lines) == 1
+        assert lines[0].isascii()
+        assert lines[0].count("=") == 1
+
+    @settings(max_examples=50, deadline=None)
+    @given(value=st.floats(allow_nan=False, allow_infinity=False))
+    def test_every_number(self, tmp_path_factory, value):
+        path = tmp_path_factory.mktemp("mtp") / "a.mtp"
+        pot = random_potential(3, level=2)
+        pot = pot.replace(moment_coeffs=np.full_like(pot.moment_coeffs, value))
+        save(path, pot)
+        assert load(path).moment_coeffs[0] == value
+
+    def test_numbers_on_a_device_and_in_single_precision(self, tmp_path):
+        pot = random_potential(4).astype(np.float32)
+        save(tmp_path / "a.mtp", jax.tree.map(jax.numpy.asarray, pot))
+        again = load(tmp_path / "a.mtp")
+        assert np.array_equal(again.radial_coeffs, pot.radial_coeffs)
+        assert np.array_equal(again.scaling, pot.scaling)
+
+    def test_a_failed_save_leaves_the_file(self, tmp_path):
+        pot = random_potential(5)
+        save(tmp_path / "a.mtp", pot)
+        with pytest.raises(ValueError, match=r"moment_coeffs.*not finite"):
+            save(tmp_path / "a.mtp", pot.replace(moment_coeffs=pot.moment_coeffs * np.nan))
+        same(pot, load(tmp_path / "a.mtp"))
+        assert [file.name for file in tmp_path.iterdir()] == ["a.mtp"]
+
+    def test_unknown_dialect(self, tmp_path):
+        with pytest.raises(ValueError, match="'grouped' or 'flat', got 'old'"):
+            save(tmp_path / "a.mtp", random_potential(5), dialect="old")
+
+
+class TestLayout:
+    """What MLIP-3, which reads word by word, needs."""
+
+    def test_sequence(self, tmp_path):
+        save(tmp_path / "a.mtp", random_potential(6, low=-2, high=3))
+        lines = (tmp_path / "a.mtp").read_text().split("\n")
+        assert lines[:3] == ["MTP", "version = 1.1.0", "potential_name = MTP1m"]
+        keys = [line.split(" = ")[0] for line in lines[3:] if not line.startswith("\t\t")]
+        assert keys == [
+            "scaling", "species_count", "potential_tag", "radial_basis_type",
+            "\tmin_dist", "\tmax_dist", "\tradial_basis_size",
+            "magnetic_basis_type", "\tmin_val", "\tmax_val", "\tbasis_size",
+            "\tradial_funcs_count", "\tradial_coeffs",
+            "alpha_moments_count", "alpha_index_basic_count", "alpha_index_basic",
+            "alpha_index_times_count", "alpha_index_times", "alpha_scalar_moments",
+            "alpha_moment_mapping", "species_coeffs", "moment_coeffs", "",
+        ]  # fmt: skip
+        assert "\tmin_val = -2.0" in lines
+        assert [line for line in lines if line.startswith("\t\t") and "{" not in line] == [
+            "\t\t0-0", "\t\t0-1", "\t\t1-0", "\t\t1-1",
+        ]  # fmt: skip
+
+    def test_tag_is_json(self, tmp_path):
+        save(tmp_path / "a.mtp", random_potential(6).replace(tag="x = 1"))
+        line = (tmp_path / "a.mtp").read_text().split("\n")[5]
+        content = json.loads(line.removeprefix("potential_tag = "))
+        assert content["species"] == ["Fe", "Al"]
+        assert content["tag"] == "x = 1"
+
+    def test_no_products(self, tmp_path):
+        save(tmp_path / "a.mtp", random_potential(6, level=2))
+        assert "alpha_index_times = {}\n" in (tmp_path / "a.mtp").read_text()
+
+
+class TestAgainstMotep:
+    @property
+    def mtp(self):
+        return pytest.importorskip("motep.io.mlip.mtp")
+
+    @pytest.mark.parametrize("dialect", ["grouped", "flat"])
+    def test_it_reads_what_we_write(self, tmp_path, dialect):
+        pot = random_potential(7, level=8, low=-2.0, high=3.5).replace(tag="a = {b}, 1")
+        save(tmp_path / "a.mtp", pot, dialect)
+        data = self.mtp.read_mmtp(tmp_path / "a.mtp")
+        assert data.scaling == pot.scaling
+        assert data.species_count == 2
+        assert (data.radial_basis.min, data.radial_basis.max) == (pot.min_dist, pot.cutoff)
+        assert data.radial_basis.type == "RBChebyshev"
+        assert data.radial_basis.size == 3
+        assert (data.magnetic_basis.min, data.magnetic_basis.max) == (-2, 3.5)
+        assert data.magnetic_basis.size == 2
+        assert data.radial_funcs_count == pot.tables.n_radial
+        assert np.array_equal(
+            data.radial_coeffs.reshape(pot.radial_coeffs.shape), pot.radial_coeffs
+        )
+        assert np.array_equal(data.alpha_index_basic, pot.tables.basic)
+        assert np.array_equal(data.alpha_index_times, pot.tables.products)
+        assert np.array_equal(data.alpha_moment_mapping, pot.tables.scalars)
+        assert data.alpha_moments_count == pot.tables.n_moments
+        assert np.array_equal(data.species_coeffs, pot.species_coeffs)
+        assert np.array_equal(data.moment_coeffs, pot.moment_coeffs)
+
+    def test_we_read_what_it_writes(self, tmp_path):
+        pot = random_potential(8, level=8, low=-2.0, high=3.5, symmetrised=False)
+        save(tmp_path / "a.mtp", pot)
+        self.mtp.write_mtp(tmp_path / "b.mtp", self.mtp.read_mmtp(tmp_path / "a.mtp"))
+        assert "\tsize = " in (tmp_path / "b.mtp").read_text()
+        again = load(tmp_path / "b.mtp", ("Fe", "Al"))
+        for name in ("radial_coeffs", "moment_coeffs", "species_coeffs", "min_dist", "max_magmom"):
+            np.testing.assert_allclose(getattr(again, name), getattr(pot, name), rtol=1e-15)
+        # It keeps the tag, and with it what we added.
+        assert again.level == 8
+
+    @pytest.mark.parametrize("name", ["02", "04", "06", "10", "12", "16", "18"])
+    def test_reference_files(self, tmp_path, name):
+        file = REFERENCE / f"{name}.mmtp"
+        if not file.exists():
+            pytest.skip("the reference files are not here")
+        pot, data = load(file, "Fe"), self.mtp.read_mmtp(file)
+        assert (pot.symmetrised, pot.level, pot.tag) == (False, None, "")
+        assert (pot.min_magmom, pot.max_magmom) == (-3.5, 3.5)
+        assert (pot.min_dist, pot.cutoff, pot.scaling) == (2.0, 5.5, 1.0)
+        assert np.array_equal(data.radial_coeffs.ravel(), pot.radial_coeffs.ravel())
+        assert np.array_equal(data.alpha_index_times, pot.tables.products)
+        assert np.array_equal(data.moment_coeffs, pot.moment_coeffs)
+        save(tmp_path / "a.mtp", pot)
+        same(pot, load(tmp_path / "a.mtp"))
+
+
+def without(*keys):
+    return "".join(
+        line for line in SMALL.splitlines(keepends=True) if line.split("=")[0].strip() not in keys
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "first line has to be MTP"),
+        ("MTP2\n" + SMALL, "first line has to be MTP"),
+        (SMALL.replace("1.1.0", "1.2.0"), r"'version = 1.2.0', but can only read.*1\.1\.0"),
+        (b"MTP\n\xff\xfe", "is not text"),
+        (without("version"), "can only read files with 'version = 1.1.0'"),
+        (without("species_count"), "species_count is missing"),
+        (without("radial_basis_type"), "unknown key 'min_dist'"),
+        (without("min_dist"), "min_dist is missing"),
+        (without("basis_size"), "basis_size .mag_basis_size. of the magnetic basis is missing"),
+        (without("min_val"), "min_val .min_mag. is missing"),
+        (without("radial_funcs_count"), "radial_funcs_count is missing"),
+        (without("alpha_index_basic"), "alpha_index_basic is missing"),
+        (without("moment_coeffs"), r"moment_coeffs missing.*untrained template.*Potential\.new"),
+        (
+            SMALL[: SMALL.index("\tradial_coeffs")] + SMALL[SMALL.index("alpha_mom") :],
+            r"radial_coeffs missing.*Potential\.new",
+        ),
+        (
+            SMALL[: SMALL.index("\t\t0-0")] + SMALL[SMALL.index("alpha_moments") :],
+            r"radial_coeffs missing.*Potential\.new",
+        ),
+        (SMALL[: SMALL.index("alpha_scalar")], "species_coeffs, moment_coeffs missing.*or cut"),
+        (SMALL[: SMALL.index(", 0.5}")], r"moment_coeffs has 1 number\(s\), expected 2"),
+        (SMALL.replace("RBChebyshev", "RBJacobi"), "'RBJacobi' is not supported"),
+        (SMALL.replace("= BChebyshev", "= BTaylor"), "'BTaylor' is not supported"),
+        (SMALL.replace("\tmin_val", "\tscaling = 2\n\tmin_val"), "scaling of the magnetic basis"),
+        (SMALL.replace("scaling = 2.0", "scaling = two"), "scaling holds something.*'two'"),
+        (SMALL.replace("scaling = 2.0", "scaling = inf"), "scaling holds .* not finite"),
+        (SMALL.replace("-1.5, -2.5", "-1.5, nan"), "species_coeffs holds .* not finite"),
+        (SMALL.replace("-1.5, -2.5", "-1.5"), r"species_coeffs has 1 number\(s\), expected 2"),
+        (SMALL.replace("species_count = 2", "species_count = -2"), "species_count is '-2'"),
+        (SMALL.replace("max_dist = 5.0e+00", "max_dist = 1.5"), "min_dist 1.5 is not below"),
+        (SMALL.replace("max_val = 2", "max_val = -3"), "is not below max_val"),
+        (SMALL.replace("max_val = 2", "max_val = {1, 2, 3}"), "max_val .* has 3 .* expected 2"),
+        (SMALL.replace("\tbasis_size = 2", "\tbasis_size = 0"), "basis_size .* is 0"),
+        (SMALL.replace("\tbasis_size = 2", "\tbasis_size = 3"), "row 1 of radial_coeffs has 4"),
+        (SMALL.replace("{5, 6,", "{5, x,"), "row 2 of radial_coeffs holds .*'x'"),
+        (SMALL.replace("\t\t\t{5, 6, 7, 8}\n", ""), "radial_coeffs has 3 rows.* need 4"),
+        (SMALL.replace("\t\t1-1\n", ""), "radial_coeffs has 3 blocks.* need 4"),
+        (SMALL.replace("_funcs_count = 1", "_funcs_count = 2"), "radial_funcs_count is 2, but"),
+        (SMALL.replace("basic_count = 1", "basic_count = 2"), "alpha_index_basic has 4 numbers"),
+        (SMALL.replace("{{0, 0, 1, 1}}", "{{0, 0, 1, a}}"), "alpha_index_times holds"),
+        (SMALL.replace("{{0, 0, 1, 1}}", "{{0, 2, 1, 1}}"), "tables .*inconsistent"),
+        (SMALL.replace("moments_count = 2", "moments_count = 1"), "alpha_moments_count is 1, but"),
+        (SMALL.replace("scaling =", "L = 2\nscaling ="), "unknown key 'L'"),
+        (SMALL.replace("scaling =", "scaling = 1\nscaling ="), "scaling is there twice"),
+        (SMALL.replace("alpha_moments_count", "garbage\nalpha_moments_count"), "cannot read 'garb"),
+        (SMALL.replace("made by", '{"mmtp_jax":1,'), "potential_tag holds broken JSON"),
+        (
+            SMALL.replace("made by hand = yes", '{"mmtp_jax":99}'),
+            "potential_tag is of version 99.*newer",
+        ),
+    ],
+)  # fmt: skip
+def test_messages(tmp_path, text, message):
+    with pytest.raises(ValueError, match=r"pot\.mtp") as caught:
+        parse(tmp_path, text)
+    assert caught.match(message)
+
+
+class TestSpecies:
+    def test_needed(self, tmp_path):
+        with pytest.raises(ValueError, match=r"names no species.*species=\("):
+            parse(tmp_path, SMALL, species=None)
+
+    def test_number(self, tmp_path):
+        with pytest.raises(ValueError, match=r"species_count is 2, but there are 1 species \('Fe'"):
+            parse(tmp_path, SMALL, species="Fe")
+
+    def test_twice(self, tmp_path):
+        with pytest.raises(ValueError, match="symbol twice"):
+            parse(tmp_path, SMALL, species=("Fe", "Fe"))
+
+    def test_order(self, tmp_path):
+        save(tmp_path / "a.mtp", random_potential(9))
+        with pytest.raises(ValueError, match=r"for \('Fe', 'Al'\), in this order.*'Al', 'Fe'"):
+            load(tmp_path / "a.mtp", ("Al", "Fe"))
+
+
+def test_common_interval_reads_elsewhere(tmp_path):
+    """The documented way to bring intervals that differ between species to other programs."""
+
+    mtp = pytest.importorskip("motep.io.mlip.mtp")
+    pot = random_potential(10, low=[-3, -0.3], high=[3, 0.3])
+    save(tmp_path / "a.mtp", pot)
+    with pytest.raises(ValueError):
+        mtp.read_mmtp(tmp_path / "a.mtp")
+    save(tmp_path / "b.mtp", pot.with_common_interval())
+    assert mtp.read_mmtp(tmp_path / "b.mtp").magnetic_basis.max == 3.0
