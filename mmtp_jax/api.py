@@ -97,7 +97,7 @@ def split(n: int, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarra
     if not 0.0 <= fraction < 1.0:
         raise ValueError(f"the validation fraction must be in [0, 1), got {fraction}")
     order = np.random.default_rng(seed).permutation(n)
-    n_validation = int(round(fraction * n))
+    n_validation = round(fraction * n)
     if fraction > 0.0 and not 0 < n_validation < n:
         raise ValueError(
             f"a validation fraction of {fraction} leaves {n_validation} of {n} configurations "

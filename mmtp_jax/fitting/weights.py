@@ -1,4 +1,4 @@
-"""Weights of the loss (Kotykhov 2024, Eq. 8) and how they scale with the size of a configuration."""
+"""Weights of the loss (Kotykhov 2024, Eq. 8) and their scaling with a configuration's size."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmtp_jax.potential.moments import MomentTables
-from mmtp_jax.potential.products import ProductTable
+from mmtp_jax.potential.products import ProductTable, sum_of_products
+from mmtp_jax.potential.rows import monomial_rows, weighted_power_rows
 
 Array = Any
 
@@ -32,11 +33,6 @@ class BasicPlan:
     """(a, c) of each right row x^a z^c, c in {0, 1}."""
     terms: ProductTable
     """Components from the products (left, right), left-major; the right factor is a row of ones."""
-
-    @property
-    def max_power(self) -> int:
-        """Highest power of a coordinate."""
-        return max(a for a, _ in self.right)
 
 
 @cache
@@ -73,21 +69,21 @@ def basic_plan(tables: MomentTables) -> BasicPlan:
     return BasicPlan(left, right, terms)
 
 
-def powers(x: Array, highest: int) -> list[Array]:
-    """x^0 ... x^highest."""
-    values = [jnp.ones_like(x)]
-    for _ in range(highest):
-        values.append(values[-1] * x)
-    return values
-
-
-def left_rows(plan: BasicPlan, radial: Array, y: Array) -> Array:
-    """(N, n_left, K): f_mu y^b from f (N, N_mu, K) and y (N, K)."""
-    y_power = powers(y, max(b for _, b in plan.left))
-    return jnp.stack([radial[:, mu] * y_power[b] for mu, b in plan.left], axis=1)
-
-
-def right_rows(plan: BasicPlan, x: Array, z: Array) -> Array:
-    """(N, n_right, K): x^a z^c."""
-    x_power = powers(x, plan.max_power)
-    return jnp.stack([x_power[a] * z if c else x_power[a] for a, c in plan.right], axis=1)
+def component_lanes(
+    plan: BasicPlan, radial: Array, direction: tuple[Array, Array, Array]
+) -> list[Array]:
+    """The components (n_basic, N) for each set of N_mu radial functions in (N, sets * N_mu, K)."""
+    x, y, z = direction
+    n_atoms, n_rows, _ = radial.shape
+    n_mu = 1 + max(mu for mu, _ in plan.left)
+    n_sets = n_rows // n_mu
+    source = tuple(part * n_mu + mu for part in range(n_sets) for mu, _ in plan.left)
+    power = tuple(b for _ in range(n_sets) for _, b in plan.left)
+    left = weighted_power_rows(source, power, radial, y)
+    right = monomial_rows(tuple(a for a, _ in plan.right), tuple(c for _, c in plan.right), x, z)
+    products = jnp.einsum("nak,nbk->nab", left, right)
+    one = jnp.ones((1, n_atoms), radial.dtype)
+    return [
+        sum_of_products(plan.terms, rows, one)
+        for rows in products.reshape(n_atoms, n_sets, -1).transpose(1, 2, 0)
+    ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -59,7 +60,7 @@ def contraction_plan(tables: MomentTables) -> ContractionPlan:
     a, b, target = (place[tables.products[:, k]] for k in (0, 1, 3))
     coefficient = tables.products[:, 2].astype(float)
     layers = []
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+    for low, high in pairwise(bounds):
         inside = (low <= target) & (target < high)
         layers.append(
             ProductTable(

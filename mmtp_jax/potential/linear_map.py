@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from mmtp_jax.potential.materialise import materialised
+
 Array = Any
 
 
@@ -42,7 +44,7 @@ _linear_map = Primitive("linear_map")
 @_linear_map.def_impl
 def _evaluate(*args: Array, function: Callable, transpose: Callable) -> Array:
     del transpose
-    return function(*args)
+    return materialised(function)(*args)
 
 
 @_linear_map.def_abstract_eval
@@ -94,7 +96,7 @@ def _batch(args: Any, axes: Any, *, function: Callable, transpose: Callable) -> 
     if axes[-1] is batching.not_mapped:
         # The transpose returns one cotangent per lane, so x must have one value per lane.
         moved[-1] = jnp.broadcast_to(moved[-1], (size, *moved[-1].shape))
-    in_axes = tuple(None if axis is batching.not_mapped else 0 for axis in axes[:-1]) + (0,)
+    in_axes = (*(None if axis is batching.not_mapped else 0 for axis in axes[:-1]), 0)
     out = linear_map(
         jax.vmap(function, in_axes), jax.vmap(transpose, in_axes), tuple(moved[:-1]), moved[-1]
     )

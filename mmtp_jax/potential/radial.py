@@ -1,0 +1,260 @@
+"""Radial functions f_mu(r_ij, z_i, z_j, m_i, m_j) (Kotykhov 2025, Eq. 4).
+
+    f_mu = sum_(zeta, b) C_mu[zeta, b] phi_zeta(r_ij) psi_b(m_j)
+    C_mu[zeta, b] = sum_a psi_a(m_i) c[a, mu, zeta, b]
+
+phi_zeta is a Chebyshev polynomial of the distance times s (R_cut - r)^2. a and b run over blocks
+of N_psi magnetic polynomials per species, of which an atom fills its own and leaves zeros in the
+others: the sum over species pairs becomes an ordinary sum. C belongs to the central atom.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from mmtp_jax.potential.chebyshev import chebyshev, reversal, to_unit_interval
+from mmtp_jax.potential.linear_map import linear_map
+from mmtp_jax.potential.materialise import materialised
+from mmtp_jax.potential.potential import Potential
+
+Array = Any
+
+
+class Settings(NamedTuple):
+    """The numbers of a potential that the radial functions need beside c."""
+
+    scaling: Array
+    min_dist: Array
+    cutoff: Array
+    min_magmom: Array
+    """(S,)"""
+    max_magmom: Array
+    """(S,)"""
+
+
+class Pairs(NamedTuple):
+    """N central atoms with K neighbours each."""
+
+    types: Array
+    """(N,)"""
+    neighbour_types: Array
+    """(N, K)"""
+    magmoms: Array
+    """(N,) mu_B."""
+    neighbour_magmoms: Array
+    """(N, K) mu_B."""
+    distance: Array
+    """(N, K) Angstrom."""
+
+
+def settings_of(potential: Potential) -> Settings:
+    """The settings of a potential."""
+    return Settings(*(getattr(potential, name) for name in Settings._fields))
+
+
+def magnetic_basis(settings: Settings, size: int, types: Array, magmoms: Array) -> list[Array]:
+    """psi_b(m): T_beta(y(m)) on the interval of each atom's own species, 0 in other blocks."""
+    n_species = settings.min_magmom.shape[0]
+    blocks = []
+    for species in range(n_species):
+        y = to_unit_interval(magmoms, settings.min_magmom[species], settings.max_magmom[species])
+        values = chebyshev(y, size)
+        if n_species > 1:
+            values = [jnp.where(types == species, value, 0.0) for value in values]
+        blocks += values
+    return blocks
+
+
+def radial_basis(settings: Settings, size: int, distance: Array) -> list[Array]:
+    """phi_zeta(r) = s (R_cut - r)^2 T_zeta(x(r)), zero beyond the cutoff."""
+    smooth = settings.scaling * jnp.maximum(settings.cutoff - distance, 0.0) ** 2
+    x = to_unit_interval(distance, settings.min_dist, settings.cutoff)
+    return [smooth * value for value in chebyshev(x, size)]
+
+
+def pair_coefficients(potential: Potential) -> Array:
+    """c as (blocks, parities * N_mu, N_phi, blocks), for the blocks of `magnetic_basis`.
+
+    The bare potential has one parity. The symmetrised one has two: the parts of c that are even
+    and odd under reversal of all moments.
+    """
+    c = potential.radial_coeffs
+    n_blocks = potential.n_species * potential.magnetic_size
+    parts = [c]
+    if potential.symmetrised:
+        flip = jax.vmap(reversal, (0, 0, None))(
+            potential.min_magmom, potential.max_magmom, potential.magnetic_size
+        )
+        # f(-m) = psi(-m_i) c psi(-m_j) = psi(m_i) [A^T c A] psi(m_j)
+        reversed_c = jnp.einsum("ijmzbg,ibp,jgq->ijmzpq", c, flip, flip)
+        parts = [(c + reversed_c) / 2, (c - reversed_c) / 2]
+    stacked = jnp.transpose(jnp.stack(parts), (1, 5, 0, 3, 4, 2, 6))
+    return stacked.reshape(n_blocks, len(parts) * c.shape[2], c.shape[3], n_blocks)
+
+
+def radial_functions(potential: Potential, pairs: Pairs) -> Array:
+    """f (N, parities * N_mu, K) of every pair."""
+    point = _Point(
+        jax.tree.map(jnp.asarray, settings_of(potential)),
+        pairs.types,
+        pairs.neighbour_types,
+        pair_coefficients(potential),
+        pairs.magmoms,
+        pairs.distance,
+        pairs.neighbour_magmoms,
+    )
+    return _radial(potential.magnetic_size, point)
+
+
+def _of_atom(coefficients: Array, central: list[Array]) -> Array:
+    """C (N, N_mu, N_phi, blocks) from c and psi_a(m_i)."""
+    return jnp.einsum("na,amzb->nmzb", jnp.stack(central, axis=-1), coefficients)
+
+
+def _combine(of_atom: Array, phi: list[Array], psi: list[Array]) -> Array:
+    """sum_(zeta, b) C[:, mu, zeta, b] phi_zeta psi_b, (N, N_mu, K)."""
+    total = None
+    for zeta, phi_zeta in enumerate(phi):
+        inner = None
+        for b, psi_b in enumerate(psi):
+            term = of_atom[:, :, zeta, b, None] * psi_b[:, None, :]
+            inner = term if inner is None else inner + term
+        term = inner * phi_zeta[:, None, :]
+        total = term if total is None else total + term
+    return total
+
+
+def _project(of_atom: Array, phi: list[Array], psi: list[Array], rows: Array) -> Array:
+    """sum_mu rows[:, mu] * _combine(...)[:, mu], (N, K)."""
+    total = None
+    for zeta, phi_zeta in enumerate(phi):
+        inner = None
+        for b, psi_b in enumerate(psi):
+            weight = None
+            for mu in range(of_atom.shape[1]):
+                term = rows[:, mu] * of_atom[:, mu, zeta, b, None]
+                weight = term if weight is None else weight + term
+            term = weight * psi_b
+            inner = term if inner is None else inner + term
+        term = inner * phi_zeta
+        total = term if total is None else total + term
+    return total
+
+
+class _Point(NamedTuple):
+    """Everything that the radial functions depend on."""
+
+    settings: Settings
+    types: Array
+    neighbour_types: Array
+    coefficients: Array
+    magmoms: Array
+    distance: Array
+    neighbour_magmoms: Array
+
+
+def _factors(
+    size: int, point: _Point, slope: str | None = None
+) -> tuple[Array, list[Array], list[Array]]:
+    """C, phi and psi; the one that depends on the argument named ``slope`` as its derivative."""
+
+    def basis(function: Any, argument: str) -> list[Array]:
+        value = getattr(point, argument)
+        if slope != argument:
+            return function(value)
+        return jax.jvp(function, (value,), (jnp.ones_like(value),))[1]
+
+    settings = point.settings
+    n_phi = point.coefficients.shape[2]
+    central = basis(lambda m: magnetic_basis(settings, size, point.types, m), "magmoms")
+    phi = basis(lambda r: radial_basis(settings, n_phi, r), "distance")
+    psi = basis(
+        lambda m: magnetic_basis(settings, size, point.neighbour_types, m), "neighbour_magmoms"
+    )
+    return _of_atom(point.coefficients, central), phi, psi
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _radial(size: int, point: _Point) -> Array:
+    return materialised(lambda point: _combine(*_factors(size, point)))(point)
+
+
+@partial(_radial.defjvp, symbolic_zeros=True)
+def _(size: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (point,), (dots,) = primals, tangents
+    value = _radial(size, point)
+    rules = {
+        "coefficients": _along_coefficients,
+        "magmoms": partial(_along, "magmoms"),
+        "distance": partial(_along, "distance"),
+        "neighbour_magmoms": partial(_along, "neighbour_magmoms"),
+    }
+    terms = [
+        rule(size, point, getattr(dots, name))
+        for name, rule in rules.items()
+        if not isinstance(getattr(dots, name), SymbolicZero)
+    ]
+    moving = {
+        name: dot
+        for name, dot in dots.settings._asdict().items()
+        if not isinstance(dot, SymbolicZero)
+    }
+    if moving:
+        # Nobody fits cutoffs, so these derivatives are left to plain differentiation.
+        start = {name: getattr(point.settings, name) for name in moving}
+
+        def of_settings(values: dict[str, Array]) -> Array:
+            changed = point._replace(settings=point.settings._replace(**values))
+            return _combine(*_factors(size, changed))
+
+        terms.append(jax.jvp(of_settings, (start,), (moving,))[1])
+    return value, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(value)
+
+
+def _point_of(residuals: tuple[Array, ...]) -> _Point:
+    n_settings = len(Settings._fields)
+    return _Point(Settings(*residuals[:n_settings]), *residuals[n_settings:])
+
+
+def _along(argument: str, size: int, point: _Point, dot: Array) -> Array:
+    """The derivative along one argument, a number per neighbour or per atom."""
+    per_atom = dot.ndim == 1
+
+    def forward(*residuals_and_dot: Array) -> Array:
+        *residuals, dot = residuals_and_dot
+        slope = _combine(*_factors(size, _point_of(residuals), argument))
+        return slope * (dot[:, None, None] if per_atom else dot[:, None, :])
+
+    def backward(*residuals_and_rows: Array) -> Array:
+        *residuals, rows = residuals_and_rows
+        projected = _project(*_factors(size, _point_of(residuals), argument), rows)
+        return projected.sum(axis=1) if per_atom else projected
+
+    return linear_map(forward, backward, (*point.settings, *point[1:]), dot)
+
+
+def _along_coefficients(size: int, point: _Point, dot: Array) -> Array:
+    """The derivative along c, in which the functions are linear."""
+
+    def forward(*residuals_and_dot: Array) -> Array:
+        *residuals, dot = residuals_and_dot
+        return _radial(size, _point_of(residuals)._replace(coefficients=dot))
+
+    def backward(*residuals_and_rows: Array) -> Array:
+        *residuals, rows = residuals_and_rows
+        point = _point_of(residuals)
+        settings, n_phi = point.settings, point.coefficients.shape[2]
+        central = magnetic_basis(settings, size, point.types, point.magmoms)
+        phi = radial_basis(settings, n_phi, point.distance)
+        psi = magnetic_basis(settings, size, point.neighbour_types, point.neighbour_magmoms)
+        products = jnp.stack([p * q for p in phi for q in psi], axis=1)
+        of_atom = jnp.einsum("nmk,nzk->nmz", rows, products)
+        of_atom = of_atom.reshape(*of_atom.shape[:2], n_phi, len(psi))
+        return jnp.einsum("na,nmzb->amzb", jnp.stack(central, axis=-1), of_atom)
+
+    return linear_map(forward, backward, (*point.settings, *point[1:]), dot)

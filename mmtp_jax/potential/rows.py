@@ -1,0 +1,148 @@
+"""Rows of elementary functions of every neighbour, with derivatives that stay cheap.
+
+The two factors of the basic moments are stacks of rows such as x^a z^c. Building a row by
+selecting which binary powers of x it contains keeps the loop over neighbours contiguous; in the
+reverse direction the rows are added up one by one, again without an inner loop over rows. Neither
+is what automatic differentiation of the other would give, so both are stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+
+from mmtp_jax.potential.linear_map import linear_map
+from mmtp_jax.potential.materialise import materialised
+
+Array = Any
+
+
+def power_rows(x: Array, exponents: Sequence[int]) -> Array:
+    """(N, R, K): x^e for each of R exponents, from x (N, K)."""
+    exponents = np.asarray(exponents)
+    rows, power = None, x[:, None, :]
+    for bit in range(max(1, int(exponents.max()).bit_length())):
+        has_bit = ((exponents >> bit) & 1).astype(bool)[None, :, None]
+        factor = jnp.where(has_bit, power, 1.0)
+        rows = factor if rows is None else rows * factor
+        power = power * power
+    return rows
+
+
+def powers(x: Array, highest: int) -> list[Array]:
+    """x^0 ... x^highest."""
+    values = [jnp.ones_like(x)]
+    for _ in range(highest):
+        values.append(values[-1] * x)
+    return values
+
+
+def _lowered(exponents: np.ndarray) -> np.ndarray:
+    return np.maximum(exponents - 1, 0)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def monomial_rows(a: tuple[int, ...], c: tuple[int, ...], x: Array, z: Array) -> Array:
+    """(N, R, K): x^a z^c for R pairs (a, c), from x and z (N, K)."""
+    return materialised(lambda x, z: power_rows(x, a) * power_rows(z, c))(x, z)
+
+
+@partial(monomial_rows.defjvp, symbolic_zeros=True)
+def _(a: tuple[int, ...], c: tuple[int, ...], primals: Any, tangents: Any) -> tuple[Array, Array]:
+    x, z = primals
+    x_dot, z_dot = tangents
+    value = monomial_rows(a, c, x, z)
+    terms = []
+    if not isinstance(x_dot, SymbolicZero):
+        terms.append(_along_power(a, c, x, z, x_dot))
+    if not isinstance(z_dot, SymbolicZero):
+        terms.append(_along_power(c, a, z, x, z_dot))
+    return value, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(value)
+
+
+def _along_power(a: tuple[int, ...], c: tuple[int, ...], x: Array, z: Array, x_dot: Array) -> Array:
+    """a x^(a-1) z^c x_dot as a linear map of x_dot."""
+    factor, lowered = np.asarray(a, float), tuple(int(e) for e in _lowered(np.asarray(a)))
+
+    def forward(x: Array, z: Array, dot: Array) -> Array:
+        slope = monomial_rows(lowered, c, x, z) * factor.astype(x.dtype)[None, :, None]
+        return slope * dot[:, None, :]
+
+    def backward(x: Array, z: Array, rows: Array) -> Array:
+        x_power, z_power = powers(x, max(lowered)), powers(z, max(c))
+        total = jnp.zeros_like(x)
+        for row, (power, other) in enumerate(zip(a, c, strict=True)):
+            if power:
+                total += power * rows[:, row] * x_power[power - 1] * z_power[other]
+        return total
+
+    return linear_map(forward, backward, (x, z), x_dot)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def weighted_power_rows(
+    source: tuple[int, ...], b: tuple[int, ...], weights: Array, y: Array
+) -> Array:
+    """(N, R, K): w_s y^b for R pairs (s, b), from weights (N, W, K) and y (N, K)."""
+    gather = np.asarray(source)
+    return materialised(lambda w, y: w[:, gather] * power_rows(y, b))(weights, y)
+
+
+@partial(weighted_power_rows.defjvp, symbolic_zeros=True)
+def _(
+    source: tuple[int, ...], b: tuple[int, ...], primals: Any, tangents: Any
+) -> tuple[Array, Array]:
+    weights, y = primals
+    weights_dot, y_dot = tangents
+    value = weighted_power_rows(source, b, weights, y)
+    terms = []
+    if not isinstance(weights_dot, SymbolicZero):
+        terms.append(_along_weights(source, b, y, weights_dot))
+    if not isinstance(y_dot, SymbolicZero):
+        terms.append(_along_y(source, b, weights, y, y_dot))
+    return value, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(value)
+
+
+def _along_weights(
+    source: tuple[int, ...], b: tuple[int, ...], y: Array, weights_dot: Array
+) -> Array:
+    n_weights = weights_dot.shape[1]
+
+    def forward(y: Array, dot: Array) -> Array:
+        return weighted_power_rows(source, b, dot, y)
+
+    def backward(y: Array, rows: Array) -> Array:
+        y_power = powers(y, max(b))
+        totals: list[Array | None] = [None] * n_weights
+        for row, (weight, power) in enumerate(zip(source, b, strict=True)):
+            term = rows[:, row] * y_power[power]
+            totals[weight] = term if totals[weight] is None else totals[weight] + term
+        return jnp.stack([jnp.zeros_like(y) if t is None else t for t in totals], axis=1)
+
+    return linear_map(forward, backward, (y,), weights_dot)
+
+
+def _along_y(
+    source: tuple[int, ...], b: tuple[int, ...], weights: Array, y: Array, y_dot: Array
+) -> Array:
+    factor, lowered = np.asarray(b, float), tuple(int(e) for e in _lowered(np.asarray(b)))
+
+    def forward(weights: Array, y: Array, dot: Array) -> Array:
+        slope = weighted_power_rows(source, lowered, weights, y)
+        return slope * factor.astype(y.dtype)[None, :, None] * dot[:, None, :]
+
+    def backward(weights: Array, y: Array, rows: Array) -> Array:
+        y_power = powers(y, max(lowered))
+        total = jnp.zeros_like(y)
+        for row, (weight, power) in enumerate(zip(source, b, strict=True)):
+            if power:
+                total += power * rows[:, row] * weights[:, weight] * y_power[power - 1]
+        return total
+
+    return linear_map(forward, backward, (weights, y), y_dot)
