@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from mmtp_jax.potential.einsum import matmul
 from mmtp_jax.potential.moments import MomentTables
 from mmtp_jax.potential.products import ProductTable, sum_of_pairs, sum_of_products
 
@@ -125,7 +126,7 @@ def moment_gradient(plan: ContractionPlan, moment_coeffs: Array, moments: Array)
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def contract(plan: ContractionPlan, moment_coeffs: Array, basic: Array) -> Array:
     """sum_a xi_a B_a (N,) from xi (n_scalars,) and the basic moments (n_basic, N)."""
-    return moment_coeffs @ basis_functions(plan, basic)
+    return matmul(moment_coeffs, basis_functions(plan, basic))
 
 
 @partial(contract.defjvp, symbolic_zeros=True)
@@ -135,11 +136,11 @@ def _(plan: ContractionPlan, primals: Any, tangents: Any) -> tuple[Array, Array]
     (moment_coeffs, basic), (moment_coeffs_dot, basic_dot) = primals, tangents
     moments = all_moments(plan, basic)
     scalars = moments[plan.scalars]
-    value = moment_coeffs @ scalars
+    value = matmul(moment_coeffs, scalars)
     value_dot = jnp.zeros_like(value)
     if not isinstance(basic_dot, SymbolicZero):
         gradient = moment_gradient(plan, moment_coeffs, moments)
         value_dot += jnp.sum(gradient * basic_dot, axis=0)
     if not isinstance(moment_coeffs_dot, SymbolicZero):
-        value_dot += moment_coeffs_dot @ scalars
+        value_dot += matmul(moment_coeffs_dot, scalars)
     return value, value_dot

@@ -1,7 +1,7 @@
 """The energy of every atom, from its neighbours' vectors and moments (Burov 2026, Eqs. 1-7).
 
 Everything about one atom is a function of its own row of neighbours, so derivatives with respect
-to these rows are local as well; `derivatives.py` sends them back to the atoms.
+to these rows are local as well; `observables.py` sends them back to the atoms.
 
 A neighbour beyond the cutoff contributes nothing. Rows are padded with such neighbours: there is
 no mask, and no vector of length zero whose norm would have no derivative.
@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from mmtp_jax.potential.basic_moments import basic_plan, component_lanes
 from mmtp_jax.potential.contraction import contract, contraction_plan
+from mmtp_jax.potential.materialise import stored
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.potential.radial import Pairs, radial_functions
+from mmtp_jax.potential.radial import Pairs, radial_functions, radial_functions_along
 
 Array = Any
 
@@ -36,35 +38,71 @@ class Neighborhoods(NamedTuple):
     """(N, K) moments of the neighbours, mu_B."""
 
 
-def basic_moments(potential: Potential, neighborhoods: Neighborhoods) -> Array:
-    """Components of all M_{mu,nu}, (n_basic, lanes).
+def geometry(vectors: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    """Distances (N, K) and the components of the unit vectors, each (N, K)."""
+    x, y, z = jnp.moveaxis(vectors, 1, 0)
+    distance = jnp.sqrt(x * x + y * y + z * z)
+    return distance, (x / distance, y / distance, z / distance)
+
+
+def basic_moments(
+    potential: Potential, radial: Array, direction: tuple[Array, Array, Array]
+) -> Array:
+    """Components of all M_{mu,nu}, (n_basic, lanes), from f (N, parities * N_mu, K).
 
     The bare potential has one lane per atom. The symmetrised one has 2 N: the moments with the
     given magnetic moments, then those with all of them reversed.
     """
-    x, y, z = jnp.moveaxis(neighborhoods.vectors, 1, 0)
-    distance = jnp.sqrt(x * x + y * y + z * z)
-    x, y, z = x / distance, y / distance, z / distance
-    pairs = Pairs(
-        neighborhoods.types,
-        neighborhoods.neighbour_types,
-        neighborhoods.magmoms,
-        neighborhoods.neighbour_magmoms,
-        distance,
-    )
-    radial = radial_functions(potential, pairs)
-    sets = component_lanes(basic_plan(potential.tables), radial, (x, y, z))
+    sets = component_lanes(basic_plan(potential.tables), radial, direction)
     if not potential.symmetrised:
         return sets[0]
     even, odd = sets
     return jnp.concatenate([even + odd, even - odd], axis=1)
 
 
-def site_energies(potential: Potential, neighborhoods: Neighborhoods) -> Array:
-    """E_i (N,), eV: e0(z_i) + sum_a xi_a B_a(n_i), averaged over reversal if symmetrised."""
-    basic = basic_moments(potential, neighborhoods)
+def contracted(potential: Potential, radial: Array, direction: tuple[Array, Array, Array]) -> Array:
+    """sum_a xi_a B_a (N,), averaged over reversal of all moments if symmetrised."""
     plan = contraction_plan(potential.tables)
-    energies = contract(plan, potential.moment_coeffs, basic)
-    if potential.symmetrised:
-        energies = energies.reshape(2, -1).mean(axis=0)
+    values = contract(plan, potential.moment_coeffs, basic_moments(potential, radial, direction))
+    return values.reshape(2, -1).mean(axis=0) if potential.symmetrised else values
+
+
+def site_energies(potential: Potential, neighborhoods: Neighborhoods) -> Array:
+    """E_i (N,), eV: e0(z_i) + sum_a xi_a B_a(n_i)."""
+    distance, direction = geometry(neighborhoods.vectors)
+    radial = radial_functions(potential, _pairs(neighborhoods, distance))
+    energies = contracted(potential, radial, direction)
     return energies + potential.species_coeffs[neighborhoods.types]
+
+
+def site_energies_along(
+    potential: Potential, neighborhoods: Neighborhoods, dots: Neighborhoods
+) -> tuple[Array, Array]:
+    """E_i and its derivative along changes of vectors and moments, both (N,).
+
+    The Jacobian-vector product of `site_energies`, in a form whose derivatives with respect to
+    the parameters are cheap. The types in ``dots`` are not used.
+    """
+    (distance, direction), (distance_dot, direction_dot) = jax.jvp(
+        geometry, (neighborhoods.vectors,), (dots.vectors,)
+    )
+    radial, radial_dot = radial_functions_along(
+        potential, _pairs(neighborhoods, distance), _pairs(dots, distance_dot)
+    )
+    radial, radial_dot = stored((radial, radial_dot))
+    energies, energies_dot = jax.jvp(
+        lambda f, u: contracted(potential, f, u),
+        (radial, direction),
+        (radial_dot, direction_dot),
+    )
+    return energies + potential.species_coeffs[neighborhoods.types], energies_dot
+
+
+def _pairs(neighborhoods: Neighborhoods, distance: Array) -> Pairs:
+    return Pairs(
+        neighborhoods.types,
+        neighborhoods.neighbour_types,
+        neighborhoods.magmoms,
+        neighborhoods.neighbour_magmoms,
+        distance,
+    )

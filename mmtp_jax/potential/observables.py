@@ -24,7 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmtp_jax.potential.energy import Neighborhoods, site_energies
+from mmtp_jax.potential.einsum import einsum
+from mmtp_jax.potential.energy import Neighborhoods, site_energies, site_energies_along
 from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.potential import Potential
 
@@ -134,14 +135,15 @@ def evaluate(
             atoms is halved until it is no larger. Small blocks stay in the cache of a CPU.
     """
     terms = _in_chunks(partial(edge_terms, potential), neighborhoods(graph), chunk)
+    # g times (x, y, z, 1), summed over the neighbours: the virial, and the atom's own force.
+    with_one = jnp.concatenate([graph.vectors, jnp.ones_like(graph.vectors[:, :1])], axis=1)
+    outer = einsum("nak,nbk->nab", with_one, terms.vectors)
+    virial = per_configuration(graph, outer[:, :3])
+    virial = (virial + jnp.swapaxes(virial, 1, 2)) / 2
+    own = jnp.concatenate([outer[:, 3], -terms.magmoms[:, None]], axis=1)
     # One scatter moves the four numbers of every neighbour back to its atom.
-    own = jnp.concatenate([terms.vectors.sum(axis=2), -terms.magmoms[:, None]], axis=1)
     to_neighbour = jnp.concatenate([terms.vectors, terms.neighbour_magmoms[:, None]], axis=1)
     of_atom = own.at[graph.neighbours].add(-jnp.swapaxes(to_neighbour, 1, 2))
-
-    outer = jnp.einsum("nak,nbk->nab", graph.vectors, terms.vectors)
-    virial = per_configuration(graph, outer)
-    virial = (virial + jnp.swapaxes(virial, 1, 2)) / 2
     return terms.energies, Observables(
         energy=per_configuration(graph, terms.energies),
         forces=of_atom[:, :3],
@@ -225,30 +227,19 @@ def parameter_gradient(
     vectors_dot = (
         forces[:, :, None]
         - jnp.swapaxes(forces[graph.neighbours], 1, 2)
-        + jnp.einsum("nab,nbk->nak", strain, graph.vectors)
+        + einsum("nab,nbk->nak", strain, graph.vectors)
     )
-    direction = (
-        vectors_dot,
-        -cotangents.magnetic_forces,
-        -cotangents.magnetic_forces[graph.neighbours],
+    direction = rows._replace(
+        vectors=vectors_dot,
+        magmoms=-cotangents.magnetic_forces,
+        neighbour_magmoms=-cotangents.magnetic_forces[graph.neighbours],
     )
 
     def gradient(block: tuple) -> Array:
         rows, weight, direction = block
 
         def weighted(theta: Array) -> Array:
-            with_theta = potential.unflatten(theta)
-
-            def sites(vectors: Array, magmoms: Array, neighbour_magmoms: Array) -> Array:
-                return site_energies(
-                    with_theta,
-                    rows._replace(
-                        vectors=vectors, magmoms=magmoms, neighbour_magmoms=neighbour_magmoms
-                    ),
-                )
-
-            point = (rows.vectors, rows.magmoms, rows.neighbour_magmoms)
-            value, along = jax.jvp(sites, point, direction)
+            value, along = site_energies_along(potential.unflatten(theta), rows, direction)
             return jnp.sum(weight * value) + jnp.sum(along)
 
         return jax.grad(weighted)(theta)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from mmtp_jax.potential.chebyshev import chebyshev, reversal, to_unit_interval
+from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import materialised
 from mmtp_jax.potential.potential import Potential
@@ -91,7 +92,7 @@ def pair_coefficients(potential: Potential) -> Array:
             potential.min_magmom, potential.max_magmom, potential.magnetic_size
         )
         # f(-m) = psi(-m_i) c psi(-m_j) = psi(m_i) [A^T c A] psi(m_j)
-        reversed_c = jnp.einsum("ijmzbg,ibp,jgq->ijmzpq", c, flip, flip)
+        reversed_c = einsum("ijmzbg,ibp,jgq->ijmzpq", c, flip, flip)
         parts = [(c + reversed_c) / 2, (c - reversed_c) / 2]
     stacked = jnp.transpose(jnp.stack(parts), (1, 5, 0, 3, 4, 2, 6))
     return stacked.reshape(n_blocks, len(parts) * c.shape[2], c.shape[3], n_blocks)
@@ -111,9 +112,48 @@ def radial_functions(potential: Potential, pairs: Pairs) -> Array:
     return _radial(potential.magnetic_size, point)
 
 
+def radial_functions_along(potential: Potential, pairs: Pairs, dots: Pairs) -> tuple[Array, Array]:
+    """f and its derivative along (m_i, r_ij, m_j), for derivatives with respect to c.
+
+    The same numbers as the Jacobian-vector product of `radial_functions`, as matrix products
+    C P whose transpose in c is cheap. ``dots`` holds the direction; its types are not used.
+    """
+    settings, size = settings_of(potential), potential.magnetic_size
+    coefficients = pair_coefficients(potential)
+
+    def central(m: Array) -> Array:
+        return jnp.stack(magnetic_basis(settings, size, pairs.types, m), axis=-1)
+
+    def rows(r: Array, m: Array) -> Array:
+        return _product_rows(
+            radial_basis(settings, potential.radial_size, r),
+            magnetic_basis(settings, size, pairs.neighbour_types, m),
+        )
+
+    psi, psi_dot = jax.jvp(central, (pairs.magmoms,), (dots.magmoms,))
+    p, p_dot = jax.jvp(
+        rows,
+        (pairs.distance, pairs.neighbour_magmoms),
+        (dots.distance, dots.neighbour_magmoms),
+    )
+    c, c_dot = (
+        einsum("na,amzb->nmzb", basis, coefficients).reshape(len(basis), -1, p.shape[1])
+        for basis in (psi, psi_dot)
+    )
+    value = einsum("nmz,nzk->nmk", c, p)
+    return value, einsum("nmz,nzk->nmk", c, p_dot) + einsum("nmz,nzk->nmk", c_dot, p)
+
+
 def _of_atom(coefficients: Array, central: list[Array]) -> Array:
     """C (N, N_mu, N_phi, blocks) from c and psi_a(m_i)."""
-    return jnp.einsum("na,amzb->nmzb", jnp.stack(central, axis=-1), coefficients)
+    return einsum("na,amzb->nmzb", jnp.stack(central, axis=-1), coefficients)
+
+
+def _product_rows(phi: list[Array], psi: list[Array]) -> Array:
+    """phi_zeta psi_b as rows (N, N_phi * blocks, K)."""
+    stack = materialised(lambda rows: jnp.stack(rows, axis=1))
+    products = stack(phi)[:, :, None] * stack(psi)[:, None, :]
+    return products.reshape(products.shape[0], -1, products.shape[-1])
 
 
 def _combine(of_atom: Array, phi: list[Array], psi: list[Array]) -> Array:
@@ -252,9 +292,8 @@ def _along_coefficients(size: int, point: _Point, dot: Array) -> Array:
         central = magnetic_basis(settings, size, point.types, point.magmoms)
         phi = radial_basis(settings, n_phi, point.distance)
         psi = magnetic_basis(settings, size, point.neighbour_types, point.neighbour_magmoms)
-        products = jnp.stack([p * q for p in phi for q in psi], axis=1)
-        of_atom = jnp.einsum("nmk,nzk->nmz", rows, products)
+        of_atom = einsum("nmk,nzk->nmz", rows, _product_rows(phi, psi))
         of_atom = of_atom.reshape(*of_atom.shape[:2], n_phi, len(psi))
-        return jnp.einsum("na,nmzb->amzb", jnp.stack(central, axis=-1), of_atom)
+        return einsum("na,nmzb->amzb", jnp.stack(central, axis=-1), of_atom)
 
     return linear_map(forward, backward, (*point.settings, *point[1:]), dot)
