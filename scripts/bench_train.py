@@ -114,10 +114,8 @@ def main() -> None:
             function, seconds = bench.compiled(
                 jax.value_and_grad(partial(loss, chunk=default_chunk())), theta, potential, targets
             )
-            best = bench.timed(
-                {"gradient": lambda: jax.block_until_ready(function(theta, potential, targets))},
-                5,
-            )["gradient"]
+            arguments = (theta, potential, targets)
+            best = bench.timed({"gradient": partial(_call, function, arguments)}, 5)["gradient"]
             name = "symmetrised" if potential.symmetrised else "bare"
             row = {
                 "level": level,
@@ -136,6 +134,10 @@ def main() -> None:
             print(text, flush=True)
             rows.append(row)
     bench.save_json(options.json, rows)
+
+
+def _call(function: Any, arguments: tuple) -> None:
+    jax.block_until_ready(function(*arguments))
 
 
 if __name__ == "__main__":
