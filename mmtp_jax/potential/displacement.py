@@ -37,7 +37,10 @@ def displaced(
     if strain is not None:
         padded = jnp.concatenate([strain, jnp.zeros_like(strain[:1])])
         vectors = vectors + einsum("nab,nbk->nak", padded[graph.configuration], vectors)
-        volumes = volumes * jnp.linalg.det(jnp.eye(3, dtype=strain.dtype) + strain)
+        scale = jnp.linalg.det(jnp.eye(3, dtype=strain.dtype) + strain)
+        # Without a volume there is none to change; inf * 0 would be NaN in its derivative.
+        finite = jnp.isfinite(volumes)
+        volumes = jnp.where(finite, jnp.where(finite, volumes, 1.0) * scale, volumes)
     if displacements is not None:
         change = displacements[graph.neighbours] - displacements[:, None]
         vectors = vectors + jnp.swapaxes(change, 1, 2)
