@@ -5,20 +5,45 @@
 >>> pot = mmtp.Potential.new(level=12, species=("Fe", "Al"))
 >>> fit = mmtp.fit(pot, atoms_list, validation=0.1)
 >>> mmtp.save("pot.mtp", fit.potential)
+
+Public names are imported when they are first used, so that ``mmtp --help`` needs no JAX.
 """
 
-from mmtp_jax.api import evaluate, fit, split
-from mmtp_jax.fitting.fit import Fit, FitOptions
-from mmtp_jax.fitting.weights import Weights
-from mmtp_jax.interfaces.calculator import MMTPCalculator
-from mmtp_jax.interfaces.evaluation import Result
-from mmtp_jax.io.formats import read, write
-from mmtp_jax.io.mtp import load, save
-from mmtp_jax.potential.potential import Potential
-from mmtp_jax.precision import double_precision
-from mmtp_jax.structures.domain import ExtrapolationWarning
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmtp_jax.api import evaluate, fit, split
+    from mmtp_jax.fitting.fit import Fit, FitOptions
+    from mmtp_jax.fitting.weights import Weights
+    from mmtp_jax.interfaces.calculator import MMTPCalculator
+    from mmtp_jax.io.formats import read, write
+    from mmtp_jax.io.mtp import load, save
+    from mmtp_jax.potential.potential import Potential
+    from mmtp_jax.precision import double_precision
+    from mmtp_jax.structures.domain import ExtrapolationWarning
+    from mmtp_jax.structures.results import Result
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ExtrapolationWarning": "structures.domain",
+    "Fit": "fitting.fit",
+    "FitOptions": "fitting.fit",
+    "MMTPCalculator": "interfaces.calculator",
+    "Potential": "potential.potential",
+    "Result": "structures.results",
+    "Weights": "fitting.weights",
+    "double_precision": "precision",
+    "evaluate": "api",
+    "fit": "api",
+    "load": "io.mtp",
+    "read": "io.formats",
+    "save": "io.mtp",
+    "split": "api",
+    "write": "io.formats",
+}
+"""Public names and the module that each is in."""
 
 __all__ = [
     "ExtrapolationWarning",
@@ -37,3 +62,15 @@ __all__ = [
     "split",
     "write",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

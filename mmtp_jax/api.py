@@ -11,9 +11,10 @@ from ase import Atoms
 
 from mmtp_jax.fitting.fit import Fit, FitOptions, Progress, fit_structures
 from mmtp_jax.fitting.weights import Weights
-from mmtp_jax.interfaces.evaluation import Result, evaluate_structures
+from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.structures.results import Result
 
 
 def evaluate(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ import numpy as np
 
 from mmtp_jax.io.atomic import atomic_write
 
-FORMAT = "mmtp_jax fit 1"
+logger = logging.getLogger(__name__)
+
+FORMAT = "mmtp_jax fit 2"
 
 
-def fingerprint(*trees: Any) -> str:
-    """Hash of the contents of all arrays: which data and which settings a checkpoint belongs to."""
-    digest = hashlib.sha256()
+def fingerprint(method: str, *trees: Any) -> str:
+    """Hash of a method and of the contents of all arrays: what a checkpoint belongs to."""
+    digest = hashlib.sha256(method.encode())
     for leaf in jax.tree.leaves(trees):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{array.dtype}{array.shape}".encode())
@@ -28,35 +32,56 @@ def fingerprint(*trees: Any) -> str:
     return digest.hexdigest()
 
 
-def save_checkpoint(path: str | Path, header: dict[str, Any], arrays: Any) -> None:
-    """Write the leaves of ``arrays`` and the header, replacing an older checkpoint at once."""
-    leaves = {f"leaf{k}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(arrays))}
-    text = json.dumps(header | {"format": FORMAT})
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, header=np.frombuffer(text.encode(), np.uint8), **leaves)
+class Checkpoint:
+    """The state of an optimisation in one file.
 
-
-def load_checkpoint(path: str | Path, like: Any, belongs_to: str) -> tuple[dict[str, Any], Any]:
-    """The header, and the arrays in the structure of ``like``.
-
-    Raises:
-        ValueError: if the file is not a checkpoint, or belongs to other data or settings.
+    Args:
+        path: the file.
+        belongs_to: `fingerprint` of all that the fit depends on.
+        like: a state of the optimiser, or its shapes.
+        every: steps between two writes.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(file["header"].tobytes().decode())
-            count = len(file.files) - 1
-            leaves = [file[f"leaf{k}"] for k in range(count)]
-    except (KeyError, ValueError, OSError, EOFError) as error:
-        raise ValueError(
-            f"{path} is not a readable fit checkpoint ({error}); delete it to start afresh"
-        ) from error
-    if header.get("format") != FORMAT or header.get("fingerprint") != belongs_to:
-        raise ValueError(
-            f"{path} belongs to another fit (other data, potential, weights or program version); "
-            "delete it to start afresh, or give the same input as before"
-        )
-    expected, tree = jax.tree.flatten(like)
-    if [np.shape(a) for a in expected] != [a.shape for a in leaves]:
-        raise ValueError(f"{path} holds arrays of other shapes; delete it to start afresh")
-    return header, jax.tree.unflatten(tree, leaves)
+
+    def __init__(self, path: str | Path, belongs_to: str, like: Any, every: int) -> None:
+        self.path, self.belongs_to, self.like, self.every = Path(path), belongs_to, like, every
+
+    def exists(self) -> bool:
+        """Is there something to resume?"""
+        return self.path.exists()
+
+    def is_due(self, step: int) -> bool:
+        """Is the state after this step to be written?"""
+        return step % self.every == 0
+
+    def save(self, history: list[float], state: Any) -> None:
+        """Write history and state, replacing an older checkpoint at once."""
+        leaves = {f"leaf{k}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(state))}
+        header = {"format": FORMAT, "fingerprint": self.belongs_to, "history": history}
+        text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+        with atomic_write(self.path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, header=text, **leaves)
+
+    def load(self) -> tuple[Any, list[float]]:
+        """The state and the history.
+
+        Raises:
+            ValueError: if the file is no checkpoint, or belongs to other data or settings.
+        """
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                header = json.loads(file["header"].tobytes().decode())
+                leaves = [file[f"leaf{k}"] for k in range(len(file.files) - 1)]
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{self.path} is not a readable fit checkpoint ({error}); delete it to start afresh"
+            ) from error
+        if header.get("format") != FORMAT or header.get("fingerprint") != self.belongs_to:
+            raise ValueError(
+                f"{self.path} belongs to another fit (other data, potential, weights, method or "
+                "program version); delete it to start afresh, or give the same input as before"
+            )
+        expected, tree = jax.tree.flatten(self.like)
+        if [np.shape(a) for a in expected] != [a.shape for a in leaves]:
+            raise ValueError(f"{self.path} holds arrays of other shapes; delete it to start afresh")
+        logger.info("resumed %s after %d steps", self.path, len(header["history"]) - 1)
+        return jax.tree.unflatten(tree, leaves), list(header["history"])

@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mmtp_jax.fitting import lbfgs
-from mmtp_jax.fitting.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from mmtp_jax.fitting.checkpoint import Checkpoint, fingerprint
 from mmtp_jax.fitting.dataset import Targets, make_targets
+from mmtp_jax.fitting.gauss_newton import GaussNewton
 from mmtp_jax.fitting.initial import (
     data_domain,
     species_energies,
     with_domain,
     with_linear_coefficients,
 )
-from mmtp_jax.fitting.loss import loss
+from mmtp_jax.fitting.lbfgs import LBFGS
+from mmtp_jax.fitting.optimise import Optimiser, optimise
 from mmtp_jax.fitting.report import Errors, Report, comparison, errors_of
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.potential.observables import Observables, evaluate
-from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.potential import Potential, one_per_species
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.structures.batch import Batch, default_chunk, make_batches
-from mmtp_jax.structures.neighbours import neighbour_table
+from mmtp_jax.structures.domain import check_domain
+from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
+from mmtp_jax.structures.results import results_of
 from mmtp_jax.structures.structure import Structure
 
-logger = logging.getLogger(__name__)
-
-STALL_WINDOW = 100
-"""A fit has converged when the loss falls by less than the tolerance over so many steps."""
-
-SCALE_SAMPLES = 16
-"""Random vectors from which the curvature of each parameter is estimated."""
+METHODS = ("lbfgs", "gauss-newton")
 
 
 @dataclass(frozen=True)
@@ -59,6 +52,8 @@ class Fit:
     potential: Potential
     report: Report
     converged: bool
+    interrupted: bool
+    """The user stopped it with Ctrl-C."""
     message: str
     """Why the fit ended, in words."""
     n_iterations: int
@@ -72,9 +67,13 @@ class FitOptions:
     """How to fit; what to fit are the arguments of `fit_structures`."""
 
     weights: Weights = field(default_factory=Weights)
-    max_iterations: int = 2000
+    method: str = "lbfgs"
+    """``"lbfgs"`` (optax), or ``"gauss-newton"`` (Levenberg-Marquardt)."""
+    max_iterations: int | None = None
+    """Limit of the steps; None is 2000 for L-BFGS and 60 for Gauss-Newton."""
     tolerance: float = 1e-3
-    """Smallest relative fall of the loss over `STALL_WINDOW` steps that is worth going on for."""
+    """Smallest relative fall of the loss that is worth going on for, over 100 steps of L-BFGS
+    or 3 of Gauss-Newton."""
     min_dist: float | None = None
     """R_min, Angstrom; None takes the shortest distance of the training set."""
     max_magmom: Sequence[float] | float | None = None
@@ -88,6 +87,12 @@ class FitOptions:
     report_every: int = 20
     """Steps between evaluations of the errors that a callback is told."""
 
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
+        if self.keep_domain and (self.min_dist is not None or self.max_magmom is not None):
+            raise ValueError("keep_domain leaves no room for min_dist or max_magmom; drop one")
+
 
 @with_double_precision
 def fit_structures(
@@ -97,7 +102,7 @@ def fit_structures(
     options: FitOptions = FitOptions(),
     callback: Callable[[Progress], None] | None = None,
 ) -> Fit:
-    """Fit the parameters of a potential by optax L-BFGS, full batch, in float64.
+    """Fit the parameters of a potential, full batch, in float64.
 
     Ctrl-C ends the fit after the running step; the result is then the best so far, not converged.
 
@@ -111,39 +116,78 @@ def fit_structures(
     Raises:
         ValueError: if the training set is empty or has no labels, or a checkpoint is not of this
             fit.
+
+    Warns:
+        ExtrapolationWarning: if structures lie outside of the intervals that are fitted.
     """
     if not training:
         raise ValueError("the training set is empty; give at least one labelled configuration")
     potential = potential.astype(np.float64)
-    tables = [neighbour_table(s, float(potential.cutoff)) for s in training]
-    potential = _with_training_domain(potential, training, tables, options)
-    sets = {
-        "training": _Prepared(
-            training, make_batches(training, float(potential.cutoff), tables=tables)
-        )
-    }
+    cutoff = float(potential.cutoff)
+    sets = {"training": _Prepared.of(training, cutoff)}
     if validation:
-        sets["validation"] = _Prepared(
-            validation, make_batches(validation, float(potential.cutoff))
-        )
+        sets["validation"] = _Prepared.of(validation, cutoff)
+    potential = _with_training_domain(potential, training, sets["training"].tables, options)
+    for prepared in sets.values():
+        prepared.warn_of_extrapolation(potential)
     targets = jax.device_put(make_targets(training, sets["training"].batches, options.weights))
-    chunk = default_chunk()
-
-    belongs_to = fingerprint(potential, targets)
-    run = _Run(potential, targets, chunk, options, sets["training"], belongs_to, callback)
-    outcome = run.optimise()
-
-    fitted = potential.unflatten(np.asarray(outcome.theta))
+    optimiser = _optimiser(potential, targets, options, sets["training"])
+    limit = options.max_iterations
+    limit = optimiser.default_iterations if limit is None else limit
+    outcome = optimise(
+        optimiser,
+        theta=lambda: _starting_parameters(potential, targets, training, options),
+        max_iterations=limit,
+        tolerance=options.tolerance,
+        checkpoint=_checkpoint(potential, targets, optimiser, options),
+        tell=_Teller(potential, sets["training"], options.report_every, limit, callback),
+    )
+    fitted = potential.unflatten(outcome.theta)
     errors = {name: prepared.errors(fitted) for name, prepared in sets.items()}
-    report = Report(errors["training"], errors.get("validation"))
     return Fit(
         potential=fitted,
-        report=report,
+        report=Report(errors["training"], errors.get("validation")),
         converged=outcome.converged,
+        interrupted=outcome.interrupted,
         message=outcome.message,
         n_iterations=len(outcome.history) - 1,
-        loss=float(min(outcome.history)),
-        history=np.array(outcome.history),
+        loss=float(outcome.history[-1]),
+        history=outcome.history,
+    )
+
+
+def _optimiser(
+    potential: Potential, targets: list[Targets], options: FitOptions, training: _Prepared
+) -> Optimiser:
+    if options.method == "gauss-newton":
+        return GaussNewton(potential, targets, default_chunk())
+    return LBFGS(potential, targets, default_chunk(), training.predictions)
+
+
+def _starting_parameters(
+    potential: Potential,
+    targets: list[Targets],
+    training: Sequence[Structure],
+    options: FitOptions,
+) -> np.ndarray:
+    if options.initialise:
+        constants = species_energies(training, potential.n_species)
+        if constants is not None:
+            potential = potential.replace(species_coeffs=constants)
+        potential = with_linear_coefficients(potential, targets, default_chunk())
+    return potential.flatten()
+
+
+def _checkpoint(
+    potential: Potential, targets: list[Targets], optimiser: Optimiser, options: FitOptions
+) -> Checkpoint | None:
+    if options.checkpoint is None:
+        return None
+    return Checkpoint(
+        options.checkpoint,
+        fingerprint(options.method, potential, targets),
+        optimiser.shapes(potential.flatten()),
+        options.checkpoint_every,
     )
 
 
@@ -156,183 +200,58 @@ def _with_training_domain(
     if options.min_dist is not None:
         min_dist = options.min_dist
     if options.max_magmom is not None:
-        max_magmom = np.broadcast_to(options.max_magmom, (potential.n_species,))
+        max_magmom = one_per_species(options.max_magmom, potential.species)
     return with_domain(potential, min_dist=min_dist, max_magmom=max_magmom)
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Structures with their batches."""
+    """Structures with their neighbours, packed."""
 
     structures: Sequence[Structure]
+    tables: Sequence[NeighbourTable]
     batches: list[Batch]
 
+    @classmethod
+    def of(cls, structures: Sequence[Structure], cutoff: float) -> _Prepared:
+        tables = [neighbour_table(s, cutoff) for s in structures]
+        return cls(structures, tables, make_batches(structures, cutoff, tables=tables))
+
     def predictions(self, potential: Potential) -> list[Observables]:
-        return [_predict(potential, batch.graph, default_chunk()) for batch in self.batches]
+        return [values for _, values in self._evaluated(potential)]
 
     def errors(self, potential: Potential) -> Errors:
-        compared = comparison(self.structures, self.batches, self.predictions(potential))
-        return errors_of(compared, len(self.structures))
+        results = {}
+        for batch, (sites, values) in zip(self.batches, self._evaluated(potential), strict=True):
+            results.update(results_of(batch, self.structures, sites, values))
+        in_order = [results[k] for k in range(len(self.structures))]
+        return errors_of(comparison(self.structures, in_order), len(self.structures))
+
+    def _evaluated(self, potential: Potential) -> list[tuple[np.ndarray, Observables]]:
+        chunk = default_chunk()
+        return jax.device_get([_evaluate(potential, b.graph, chunk) for b in self.batches])
+
+    def warn_of_extrapolation(self, potential: Potential) -> None:
+        check_domain(potential, self.structures, self.tables).warn(stacklevel=4)
 
 
-@partial(jax.jit, static_argnames="chunk")
-def _predict(potential: Potential, graph: Any, chunk: int | None) -> Observables:
-    return evaluate(potential, graph, chunk)[1]
+_evaluate = jax.jit(evaluate, static_argnames="chunk")
 
 
-@dataclass
-class _Outcome:
-    theta: Any
-    history: list[float]
-    converged: bool
-    message: str
+@dataclass(frozen=True)
+class _Teller:
+    """Passes the progress on to a callback, with errors every now and then."""
 
+    potential: Potential
+    training: _Prepared
+    every: int
+    max_iterations: int
+    callback: Callable[[Progress], None] | None
 
-class _Run:
-    """The loop of one fit."""
-
-    def __init__(
-        self,
-        potential: Potential,
-        targets: list[Targets],
-        chunk: int | None,
-        options: FitOptions,
-        training: _Prepared,
-        belongs_to: str,
-        callback: Callable[[Progress], None] | None,
-    ) -> None:
-        self.potential, self.targets, self.options = potential, targets, options
-        self.chunk, self.training = chunk, training
-        self.belongs_to, self.callback = belongs_to, callback
-        self.loss = _loss_in_chunks(chunk)
-        self.data = (potential, targets)
-
-    def optimise(self) -> _Outcome:
-        scale, progress, history = self._begin()
-        options = self.options
-        best = (float(progress.value), progress.x)
-        converged, message = False, f"stopped after {options.max_iterations} iterations"
-        restarted_at = -1
-        try:
-            self._tell(history, progress.x * scale)
-            while len(history) <= options.max_iterations:
-                progress = lbfgs.step(self.loss, scale, progress, *self.data)
-                value = float(progress.value)
-                if value < best[0]:
-                    best = (value, progress.x)
-                elif restarted_at == len(history) - 1 or not np.isfinite(value):
-                    # Not even the steepest descent after a restart gets any lower.
-                    message = (
-                        "the line search finds no lower loss"
-                        if np.isfinite(value)
-                        else "the loss became infinite or NaN"
-                    )
-                    converged = bool(np.isfinite(value))
-                    break
-                else:
-                    progress = lbfgs.start(self.loss, scale, best[1] * scale, *self.data)
-                    restarted_at = len(history)
-                history.append(min(value, best[0]))
-                self._tell(history, best[1] * scale)
-                self._save(scale, progress, history)
-                if _stalled(history, options.tolerance):
-                    converged = True
-                    message = (
-                        f"converged: the loss fell by less than {options.tolerance:g} of itself "
-                        f"over {STALL_WINDOW} steps"
-                    )
-                    break
-        except KeyboardInterrupt:
-            message = "stopped by the user; this is the best so far"
-        self._save(scale, progress, history, now=True)
-        return _Outcome(best[1] * scale, history, converged, message)
-
-    def _begin(self) -> tuple[Any, lbfgs.Progress, list[float]]:
-        theta = jnp.asarray(self.potential.flatten())
-        checkpoint = self.options.checkpoint
-        if checkpoint is not None and Path(checkpoint).exists():
-            shapes = jax.eval_shape(partial(lbfgs.start, self.loss), theta, theta, *self.data)
-            header, (scale, progress) = load_checkpoint(
-                checkpoint, (theta, shapes), self.belongs_to
-            )
-            logger.info("resumed %s after %d steps", checkpoint, len(header["history"]) - 1)
-            scale, progress = jax.tree.map(jnp.asarray, (scale, progress))
-            return scale, progress, list(header["history"])
-        start = self.potential
-        if self.options.initialise:
-            constants = species_energies(self.training.structures, start.n_species)
-            if constants is not None:
-                start = start.replace(species_coeffs=constants)
-            start = with_linear_coefficients(start, self.targets, self.chunk)
-            theta = jnp.asarray(start.flatten())
-        scale = self._curvature_scale(theta)
-        progress = lbfgs.start(self.loss, scale, theta, *self.data)
-        return scale, progress, [float(progress.value)]
-
-    def _curvature_scale(self, theta: Any) -> Any:
-        """One over the root of each parameter's curvature in the loss, J^T W J.
-
-        The diagonal is the mean of (J^T sqrt(W) z)^2 over vectors z of random signs, and
-        J^T sqrt(W) z is a gradient of the loss itself, for labels off by z / (2 sqrt(W)).
-        """
-        rng = np.random.default_rng(0)
-        predicted = self.training.predictions(self.potential.unflatten(np.asarray(theta)))
-        diagonal = jnp.zeros_like(theta)
-        for _ in range(SCALE_SAMPLES):
-            shifted = [
-                part._replace(
-                    values=jax.tree.map(
-                        lambda p, w: jnp.asarray(_shifted(np.asarray(p), np.asarray(w), rng)),
-                        values,
-                        part.weights,
-                    )
-                )
-                for part, values in zip(self.targets, predicted, strict=True)
-            ]
-            probe = lbfgs.start(self.loss, jnp.ones_like(theta), theta, self.potential, shifted)
-            diagonal += probe.gradient**2 / SCALE_SAMPLES
-        # Parameters that no label depends on keep the scale of the softest that matter.
-        floor = 1e-10 * jnp.max(diagonal)
-        return 1.0 / jnp.sqrt(jnp.maximum(diagonal, floor))
-
-    def _tell(self, history: list[float], theta: Any) -> None:
+    def __call__(self, iteration: int, loss: float, theta: np.ndarray) -> None:
         if self.callback is None:
             return
-        iteration = len(history) - 1
         errors = None
-        if iteration % self.options.report_every == 0:
-            errors = self.training.errors(self.potential.unflatten(np.asarray(theta)))
-        self.callback(Progress(iteration, self.options.max_iterations, history[-1], errors))
-
-    def _save(
-        self, scale: Any, progress: lbfgs.Progress, history: list[float], now: bool = False
-    ) -> None:
-        path, every = self.options.checkpoint, self.options.checkpoint_every
-        if path is None or not (now or (len(history) - 1) % every == 0):
-            return
-        header = {"fingerprint": self.belongs_to, "history": history}
-        save_checkpoint(path, header, (scale, progress))
-
-
-def _shifted(predicted: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    root = np.sqrt(np.broadcast_to(weights, predicted.shape))
-    signs = rng.choice([-1.0, 1.0], predicted.shape)
-    safe = np.where(root > 0.0, root, 1.0)
-    return predicted - np.where(root > 0.0, signs / (2.0 * safe), 0.0)
-
-
-def _stalled(history: list[float], tolerance: float) -> bool:
-    if len(history) <= STALL_WINDOW:
-        return False
-    before, now = history[-1 - STALL_WINDOW], history[-1]
-    return before - now < tolerance * before
-
-
-_LOSSES: dict[int | None, lbfgs.Loss] = {}
-
-
-def _loss_in_chunks(chunk: int | None) -> lbfgs.Loss:
-    """The loss for a chunk size; always the same object, so that nothing is compiled twice."""
-    if chunk not in _LOSSES:
-        _LOSSES[chunk] = partial(loss, chunk=chunk)
-    return _LOSSES[chunk]
+        if iteration % self.every == 0:
+            errors = self.training.errors(self.potential.unflatten(theta))
+        self.callback(Progress(iteration, self.max_iterations, loss, errors))

@@ -1,14 +1,24 @@
-"""optax L-BFGS with a zoom line search, one compiled step that the host calls in a loop."""
+"""optax L-BFGS with a zoom line search, one compiled step that the host calls in a loop.
+
+It works on parameters divided by a scale, chosen so that the loss is about equally curved along
+each of them: energies per atom and Chebyshev coefficients differ by many orders of magnitude.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+
+from mmtp_jax.fitting.dataset import Targets
+from mmtp_jax.fitting.loss import loss
+from mmtp_jax.potential.observables import Observables
+from mmtp_jax.potential.potential import Potential
 
 Array = Any
 
@@ -17,13 +27,18 @@ MEMORY = 40
 
 MAX_LINESEARCH_STEPS = 25
 
+SCALE_SAMPLES = 16
+"""Random vectors from which the curvature of each parameter is estimated."""
+
 
 class Progress(NamedTuple):
     """Where the optimisation stands; a pytree, so that it can be saved and resumed exactly."""
 
+    scale: Array
+    """(P,)"""
     x: Array
     """(P,) scaled parameters, theta / scale."""
-    value: Array
+    loss: Array
     """Loss at x."""
     gradient: Array
     """(P,) with respect to x."""
@@ -32,6 +47,94 @@ class Progress(NamedTuple):
 
 Loss = Callable[..., Array]
 """loss(theta, *data) -> scalar."""
+
+
+class LBFGS:
+    """The optimiser for one data set."""
+
+    stall_window = 100
+    default_iterations = 2000
+
+    def __init__(
+        self,
+        potential: Potential,
+        targets: Sequence[Targets],
+        chunk: int | None,
+        predict: Callable[[Potential], Sequence[Observables]],
+    ) -> None:
+        self.loss = _loss_in_chunks(chunk)
+        self.data = (potential, list(targets))
+        self.predict = predict
+
+    def start(self, theta: Array) -> Progress:
+        """The state before the first step."""
+        theta = jnp.asarray(theta)
+        return start(self.loss, self._curvature_scale(theta), theta, *self.data)
+
+    def shapes(self, theta: Array) -> Any:
+        """Shapes of a state."""
+        theta = jnp.asarray(theta)
+        return jax.eval_shape(partial(start, self.loss), theta, theta, *self.data)
+
+    def step(self, progress: Progress) -> Progress:
+        """One direction and line search."""
+        return step(self.loss, progress, *self.data)
+
+    def restart(self, progress: Progress) -> Progress:
+        """The same parameters, with the memory of past steps cleared."""
+        return start(self.loss, progress.scale, self.theta(progress), *self.data)
+
+    def theta(self, progress: Progress) -> Array:
+        """Parameters (P,)."""
+        return progress.x * progress.scale
+
+    def value(self, progress: Progress) -> float:
+        """Loss."""
+        return float(progress.loss)
+
+    def _curvature_scale(self, theta: Array) -> Array:
+        """One over the root of each parameter's curvature in the loss, J^T W J.
+
+        The diagonal is the mean of (J^T sqrt(W) z)^2 over vectors z of random signs, and
+        J^T sqrt(W) z is a gradient of the loss itself, for labels off by z / (2 sqrt(W)).
+        """
+        potential, targets = self.data
+        rng = np.random.default_rng(0)
+        predicted = self.predict(potential.unflatten(np.asarray(theta)))
+        diagonal = jnp.zeros_like(theta)
+        for _ in range(SCALE_SAMPLES):
+            shifted = [
+                part._replace(
+                    values=jax.tree.map(
+                        lambda p, w: jnp.asarray(_shifted(np.asarray(p), np.asarray(w), rng)),
+                        values,
+                        part.weights,
+                    )
+                )
+                for part, values in zip(targets, predicted, strict=True)
+            ]
+            probe = start(self.loss, jnp.ones_like(theta), theta, potential, shifted)
+            diagonal += probe.gradient**2 / SCALE_SAMPLES
+        # Parameters that no label depends on keep the scale of the softest that matter.
+        floor = 1e-10 * jnp.max(diagonal)
+        return 1.0 / jnp.sqrt(jnp.maximum(diagonal, floor))
+
+
+def _shifted(predicted: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    root = np.sqrt(np.broadcast_to(weights, predicted.shape))
+    signs = rng.choice([-1.0, 1.0], predicted.shape)
+    safe = np.where(root > 0.0, root, 1.0)
+    return predicted - np.where(root > 0.0, signs / (2.0 * safe), 0.0)
+
+
+_LOSSES: dict[int | None, Loss] = {}
+
+
+def _loss_in_chunks(chunk: int | None) -> Loss:
+    """The loss for a chunk size; always the same object, so that nothing is compiled twice."""
+    if chunk not in _LOSSES:
+        _LOSSES[chunk] = partial(loss, chunk=chunk)
+    return _LOSSES[chunk]
 
 
 def make_optimizer() -> optax.GradientTransformationExtraArgs:
@@ -49,27 +152,28 @@ def start(loss: Loss, scale: Array, theta: Array, *data: Any) -> Progress:
     """The state before the first step."""
     x = theta / scale
     value, gradient = jax.value_and_grad(lambda x: loss(x * scale, *data))(x)
-    return _strongly_typed(Progress(x, value, gradient, make_optimizer().init(x)))
+    return _strongly_typed(Progress(scale, x, value, gradient, make_optimizer().init(x)))
 
 
 @partial(jax.jit, static_argnums=0)
-def step(loss: Loss, scale: Array, progress: Progress, *data: Any) -> Progress:
+def step(loss: Loss, progress: Progress, *data: Any) -> Progress:
     """One step of L-BFGS: direction, line search, new parameters."""
 
     def scaled_loss(x: Array) -> Array:
-        return loss(x * scale, *data)
+        return loss(x * progress.scale, *data)
 
     updates, state = make_optimizer().update(
         progress.gradient,
         progress.optimizer_state,
         progress.x,
-        value=progress.value,
+        value=progress.loss,
         grad=progress.gradient,
         value_fn=scaled_loss,
     )
     # The line search has evaluated the point that it accepted.
     return _strongly_typed(
         Progress(
+            progress.scale,
             optax.apply_updates(progress.x, updates),
             optax.tree.get(state, "value"),
             optax.tree.get(state, "grad"),

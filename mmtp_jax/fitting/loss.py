@@ -15,6 +15,18 @@ from mmtp_jax.potential.potential import Potential
 Array = Any
 
 
+def residuals(theta: Array, potential: Potential, part: Targets, chunk: int | None = None) -> Array:
+    """sqrt(weight) * (predicted - label) of every observable of one graph, as one vector."""
+    predicted = observables(theta, potential, part.graph, chunk)
+    weighted = jax.tree.map(
+        lambda p, label, w: jnp.ravel(jnp.sqrt(w) * (p - label)),
+        predicted,
+        part.values,
+        part.weights,
+    )
+    return jnp.concatenate(list(weighted))
+
+
 def loss(
     theta: Array, potential: Potential, targets: Sequence[Targets], chunk: int | None = None
 ) -> Array:
@@ -28,12 +40,5 @@ def loss(
     """
     total = jnp.zeros((), theta.dtype)
     for part in targets:
-        predicted = observables(theta, potential, part.graph, chunk)
-        squares = jax.tree.map(
-            lambda p, label, w: jnp.sum(w * (p - label) ** 2),
-            predicted,
-            part.values,
-            part.weights,
-        )
-        total += sum(squares)
+        total += jnp.sum(residuals(theta, potential, part, chunk) ** 2)
     return total

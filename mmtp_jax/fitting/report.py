@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmtp_jax.potential.observables import Observables
-from mmtp_jax.structures.batch import Batch
+from mmtp_jax.structures.results import VOIGT, Result
 from mmtp_jax.structures.structure import LABELS, Structure
 
 EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
@@ -20,8 +19,6 @@ UNITS = {
     "magnetic_forces": ("meV/mu_B", 1e3),
 }
 """Unit of each kind in reports, and its factor from eV, Angstrom and mu_B."""
-
-_UPPER = (np.array([0, 1, 2, 1, 0, 0]), np.array([0, 1, 2, 2, 2, 1]))
 
 
 @dataclass(frozen=True)
@@ -90,31 +87,33 @@ class Report:
         }
 
 
-def comparison(
-    structures: Sequence[Structure], batches: Sequence[Batch], predictions: Sequence[Observables]
-) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
-    """For each kind with labels: (labels, predictions) as flat arrays and how many have them.
+Comparison = dict[str, tuple[np.ndarray, np.ndarray, int]]
+"""For each kind that has labels: labels and predictions, flat, and how many configurations."""
+
+
+def comparison(structures: Sequence[Structure], results: Sequence[Result]) -> Comparison:
+    """Labels and predictions of each kind that has labels, in the order of `LABELS`.
 
     Energies are per atom; stresses are the six independent components. Units are eV, Angstrom
     and mu_B.
     """
     pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {kind: [] for kind in LABELS}
-    for batch, predicted in zip(batches, predictions, strict=True):
-        forces = batch.split(np.asarray(predicted.forces))
-        magnetic = batch.split(np.asarray(predicted.magnetic_forces))
-        for slot, member in enumerate(batch.members):
-            structure = structures[member]
-            n = len(structure)
-            if structure.energy is not None:
-                energy = float(predicted.energy[slot])
-                pairs["energy"].append((np.array([structure.energy / n]), np.array([energy / n])))
-            if structure.forces is not None:
-                pairs["forces"].append((structure.forces.ravel(), forces[slot].ravel()))
-            if structure.stress is not None:
-                stress = np.asarray(predicted.stress[slot])
-                pairs["stress"].append((structure.stress[_UPPER], stress[_UPPER]))
-            if structure.magnetic_forces is not None:
-                pairs["magnetic_forces"].append((structure.magnetic_forces, magnetic[slot]))
+    for structure, result in zip(structures, results, strict=True):
+        predictions = {
+            "energy": np.array([result.energy / len(structure)]),
+            "forces": result.forces.ravel(),
+            "stress": result.stress,
+            "magnetic_forces": result.magnetic_forces,
+        }
+        for kind, predicted in predictions.items():
+            label = getattr(structure, kind)
+            if label is None or predicted is None:
+                continue
+            if kind == "energy":
+                label = np.array([label / len(structure)])
+            elif kind == "stress":
+                label = label[VOIGT]
+            pairs[kind].append((np.ravel(label), predicted))
     return {
         kind: (np.concatenate([a for a, _ in of]), np.concatenate([b for _, b in of]), len(of))
         for kind, of in pairs.items()
@@ -122,9 +121,7 @@ def comparison(
     }
 
 
-def errors_of(
-    compared: dict[str, tuple[np.ndarray, np.ndarray, int]], n_configurations: int
-) -> Errors:
+def errors_of(compared: Comparison, n_configurations: int) -> Errors:
     """Root mean square, mean absolute and largest errors of `comparison`."""
     kinds = []
     for kind, (labels, predicted, count) in compared.items():

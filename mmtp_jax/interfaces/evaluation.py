@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,28 +15,11 @@ from mmtp_jax.precision import double_precision, require_dtype
 from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack
 from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.neighbours import neighbour_table
+from mmtp_jax.structures.results import Result, results_of
 from mmtp_jax.structures.structure import Structure
 
 MAX_ATOMS = 16384
 """Atoms per batch: bounds the memory, about 100 kB per atom at most."""
-
-_VOIGT = (np.array([0, 1, 2, 1, 0, 0]), np.array([0, 1, 2, 2, 2, 1]))
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a potential says about one configuration, as numpy arrays."""
-
-    energy: float
-    """eV."""
-    forces: np.ndarray
-    """(n, 3) -dE/dr at fixed moments, eV/Angstrom."""
-    stress: np.ndarray | None
-    """(6,) ASE order and sign, eV/Angstrom^3; None where the cell is not periodic in 3D."""
-    magnetic_forces: np.ndarray
-    """(n,) -dE/dm, eV/mu_B."""
-    energies: np.ndarray
-    """(n,) energy of each atom, eV."""
 
 
 @partial(jax.jit, static_argnames="chunk")
@@ -107,32 +89,5 @@ class StructureEvaluator:
         )
         with double_precision():
             sites, values = jax.device_get(evaluate_graph(self._on_device, graph, default_chunk()))
-        return _unpack(batch, sites, values, self._constants, structures)
-
-
-def _unpack(
-    batch: Batch,
-    sites: np.ndarray,
-    values: observables.Observables,
-    constants: np.ndarray,
-    structures: Sequence[Structure],
-) -> list[tuple[int, Result]]:
-    energies = batch.split(sites.astype(np.float64) + constants[batch.graph.types])
-    forces = batch.split(values.forces.astype(np.float64))
-    magnetic = batch.split(values.magnetic_forces.astype(np.float64))
-    found = []
-    for slot, member in enumerate(batch.members):
-        periodic = structures[member].volume is not None
-        found.append(
-            (
-                int(member),
-                Result(
-                    energy=float(energies[slot].sum()),
-                    forces=forces[slot],
-                    stress=values.stress[slot][_VOIGT].astype(np.float64) if periodic else None,
-                    magnetic_forces=magnetic[slot],
-                    energies=energies[slot],
-                ),
-            )
-        )
-    return found
+        sites = sites.astype(np.float64) + self._constants[batch.graph.types]
+        return results_of(batch, structures, sites, values)

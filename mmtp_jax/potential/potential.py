@@ -112,7 +112,7 @@ class Potential:
             if level is None:
                 raise ValueError("give the level of the potential, e.g. level=12")
             tables = moment_tables(level)
-        max_magmom = _one_per_species(max_magmom, species)
+        max_magmom = one_per_species(max_magmom, species)
         rng = np.random.default_rng(seed)
         n_species, n_mu = len(species), tables.n_radial
         shape = (n_species, n_species, n_mu, radial_size, magnetic_size, magnetic_size)
@@ -245,7 +245,8 @@ def chebyshev_rescaling(
     return rows
 
 
-def _one_per_species(value: float | Sequence[float], species: tuple[str, ...]) -> np.ndarray:
+def one_per_species(value: float | Sequence[float], species: tuple[str, ...]) -> np.ndarray:
+    """M_max (S,) from one number or one per species, mu_B; ValueError if it is neither."""
     values = np.asarray(value, float)
     if values.ndim > 1 or values.size not in (1, len(species)):
         raise ValueError(

@@ -1,0 +1,164 @@
+"""``mmtp evaluate``: predictions and errors of a potential on configurations."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmtp_jax.cli import console
+from mmtp_jax.cli.console import add_command
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mmtp_jax.structures.results import Result
+
+_EPILOG = """\
+examples:
+  mmtp evaluate pot.mtp test.cfg --plot parity.png
+  mmtp evaluate pot.mtp structures.extxyz -o predicted.extxyz
+
+Predictions are written as labels: energy, forces, stress, moments and magnetic forces -dE/dm. In
+a .cfg file these go to en_der_m* with the sign of published data sets, -dE/dm.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to those of ``mmtp``."""
+    parser = add_command(
+        commands,
+        "evaluate",
+        help="predictions and errors of a potential",
+        description="Evaluate a potential; print its errors where the configurations are "
+        "labelled, and a summary of the predictions where they are not.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("potential", metavar="POTENTIAL", help="potential, .mtp")
+    parser.add_argument("data", metavar="DATA", nargs="+", help="configurations of any format")
+    parser.add_argument("-o", "--output", metavar="FILE", help="predictions, .cfg or .extxyz")
+    parser.add_argument(
+        "--dtype",
+        choices=("float64", "float32"),
+        default="float64",
+        help="precision (default float64); float32 is faster and less exact",
+    )
+    parser.add_argument("--report", metavar="FILE", help="errors as JSON")
+    parser.add_argument("--plot", metavar="FILE", help="parity plot (.png, .pdf or .svg)")
+    add_reading_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say how to read potentials and .cfg files."""
+    parser.add_argument(
+        "--species",
+        nargs="+",
+        metavar="SYMBOL",
+        help="chemical symbols of the types, for a potential that does not name them",
+    )
+    parser.add_argument(
+        "--magnetic-gradient",
+        action="store_true",
+        help="en_der_m* of .cfg files is +dE/dm, as MLIP-3 writes it, not -dE/dm",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    console.check_outputs(args.output, args.report, plots=(args.plot,))
+    for path in (args.output, args.report, args.plot):
+        console.check_distinct(path, [args.potential, *args.data])
+
+    import mmtp_jax as mmtp
+    from mmtp_jax.cli.comparison import evaluate_and_compare
+    from mmtp_jax.fitting.report import error_table
+
+    potential = mmtp.load(args.potential, species=console.check_species(args.species))
+    atoms_list = console.read_data(args.data, potential.species, args.magnetic_gradient)
+    results, compared, errors = evaluate_and_compare(potential, atoms_list, args.dtype)
+    n_atoms = sum(map(len, atoms_list))
+    print(f"{len(atoms_list)} configurations, {n_atoms} atoms, {args.dtype}")
+    if compared:
+        print()
+        print(error_table({_set_name(args.data): errors}))
+    else:
+        print("no labels to compare with")
+        print()
+        print(summary(atoms_list, results))
+    print()
+    if args.output is not None:
+        predictions = [with_predictions(a, r) for a, r in zip(atoms_list, results, strict=True)]
+        mmtp.write(args.output, predictions, species=potential.species)
+        print(f"wrote {args.output}")
+    if args.report is not None:
+        from mmtp_jax.fitting.report import Report
+
+        of = Report(errors).as_dict()["training"]
+        console.write_json(
+            args.report,
+            {
+                "mmtp_jax": mmtp.__version__,
+                "potential": args.potential,
+                "data": args.data,
+                "dtype": args.dtype,
+                "errors": of,
+            },
+        )
+        print(f"wrote {args.report}")
+    if args.plot is not None:
+        from mmtp_jax.cli.plots import parity_figure, save_figure
+
+        save_figure(args.plot, parity_figure({_set_name(args.data): compared}))
+        print(f"wrote {args.plot}")
+
+
+def with_predictions(atoms: Atoms, result: Result) -> Atoms:
+    """A copy of a configuration that carries predictions in place of its labels."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    from mmtp_jax.io.schema import MAGNETIC_FORCES, collapse, labels_of
+
+    moments = labels_of(atoms).moments
+    copy = atoms.copy()
+    predicted = {"energy": result.energy, "forces": result.forces, "energies": result.energies}
+    if result.stress is not None:
+        predicted["stress"] = result.stress
+    if moments is not None:
+        predicted["magmoms"] = collapse(moments)
+    copy.arrays.pop(MAGNETIC_FORCES, None)
+    copy.set_array(MAGNETIC_FORCES, result.magnetic_forces)
+    copy.calc = SinglePointCalculator(copy, **predicted)
+    return copy
+
+
+def summary(atoms_list: Sequence[Atoms], results: Sequence[Result]) -> str:
+    """Smallest, mean and largest prediction of each kind as a table."""
+    import numpy as np
+
+    from mmtp_jax.fitting.report import EV_PER_CUBIC_ANGSTROM_IN_GPA
+
+    rows = {
+        "energy (eV/atom)": [r.energy / len(a) for a, r in zip(atoms_list, results, strict=True)],
+        "|force| (eV/Angstrom)": np.concatenate(
+            [np.linalg.norm(r.forces, axis=1) for r in results]
+        ),
+        "|magnetic force| (eV/mu_B)": np.concatenate([abs(r.magnetic_forces) for r in results]),
+        "pressure (GPa)": [
+            -r.stress[:3].mean() * EV_PER_CUBIC_ANGSTROM_IN_GPA
+            for r in results
+            if r.stress is not None
+        ],
+    }
+    lines = [f"{'prediction':<28}{'smallest':>14}{'mean':>14}{'largest':>14}"]
+    for name, values in rows.items():
+        if len(values):
+            lines.append(
+                f"{name:<28}{np.min(values):>14.5f}{np.mean(values):>14.5f}{np.max(values):>14.5f}"
+            )
+    return "\n".join(lines)
+
+
+def _set_name(files: Sequence[str]) -> str:
+    return Path(files[0]).name if len(files) == 1 else f"{len(files)} files"

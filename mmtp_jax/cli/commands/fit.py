@@ -1,0 +1,249 @@
+"""``mmtp fit``: fit a potential to labelled configurations."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmtp_jax.cli import console
+from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.fit_settings import FitSettings, check, new_potential
+from mmtp_jax.cli.settings import add_options, build, merge, options_given, read_settings
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mmtp_jax.cli.progress import FitProgress
+    from mmtp_jax.fitting.fit import Fit
+    from mmtp_jax.potential.potential import Potential
+
+_EPILOG = """\
+examples:
+  mmtp fit train.cfg --level 12 --species Fe Al --magnetic-size 3 --validation 0.1 -o pot.mtp
+  mmtp fit train.cfg --potential start.mtp --checkpoint fit.npz --report report.json
+  mmtp template fit > fit.toml; mmtp fit --settings fit.toml --max-iterations 5000
+
+Put the files before options that take several words (--species, --max-magmom). Ctrl-C ends the
+fit after the running step; the best potential so far is written and the exit status is 130.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to those of ``mmtp``."""
+    parser = add_command(
+        commands,
+        "fit",
+        help="fit a potential to labelled configurations",
+        description="Fit a potential to energies, forces, stresses and magnetic forces.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument(
+        "--settings", metavar="TOML", help="file with any of the settings; options here win"
+    )
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="start afresh although the checkpoint exists; it is kept as FILE.bak",
+    )
+    add_options(parser, FitSettings)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    in_file = read_settings(args.settings, FitSettings, "fit") if args.settings else {}
+    given = merge(in_file, options_given(args, FitSettings))
+    settings = build(FitSettings, given)
+    check(settings, given)
+    # Before the files, which may have gone to --species.
+    console.check_species(settings.potential.species)
+    _check_files(settings, given, args)
+
+    import mmtp_jax as mmtp
+
+    potential = _start(settings, given)
+    training, validation = _data(settings, potential.species)
+    _check_domain(settings, potential)
+    print("potential to fit:")
+    print(console.describe(potential, domain=settings.domain.keep), flush=True)
+    checkpoint = settings.fit.checkpoint
+    if args.restart and checkpoint is not None and Path(checkpoint).exists():
+        print(f"starting afresh{console.keep_backup(checkpoint)}")
+        Path(checkpoint).unlink()
+    fit, progress = run_fit(
+        potential,
+        training,
+        validation,
+        weights=mmtp.Weights(**vars(settings.weights)),
+        method=settings.fit.method,
+        max_iterations=settings.fit.max_iterations,
+        tolerance=settings.fit.tolerance,
+        initialise=settings.fit.initialise,
+        min_dist=settings.domain.min_dist,
+        max_magmom=settings.domain.max_magmom,
+        keep_domain=settings.domain.keep,
+        checkpoint=checkpoint,
+    )
+    output = settings.output
+    # The potential first: nothing that fails after it may cost the fit.
+    print(f"wrote {console.save_potential(output.potential, fit.potential)}")
+    if output.report is not None:
+        console.write_json(output.report, report_content(fit, dataclasses.asdict(settings)))
+        print(f"wrote {output.report}")
+    if output.history is not None:
+        write_history(output.history, fit, progress)
+        print(f"wrote {output.history}")
+    if output.plot is not None:
+        write_parity(output.plot, fit.potential, training, validation)
+        print(f"wrote {output.plot}")
+    return console.INTERRUPTED if fit.interrupted else 0
+
+
+def run_fit(
+    potential: Potential, training: list[Atoms], validation: list[Atoms], **options: Any
+) -> tuple[Fit, FitProgress]:
+    """Fit with progress on the terminal, and print how it ended and the errors."""
+    import mmtp_jax as mmtp
+    from mmtp_jax.cli.progress import FitProgress, legend
+
+    print("fitting; the program is compiled first, which takes 10 s and more", flush=True)
+    start = time.monotonic()
+    with FitProgress() as progress:
+        if progress.terminal:
+            print(f"  RMSE of the training set, {legend()}", flush=True)
+        fit = mmtp.fit(potential, training, validation=validation, callback=progress, **options)
+    seconds = time.monotonic() - start
+    print(f"{fit.message}; {fit.n_iterations} steps, loss {fit.loss:.4e}, {seconds:.0f} s")
+    print("covered by the potential:")
+    print(console.describe_domain(fit.potential))
+    print()
+    print(fit.report)
+    print()
+    return fit, progress
+
+
+def report_content(fit: Fit, settings: dict[str, Any]) -> dict[str, Any]:
+    """What the report of a fit holds."""
+    import mmtp_jax as mmtp
+
+    potential = fit.potential
+    return {
+        "mmtp_jax": mmtp.__version__,
+        "errors": fit.report.as_dict(),
+        "fit": {
+            "loss": fit.loss,
+            "n_iterations": fit.n_iterations,
+            "converged": fit.converged,
+            "message": fit.message,
+        },
+        "potential": {
+            "species": list(potential.species),
+            "level": potential.level,
+            "n_parameters": potential.n_parameters,
+            "radial_size": potential.radial_size,
+            "magnetic_size": potential.magnetic_size,
+            "symmetrised": potential.symmetrised,
+            "min_dist": float(potential.min_dist),
+            "cutoff": float(potential.cutoff),
+            "min_magmom": [float(m) for m in potential.min_magmom],
+            "max_magmom": [float(m) for m in potential.max_magmom],
+        },
+        "settings": settings,
+    }
+
+
+def write_history(path: str, fit: Fit, progress: FitProgress) -> None:
+    """Write the loss of each step, and the errors where they were evaluated, as CSV."""
+    from mmtp_jax.cli.progress import history_rows
+    from mmtp_jax.io.atomic import atomic_write
+
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(history_rows(fit.history, progress.errors))
+
+
+def write_parity(
+    path: str, potential: Potential, training: list[Atoms], validation: list[Atoms]
+) -> None:
+    """Draw labels against predictions of both sets."""
+    from mmtp_jax.cli.comparison import evaluate_and_compare
+    from mmtp_jax.cli.plots import parity_figure, save_figure
+
+    sets = {"training": training} | ({"validation": validation} if validation else {})
+    compared = {name: evaluate_and_compare(potential, of)[1] for name, of in sets.items()}
+    save_figure(path, parity_figure(compared))
+
+
+def print_labels(name: str, atoms_list: list[Atoms], species: tuple[str, ...]) -> None:
+    """Print what a set of configurations carries."""
+    from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.io.labels import count_labels
+
+    counts = count_labels(to_structures(atoms_list, species), atoms_list)
+    print(f"{name}:")
+    print("  " + str(counts).replace("\n", "\n  "), flush=True)
+
+
+def _check_files(
+    settings: FitSettings, given: dict[str, dict[str, Any]], args: argparse.Namespace
+) -> None:
+    data, output, start = settings.data, settings.output, settings.potential.start
+    if not data.files:
+        raise ValueError("no training data; give a file, e.g. mmtp fit train.cfg ...")
+    written = (output.potential, output.report, output.history, settings.fit.checkpoint)
+    console.check_outputs(*written, plots=(output.plot,))
+    inputs = [*data.files, *([data.validation] if isinstance(data.validation, str) else [])]
+    inputs += [args.settings] if args.settings else []
+    named = [Path(p).resolve() for p in (*written, output.plot) if p is not None]
+    if len(set(named)) < len(named):
+        raise ValueError("two outputs have the same file name")
+    for path in (*written, output.plot):
+        console.check_distinct(path, inputs)
+    if start is not None:
+        for path in (output.report, output.history, settings.fit.checkpoint, output.plot):
+            console.check_distinct(path, [start])
+        # Replacing the start potential must be said, not happen by default.
+        if "potential" not in given.get("output", {}):
+            console.check_distinct(output.potential, [start])
+
+
+def _start(settings: FitSettings, given: dict[str, dict[str, Any]]) -> Potential:
+    import mmtp_jax as mmtp
+
+    form = settings.potential
+    if form.start is None:
+        return new_potential(form, settings.domain, settings.fit.seed)
+    return mmtp.load(
+        form.start,
+        species=console.check_species(form.species),
+        symmetrised=given["potential"].get("symmetrised"),
+    )
+
+
+def _data(settings: FitSettings, species: tuple[str, ...]) -> tuple[list[Atoms], list[Atoms]]:
+    import mmtp_jax as mmtp
+
+    data = settings.data
+    training = console.read_data(data.files, species, data.magnetic_gradient)
+    validation: list[Atoms] = []
+    if isinstance(data.validation, float):
+        kept, held_out = mmtp.split(len(training), data.validation, settings.fit.seed)
+        training, validation = [training[k] for k in kept], [training[k] for k in held_out]
+    elif data.validation is not None:
+        validation = console.read_data(data.validation, species, data.magnetic_gradient)
+    print_labels("training set", training, species)
+    if validation:
+        print_labels("validation set", validation, species)
+    return training, validation
+
+
+def _check_domain(settings: FitSettings, potential: Potential) -> None:
+    given = settings.domain.max_magmom
+    if given is not None and len(given) not in (1, potential.n_species):
+        raise ValueError(
+            f"max_magmom has {len(given)} numbers for the species {' '.join(potential.species)}; "
+            "give one number, or one per species"
+        )

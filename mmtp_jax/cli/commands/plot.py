@@ -1,0 +1,73 @@
+"""``mmtp plot``: parity of a potential on data, or the loss of a fit."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mmtp_jax.cli import console
+from mmtp_jax.cli.commands.evaluate import add_reading_options
+from mmtp_jax.cli.console import add_command
+
+_EPILOG = """\
+examples:
+  mmtp plot pot.mtp train.cfg --validation test.cfg -o parity.png
+  mmtp plot --history loss.csv -o loss.png
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to those of ``mmtp``."""
+    parser = add_command(
+        commands,
+        "plot",
+        help="parity plot of a potential, or the loss of a fit",
+        description="Plot predictions over labels, or the loss history of a fit.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("potential", metavar="POTENTIAL", nargs="?", help="potential, .mtp")
+    parser.add_argument("data", metavar="DATA", nargs="*", help="labelled configurations")
+    parser.add_argument("--validation", metavar="FILE", help="more of them, in another colour")
+    parser.add_argument("--history", metavar="CSV", help="what `mmtp fit --history CSV` wrote")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE",
+        help="figure, .png, .pdf or .svg (default parity.png or loss.png)",
+    )  # fmt: skip
+    add_reading_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    parity = args.potential is not None
+    if parity == (args.history is not None) or (parity and not args.data):
+        raise ValueError("give a potential and data, or --history and a file")
+    output = args.output or ("parity.png" if parity else "loss.png")
+    console.check_outputs(plots=(output,))
+    inputs = [args.history, args.potential, args.validation, *args.data]
+    console.check_distinct(output, [path for path in inputs if path is not None])
+
+    from mmtp_jax.cli.plots import loss_figure, parity_figure, read_history, save_figure
+
+    save_figure(
+        output,
+        parity_figure(_sets(args)) if parity else loss_figure(*read_history(args.history)),
+    )
+    print(f"wrote {output}")
+
+
+def _sets(args: argparse.Namespace) -> dict[str, Any]:
+    import mmtp_jax as mmtp
+    from mmtp_jax.cli.comparison import evaluate_and_compare
+
+    potential = mmtp.load(args.potential, species=console.check_species(args.species))
+    # With one set there is nothing to tell apart, and its name would say less than its file's.
+    files = {"training" if args.validation else "all data": args.data}
+    if args.validation:
+        files["validation"] = args.validation
+    return {
+        name: evaluate_and_compare(
+            potential, console.read_data(paths, potential.species, args.magnetic_gradient)
+        )[1]
+        for name, paths in files.items()
+    }

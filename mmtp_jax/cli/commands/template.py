@@ -1,0 +1,58 @@
+"""``mmtp template`` and ``mmtp validate``: settings files, made and checked."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mmtp_jax.cli import fit_settings
+from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.settings import build, checked, read_toml, template
+
+SETTINGS = {"fit": (fit_settings.FitSettings, fit_settings.check)}
+"""Class of the settings of each command that has a settings file, and what else is checked."""
+
+
+def add_parser(commands: Any) -> None:
+    """Add both commands to those of ``mmtp``."""
+    make = add_command(
+        commands,
+        "template",
+        help="print a commented settings file",
+        description="Print a settings file with every key, its default and what it means.",
+        epilog="example:\n  mmtp template fit > fit.toml",
+    )
+    make.add_argument("name", choices=tuple(SETTINGS), help="command that the settings are for")
+    make.set_defaults(run=run_template)
+    validate = add_command(
+        commands,
+        "validate",
+        help="check a settings file",
+        description="Check a settings file: unknown keys and values of a wrong type are errors.",
+        epilog="example:\n  mmtp validate fit.toml",
+    )
+    validate.add_argument("file", metavar="TOML", help="settings file")
+    validate.set_defaults(run=run_validate)
+
+
+def run_template(args: argparse.Namespace) -> None:
+    """Print a template."""
+    print(template(SETTINGS[args.name][0], args.name), end="")
+
+
+def run_validate(args: argparse.Namespace) -> None:
+    """Check a settings file."""
+    command, content = read_toml(args.file)
+    if command not in SETTINGS:
+        raise ValueError(
+            f"{args.file}: no command {command!r} takes a settings file; "
+            f"known are {', '.join(SETTINGS)}"
+        )
+    settings_class, check = SETTINGS[command]
+    values = checked(content, settings_class, args.file)
+    try:
+        check(build(settings_class, values), values)
+    except ValueError as error:
+        raise ValueError(f"{args.file}: {error}") from error
+    n_keys = sum(map(len, values.values()))
+    print(f"{args.file}: valid settings of 'mmtp {command}', {n_keys} keys set")

@@ -1,0 +1,235 @@
+"""What the commands share: messages on the terminal, checks of output files, descriptions."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mmtp_jax.potential.potential import Potential
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+PLOT_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+def add_command(
+    commands: Any, name: str, *, help: str, description: str, epilog: str
+) -> argparse.ArgumentParser:
+    """Add a subcommand whose epilog, the examples, keeps its lines."""
+    return commands.add_parser(
+        name,
+        help=help,
+        description=textwrap.fill(description, 79),
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+class _OneLine(logging.Handler):
+    """Log records of the library as single lines on stderr, each text only once."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.INFO)
+        self.command = name
+        self.seen: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = " ".join(record.getMessage().split())
+        if text in self.seen:
+            return
+        self.seen.add(text)
+        kind = "warning: " if record.levelno >= logging.WARNING else ""
+        print(f"{self.command}: {kind}{text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def messages(name: str) -> Iterator[None]:
+    """A block in which warnings and log records are printed as lines of the command ``name``."""
+    handler = _OneLine(name)
+    logger = logging.getLogger("mmtp_jax")
+    level = logger.level
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        handler.emit(logging.makeLogRecord({"msg": str(message), "levelno": logging.WARNING}))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+def warn(text: str) -> None:
+    """One line ``mmtp COMMAND: warning: text`` on stderr."""
+    logging.getLogger("mmtp_jax.cli").warning("%s", text)
+
+
+def check_outputs(*paths: str | None, plots: Sequence[str | None] = ()) -> None:
+    """Refuse files that cannot be written before the work, not after it.
+
+    Raises:
+        ValueError: if a folder does not exist, a path is a folder, or a figure is of a kind
+            that is not written.
+    """
+    for path in plots:
+        if path is not None and Path(path).suffix.lower() not in PLOT_SUFFIXES:
+            raise ValueError(
+                f"cannot plot to {path}: its name must end in {_one_of(PLOT_SUFFIXES)}"
+            )
+    for path in (*paths, *plots):
+        if path is None:
+            continue
+        if Path(path).is_dir():
+            raise ValueError(f"cannot write {path}: it is a folder")
+        folder = Path(path).parent
+        if not folder.is_dir():
+            raise ValueError(f"cannot write {path}: the folder {folder} does not exist")
+        if not os.access(folder, os.W_OK):
+            raise ValueError(f"cannot write {path}: the folder {folder} is not writable")
+
+
+def same_file(one: str | os.PathLike, other: str | os.PathLike) -> bool:
+    """Whether two paths, which need not exist, are one file."""
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def check_distinct(output: str | None, inputs: Sequence[str]) -> None:
+    """Refuse to write over an input, whose labels would be lost.
+
+    Raises:
+        ValueError: if ``output`` is one of ``inputs``.
+    """
+    if output is not None and any(same_file(output, path) for path in inputs):
+        raise ValueError(f"{output} is an input; write to another file")
+
+
+def keep_backup(path: str | os.PathLike) -> str:
+    """Copy an existing file to ``path.bak``; what to say about it, or nothing."""
+    path = Path(path)
+    if not path.is_file():
+        return ""
+    backup = path.with_name(path.name + ".bak")
+    shutil.copy2(path, backup)
+    return f" (the file that was there before is kept as {backup})"
+
+
+def save_potential(path: str, potential: Potential, **options: Any) -> str:
+    """Write a potential and keep a backup of an older file; returns what to say about it."""
+    import mmtp_jax as mmtp
+
+    note = keep_backup(path)
+    mmtp.save(path, potential, **options)
+    return f"{path}{note}"
+
+
+def write_json(path: str, content: dict[str, Any]) -> None:
+    """Write a dictionary as JSON, whole or not at all."""
+    from mmtp_jax.io.atomic import atomic_write
+
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_data(
+    files: str | Sequence[str], species: Sequence[str] | None, magnetic_gradient: bool = False
+) -> list[Atoms]:
+    """Configurations of files, with a warning for each label under a name that is not read.
+
+    Raises:
+        ValueError: if the files hold no configuration.
+    """
+    import mmtp_jax as mmtp
+    from mmtp_jax.io.labels import unread_labels
+
+    files = [files] if isinstance(files, str) else list(files)
+    options = {"magnetic_gradient": True} if magnetic_gradient else {}
+    atoms_list = []
+    for file in files:
+        found = mmtp.read(file, species=species, **options)
+        for sentence in unread_labels(found, Path(file).name):
+            warn(sentence)
+        atoms_list += found
+    if not atoms_list:
+        raise ValueError(f"no configurations in {', '.join(files)}")
+    return atoms_list
+
+
+def check_species(species: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The chemical symbols, if they are symbols.
+
+    Raises:
+        ValueError: if one is not, with the likely reason on a command line.
+    """
+    from ase.data import chemical_symbols
+
+    for symbol in species or ():
+        if symbol not in chemical_symbols[1:]:
+            raise ValueError(
+                f"{symbol!r} among the species is not a chemical symbol; --species takes all "
+                "words up to the next option, so put files before it"
+            )
+    return None if species is None else tuple(species)
+
+
+def describe(potential: Potential, domain: bool = True) -> str:
+    """A few lines about a potential: form, intervals if ``domain``, and number of parameters."""
+    level = "tables of its file" if potential.level is None else f"level {potential.level}"
+    even = (
+        "[E(M) + E(-M)] / 2, even under reversal of all moments"
+        if potential.symmetrised
+        else "bare E(M)"
+    )
+    sizes = potential.parameter_sizes
+    return "\n".join(
+        (
+            f"  {level}, species {' '.join(potential.species)}, "
+            f"{potential.radial_size} radial x {potential.magnetic_size} magnetic functions",
+            f"  energy: {even}",
+            describe_domain(potential)
+            if domain
+            else f"  cutoff {float(potential.cutoff):.4g} Angstrom",
+            f"  {potential.n_parameters} parameters: {sizes['moment_coeffs']} linear, "
+            f"{sizes['radial_coeffs']} radial, {sizes['species_coeffs']} species "
+            f"{'energy' if potential.n_species == 1 else 'energies'}",
+        )
+    )
+
+
+def describe_domain(potential: Potential) -> str:
+    """One line about the distances and moments that a potential covers."""
+    intervals = ", ".join(
+        f"{symbol} {_interval(low, high)}"
+        for symbol, low, high in zip(
+            potential.species, potential.min_magmom, potential.max_magmom, strict=True
+        )
+    )
+    return (
+        f"  distances {float(potential.min_dist):.4g} to {float(potential.cutoff):.4g} Angstrom, "
+        f"moments {intervals} mu_B"
+    )
+
+
+def _interval(low: float, high: float) -> str:
+    return f"+-{high:.4g}" if low == -high else f"{low:.4g} to {high:.4g}"
+
+
+def _one_of(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"

@@ -1,0 +1,229 @@
+"""Settings of ``mmtp fit``: the sections of its TOML file and the options of its command line.
+
+The defaults are those of `mmtp_jax.FitOptions`, `mmtp_jax.Weights` and `mmtp_jax.Potential.new`;
+a test compares them. This module imports no JAX, so that ``mmtp --help`` is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mmtp_jax.cli.settings import setting
+from mmtp_jax.fitting.weights import SCALINGS
+
+if TYPE_CHECKING:
+    from mmtp_jax.potential.potential import Potential
+
+
+@dataclass(frozen=True)
+class Data:
+    """Labelled configurations."""
+
+    files: tuple[str, ...] = setting(
+        "Training configurations: files or patterns; .cfg, .extxyz or any format that ASE reads.",
+        (), example=("train.cfg",), required=True, positional=True, metavar="DATA",
+    )  # fmt: skip
+    validation: float | str | None = setting(
+        "Fraction of the training configurations to hold out, or a file; reported, not fitted.",
+        example=0.1, metavar="FRACTION|FILE",
+    )  # fmt: skip
+    magnetic_gradient: bool = setting(
+        "The columns en_der_m* of .cfg files are +dE/dm, as MLIP-3 writes after it evaluated a "
+        "potential, and not the magnetic forces -dE/dm of published data sets.",
+        False, off="--no-magnetic-gradient",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Form:
+    """The potential: a file to start from, or the form of a new one."""
+
+    start: str | None = setting(
+        "Potential to start from, in place of the form of a new one.",
+        example="start.mtp", flag="--potential", metavar="FILE",
+    )  # fmt: skip
+    level: int | None = setting(
+        "Level of a new potential, even, e.g. 8 to 16.", example=12, required=True
+    )
+    species: tuple[str, ...] | None = setting(
+        "Chemical symbols in the order of the types of .cfg files.",
+        example=("Fe", "Al"), required=True, metavar="SYMBOL",
+    )  # fmt: skip
+    radial_size: int = setting("Number of radial Chebyshev polynomials.", 8)
+    magnetic_size: int = setting("Number of magnetic Chebyshev polynomials per moment.", 2)
+    cutoff: float = setting("Cutoff radius, Angstrom.", 5.0)
+    symmetrised: bool = setting(
+        "The energy is [E(M) + E(-M)] / 2, even under reversal of all moments; if false the bare "
+        "E(M), as MLIP-3 and motep evaluate it. A start potential keeps its own form if not given.",
+        True, off="--bare",
+        off_help="The energy is the bare E(M), as MLIP-3 and motep evaluate it, not the "
+        "symmetrised [E(M) + E(-M)] / 2.",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Intervals of distances and moments that the potential covers."""
+
+    min_dist: float | None = setting(
+        "Shortest distance, Angstrom; a fit takes that of its training set if not given.",
+        example=1.9,
+    )
+    max_magmom: tuple[float, ...] | None = setting(
+        "Largest moment in mu_B, one number or one per species; a fit takes that of its training "
+        "set and 10 % more if not given.",
+        example=(3.0, 0.3),
+    )
+    keep: bool = setting(
+        "Keep the intervals of the start potential, whatever the data are.",
+        False, flag="--keep-domain", off="--no-keep-domain",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WeightSettings:
+    """Weights of the loss (Kotykhov 2024, Eq. 8)."""
+
+    energy: float = setting("Weight of energies.", 1.0, flag="--energy-weight")
+    forces: float = setting("Weight of forces, Angstrom^2.", 0.01, flag="--forces-weight")
+    stress: float = setting("Weight of stresses times volume.", 0.001, flag="--stress-weight")
+    magnetic_forces: float = setting(
+        "Weight of magnetic forces, mu_B^2.", 0.1, flag="--magnetic-forces-weight"
+    )
+    scaling: str = setting(
+        "How errors scale with the number n of atoms: 'vibrations' divides squared errors of "
+        "energy and stress by n, 'molecules' nothing, 'structures' those by n^2 and those of "
+        "forces by n.",
+        "vibrations", choices=tuple(SCALINGS),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """How to fit."""
+
+    method: str = setting(
+        "'lbfgs' takes many cheap steps; 'gauss-newton' (Levenberg-Marquardt) few dear ones, which "
+        "pays for up to some hundred parameters.",
+        "lbfgs", choices=("lbfgs", "gauss-newton"),
+    )  # fmt: skip
+    max_iterations: int | None = setting(
+        "Largest number of steps; 2000 of L-BFGS or 60 of Gauss-Newton if not given.", example=2000
+    )
+    tolerance: float = setting(
+        "The fit ends when the loss falls by less than this fraction over 100 steps of L-BFGS or "
+        "3 of Gauss-Newton.",
+        1e-3,
+    )  # fmt: skip
+    initialise: bool = setting(
+        "Solve the linear coefficients by least squares before the first step.",
+        True, off="--no-initialise",
+        off_help="Start from the linear coefficients as they are, not from their least-squares "
+        "solution.",
+    )  # fmt: skip
+    seed: int = setting(
+        "Seed of the coefficients of a new potential and of the choice of a held-out fraction.", 0
+    )
+    checkpoint: str | None = setting(
+        "File that the state of the fit is saved to, and from which the same fit goes on if it "
+        "exists.",
+        example="fit.npz", metavar="FILE",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written."""
+
+    potential: str = setting(
+        "Potential to write; a file that is there already is kept as FILE.bak.",
+        "pot.mtp", flag="--output", short="-o", metavar="FILE",
+    )  # fmt: skip
+    report: str | None = setting(
+        "Errors and settings as JSON.", example="report.json", metavar="FILE"
+    )
+    plot: str | None = setting(
+        "Parity plot (.png, .pdf or .svg).", example="parity.png", metavar="FILE"
+    )
+    history: str | None = setting(
+        "Loss and errors of each step as CSV.", example="loss.csv", metavar="FILE"
+    )
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """All settings of ``mmtp fit``."""
+
+    data: Data = field(default_factory=Data)
+    potential: Form = field(default_factory=Form)
+    domain: Domain = field(default_factory=Domain)
+    weights: WeightSettings = field(default_factory=WeightSettings)
+    fit: Optimiser = field(default_factory=Optimiser)
+    output: Output = field(default_factory=Output)
+
+
+def check(settings: FitSettings, given: dict[str, dict]) -> None:
+    """Refuse settings that contradict each other or cannot be.
+
+    Args:
+        settings: the settings.
+        given: the values that were given, by section and key.
+
+    Raises:
+        ValueError: in words, with the keys.
+    """
+    from mmtp_jax.fitting.weights import Weights
+
+    form = given.get("potential", {})
+    if "start" in form:
+        both = sorted(set(form) - {"start", "species", "symmetrised"})
+        if both:
+            raise ValueError(
+                f"the potential starts from {form['start']}, and {', '.join(both)} of a new one "
+                "cannot be given as well; remove one of the two"
+            )
+    domain = given.get("domain", {})
+    if settings.domain.keep and "start" in form and len(domain) > 1:
+        raise ValueError(
+            "keep the domain of the start potential, or give min_dist and max_magmom; not both"
+        )
+    if (settings.fit.max_iterations or 0) < 0:
+        raise ValueError(f"max_iterations must be at least 0, got {settings.fit.max_iterations}")
+    if settings.fit.tolerance < 0.0:
+        raise ValueError(f"tolerance must be at least 0, got {settings.fit.tolerance}")
+    validation = settings.data.validation
+    if isinstance(validation, float) and not 0.0 < validation < 1.0:
+        raise ValueError(f"the validation fraction must lie between 0 and 1, got {validation}")
+    Weights(**vars(settings.weights))
+
+
+def new_potential(form: Form, domain: Domain, seed: int) -> Potential:
+    """A potential of the given form with random coefficients.
+
+    Raises:
+        ValueError: if level or species are missing, or a value is out of its range.
+    """
+    import mmtp_jax as mmtp
+    from mmtp_jax.cli.console import check_species
+
+    missing = [f"--{name}" for name in ("level", "species") if not getattr(form, name)]
+    if missing:
+        raise ValueError(
+            f"a new potential needs {' and '.join(missing)}, e.g. --level 12 --species Fe Al"
+        )
+    optional = {
+        name: value
+        for name, value in (("min_dist", domain.min_dist), ("max_magmom", domain.max_magmom))
+        if value is not None
+    }
+    return mmtp.Potential.new(
+        level=form.level,
+        species=check_species(form.species),
+        radial_size=form.radial_size,
+        magnetic_size=form.magnetic_size,
+        cutoff=form.cutoff,
+        symmetrised=form.symmetrised,
+        seed=seed,
+        **optional,
+    )

@@ -1,0 +1,74 @@
+"""Entry point of the command ``mmtp``: finds the subcommand and turns errors into one line.
+
+Exit status: 0 done, 1 a check failed, 2 an error of the user's, 130 interrupted by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from mmtp_jax import __version__
+from mmtp_jax.cli import console
+from mmtp_jax.cli.commands import convert, evaluate, fit, init, plot, quickstart, template
+
+_COMMANDS = (quickstart, init, fit, evaluate, convert, plot, template)
+
+_EPILOG = """\
+start here:
+  mmtp quickstart                 fit real DFT data of iron in about a minute
+  mmtp fit --help                 options and an example; the same for every command
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``mmtp`` with all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="mmtp",
+        description="Magnetic moment tensor potentials: fit, evaluate, convert, plot.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mmtp_jax {__version__}")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error (or set MMTP_DEBUG=1)"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in _COMMANDS:
+        module.add_parser(commands)
+    for command in commands.choices.values():
+        # SUPPRESS: an absent option here must not undo `mmtp --debug fit`.
+        command.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+        )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``mmtp`` with the given arguments, by default those of the process."""
+    args = build_parser().parse_args(argv)
+    name = f"mmtp {args.command}"
+    debug = args.debug or os.environ.get("MMTP_DEBUG", "0") not in ("", "0")
+    try:
+        with console.messages(name):
+            return args.run(args) or 0
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print(f"{name}: interrupted", file=sys.stderr)
+        return console.INTERRUPTED
+    except BrokenPipeError:
+        # `mmtp template fit | head`: the reader has what it wants. Python flushes stdout once
+        # more at exit, which must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, KeyError) as error:
+        if debug:
+            raise
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        # The library says what to write in Python.
+        text = str(text).replace('species=("Fe", "Al")', "--species Fe Al")
+        print(f"{name}: error: {text}", file=sys.stderr)
+        return 2

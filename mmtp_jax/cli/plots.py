@@ -1,0 +1,178 @@
+"""Figures: parity of labels and predictions, and the loss of a fit.
+
+They are drawn on plain matplotlib figures, so that nothing global, no window and no display is
+involved.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mmtp_jax.fitting.report import EV_PER_CUBIC_ANGSTROM_IN_GPA, UNITS, Comparison
+from mmtp_jax.io.atomic import atomic_write
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73")
+"""Of Okabe and Ito: told apart with any colour vision."""
+
+_MARKERS = ("o", "^", "s")
+_MANY_POINTS = 5000
+"""From so many points on, markers are smaller and drawn as an image."""
+
+
+@dataclass(frozen=True)
+class _Panel:
+    title: str
+    unit: str
+    factor: float
+    rmse_unit: str
+
+
+_MU_B = r"$\mu_\mathrm{B}$"
+_PANELS = {
+    "energy": _Panel("Energy minus mean", "meV/atom", 1e3, "meV/atom"),
+    "forces": _Panel("Force", "eV/Å", 1.0, "meV/Å"),
+    "stress": _Panel("Stress", "GPa", EV_PER_CUBIC_ANGSTROM_IN_GPA, "GPa"),
+    "magnetic_forces": _Panel("Magnetic force", f"eV/{_MU_B}", 1.0, f"meV/{_MU_B}"),
+}
+
+
+def parity_figure(sets: dict[str, Comparison]) -> Figure:
+    """Predictions over labels, one panel for each kind of label that any set has.
+
+    Args:
+        sets: labels and predictions by the name of the set, e.g. training and validation.
+
+    Raises:
+        ValueError: if there are no labels.
+    """
+    kinds = [kind for kind in _PANELS if any(kind in of for of in sets.values())]
+    if not kinds:
+        raise ValueError("there are no labels to compare with, so there is nothing to plot")
+    columns = min(2, len(kinds))
+    rows = (len(kinds) + 1) // 2
+    figure = Figure(figsize=(3.7 * columns, 3.6 * rows + 0.4), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
+    grid = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    for axes, kind in zip(grid, kinds, strict=False):
+        _parity_panel(axes, _PANELS[kind], UNITS[kind][1], _of_kind(sets, kind))
+    for axes in grid[len(kinds) :]:
+        axes.remove()
+    handles = {}
+    for axes in grid[: len(kinds)]:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if len(handles) > 1:
+        figure.legend(
+            handles.values(),
+            handles.keys(),
+            loc="outside upper center",
+            ncols=len(handles),
+            frameon=False,
+            markerscale=1.5,
+        )
+    return figure
+
+
+def loss_figure(iterations: np.ndarray, loss: np.ndarray) -> Figure:
+    """Loss over the steps of a fit, on a logarithmic scale."""
+    figure = Figure(figsize=(5.0, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(iterations, loss, color=COLOURS[0], linewidth=1.4)
+    if np.all(loss > 0.0):
+        axes.set_yscale("log")
+    axes.set_xlabel("Step of L-BFGS")
+    axes.set_ylabel("Loss")
+    axes.margins(x=0.02)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.grid(True, which="major", color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    _plain(axes)
+    return figure
+
+
+def save_figure(path: str | Path, figure: Figure) -> None:
+    """Write a figure, whole or not at all; the suffix says the format."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=160)
+
+
+def read_history(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Iterations and losses of a CSV that ``mmtp fit --history`` wrote.
+
+    Raises:
+        ValueError: if the file has no such columns, or no rows.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if not {"iteration", "loss"} <= set(reader.fieldnames or ()):
+            raise ValueError(f"{path}: no columns 'iteration' and 'loss'; is it a loss history?")
+        rows = [(float(row["iteration"]), float(row["loss"])) for row in reader]
+    if not rows:
+        raise ValueError(f"{path}: no rows")
+    iterations, loss = np.array(rows).T
+    return iterations, loss
+
+
+def _of_kind(sets: dict[str, Comparison], kind: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    found = {name: of[kind][:2] for name, of in sets.items() if kind in of}
+    if kind == "energy":
+        # Energies of all-electron calculations are thousands of eV per atom: show differences.
+        mean = np.mean(np.concatenate([labels for labels, _ in found.values()]))
+        found = {name: (a - mean, b - mean) for name, (a, b) in found.items()}
+    return found
+
+
+def _parity_panel(
+    axes: Any, panel: _Panel, rmse_factor: float, sets: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> None:
+    shown = np.concatenate([np.concatenate(pair) for pair in sets.values()]) * panel.factor
+    low, high = float(shown.min()), float(shown.max())
+    margin = 0.06 * (high - low) or 1.0
+    limits = (low - margin, high + margin)
+    axes.plot(limits, limits, color="0.6", linewidth=0.9, zorder=1)
+    lines = []
+    for k, (name, (labels, predicted)) in enumerate(sets.items()):
+        many = labels.size > _MANY_POINTS
+        axes.plot(
+            labels * panel.factor,
+            predicted * panel.factor,
+            linestyle="none",
+            marker=_MARKERS[k % len(_MARKERS)],
+            markersize=2.0 if many else 3.6,
+            markerfacecolor=COLOURS[k % len(COLOURS)],
+            markeredgewidth=0.0,
+            alpha=0.35 if many else 0.7,
+            rasterized=many,
+            label=name,
+            zorder=2 + k,
+        )
+        rmse = float(np.sqrt(np.mean((predicted - labels) ** 2))) * rmse_factor
+        lines.append((f"{name} {rmse:.3g} {panel.rmse_unit}", COLOURS[k % len(COLOURS)]))
+    axes.text(0.04, 0.95, "RMSE", transform=axes.transAxes, va="top", fontsize=8.5, color="0.25")
+    for k, (text, colour) in enumerate(lines):
+        axes.text(
+            0.04, 0.885 - 0.065 * k, text, transform=axes.transAxes, va="top", fontsize=8.5,
+            color=colour,
+        )  # fmt: skip
+    axes.set_xlim(limits)
+    axes.set_ylim(limits)
+    axes.set_aspect("equal")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel(f"Label ({panel.unit})")
+    axes.set_ylabel(f"Potential ({panel.unit})")
+    axes.set_title(panel.title, fontsize=10.5)
+    _plain(axes)
+
+
+def _plain(axes: Any) -> None:
+    axes.tick_params(which="both", labelsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

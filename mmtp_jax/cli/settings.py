@@ -1,0 +1,303 @@
+"""Settings declared once: frozen dataclasses that give TOML files, templates and options.
+
+A settings class is a frozen dataclass of sections; a section is a frozen dataclass whose fields
+are made by `setting`. From these come the keys of the TOML file (`read_settings`), its commented
+template (`template`), and the options of a command (`add_options`), so that none of them can go
+stale. Command-line options win over the file, the file over the defaults (`merge`, `build`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import json
+import math
+import textwrap
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+Values = dict[str, dict[str, Any]]
+"""What was given, by section and key; keys that were not given are absent."""
+
+COMMAND_KEY = "command"
+"""Key at the top of each file that says which command it is for."""
+
+
+def setting(
+    help: str,
+    default: Any = None,
+    *,
+    example: Any = None,
+    flag: str | None = None,
+    off: str | None = None,
+    off_help: str | None = None,
+    short: str | None = None,
+    metavar: str | None = None,
+    choices: tuple[str, ...] | None = None,
+    required: bool = False,
+    positional: bool = False,
+) -> Any:
+    """A field of a section.
+
+    Args:
+        help: one sentence, for ``--help`` and for the template.
+        default: None where it is not set.
+        example: value that the template shows where the default is None.
+        flag: option on the command line, by default ``--name-of-the-field``.
+        off: option that turns off what ``flag`` turns on; every bool needs one.
+        off_help: what it does, where that is the option worth showing.
+        short: one-letter option.
+        metavar: what ``--help`` calls the value.
+        choices: allowed words.
+        required: the template shows the key without a comment sign.
+        positional: an argument rather than an option.
+    """
+    metadata = {
+        "help": help, "example": example, "flag": flag, "off": off,
+        "off_help": off_help, "short": short, "metavar": metavar, "choices": choices,
+        "required": required, "positional": positional,
+    }  # fmt: skip
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def sections_of(settings_class: type) -> dict[str, type]:
+    """Name and class of each section."""
+    hints = typing.get_type_hints(settings_class)
+    return {field.name: hints[field.name] for field in dataclasses.fields(settings_class)}
+
+
+def read_toml(path: str | Path) -> tuple[str, dict[str, Any]]:
+    """The command that a settings file is for, and the rest of the file.
+
+    Raises:
+        ValueError: if the file is not TOML, or does not say which command it is for.
+    """
+    with open(path, "rb") as file:
+        try:
+            content = tomllib.load(file)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not a TOML file: {error}") from error
+    command = content.pop(COMMAND_KEY, None)
+    if not isinstance(command, str):
+        raise ValueError(
+            f"{path}: the key '{COMMAND_KEY}' is missing or no text; say at the top which command "
+            f'the file is for, e.g. {COMMAND_KEY} = "fit"'
+        )
+    return command, content
+
+
+def read_settings(path: str | Path, settings_class: type, command: str) -> Values:
+    """The values of a settings file for ``command``, checked.
+
+    Raises:
+        ValueError: if the file is for another command, has an unknown key or a value of a wrong
+            type; the message names the file and the key.
+    """
+    found, content = read_toml(path)
+    if found != command:
+        raise ValueError(f"{path}: the settings are for 'mmtp {found}', not for 'mmtp {command}'")
+    return checked(content, settings_class, str(path))
+
+
+def checked(content: dict[str, Any], settings_class: type, source: str) -> Values:
+    """Values with the types of the settings class.
+
+    Raises:
+        ValueError: for an unknown section or key, or a value of a wrong type.
+    """
+    sections = sections_of(settings_class)
+    known = {f"{s}.{f.name}" for s, of in sections.items() for f in dataclasses.fields(of)}
+    values: Values = {}
+    for section, table in content.items():
+        if section not in sections:
+            key = section if isinstance(table, dict) else f"{section} (outside of any section)"
+            near = _nearest(section, set(sections) | known | {k.split(".")[1] for k in known})
+            near = next((k for k in sorted(known) if k.endswith(f".{near}")), near)
+            raise ValueError(f"{source}: unknown key '{key}'; {_hint(near, sections)}")
+        if not isinstance(table, dict):
+            raise ValueError(f"{source}: '{section}' must be a section, [{section}]")
+        hints = typing.get_type_hints(sections[section])
+        fields = {field.name: field for field in dataclasses.fields(sections[section])}
+        values[section] = {}
+        for key, value in table.items():
+            name = f"{section}.{key}"
+            if key not in fields:
+                near = _nearest(key, set(fields))
+                near = f"{section}.{near}" if near else _nearest(name, known)
+                raise ValueError(f"{source}: unknown key '{name}'; {_hint(near, fields)}")
+            choices = fields[key].metadata["choices"]
+            if choices and value not in choices:
+                raise ValueError(
+                    f"{source}: {name} must be one of {', '.join(choices)}, got {value!r}"
+                )
+            values[section][key] = _converted(value, hints[key], f"{source}: {name}")
+    return values
+
+
+def merge(*layers: Values) -> Values:
+    """One set of values; later layers win key by key."""
+    merged: Values = {}
+    for layer in layers:
+        for section, table in layer.items():
+            merged.setdefault(section, {}).update(table)
+    return merged
+
+
+def build(settings_class: type, values: Values) -> Any:
+    """The settings with the given values, defaults elsewhere."""
+    sections = sections_of(settings_class)
+    return settings_class(**{name: of(**values.get(name, {})) for name, of in sections.items()})
+
+
+def template(settings_class: type, command: str) -> str:
+    """A commented TOML file with every key; ``#key = value`` shows a default or an example."""
+    lines = [
+        f"# Settings of 'mmtp {command} --settings FILE'. A line '#key = value' shows the default,",
+        "# or an example where nothing is set by default; remove the '#' to change it. Options on",
+        "# the command line win over this file. Paths start from the folder that mmtp runs in.",
+        "",
+        f"{COMMAND_KEY} = {json.dumps(command)}",
+    ]
+    for name, section in sections_of(settings_class).items():
+        about = (section.__doc__ or "").strip().splitlines()[0]
+        lines += ["", f"[{name}]", *_comment(about)]
+        for field in dataclasses.fields(section):
+            data = field.metadata
+            unset = field.default is None or field.default == ()
+            shown = data["example"] if unset else field.default
+            help = data["help"] + (
+                f" One of {', '.join(data['choices'])}." if data["choices"] else ""
+            )
+            if unset and not data["required"]:
+                help += " Not set by default."
+            lines += ["", *_comment(help)]
+            lines.append(f"{'' if data['required'] else '#'}{field.name} = {_toml(shown)}")
+    return "\n".join(lines) + "\n"
+
+
+def add_options(
+    parser: argparse.ArgumentParser, settings_class: type, skip: frozenset[str] = frozenset()
+) -> None:
+    """Add an option for every field, except those whose ``section.key`` is in ``skip``."""
+    for name, section in sections_of(settings_class).items():
+        hints = typing.get_type_hints(section)
+        about = (section.__doc__ or "").strip().splitlines()[0].rstrip(".")
+        group = parser.add_argument_group(about[0].lower() + about[1:])
+        for field in dataclasses.fields(section):
+            if f"{name}.{field.name}" not in skip:
+                _add_option(group, f"{name}.{field.name}", field, hints[field.name])
+
+
+def options_given(args: argparse.Namespace, settings_class: type) -> Values:
+    """The values that were given as options of `add_options`."""
+    content: Values = {}
+    for name, section in sections_of(settings_class).items():
+        for field in dataclasses.fields(section):
+            value = getattr(args, f"{name}.{field.name}", None)
+            if value is not None and value != []:
+                content.setdefault(name, {})[field.name] = value
+    return checked(content, settings_class, "command line")
+
+
+def _add_option(group: Any, dest: str, field: dataclasses.Field, hint: Any) -> None:
+    data = field.metadata
+    help = data["help"]
+    if field.default not in (None, ()) and not isinstance(field.default, bool):
+        help += f" (default {_words(field.default)})"
+    help = help.replace("%", "%%")
+    common = {"dest": dest, "default": argparse.SUPPRESS}
+    flag = data["flag"] or "--" + field.name.replace("_", "-")
+    names = [*([data["short"]] if data["short"] else []), flag]
+    if hint is bool:
+        # The option that only repeats the default undoes a settings file; --help need not show it.
+        hidden = argparse.SUPPRESS
+        on, off = (hidden, data["off_help"]) if field.default else (help, hidden)
+        group.add_argument(*names, action="store_true", help=on, **common)
+        group.add_argument(data["off"], action="store_false", help=off, **common)
+        return
+    kinds = _members(hint)
+    many = typing.get_origin(kinds[0]) is tuple
+    kind = typing.get_args(kinds[0])[0] if many else kinds[0]
+    options = {"help": help, "type": _number_or_text if len(kinds) > 1 else kind}
+    if data["positional"]:
+        group.add_argument(dest, nargs="*", metavar=data["metavar"], default=[], **options)
+        return
+    if many:
+        options["nargs"] = "+"
+    if data["choices"]:
+        options["choices"] = data["choices"]
+    else:
+        options["metavar"] = data["metavar"] or {int: "N", float: "X"}.get(kind, "TEXT")
+    group.add_argument(*names, **common, **options)
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _members(hint: Any) -> list[Any]:
+    """The types of a union without None."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    return [hint]
+
+
+_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def _converted(value: Any, hint: Any, where: str) -> Any:
+    for kind in _members(hint):
+        converted = _as(value, kind)
+        if converted is not None:
+            return converted
+    wanted = " or ".join(_name_of(kind) for kind in _members(hint))
+    raise ValueError(f"{where} must be {wanted}, got {value!r}")
+
+
+def _as(value: Any, kind: Any) -> Any:
+    """The value as this type, or None where it is none."""
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        # One item stands for a list of one.
+        items = [_as(v, item) for v in (value if isinstance(value, (list, tuple)) else [value])]
+        return tuple(items) if items and None not in items else None
+    if isinstance(value, bool) or kind is bool:
+        return value if isinstance(value, bool) and kind is bool else None
+    if kind is float:
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+    return value if isinstance(value, kind) else None
+
+
+def _name_of(kind: Any) -> str:
+    if typing.get_origin(kind) is tuple:
+        return f"a list, each item {_NAMES[typing.get_args(kind)[0]]}"
+    return _NAMES[kind]
+
+
+def _nearest(word: str, known: set[str]) -> str | None:
+    close = difflib.get_close_matches(word, sorted(known), 1, cutoff=0.5)
+    return close[0] if close else None
+
+
+def _hint(near: str | None, known: Any) -> str:
+    return f"did you mean '{near}'?" if near else f"known are {', '.join(known)}"
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(text, 90)]
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _toml(value: Any) -> str:
+    # JSON spells texts, numbers, booleans and lists as TOML does, but for exponents without a dot.
+    return json.dumps(list(value) if isinstance(value, tuple) else value)

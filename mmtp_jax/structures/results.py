@@ -1,0 +1,61 @@
+"""Predictions of a graph, cut into one result per configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmtp_jax.potential.observables import Observables
+from mmtp_jax.structures.batch import Batch
+from mmtp_jax.structures.structure import Structure
+
+VOIGT = (np.array([0, 1, 2, 1, 0, 0]), np.array([0, 1, 2, 2, 2, 1]))
+"""Indices of a (3, 3) stress in ASE's order xx yy zz yz xz xy."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a potential says about one configuration, as numpy arrays."""
+
+    energy: float
+    """eV."""
+    forces: np.ndarray
+    """(n, 3) -dE/dr at fixed moments, eV/Angstrom."""
+    stress: np.ndarray | None
+    """(6,) ASE order and sign, eV/Angstrom^3; None where the cell is not periodic in 3D."""
+    magnetic_forces: np.ndarray
+    """(n,) -dE/dm, eV/mu_B."""
+    energies: np.ndarray
+    """(n,) energy of each atom, eV."""
+
+
+def results_of(
+    batch: Batch, structures: Sequence[Structure], sites: np.ndarray, values: Observables
+) -> list[tuple[int, Result]]:
+    """(place in ``structures``, result) of every configuration of a batch.
+
+    Args:
+        batch: the packed configurations.
+        structures: the list that was packed.
+        sites: (N,) site energies, eV.
+        values: observables of the graph; its energies are not used, but the sums of ``sites``.
+    """
+    energies = batch.split(np.asarray(sites, np.float64))
+    forces = batch.split(np.asarray(values.forces, np.float64))
+    magnetic = batch.split(np.asarray(values.magnetic_forces, np.float64))
+    stress = np.asarray(values.stress, np.float64)
+    return [
+        (
+            int(member),
+            Result(
+                energy=float(energies[slot].sum()),
+                forces=forces[slot],
+                stress=None if structures[member].volume is None else stress[slot][VOIGT],
+                magnetic_forces=magnetic[slot],
+                energies=energies[slot],
+            ),
+        )
+        for slot, member in enumerate(batch.members)
+    ]

@@ -1,0 +1,177 @@
+"""``mmtp evaluate``, ``mmtp convert`` and ``mmtp plot``."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+import mmtp_jax as mmtp
+from mmtp_jax.cli.plots import parity_figure
+
+
+def test_evaluate_prints_the_errors_of_the_fit(run, fitted, data, tmp_path) -> None:
+    report, plot = tmp_path / "report.json", tmp_path / "parity.pdf"
+    result = run("evaluate", fitted.potential, data.extxyz, "--report", report, "--plot", plot)
+    assert result.status == 0, result.err
+    assert "train.extxyz  magnetic forces" in result.out
+    errors = json.loads(report.read_text())["errors"]
+    fit = json.loads(fitted.report.read_text())["errors"]
+    # Ten configurations: the eight that were fitted and the two that were held out.
+    expected = [fit[name]["energy"]["rmse"] for name in ("training", "validation")]
+    expected = np.sqrt((8 * expected[0] ** 2 + 2 * expected[1] ** 2) / 10)
+    assert errors["energy"]["rmse"] == pytest.approx(expected, rel=1e-5)
+    assert plot.read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("suffix", ["extxyz", "cfg"])
+def test_evaluate_writes_predictions_as_labels(run, fitted, data, tmp_path, suffix) -> None:
+    output = tmp_path / f"out.{suffix}"
+    result = run("evaluate", fitted.potential, data.extxyz, "-o", output)
+    assert result.status == 0, result.err
+    written = mmtp.read(output, species=("Fe",))
+    expected = mmtp.evaluate(mmtp.load(fitted.potential), data.atoms_list)
+    for atoms, result, source in zip(written, expected, data.atoms_list, strict=True):
+        assert atoms.get_potential_energy() == pytest.approx(result.energy, abs=1e-6)
+        assert atoms.get_forces() == pytest.approx(result.forces, abs=1e-7)
+        assert atoms.get_stress() == pytest.approx(result.stress, abs=1e-7)
+        assert atoms.arrays["magnetic_forces"] == pytest.approx(result.magnetic_forces, abs=1e-7)
+        assert atoms.get_magnetic_moments() == pytest.approx(source.get_magnetic_moments())
+
+
+def test_evaluate_without_labels_gives_a_summary_and_warns_of_extrapolation(
+    run, fitted, tmp_path
+) -> None:
+    atoms = bulk("Fe", a=2.83, cubic=True)
+    atoms.set_initial_magnetic_moments([9.0, 2.0])
+    path = tmp_path / "new.extxyz"
+    mmtp.write(path, atoms)
+    result = run("evaluate", fitted.potential, path, "--dtype", "float32")
+    assert result.status == 0, result.err
+    assert "no labels to compare with" in result.out
+    assert "energy (eV/atom)" in result.out
+    assert "pressure (GPa)" in result.out
+    assert result.err.startswith("mmtp evaluate: warning: 1 moments in 1 configurations")
+    assert result.err.count("\n") == 1
+
+
+def test_evaluate_does_not_write_over_its_data(run, fitted, data) -> None:
+    before = data.extxyz.read_bytes()
+    result = run("evaluate", fitted.potential, data.extxyz, "-o", data.extxyz)
+    assert result.status == 2
+    assert "is an input" in result.err
+    assert data.extxyz.read_bytes() == before
+
+
+def test_magnetic_gradient_turns_the_sign(run, fitted, data, tmp_path) -> None:
+    results = mmtp.evaluate(mmtp.load(fitted.potential), data.atoms_list)
+    predicted = np.concatenate([result.magnetic_forces for result in results])
+    labels = np.concatenate([atoms.arrays["magnetic_forces"] for atoms in data.atoms_list])
+    for options, sign in (((), 1.0), (("--magnetic-gradient",), -1.0)):
+        report = tmp_path / "report.json"
+        run("evaluate", fitted.potential, data.cfg, "--report", report, *options)
+        rmse = json.loads(report.read_text())["errors"]["magnetic_forces"]["rmse"]
+        expected = 1e3 * np.sqrt(np.mean((predicted - sign * labels) ** 2))
+        assert rmse == pytest.approx(expected, rel=1e-6)
+
+
+def test_convert_configurations_there_and_back(run, data, tmp_path) -> None:
+    there, back = tmp_path / "a.extxyz", tmp_path / "b.cfg"
+    first = run("convert", data.cfg, there, "--species", "Fe")
+    assert first.status == 0, first.err
+    assert "10 configurations, 20 atoms" in first.out
+    assert "magnetic forces       10" in first.out
+    assert first.err == ""
+    assert run("convert", there, back).status == 0
+    for one, other in zip(mmtp.read(data.cfg), mmtp.read(back), strict=True):
+        assert one.get_potential_energy() == pytest.approx(other.get_potential_energy())
+        assert one.get_magnetic_moments() == pytest.approx(other.get_magnetic_moments())
+        assert one.arrays["magnetic_forces"] == pytest.approx(
+            other.arrays["magnetic_forces"], abs=1e-7
+        )
+
+
+def test_convert_says_what_a_format_cannot_hold(run, data, tmp_path) -> None:
+    result = run("convert", data.cfg, tmp_path / "a.traj")
+    assert result.status == 0, result.err
+    assert "does not carry all that was read: magnetic forces of 10" in result.err
+
+
+def test_convert_potential_between_dialects(run, tmp_path) -> None:
+    start, flat, other = (tmp_path / name for name in ("start.mtp", "flat.mtp", "other.mtp"))
+    potential = mmtp.Potential.new(level=4, species=("Fe", "Al"), max_magmom=(3.0, 0.3))
+    mmtp.save(start, potential)
+    result = run("convert", start, flat, "--dialect", "flat")
+    assert result.status == 0, result.err
+    assert "max_mag = {3.0, 0.3}" in flat.read_text()
+    assert "see --common-interval" in result.out
+    assert np.array_equal(mmtp.load(flat).flatten(), potential.flatten())
+
+    result = run("convert", flat, other, "--common-interval", "--bare")
+    assert result.status == 0, result.err
+    assert "warning: the energy is now the bare E(M)" in result.err
+    assert "note" not in result.out
+    converted = mmtp.load(other)
+    assert not converted.symmetrised
+    assert converted.max_magmom.tolist() == [3.0, 3.0]
+    run("convert", start, other)
+    assert (tmp_path / "other.mtp.bak").exists()
+
+
+def test_convert_knows_a_potential_of_another_name_by_its_first_line(run, tmp_path) -> None:
+    odd, output = tmp_path / "potential.txt", tmp_path / "out.mmtp"
+    potential = mmtp.Potential.new(level=2, species=("Fe",))
+    mmtp.save(odd, potential)
+    assert run("convert", odd, output).status == 0
+    assert np.array_equal(mmtp.load(output).flatten(), potential.flatten())
+
+
+def test_missing_species_are_asked_for_as_an_option(run, data, tmp_path) -> None:
+    bare = tmp_path / "bare.cfg"
+    lines = data.cfg.read_text().splitlines(keepends=True)
+    bare.write_text("".join(line for line in lines if "species" not in line))
+    result = run("convert", bare, tmp_path / "out.extxyz")
+    assert result.status == 2
+    assert "e.g. --species Fe Al" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("a.mtp", "b.cfg"), "converts only to another potential"),
+        (("a.cfg", "b.cfg", "--bare"), "--bare: for potentials"),
+        (("a.cfg", "a.cfg"), "is an input"),
+        (("a.cfg", "b.cfg"), "there is no file 'a.cfg'"),
+    ],
+)
+def test_convert_says_what_is_wrong(run, tmp_path, monkeypatch, arguments, words) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("convert", *arguments)
+    assert result.status == 2
+    assert words in result.err
+
+
+def test_plot_parity_and_history(run, fitted, data, tmp_path) -> None:
+    parity, loss = tmp_path / "parity.svg", tmp_path / "loss.png"
+    result = run("plot", fitted.potential, data.extxyz, "--validation", data.cfg, "-o", parity)
+    assert result.status == 0, result.err
+    assert parity.read_text().startswith("<?xml")
+    assert run("plot", "--history", fitted.history, "-o", loss).status == 0
+    assert loss.read_bytes().startswith(b"\x89PNG")
+    assert run("plot").status == 2
+    assert run("plot", "--history", data.extxyz, "-o", loss).status == 2
+
+
+def test_parity_figure_has_a_panel_for_each_kind_with_labels() -> None:
+    values = np.linspace(-1.0, 1.0, 7)
+    both = {"energy": (values, values + 0.01, 7), "stress": (values, values, 7)}
+    figure = parity_figure({"training": both, "validation": {"energy": (values, values, 7)}})
+    assert [axes.get_title() for axes in figure.axes] == ["Energy minus mean", "Stress"]
+    for axes in figure.axes:
+        assert axes.get_xlim() == axes.get_ylim()
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["RMSE", "training 10 meV/atom", "validation 0 meV/atom"]
+    with pytest.raises(ValueError, match="no labels"):
+        parity_figure({"training": {}})

@@ -1,0 +1,247 @@
+"""``mmtp init`` and ``mmtp fit``: outputs, backups, checkpoints, interruption, settings files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import mmtp_jax as mmtp
+from mmtp_jax.cli import progress
+from mmtp_jax.cli.commands import quickstart
+from mmtp_jax.cli.progress import FitProgress
+from mmtp_jax.fitting.fit import Progress
+
+
+def test_init_writes_a_potential_and_counts_its_parameters(run, tmp_path) -> None:
+    path = tmp_path / "start.mtp"
+    options = (
+        "--level", 4, "--species", "Fe", "Al", "--magnetic-size", 3, "--radial-size", 5,
+        "--cutoff", 4.5, "--min-dist", 2.0, "--max-magmom", 3.0, 0.3, "--seed", 3,
+    )  # fmt: skip
+    result = run("init", *options, "-o", path)
+    assert result.status == 0, result.err
+    potential = mmtp.load(path)
+    assert potential.species == ("Fe", "Al")
+    assert potential.symmetrised
+    assert potential.max_magmom.tolist() == [3.0, 0.3]
+    assert (float(potential.min_dist), float(potential.cutoff)) == (2.0, 4.5)
+    assert f"{potential.n_parameters} parameters" in result.out
+    again = tmp_path / "again.mtp"
+    run("init", *options, "-o", again, "--bare")
+    assert not mmtp.load(again).symmetrised
+    assert np.array_equal(mmtp.load(again).flatten(), potential.flatten())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--species", "Fe"), "a new potential needs --level"),
+        (("--level", "4"), "a new potential needs --species"),
+        (("--level", "4", "--species", "Fe", "train.cfg"), "'train.cfg' among the species"),
+        (("--level", "4", "--species", "Fe", "-o", "absent/pot.mtp"), "absent does not exist"),
+    ],
+)
+def test_init_says_what_is_wrong(run, options, words) -> None:
+    result = run("init", *options)
+    assert result.status == 2
+    assert words in result.err
+
+
+def test_fit_prints_labels_progress_and_errors(fitted) -> None:
+    result = fitted.result
+    assert result.status == 0, result.err
+    out = result.out
+    assert "training set:\n  8 configurations, 16 atoms" in out
+    assert "validation set:\n  2 configurations, 4 atoms" in out
+    # Not a terminal: lines, the first and the last step among them.
+    assert "step     0/21  loss" in out
+    assert "step    21/21  loss" in out
+    assert "meV/mu_B" in out
+    assert "validation  magnetic forces" in out
+    assert result.err == ""
+    for path in (fitted.potential, fitted.report, fitted.plot, fitted.history):
+        assert f"wrote {path}\n" in out
+
+
+def test_fit_writes_what_it_says(fitted, data) -> None:
+    report = json.loads(fitted.report.read_text())
+    assert report["fit"]["n_iterations"] == 21
+    assert report["settings"]["potential"]["level"] == 4
+    assert report["settings"]["data"]["files"] == [str(data.extxyz)]
+    potential = mmtp.load(fitted.potential)
+    assert report["potential"]["n_parameters"] == potential.n_parameters
+    held_out = mmtp.split(len(data.atoms_list), 0.2, 0)[1]
+    labelled = [data.atoms_list[k] for k in held_out]
+    errors = [
+        (r.energy - a.get_potential_energy()) / len(a) * 1e3
+        for r, a in zip(mmtp.evaluate(potential, labelled), labelled, strict=True)
+    ]
+    rmse = float(np.sqrt(np.mean(np.square(errors))))
+    assert report["errors"]["validation"]["energy"]["rmse"] == pytest.approx(rmse, rel=1e-6)
+    assert fitted.plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_history_has_each_step_and_the_errors_that_are_known(fitted) -> None:
+    with open(fitted.history, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["iteration"]) for row in rows] == list(range(22))
+    loss = np.array([float(row["loss"]) for row in rows])
+    assert np.all(np.diff(loss) <= 0.0)
+    known = [int(row["iteration"]) for row in rows if row["energy RMSE (meV/atom)"]]
+    assert known == [0, 20]
+
+
+def test_checkpoint_resumes_and_an_old_potential_is_kept(run, fitted, data, form, tmp_path) -> None:
+    checkpoint, output = tmp_path / "fit.npz", tmp_path / "pot.mtp"
+    shutil.copy(fitted.checkpoint, checkpoint)
+    shutil.copy(fitted.potential, output)
+    old = output.read_bytes()
+    arguments = ("fit", data.extxyz, *form, "--validation", 0.2, "--max-iterations", 24,
+                 "-o", output, "--checkpoint", checkpoint)  # fmt: skip
+    result = run(*arguments)
+    assert result.status == 0, result.err
+    assert "resumed" in result.err
+    assert "after 21 steps" in result.err
+    assert "step     0/24" not in result.out
+    assert "24 steps" in result.out
+    backup = tmp_path / "pot.mtp.bak"
+    assert backup.read_bytes() == old != output.read_bytes()
+    assert f"kept as {backup}" in result.out
+    resumed = output.read_bytes()
+
+    # Another fit does not go on from it, unless told to start afresh.
+    other = run(*arguments, "--energy-weight", 2.0)
+    assert other.status == 2
+    assert "belongs to another fit" in other.err
+    assert output.read_bytes() == resumed
+
+    # From the start again, it gets to the same potential.
+    again = run(*arguments, "--restart")
+    assert again.status == 0, again.err
+    assert "starting afresh" in again.out
+    assert (tmp_path / "fit.npz.bak").exists()
+    assert "step     0/24" in again.out
+    assert output.read_bytes() == resumed
+
+
+def test_ctrl_c_saves_the_best_so_far(run, data, form, tmp_path, monkeypatch) -> None:
+    class Interrupted(FitProgress):
+        def __call__(self, news: Progress) -> None:
+            super().__call__(news)
+            if news.iteration == 3:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, "FitProgress", Interrupted)
+    output = tmp_path / "pot.mtp"
+    result = run("fit", data.extxyz, *form, "--validation", 0.2, "-o", output)
+    assert result.status == 130
+    assert "stopped by the user; this is the best so far; 3 steps" in result.out
+    assert f"wrote {output}" in result.out
+    assert mmtp.load(output).species == ("Fe",)
+
+
+def test_settings_file_and_options_that_win(run, fitted, data, tmp_path) -> None:
+    output, file = tmp_path / "pot.mtp", tmp_path / "fit.toml"
+    file.write_text(
+        f"command = 'fit'\n[data]\nfiles = '{data.cfg}'\nvalidation = 0.2\n"
+        "[potential]\nlevel = 4\nspecies = ['Fe']\nradial_size = 4\ncutoff = 4.2\n"
+        f"[fit]\nmax_iterations = 1000\n[output]\npotential = '{output}'\n"
+    )
+    result = run("fit", "--settings", file, "--max-iterations", 21)
+    assert result.status == 0, result.err
+    assert "21 steps" in result.out
+    # The .cfg file holds the same numbers as the .extxyz file, to the digits that this one has.
+    ours, theirs = (mmtp.load(p).species_coeffs for p in (output, fitted.potential))
+    assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+def test_start_potential_is_not_replaced_unless_said(run, fitted, data, monkeypatch) -> None:
+    monkeypatch.chdir(fitted.folder)
+    before = fitted.potential.read_bytes()
+    result = run("fit", data.extxyz, "--potential", "pot.mtp")
+    assert result.status == 2
+    assert "pot.mtp is an input" in result.err
+    assert fitted.potential.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--potential", "start.mtp", "--level", "4"), "level of a new one"),
+        (("--report", "absent/report.json"), "folder absent does not exist"),
+        (("--plot", "parity.gif"), "must end in .png, .pdf or .svg"),
+        (("--report", "x.json", "--history", "x.json"), "two outputs have the same"),
+        (("--validation", "absent.cfg"), "no file 'absent.cfg'"),
+        (("--max-magmom", "1", "2"), "max_magmom has 2 numbers"),
+        (("--energy-weight", "-1"), "weight energy"),
+    ],
+)
+def test_fit_refuses_before_it_works(run, data, form, options, words) -> None:
+    new = () if "--potential" in options else form
+    result = run("fit", data.extxyz, *new, *options)
+    assert result.status == 2
+    assert words in result.err
+    assert "fitting" not in result.out
+
+
+def test_files_behind_species_are_found_out(run, data) -> None:
+    result = run("fit", "--level", 4, "--species", "Fe", data.cfg)
+    assert result.status == 2
+    assert "so put files before it" in result.err
+
+
+def test_fit_does_not_write_over_its_data(run, data, form) -> None:
+    result = run("fit", data.cfg, *form, "-o", data.cfg)
+    assert result.status == 2
+    assert "is an input" in result.err
+
+
+def test_labels_under_other_names_are_pointed_out(run, data, form, tmp_path) -> None:
+    path = tmp_path / "odd.extxyz"
+    atoms = data.atoms_list[0].copy()
+    del atoms.arrays["magnetic_forces"]
+    atoms.info["REF_energy"] = 1.0
+    mmtp.write(path, [atoms])
+    result = run("fit", path, *form, "-o", tmp_path / "pot.mtp")
+    assert result.status == 2
+    assert "mmtp fit: warning: odd.extxyz: 'REF_energy' in 1 of 1" in result.err
+    assert "error: none of the 1 configurations has a label" in result.err
+
+
+def test_bar_on_a_terminal(capsys) -> None:
+    with FitProgress(terminal=True) as bar:
+        for k in range(3):
+            bar(Progress(k + 5, 7, 1.0 / (k + 1)))
+    err = capsys.readouterr().err
+    assert "7/7" in err
+    assert "loss 3.333e-01" in err
+
+
+def test_quickstart(run, fitted, data, tmp_path, monkeypatch) -> None:
+    # With data and form of the shared fit there is nothing to compile.
+    form = {"species": ("Fe",), "radial_size": 4, "magnetic_size": 2, "cutoff": 4.2}
+    monkeypatch.setattr(quickstart, "DATA", data.extxyz)
+    monkeypatch.setattr(quickstart, "_FORM", form)
+    folder = tmp_path / "new" / "demo"
+    result = run("quickstart", "--output", folder, "--level", 4, "--max-iterations", 5)
+    assert result.status == 0, result.err
+    assert "8 configurations" in result.out
+    assert "2 configurations" in result.out
+    assert "MMTPCalculator" in result.out
+    assert sorted(p.name for p in folder.iterdir()) == ["parity.png", "pot.mtp", "report.json"]
+    assert json.loads((folder / "report.json").read_text())["fit"]["n_iterations"] == 5
+
+
+@pytest.mark.slow
+def test_quickstart_as_users_run_it(run, tmp_path) -> None:
+    result = run("quickstart", "--output", tmp_path)
+    assert result.status == 0, result.err
+    errors = json.loads((tmp_path / "report.json").read_text())["errors"]["validation"]
+    assert errors["energy"]["rmse"] < 4.0
+    assert errors["forces"]["rmse"] < 60.0
+    assert errors["stress"]["rmse"] < 1.5
+    assert errors["magnetic_forces"]["rmse"] < 30.0

@@ -1,0 +1,91 @@
+"""The entry point: help, errors in one line, and no JAX where none is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from mmtp_jax.cli import console
+from mmtp_jax.cli.commands import evaluate as evaluate_command
+from mmtp_jax.structures.domain import ExtrapolationWarning
+
+COMMANDS = ("quickstart", "init", "fit", "evaluate", "convert", "plot", "template", "validate")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(run, command) -> None:
+    result = run(command, "--help")
+    assert result.status == 0
+    assert "example" in result.out
+    assert f"mmtp {command}" in result.out.split("example")[1]
+
+
+def test_help_lists_every_command(run) -> None:
+    result = run("--help")
+    assert result.status == 0
+    assert all(command in result.out for command in COMMANDS)
+
+
+def test_module_runs_as_the_command_and_help_imports_no_jax() -> None:
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['mmtp', '--help']\n"
+        "try:\n"
+        "    runpy.run_module('mmtp_jax', run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    assert not stop.code, stop.code\n"
+        "heavy = {'jax', 'numpy', 'ase', 'matplotlib', 'optax'} & set(sys.modules)\n"
+        "print('imported:', sorted(heavy))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "quickstart" in done.stdout
+    assert "imported: []" in done.stdout
+
+
+def test_unknown_command_is_an_error_of_usage(run) -> None:
+    result = run("fitt")
+    assert result.status == 2
+    assert "invalid choice: 'fitt'" in result.err
+
+
+def test_errors_are_one_line_with_status_two(run, tmp_path) -> None:
+    result = run("evaluate", tmp_path / "absent.mtp", tmp_path / "absent.cfg")
+    assert result.status == 2
+    assert result.err.startswith("mmtp evaluate: error: ")
+    assert "absent.mtp" in result.err
+    assert result.err.count("\n") == 1
+    assert not result.out
+
+
+def test_debug_shows_the_error_itself(run, tmp_path, monkeypatch) -> None:
+    with pytest.raises(FileNotFoundError):
+        run("evaluate", tmp_path / "absent.mtp", "x.cfg", "--debug")
+    with pytest.raises(FileNotFoundError):
+        run("--debug", "evaluate", tmp_path / "absent.mtp", "x.cfg")
+    monkeypatch.setenv("MMTP_DEBUG", "1")
+    with pytest.raises(FileNotFoundError):
+        run("evaluate", tmp_path / "absent.mtp", "x.cfg")
+
+
+def test_ctrl_c_outside_of_a_fit(run, monkeypatch, tmp_path) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate_command.console, "check_outputs", interrupt)
+    result = run("evaluate", tmp_path / "a.mtp", "x.cfg")
+    assert result.status == 130
+    assert result.err == "mmtp evaluate: interrupted\n"
+
+
+def test_warnings_and_log_records_are_single_lines_said_once(capsys) -> None:
+    with console.messages("mmtp test"):
+        for _ in range(2):
+            warnings.warn("moments are\nlarge", ExtrapolationWarning, stacklevel=1)
+        console.warn("a label is not read")
+    assert capsys.readouterr().err == (
+        "mmtp test: warning: moments are large\nmmtp test: warning: a label is not read\n"
+    )
