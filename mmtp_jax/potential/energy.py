@@ -70,7 +70,7 @@ def contracted(potential: Potential, radial: Array, direction: tuple[Array, Arra
 def site_energies(potential: Potential, neighborhoods: Neighborhoods) -> Array:
     """E_i (N,), eV: e0(z_i) + sum_a xi_a B_a(n_i)."""
     distance, direction = geometry(neighborhoods.vectors)
-    radial = radial_functions(potential, _pairs(neighborhoods, distance))
+    radial = radial_functions(potential, pairs_of(neighborhoods, distance))
     energies = contracted(potential, radial, direction)
     return energies + potential.species_coeffs[neighborhoods.types]
 
@@ -87,7 +87,7 @@ def site_energies_along(
         geometry, (neighborhoods.vectors,), (dots.vectors,)
     )
     radial, radial_dot = radial_functions_along(
-        potential, _pairs(neighborhoods, distance), _pairs(dots, distance_dot)
+        potential, pairs_of(neighborhoods, distance), pairs_of(dots, distance_dot)
     )
     radial, radial_dot = stored((radial, radial_dot))
     energies, energies_dot = jax.jvp(
@@ -98,7 +98,8 @@ def site_energies_along(
     return energies + potential.species_coeffs[neighborhoods.types], energies_dot
 
 
-def _pairs(neighborhoods: Neighborhoods, distance: Array) -> Pairs:
+def pairs_of(neighborhoods: Neighborhoods, distance: Array) -> Pairs:
+    """What the radial functions depend on."""
     return Pairs(
         neighborhoods.types,
         neighborhoods.neighbour_types,

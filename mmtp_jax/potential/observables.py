@@ -16,7 +16,6 @@ all held fixed. It costs about three evaluations.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.potential.chunks import in_chunks, sum_over_chunks
 from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.energy import Neighborhoods, site_energies, site_energies_along
 from mmtp_jax.potential.linear_map import linear_map
@@ -134,7 +134,7 @@ def evaluate(
         chunk: most atoms per step of a loop over blocks, None for all at once. The number of
             atoms is halved until it is no larger. Small blocks stay in the cache of a CPU.
     """
-    terms = _in_chunks(partial(edge_terms, potential), neighborhoods(graph), chunk)
+    terms = in_chunks(partial(edge_terms, potential), neighborhoods(graph), chunk)
     # g times (x, y, z, 1), summed over the neighbours: the virial, and the atom's own force.
     with_one = jnp.concatenate([graph.vectors, jnp.ones_like(graph.vectors[:, :1])], axis=1)
     outer = einsum("nak,nbk->nab", with_one, terms.vectors)
@@ -244,39 +244,4 @@ def parameter_gradient(
 
         return jax.grad(weighted)(theta)
 
-    return _sum_over_chunks(gradient, (rows, energy_weight, direction), chunk)
-
-
-def _block_size(n_atoms: int, chunk: int | None) -> int:
-    size = n_atoms
-    while chunk is not None and size > chunk and size % 2 == 0:
-        size //= 2
-    return size
-
-
-def _split(tree: Any, block: int) -> Any:
-    """Every array (N, ...) as (N / block, block, ...)."""
-    return jax.tree.map(lambda a: a.reshape(-1, block, *a.shape[1:]), tree)
-
-
-def _in_chunks(function: Callable, rows: Neighborhoods, chunk: int | None) -> EdgeTerms:
-    n_atoms = rows.types.shape[0]
-    block = _block_size(n_atoms, chunk)
-    if block == n_atoms:
-        return function(rows)
-    result = jax.lax.map(function, _split(rows, block))
-    return jax.tree.map(lambda a: a.reshape(n_atoms, *a.shape[2:]), result)
-
-
-def _sum_over_chunks(function: Callable, blocks: Any, chunk: int | None) -> Array:
-    n_atoms = jax.tree.leaves(blocks)[0].shape[0]
-    block = _block_size(n_atoms, chunk)
-    if block == n_atoms:
-        return function(blocks)
-    split = _split(blocks, block)
-    shape = jax.eval_shape(function, jax.tree.map(lambda a: a[0], split))
-
-    def step(total: Array, block: Any) -> tuple[Array, None]:
-        return total + function(block), None
-
-    return jax.lax.scan(step, jnp.zeros(shape.shape, shape.dtype), split)[0]
+    return sum_over_chunks(gradient, (rows, energy_weight, direction), chunk)

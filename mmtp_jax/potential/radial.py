@@ -98,6 +98,16 @@ def pair_coefficients(potential: Potential) -> Array:
     return stacked.reshape(n_blocks, len(parts) * c.shape[2], c.shape[3], n_blocks)
 
 
+def bases(potential: Potential, pairs: Pairs) -> tuple[list[Array], list[Array], list[Array]]:
+    """psi_a(m_i) of the central atoms (N,), phi_zeta and psi_b of the neighbours (N, K)."""
+    settings, size = settings_of(potential), potential.magnetic_size
+    return (
+        magnetic_basis(settings, size, pairs.types, pairs.magmoms),
+        radial_basis(settings, potential.radial_size, pairs.distance),
+        magnetic_basis(settings, size, pairs.neighbour_types, pairs.neighbour_magmoms),
+    )
+
+
 def radial_functions(potential: Potential, pairs: Pairs) -> Array:
     """f (N, parities * N_mu, K) of every pair."""
     point = _Point(
@@ -125,7 +135,7 @@ def radial_functions_along(potential: Potential, pairs: Pairs, dots: Pairs) -> t
         return jnp.stack(magnetic_basis(settings, size, pairs.types, m), axis=-1)
 
     def rows(r: Array, m: Array) -> Array:
-        return _product_rows(
+        return product_rows(
             radial_basis(settings, potential.radial_size, r),
             magnetic_basis(settings, size, pairs.neighbour_types, m),
         )
@@ -149,7 +159,7 @@ def _of_atom(coefficients: Array, central: list[Array]) -> Array:
     return einsum("na,amzb->nmzb", jnp.stack(central, axis=-1), coefficients)
 
 
-def _product_rows(phi: list[Array], psi: list[Array]) -> Array:
+def product_rows(phi: list[Array], psi: list[Array]) -> Array:
     """phi_zeta psi_b as rows (N, N_phi * blocks, K)."""
     stack = materialised(lambda rows: jnp.stack(rows, axis=1))
     products = stack(phi)[:, :, None] * stack(psi)[:, None, :]
@@ -292,7 +302,7 @@ def _along_coefficients(size: int, point: _Point, dot: Array) -> Array:
         central = magnetic_basis(settings, size, point.types, point.magmoms)
         phi = radial_basis(settings, n_phi, point.distance)
         psi = magnetic_basis(settings, size, point.neighbour_types, point.neighbour_magmoms)
-        of_atom = einsum("nmk,nzk->nmz", rows, _product_rows(phi, psi))
+        of_atom = einsum("nmk,nzk->nmz", rows, product_rows(phi, psi))
         of_atom = of_atom.reshape(*of_atom.shape[:2], n_phi, len(psi))
         return einsum("na,nmzb->amzb", jnp.stack(central, axis=-1), of_atom)
 

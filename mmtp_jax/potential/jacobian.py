@@ -1,0 +1,99 @@
+"""Derivatives of energies with respect to the parameters, one row per configuration or atom.
+
+These rows are what the extrapolation grade is made of (Kotykhov 2025, Eq. 8). They cost about one
+evaluation:
+
+    dE_i/dxi_a = B_a        dE_i/de0(z) = 1 for z = z_i
+    dE_i/dc = psi(m_i) (x) sum_j (dE_i/df_mu(j)) phi_zeta(r_ij) psi(m_j)
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mmtp_jax.potential.chunks import in_chunks, sum_over_chunks
+from mmtp_jax.potential.contraction import all_moments, contraction_plan, moment_gradient
+from mmtp_jax.potential.einsum import einsum
+from mmtp_jax.potential.energy import Neighborhoods, basic_moments, geometry, pairs_of
+from mmtp_jax.potential.observables import Graph, neighborhoods
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.radial import bases, pair_coefficients, product_rows, radial_functions
+
+Array = Any
+
+
+def site_jacobian(potential: Potential, graph: Graph, chunk: int | None = None) -> Array:
+    """dE_i/dtheta (N, P), the columns in the order of `Potential.flatten`.
+
+    Args:
+        potential: the potential.
+        graph: atoms and neighbours; rows of padding atoms are those of an isolated atom.
+        chunk: most atoms per step of a loop over blocks.
+    """
+
+    def of_block(rows: Neighborhoods) -> Array:
+        linear, blocked = _factors(potential, rows)
+        return _joined(potential, linear, jax.vmap(_outer)(*blocked))
+
+    return in_chunks(of_block, neighborhoods(graph), chunk)
+
+
+def energy_jacobian(potential: Potential, graph: Graph, chunk: int | None = None) -> Array:
+    """dE/dtheta (C, P) of each configuration, the columns in the order of `Potential.flatten`."""
+
+    def of_block(block: tuple[Neighborhoods, Array]) -> tuple[Array, Array]:
+        rows, owner = block
+        linear, blocked = _factors(potential, rows)
+        to_configuration = partial(
+            jax.ops.segment_sum, segment_ids=owner, num_segments=graph.n_configurations
+        )
+        return to_configuration(linear), to_configuration(jax.vmap(_outer)(*blocked))
+
+    totals = sum_over_chunks(of_block, (neighborhoods(graph), graph.configuration), chunk)
+    return _joined(potential, *totals)
+
+
+def _factors(potential: Potential, rows: Neighborhoods) -> tuple[Array, tuple[Array, Array]]:
+    """Rows (N, S + N_B) for e0 and xi, and the two factors of those for c.
+
+    The factors are psi_a(m_i) (N, blocks) and sum_j (dE_i/df) phi psi (N, parities * N_mu,
+    N_phi * blocks).
+    """
+    distance, direction = geometry(rows.vectors)
+    pairs = pairs_of(rows, distance)
+    radial = radial_functions(potential, pairs)
+    basic, pull_back = jax.vjp(lambda f: basic_moments(potential, f, direction), radial)
+
+    plan = contraction_plan(potential.tables)
+    moments = all_moments(plan, basic)
+    lanes = 2 if potential.symmetrised else 1
+    gradient = moment_gradient(plan, potential.moment_coeffs, moments) / lanes
+    (radial_bar,) = pull_back(gradient)
+    scalars = moments[plan.scalars].reshape(len(plan.scalars), lanes, -1).mean(axis=1).T
+    is_species = rows.types[:, None] == jnp.arange(potential.n_species)
+
+    central, phi, psi = bases(potential, pairs)
+    projected = einsum("nmk,nzk->nmz", radial_bar, product_rows(phi, psi))
+    linear = jnp.concatenate([is_species.astype(scalars.dtype), scalars], axis=1)
+    return linear, (jnp.stack(central, axis=-1), projected)
+
+
+def _outer(central: Array, projected: Array) -> Array:
+    return central[:, None, None] * projected[None]
+
+
+def _joined(potential: Potential, linear: Array, blocked: Array) -> Array:
+    """Rows over theta from rows over e0, xi and the blocks of `pair_coefficients`."""
+
+    def blocks_of(radial_coeffs: Array) -> Array:
+        return pair_coefficients(potential.replace(radial_coeffs=radial_coeffs))
+
+    shape = jax.eval_shape(blocks_of, potential.radial_coeffs)
+    (transposed,) = jax.vmap(jax.linear_transpose(blocks_of, potential.radial_coeffs))(
+        blocked.reshape(-1, *shape.shape)
+    )
+    return jnp.concatenate([linear, transposed.reshape(len(linear), -1)], axis=1)
