@@ -28,8 +28,8 @@ def evaluate(
     Args:
         potential: the potential.
         atoms_list: one configuration or several; they are not changed.
-        dtype: float64, or float32 for about twice the speed at 1e-6 to 3e-5 eV/Angstrom rms
-            error of the forces.
+        dtype: float64, float32, or ``"mixed"``: neighbours in float32 and the contraction of
+            their moments in float64.
 
     Raises:
         ValueError: if a configuration has an unknown element, noncollinear moments or values that

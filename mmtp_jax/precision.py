@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,19 +30,36 @@ def with_double_precision(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def require_dtype(dtype: Any) -> np.dtype:
-    """The dtype, if JAX would keep it.
+class Precision(NamedTuple):
+    """Types of the two parts of an evaluation."""
+
+    edges: np.dtype
+    """Of distances, radial functions and the basic moments of neighbours."""
+    contraction: np.dtype
+    """Of the products of moments and of energies."""
+
+
+def require_precision(dtype: Any) -> Precision:
+    """What ``"float32"``, ``"float64"`` or ``"mixed"`` mean, if JAX would keep it.
+
+    Mixed precision has edges in float32 and the contraction in float64.
 
     Raises:
-        ValueError: for float64 while JAX is limited to 32 bits, where it would be truncated
-            silently; and for anything that is not float32 or float64.
+        ValueError: for anything else; and for float64 while JAX is limited to 32 bits, where it
+            would be truncated silently.
     """
-    dtype = np.dtype(dtype)
-    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"dtype must be float32 or float64, got {dtype}")
-    if jnp.zeros((), dtype).dtype != dtype:
+    if isinstance(dtype, str) and dtype == "mixed":
+        precision = Precision(np.dtype(np.float32), np.dtype(np.float64))
+    else:
+        try:
+            precision = Precision(np.dtype(dtype), np.dtype(dtype))
+        except TypeError:
+            precision = None
+    if precision is None or precision.contraction not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32, float64 or 'mixed', got {dtype!r}")
+    if jnp.zeros((), precision.contraction).dtype != precision.contraction:
         raise ValueError(
             "float64 was asked for, but JAX is limited to 32 bits here; use "
             "'with mmtp_jax.double_precision():' or jax.config.update('jax_enable_x64', True)"
         )
-    return dtype
+    return precision

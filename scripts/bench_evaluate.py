@@ -21,6 +21,7 @@ import numpy as np
 
 import mmtp_jax as mmtp
 from mmtp_jax.potential.observables import evaluate
+from mmtp_jax.precision import require_precision
 from mmtp_jax.structures.batch import default_chunk, make_batches
 
 KFLOP_PER_ATOM = {6: 34, 10: 62, 12: 76, 16: 144, 20: 286}
@@ -54,13 +55,14 @@ def main() -> None:
     parser.add_argument("--atoms", type=int, nargs="+", default=[54, 432])
     parser.add_argument("--species", type=int, default=1)
     parser.add_argument("--magnetic-size", type=int, default=2)
-    parser.add_argument("--dtypes", nargs="+", default=["float64", "float32"])
+    parser.add_argument("--dtypes", nargs="+", default=["float64", "mixed", "float32"])
     parser.add_argument("--symmetrised", choices=["both", "yes", "no"], default="both")
     parser.add_argument("--no-motep", action="store_true")
     parser.add_argument("--json")
     options = parser.parse_args()
 
-    peaks = {name: bench.matmul_peak(name) for name in options.dtypes}
+    peaks = {name: bench.matmul_peak(name) for name in ("float64", "float32")}
+    peaks["mixed"] = peaks["float32"]
     print(bench.environment())
     print({name: f"{peak / 1e9:.0f} GF/s" for name, peak in peaks.items()})
     rows = []
@@ -77,15 +79,11 @@ def main() -> None:
                 potential = bare.replace(symmetrised=symmetrised)
                 (batch,) = make_batches([structure], float(potential.cutoff))
                 for dtype in options.dtypes:
+                    edges, contraction = require_precision(dtype)
                     arguments = jax.device_put(
                         (
-                            potential.astype(dtype),
-                            jax.tree.map(
-                                lambda a, dtype=dtype: (
-                                    a.astype(dtype) if a.dtype.kind == "f" else a
-                                ),
-                                batch.graph,
-                            ),
+                            potential.astype(edges, contraction),
+                            jax.tree.map(partial(_cast, edges), batch.graph),
                         )
                     )
                     function, seconds = bench.compiled(
@@ -97,6 +95,10 @@ def main() -> None:
             times = bench.timed(functions)
             rows += _report(level, len(structure), times, info, peaks)
     bench.save_json(options.json, rows)
+
+
+def _cast(dtype: Any, array: Any) -> Any:
+    return array.astype(dtype) if array.dtype.kind == "f" else array
 
 
 def _call(function: Any, arguments: tuple) -> None:

@@ -24,6 +24,7 @@ import mmtp_jax as mmtp
 from mmtp_jax.fitting.dataset import make_targets
 from mmtp_jax.fitting.loss import loss
 from mmtp_jax.fitting.weights import Weights
+from mmtp_jax.potential.jacobian import energy_jacobian
 from mmtp_jax.structures.batch import default_chunk, make_batches
 
 
@@ -89,6 +90,31 @@ def motep_gradient(potential: mmtp.Potential, structures: list[Any]) -> float | 
     return best
 
 
+def motep_rows(potential: mmtp.Potential, structures: list[Any]) -> float | None:
+    """Seconds of motep's dE/dtheta for one configuration, which its training mode provides."""
+    try:
+        from ase import Atoms
+        from motep.io.mlip.mtp import read_mmtp
+        from motep.potentials.mmtp.cext.engine import CExtMagMTPEngine
+    except ImportError:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "potential.mtp"
+        mmtp.save(path, potential)
+        data = read_mmtp(path)
+    data.species = list(Atoms(potential.species).numbers)
+    s = structures[0]
+    atoms = Atoms([potential.species[t] for t in s.types], s.positions, cell=s.cell, pbc=True)
+    atoms.set_initial_magnetic_moments(s.magmoms)
+    engine = CExtMagMTPEngine(data, mode="train")
+
+    def rows() -> Any:
+        engine.calculate(atoms)
+        return engine.jac_energy(atoms).parameters
+
+    return bench.timed({"rows": rows}, 2, 0.1)["rows"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--levels", type=int, nargs="+", default=[6, 10, 16, 20])
@@ -107,32 +133,43 @@ def main() -> None:
         peer = None if options.no_motep else motep_gradient(bare, structures)
         if peer is not None:
             print(f"level {level}: motep {1e6 * peer / len(structures[0]):.0f} us/atom")
+        rows_peer = None if options.no_motep else motep_rows(bare, structures)
         batches = make_batches(structures, float(bare.cutoff))
         targets = jax.device_put(make_targets(structures, batches, Weights()))
         for potential in (bare, bare.replace(symmetrised=True)):
             theta = jnp.asarray(potential.flatten())
-            function, seconds = bench.compiled(
-                jax.value_and_grad(partial(loss, chunk=default_chunk())), theta, potential, targets
-            )
-            arguments = (theta, potential, targets)
-            best = bench.timed({"gradient": partial(_call, function, arguments)}, 5)["gradient"]
-            name = "symmetrised" if potential.symmetrised else "bare"
-            row = {
-                "level": level,
-                "what": f"loss and gradient {name}",
-                "n_parameters": potential.n_parameters,
-                "us_per_atom": 1e6 * best / n_atoms,
-                "compile_s": seconds,
+            graph = targets[0].graph
+            cases = {
+                "loss and gradient": (
+                    jax.value_and_grad(partial(loss, chunk=default_chunk())),
+                    (theta, potential, targets),
+                    peer,
+                ),
+                "dE/dtheta": (
+                    partial(energy_jacobian, chunk=default_chunk()),
+                    jax.device_put((potential, graph)),
+                    rows_peer,
+                ),
             }
-            text = (
-                f"level {level} {name:11s} loss and gradient {row['us_per_atom']:8.2f} us/atom"
-                f"  compile {seconds:5.2f} s"
-            )
-            if peer is not None:
-                row["ratio_to_motep"] = peer / len(structures[0]) / (best / n_atoms)
-                text += f"  {row['ratio_to_motep']:7.0f} x motep"
-            print(text, flush=True)
-            rows.append(row)
+            for what, (function, arguments, other) in cases.items():
+                executable, seconds = bench.compiled(function, *arguments)
+                best = bench.timed({what: partial(_call, executable, arguments)}, 5)[what]
+                row = {
+                    "level": level,
+                    "what": f"{what} {'symmetrised' if potential.symmetrised else 'bare'}",
+                    "n_parameters": potential.n_parameters,
+                    "us_per_atom": 1e6 * best / n_atoms,
+                    "compile_s": seconds,
+                }
+                text = (
+                    f"level {level} {row['what']:30s} {row['us_per_atom']:8.2f} us/atom"
+                    f"  compile {seconds:5.2f} s"
+                )
+                if other is not None:
+                    row["ratio_to_motep"] = other / len(structures[0]) / (best / n_atoms)
+                    text += f"  {row['ratio_to_motep']:7.0f} x motep"
+                print(text, flush=True)
+                rows.append(row)
     bench.save_json(options.json, rows)
 
 

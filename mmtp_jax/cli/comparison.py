@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -24,6 +22,6 @@ def evaluate_and_compare(
     from mmtp_jax.io.convert import to_structures
 
     structures = to_structures(atoms_list, potential.species)
-    results = mmtp.evaluate(potential, atoms_list, dtype=np.dtype(dtype))
+    results = mmtp.evaluate(potential, atoms_list, dtype=dtype)
     compared = comparison(structures, results)
     return results, compared, errors_of(compared, len(structures))

@@ -28,7 +28,7 @@ class MMTPCalculator(Calculator):
     Args:
         potential: a `Potential` or the path of an ``.mtp`` file.
         species: chemical symbols, for a file that does not name them.
-        dtype: float64 or float32.
+        dtype: float64, float32 or ``"mixed"``, see `mmtp_jax.evaluate`.
     """
 
     implemented_properties: ClassVar[list[str]] = [

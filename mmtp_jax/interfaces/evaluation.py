@@ -11,7 +11,7 @@ import numpy as np
 
 from mmtp_jax.potential import observables
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.precision import double_precision, require_dtype
+from mmtp_jax.precision import double_precision, require_precision
 from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack
 from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.neighbours import neighbour_table
@@ -70,9 +70,9 @@ class StructureEvaluator:
         self._constants = np.asarray(potential.species_coeffs, float)
         self._width = 0
         with double_precision():
-            self.dtype = require_dtype(dtype)
+            self.precision = require_precision(dtype)
             without = potential.replace(species_coeffs=np.zeros_like(self._constants))
-            self._on_device = jax.device_put(without.astype(self.dtype))
+            self._on_device = jax.device_put(without.astype(*self.precision))
 
     def __call__(self, structure: Structure) -> Result:
         """All observables of one structure."""
@@ -85,7 +85,7 @@ class StructureEvaluator:
     def of_batch(self, batch: Batch, structures: Sequence[Structure]) -> list[tuple[int, Result]]:
         """(index in ``structures``, result) of every configuration of a batch."""
         graph = jax.tree.map(
-            lambda a: a.astype(self.dtype) if a.dtype.kind == "f" else a, batch.graph
+            lambda a: a.astype(self.precision.edges) if a.dtype.kind == "f" else a, batch.graph
         )
         with double_precision():
             sites, values = jax.device_get(evaluate_graph(self._on_device, graph, default_chunk()))

@@ -71,9 +71,12 @@ def basic_plan(tables: MomentTables) -> BasicPlan:
 
 
 def component_lanes(
-    plan: BasicPlan, radial: Array, direction: tuple[Array, Array, Array]
+    plan: BasicPlan, radial: Array, direction: tuple[Array, Array, Array], dtype: Any
 ) -> list[Array]:
-    """The components (n_basic, N) for each set of N_mu radial functions in (N, sets * N_mu, K)."""
+    """The components (n_basic, N) for each set of N_mu radial functions in (N, sets * N_mu, K).
+
+    The matrix product is made in the precision of ``radial``, what follows in ``dtype``.
+    """
     x, y, z = direction
     n_atoms, n_rows, _ = radial.shape
     n_mu = 1 + max(mu for mu, _ in plan.left)
@@ -83,8 +86,6 @@ def component_lanes(
     left = weighted_power_rows(source, power, radial, y)
     right = monomial_rows(tuple(a for a, _ in plan.right), tuple(c for _, c in plan.right), x, z)
     products = einsum("nak,nbk->nab", left, right)
-    one = jnp.ones((1, n_atoms), radial.dtype)
-    return [
-        sum_of_products(plan.terms, rows, one)
-        for rows in products.reshape(n_atoms, n_sets, -1).transpose(1, 2, 0)
-    ]
+    products = products.reshape(n_atoms, n_sets, -1).transpose(1, 2, 0).astype(dtype)
+    one = jnp.ones((1, n_atoms), dtype)
+    return [sum_of_products(plan.terms, rows, one) for rows in products]

@@ -53,7 +53,9 @@ def basic_moments(
     The bare potential has one lane per atom. The symmetrised one has 2 N: the moments with the
     given magnetic moments, then those with all of them reversed.
     """
-    sets = component_lanes(basic_plan(potential.tables), radial, direction)
+    # In mixed precision the linear coefficients carry more digits than the radial ones.
+    dtype = jnp.result_type(radial, potential.moment_coeffs)
+    sets = component_lanes(basic_plan(potential.tables), radial, direction, dtype)
     if not potential.symmetrised:
         return sets[0]
     even, odd = sets

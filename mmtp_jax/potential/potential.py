@@ -202,9 +202,19 @@ class Potential:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
-    def astype(self, dtype: Any) -> Potential:
-        """A copy with all numbers as numpy arrays of ``dtype``."""
-        return jax.tree.map(lambda leaf: np.asarray(leaf, dtype), self)
+    def astype(self, dtype: Any, contraction: Any = None) -> Potential:
+        """A copy with all numbers as numpy arrays of ``dtype``.
+
+        With ``contraction``, e0 and xi have that type, and with them the contraction of the
+        moments: float32 with a contraction in float64 loses few digits for little time.
+        """
+        copy = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), self)
+        if contraction is None:
+            return copy
+        return copy.replace(
+            species_coeffs=np.asarray(self.species_coeffs, contraction),
+            moment_coeffs=np.asarray(self.moment_coeffs, contraction),
+        )
 
     def with_common_interval(self) -> Potential:
         """The same function of the moments, written on one moment interval for all species.

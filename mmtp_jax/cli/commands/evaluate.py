@@ -40,9 +40,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="predictions, .cfg or .extxyz")
     parser.add_argument(
         "--dtype",
-        choices=("float64", "float32"),
+        choices=("float64", "mixed", "float32"),
         default="float64",
-        help="precision (default float64); float32 is faster and less exact",
+        help="precision (default float64); mixed has neighbours in float32 and the rest in float64",
     )
     parser.add_argument("--report", metavar="FILE", help="errors as JSON")
     parser.add_argument("--plot", metavar="FILE", help="parity plot (.png, .pdf or .svg)")
