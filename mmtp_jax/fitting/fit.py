@@ -19,16 +19,14 @@ from mmtp_jax.fitting.initial import (
     with_linear_coefficients,
 )
 from mmtp_jax.fitting.lbfgs import LBFGS
-from mmtp_jax.fitting.optimise import Optimiser, optimise
-from mmtp_jax.fitting.report import Errors, Report, comparison, errors_of
+from mmtp_jax.fitting.optimise import Optimiser, Outcome, optimise
+from mmtp_jax.fitting.prepared import PreparedSet
+from mmtp_jax.fitting.report import Errors, Report
 from mmtp_jax.fitting.weights import Weights
-from mmtp_jax.potential.observables import Observables, evaluate
 from mmtp_jax.potential.potential import Potential, one_per_species
 from mmtp_jax.precision import with_double_precision
-from mmtp_jax.structures.batch import Batch, default_chunk, make_batches
+from mmtp_jax.structures.batch import default_chunk
 from mmtp_jax.structures.domain import check_domain
-from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
-from mmtp_jax.structures.results import results_of
 from mmtp_jax.structures.structure import Structure
 
 METHODS = ("lbfgs", "gauss-newton")
@@ -60,6 +58,8 @@ class Fit:
     loss: float
     history: np.ndarray = field(repr=False)
     """(n_iterations + 1,) loss after each step."""
+    validation_loss: float | None = None
+    """Loss of the validation set; None without one, or where its labels have no weight."""
 
 
 @dataclass(frozen=True)
@@ -120,83 +120,137 @@ def fit_structures(
     Warns:
         ExtrapolationWarning: if structures lie outside of the intervals that are fitted.
     """
+    sets = prepared_sets(training, validation, float(potential.cutoff))
+    return FitProblem.of(potential, *sets, options, stacklevel=5).run(callback)
+
+
+def prepared_sets(
+    training: Sequence[Structure], validation: Sequence[Structure], cutoff: float
+) -> tuple[PreparedSet, PreparedSet | None]:
+    """Both sets, packed; None for an empty validation set.
+
+    Raises:
+        ValueError: if the training set is empty.
+    """
     if not training:
         raise ValueError("the training set is empty; give at least one labelled configuration")
-    potential = potential.astype(np.float64)
-    cutoff = float(potential.cutoff)
-    sets = {"training": _Prepared.of(training, cutoff)}
-    if validation:
-        sets["validation"] = _Prepared.of(validation, cutoff)
-    potential = _with_training_domain(potential, training, sets["training"].tables, options)
-    for prepared in sets.values():
-        prepared.warn_of_extrapolation(potential)
-    targets = jax.device_put(make_targets(training, sets["training"].batches, options.weights))
-    optimiser = _optimiser(potential, targets, options, sets["training"])
-    limit = options.max_iterations
-    limit = optimiser.default_iterations if limit is None else limit
-    outcome = optimise(
-        optimiser,
-        theta=lambda: _starting_parameters(potential, targets, training, options),
-        max_iterations=limit,
-        tolerance=options.tolerance,
-        checkpoint=_checkpoint(potential, targets, optimiser, options),
-        tell=_Teller(potential, sets["training"], options.report_every, limit, callback),
-    )
-    fitted = potential.unflatten(outcome.theta)
-    errors = {name: prepared.errors(fitted) for name, prepared in sets.items()}
-    return Fit(
-        potential=fitted,
-        report=Report(errors["training"], errors.get("validation")),
-        converged=outcome.converged,
-        interrupted=outcome.interrupted,
-        message=outcome.message,
-        n_iterations=len(outcome.history) - 1,
-        loss=float(outcome.history[-1]),
-        history=outcome.history,
-    )
+    held_out = PreparedSet.of(validation, cutoff) if validation else None
+    return PreparedSet.of(training, cutoff), held_out
 
 
-def _optimiser(
-    potential: Potential, targets: list[Targets], options: FitOptions, training: _Prepared
-) -> Optimiser:
-    if options.method == "gauss-newton":
-        return GaussNewton(potential, targets, default_chunk())
-    return LBFGS(potential, targets, default_chunk(), training.predictions)
+@dataclass(frozen=True)
+class FitProblem:
+    """A fit that is ready to be run: sets, targets, and an optimiser that knows them."""
 
+    potential: Potential
+    """With the intervals that are fitted."""
+    training: PreparedSet
+    validation: PreparedSet | None
+    options: FitOptions
+    targets: list[Targets]
+    """On the device."""
+    optimiser: Optimiser
 
-def _starting_parameters(
-    potential: Potential,
-    targets: list[Targets],
-    training: Sequence[Structure],
-    options: FitOptions,
-) -> np.ndarray:
-    if options.initialise:
-        constants = species_energies(training, potential.n_species)
-        if constants is not None:
-            potential = potential.replace(species_coeffs=constants)
-        potential = with_linear_coefficients(potential, targets, default_chunk())
-    return potential.flatten()
+    @classmethod
+    def of(
+        cls,
+        potential: Potential,
+        training: PreparedSet,
+        validation: PreparedSet | None,
+        options: FitOptions,
+        targets: list[Targets] | None = None,
+        stacklevel: int = 2,
+    ) -> FitProblem:
+        """Put the intervals, the targets and the optimiser together.
 
+        Args:
+            potential: start of the fit.
+            training: what is fitted.
+            validation: what is only reported.
+            options: weights, limits, initial values, checkpoint.
+            targets: of the training set, where they are on the device already.
+            stacklevel: of warnings; 2 is the caller.
+        """
+        potential = _with_training_domain(potential.astype(np.float64), training, options)
+        for prepared in (training, validation):
+            if prepared is not None:
+                found = check_domain(potential, prepared.structures, prepared.tables)
+                found.warn(stacklevel)
+        if targets is None:
+            targets = jax.device_put(
+                make_targets(training.structures, training.batches, options.weights)
+            )
+        if options.method == "gauss-newton":
+            optimiser: Optimiser = GaussNewton(potential, targets, default_chunk())
+        else:
+            optimiser = LBFGS(potential, targets, default_chunk(), training.predictions)
+        return cls(potential, training, validation, options, targets, optimiser)
 
-def _checkpoint(
-    potential: Potential, targets: list[Targets], optimiser: Optimiser, options: FitOptions
-) -> Checkpoint | None:
-    if options.checkpoint is None:
-        return None
-    return Checkpoint(
-        options.checkpoint,
-        fingerprint(options.method, potential, targets),
-        optimiser.shapes(potential.flatten()),
-        options.checkpoint_every,
-    )
+    @property
+    def max_iterations(self) -> int:
+        """Limit of the steps."""
+        limit = self.options.max_iterations
+        return self.optimiser.default_iterations if limit is None else limit
+
+    def run(self, callback: Callable[[Progress], None] | None = None) -> Fit:
+        """Optimise, and evaluate the errors of the best parameters."""
+        outcome = optimise(
+            self.optimiser,
+            theta=self.starting_parameters,
+            max_iterations=self.max_iterations,
+            tolerance=self.options.tolerance,
+            checkpoint=self._checkpoint(),
+            tell=Teller(self, callback),
+        )
+        return self.result(outcome)
+
+    def starting_parameters(self) -> np.ndarray:
+        """theta (P,) before the first step."""
+        potential = self.potential
+        if self.options.initialise:
+            constants = species_energies(self.training.structures, potential.n_species)
+            if constants is not None:
+                potential = potential.replace(species_coeffs=constants)
+            potential = with_linear_coefficients(potential, self.targets, default_chunk())
+        return potential.flatten()
+
+    def result(self, outcome: Outcome) -> Fit:
+        """The potential of an outcome, with its errors."""
+        fitted, validation = self.potential.unflatten(outcome.theta), self.validation
+        return Fit(
+            potential=fitted,
+            report=Report(
+                self.training.errors(fitted),
+                None if validation is None else validation.errors(fitted),
+            ),
+            converged=outcome.converged,
+            interrupted=outcome.interrupted,
+            message=outcome.message,
+            n_iterations=len(outcome.history) - 1,
+            loss=float(outcome.history[-1]),
+            history=outcome.history,
+            validation_loss=(
+                None if validation is None else validation.loss(fitted, self.options.weights)
+            ),
+        )
+
+    def _checkpoint(self) -> Checkpoint | None:
+        if self.options.checkpoint is None:
+            return None
+        return Checkpoint(
+            self.options.checkpoint,
+            fingerprint(self.options.method, self.potential, self.targets),
+            self.optimiser.shapes(self.potential.flatten()),
+            self.options.checkpoint_every,
+        )
 
 
 def _with_training_domain(
-    potential: Potential, training: Sequence[Structure], tables: list, options: FitOptions
+    potential: Potential, training: PreparedSet, options: FitOptions
 ) -> Potential:
     if options.keep_domain:
         return potential
-    min_dist, max_magmom = data_domain(training, tables, potential.n_species)
+    min_dist, max_magmom = data_domain(training.structures, training.tables, potential.n_species)
     if options.min_dist is not None:
         min_dist = options.min_dist
     if options.max_magmom is not None:
@@ -205,53 +259,17 @@ def _with_training_domain(
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """Structures with their neighbours, packed."""
-
-    structures: Sequence[Structure]
-    tables: Sequence[NeighbourTable]
-    batches: list[Batch]
-
-    @classmethod
-    def of(cls, structures: Sequence[Structure], cutoff: float) -> _Prepared:
-        tables = [neighbour_table(s, cutoff) for s in structures]
-        return cls(structures, tables, make_batches(structures, cutoff, tables=tables))
-
-    def predictions(self, potential: Potential) -> list[Observables]:
-        return [values for _, values in self._evaluated(potential)]
-
-    def errors(self, potential: Potential) -> Errors:
-        results = {}
-        for batch, (sites, values) in zip(self.batches, self._evaluated(potential), strict=True):
-            results.update(results_of(batch, self.structures, sites, values))
-        in_order = [results[k] for k in range(len(self.structures))]
-        return errors_of(comparison(self.structures, in_order), len(self.structures))
-
-    def _evaluated(self, potential: Potential) -> list[tuple[np.ndarray, Observables]]:
-        chunk = default_chunk()
-        return jax.device_get([_evaluate(potential, b.graph, chunk) for b in self.batches])
-
-    def warn_of_extrapolation(self, potential: Potential) -> None:
-        check_domain(potential, self.structures, self.tables).warn(stacklevel=4)
-
-
-_evaluate = jax.jit(evaluate, static_argnames="chunk")
-
-
-@dataclass(frozen=True)
-class _Teller:
+class Teller:
     """Passes the progress on to a callback, with errors every now and then."""
 
-    potential: Potential
-    training: _Prepared
-    every: int
-    max_iterations: int
+    problem: FitProblem
     callback: Callable[[Progress], None] | None
 
     def __call__(self, iteration: int, loss: float, theta: np.ndarray) -> None:
+        """Tell of one step."""
         if self.callback is None:
             return
-        errors = None
-        if iteration % self.every == 0:
-            errors = self.training.errors(self.potential.unflatten(theta))
-        self.callback(Progress(iteration, self.max_iterations, loss, errors))
+        problem, errors = self.problem, None
+        if iteration % problem.options.report_every == 0:
+            errors = problem.training.errors(problem.potential.unflatten(theta))
+        self.callback(Progress(iteration, problem.max_iterations, loss, errors))

@@ -182,6 +182,19 @@ def step(loss: Loss, progress: Progress, *data: Any) -> Progress:
     )
 
 
+@partial(jax.jit, static_argnums=0)
+def step_together(loss: Loss, progress: Progress, active: Array, *data: Any) -> Progress:
+    """One step of several members at once; leaves of ``progress`` have the members first.
+
+    Under `vmap` the members wait for the longest line search, and both branches of each of its
+    conditions are evaluated, so a member costs about twice as much as alone. Members that are not
+    ``active`` (M,) get a zero gradient: their search ends at once and nobody waits for it.
+    """
+    gradient = jnp.where(active[:, None], progress.gradient, 0.0)
+    progress = progress._replace(gradient=gradient)
+    return jax.vmap(lambda member: step(loss, member, *data))(progress)
+
+
 def _strongly_typed(progress: Progress) -> Progress:
     """Weakly typed leaves of the first state would make the second step compile once more."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), progress)

@@ -16,10 +16,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.moments import MomentTables
 from mmtp_jax.potential.products import ProductTable, sum_of_products
-from mmtp_jax.potential.rows import monomial_rows, weighted_power_rows
+from mmtp_jax.potential.rows import monomial_rows, row_products, weighted_power_rows
 
 Array = Any
 
@@ -85,7 +84,7 @@ def component_lanes(
     power = tuple(b for _ in range(n_sets) for _, b in plan.left)
     left = weighted_power_rows(source, power, radial, y)
     right = monomial_rows(tuple(a for a, _ in plan.right), tuple(c for _, c in plan.right), x, z)
-    products = einsum("nak,nbk->nab", left, right)
+    products = row_products(left, right)
     products = products.reshape(n_atoms, n_sets, -1).transpose(1, 2, 0).astype(dtype)
     one = jnp.ones((1, n_atoms), dtype)
     return [sum_of_products(plan.terms, rows, one) for rows in products]

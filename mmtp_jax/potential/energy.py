@@ -42,7 +42,8 @@ def geometry(vectors: Array) -> tuple[Array, tuple[Array, Array, Array]]:
     """Distances (N, K) and the components of the unit vectors, each (N, K)."""
     x, y, z = jnp.moveaxis(vectors, 1, 0)
     distance = jnp.sqrt(x * x + y * y + z * z)
-    return distance, (x / distance, y / distance, z / distance)
+    inverse = 1.0 / distance
+    return distance, (x * inverse, y * inverse, z * inverse)
 
 
 def basic_moments(

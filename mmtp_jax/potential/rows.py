@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import materialised
 
@@ -146,3 +147,35 @@ def _along_y(
         return total
 
     return linear_map(forward, backward, (weights, y), y_dot)
+
+
+@jax.custom_jvp
+def row_products(left: Array, right: Array) -> Array:
+    """(N, A, B): sums over the neighbours of left (N, A, K) times right (N, B, K)."""
+    return einsum("nak,nbk->nab", left, right)
+
+
+@partial(row_products.defjvp, symbolic_zeros=True)
+def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (left, right), (left_dot, right_dot) = primals, tangents
+    value = row_products(left, right)
+    terms = []
+    if not isinstance(left_dot, SymbolicZero):
+        terms.append(_along_left(right, left_dot))
+    if not isinstance(right_dot, SymbolicZero):
+        terms.append(jnp.swapaxes(_along_left(left, right_dot), 1, 2))
+    return value, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(value)
+
+
+def _along_left(right: Array, left_dot: Array) -> Array:
+    """The product as a linear map of its left factor.
+
+    Its transpose is a product of two row-major matrices, for which small batched products are
+    fastest; the transpose of the einsum would leave one of them column-major.
+    """
+    return linear_map(
+        lambda right, left: row_products(left, right),
+        lambda right, bar: einsum("nab,nbk->nak", bar, right),
+        (right,),
+        left_dot,
+    )
