@@ -16,14 +16,13 @@ all held fixed. It costs about three evaluations.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmtp_jax.potential.chunks import in_chunks, sum_over_chunks
+from mmtp_jax.potential.chunks import fold_chunks, sum_over_chunks
 from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.energy import Neighborhoods, site_energies, site_energies_along
 from mmtp_jax.potential.linear_map import linear_map
@@ -86,13 +85,7 @@ class EdgeTerms(NamedTuple):
 
 def neighborhoods(graph: Graph) -> Neighborhoods:
     """The rows that the site energies are functions of."""
-    return Neighborhoods(
-        graph.types,
-        graph.magmoms,
-        graph.vectors,
-        graph.types[graph.neighbours],
-        graph.magmoms[graph.neighbours],
-    )
+    return _neighborhoods(graph, _rows(graph))
 
 
 def energies(potential: Potential, graph: Graph) -> Array:
@@ -134,21 +127,53 @@ def evaluate(
         chunk: most atoms per step of a loop over blocks, None for all at once. The number of
             atoms is halved until it is no larger. Small blocks stay in the cache of a CPU.
     """
-    terms = in_chunks(partial(edge_terms, potential), neighborhoods(graph), chunk)
-    # g times (x, y, z, 1), summed over the neighbours: the virial, and the atom's own force.
-    with_one = jnp.concatenate([graph.vectors, jnp.ones_like(graph.vectors[:, :1])], axis=1)
-    outer = einsum("nak,nbk->nab", with_one, terms.vectors)
-    virial = per_configuration(graph, outer[:, :3])
+
+    def block(of_neighbours: Array, rows: _Rows) -> tuple[Array, tuple[Array, Array, Array]]:
+        terms = edge_terms(potential, _neighborhoods(graph, rows))
+        # g times (x, y, z, 1), summed over the neighbours: the virial, and the own force.
+        with_one = jnp.concatenate([rows.vectors, jnp.ones_like(rows.vectors[:, :1])], axis=1)
+        outer = einsum("nak,nbk->nab", with_one, terms.vectors)
+        own = jnp.concatenate([outer[:, 3], -terms.magmoms[:, None]], axis=1)
+        # One scatter moves the four numbers of every neighbour back to its atom.
+        to_neighbour = jnp.concatenate([terms.vectors, terms.neighbour_magmoms[:, None]], axis=1)
+        of_neighbours = of_neighbours.at[rows.neighbours].add(-jnp.swapaxes(to_neighbour, 1, 2))
+        return of_neighbours, (terms.energies, outer[:, :3], own)
+
+    nothing = jnp.zeros((graph.types.shape[0], 4), graph.vectors.dtype)
+    of_neighbours, (sites, outer, own) = fold_chunks(block, nothing, _rows(graph), chunk)
+    of_atom = own + of_neighbours
+    virial = per_configuration(graph, outer)
     virial = (virial + jnp.swapaxes(virial, 1, 2)) / 2
-    own = jnp.concatenate([outer[:, 3], -terms.magmoms[:, None]], axis=1)
-    # One scatter moves the four numbers of every neighbour back to its atom.
-    to_neighbour = jnp.concatenate([terms.vectors, terms.neighbour_magmoms[:, None]], axis=1)
-    of_atom = own.at[graph.neighbours].add(-jnp.swapaxes(to_neighbour, 1, 2))
-    return terms.energies, Observables(
-        energy=per_configuration(graph, terms.energies),
+    return sites, Observables(
+        energy=per_configuration(graph, sites),
         forces=of_atom[:, :3],
         stress=virial / graph.volumes[:, None, None],
         magnetic_forces=of_atom[:, 3],
+    )
+
+
+class _Rows(NamedTuple):
+    """The part of a graph that has the atoms on its first axis."""
+
+    types: Array
+    magmoms: Array
+    vectors: Array
+    neighbours: Array
+    configuration: Array
+
+
+def _rows(graph: Graph) -> _Rows:
+    return _Rows(*(getattr(graph, name) for name in _Rows._fields))
+
+
+def _neighborhoods(graph: Graph, rows: _Rows) -> Neighborhoods:
+    """Neighbours of some atoms, with types and moments of the whole graph."""
+    return Neighborhoods(
+        rows.types,
+        rows.magmoms,
+        rows.vectors,
+        graph.types[rows.neighbours],
+        graph.magmoms[rows.neighbours],
     )
 
 
@@ -218,30 +243,33 @@ def parameter_gradient(
     chunk: int | None = None,
 ) -> Array:
     """Gradient (P,) of sum(cotangents * observables), by the directional derivative above."""
-    rows = neighborhoods(graph)
-    energy_weight = jnp.append(cotangents.energy, 0.0)[graph.configuration]
+    forces, magnetic_forces = cotangents.forces, cotangents.magnetic_forces
+    # Padding atoms have the configuration C, whose entries are 0.
+    energy_weight = jnp.append(cotangents.energy, 0.0)
     strain = cotangents.stress / graph.volumes[:, None, None]
     strain = (strain + jnp.swapaxes(strain, 1, 2)) / 2
-    strain = jnp.concatenate([strain, jnp.zeros_like(strain[:1])])[graph.configuration]
-    forces = cotangents.forces
-    vectors_dot = (
-        forces[:, :, None]
-        - jnp.swapaxes(forces[graph.neighbours], 1, 2)
-        + einsum("nab,nbk->nak", strain, graph.vectors)
-    )
-    direction = rows._replace(
-        vectors=vectors_dot,
-        magmoms=-cotangents.magnetic_forces,
-        neighbour_magmoms=-cotangents.magnetic_forces[graph.neighbours],
-    )
+    strain = jnp.concatenate([strain, jnp.zeros_like(strain[:1])])
 
-    def gradient(block: tuple) -> Array:
-        rows, weight, direction = block
+    def gradient(block: tuple[_Rows, Array, Array]) -> Array:
+        rows, own_forces, own_magnetic_forces = block
+        vectors_dot = (
+            own_forces[:, :, None]
+            - jnp.swapaxes(forces[rows.neighbours], 1, 2)
+            + einsum("nab,nbk->nak", strain[rows.configuration], rows.vectors)
+        )
+        neighbourhood = _neighborhoods(graph, rows)
+        direction = neighbourhood._replace(
+            vectors=vectors_dot,
+            magmoms=-own_magnetic_forces,
+            neighbour_magmoms=-magnetic_forces[rows.neighbours],
+        )
+        weight = energy_weight[rows.configuration]
 
         def weighted(theta: Array) -> Array:
-            value, along = site_energies_along(potential.unflatten(theta), rows, direction)
+            with_theta = potential.unflatten(theta)
+            value, along = site_energies_along(with_theta, neighbourhood, direction)
             return jnp.sum(weight * value) + jnp.sum(along)
 
         return jax.grad(weighted)(theta)
 
-    return sum_over_chunks(gradient, (rows, energy_weight, direction), chunk)
+    return sum_over_chunks(gradient, (_rows(graph), forces, magnetic_forces), chunk)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from mmtp_jax.potential.observables import Graph
-from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
+from mmtp_jax.structures.neighbours import PADDING, NeighbourTable, neighbour_table
 from mmtp_jax.structures.structure import Structure
 
 CPU_CHUNK = 128
@@ -42,16 +42,13 @@ class Batch:
     """(c,) index of each configuration in the list that was packed, c <= C."""
     offsets: np.ndarray
     """(c + 1,) first atom of each configuration."""
+    n_neighbours: int
+    """Neighbours of all atoms together, padding not counted."""
 
     @property
     def fill(self) -> float:
         """Share of the padded rows that hold real neighbours."""
-        graph = self.graph
-        real = graph.neighbours != np.arange(len(graph.types))[:, None]
-        inside = int(self.offsets[-1])
-        # An atom is its own neighbour through an image; those have vectors too.
-        norm = np.abs(graph.vectors).max(axis=1)
-        return float(np.mean((real | (norm < norm.max()))[:inside]) * inside / len(graph.types))
+        return self.n_neighbours / self.graph.neighbours.size
 
     def split(self, per_atom: np.ndarray) -> list[np.ndarray]:
         """An array (N, ...) cut into one array per configuration."""
@@ -86,7 +83,7 @@ def pack(
     magmoms = np.zeros(total)
     neighbours = np.tile(np.arange(total, dtype=np.int32)[:, None], (1, width))
     vectors = np.zeros((total, 3, width))
-    vectors[:, 0] = 2.0 * cutoff
+    vectors[:, 0] = PADDING * cutoff
     configuration = np.full(total, n_conf, np.int32)
     volumes = np.full(n_conf, np.inf)
     for k, (structure, table) in enumerate(zip(structures, tables, strict=True)):
@@ -96,12 +93,13 @@ def pack(
         configuration[low:high] = k
         volume = structure.volume
         volumes[k] = np.inf if volume is None else volume
-        row, place = np.nonzero(table.index >= 0)
-        neighbours[low + row, place] = low + table.index[row, place]
-        vectors[low + row, :, place] = table.vectors[row, :, place]
+        used = table.index.shape[1]
+        own = neighbours[low:high, :used]
+        neighbours[low:high, :used] = np.where(table.index >= 0, table.index + low, own)
+        vectors[low:high, :, :used] = table.vectors
     graph = Graph(types, magmoms, vectors, neighbours, configuration, volumes)
     members = np.arange(len(structures)) if members is None else members
-    return Batch(graph, members, offsets)
+    return Batch(graph, members, offsets, int(sum(table.count.sum() for table in tables)))
 
 
 def make_batches(

@@ -13,6 +13,13 @@ from vesin import NeighborList
 
 from mmtp_jax.structures.structure import Structure
 
+PADDING = 2.0
+"""Distance of neighbours that are not there, in units of the cutoff."""
+
+
+SAME_PLACE = 1e-6
+"""Atoms closer than this, in Angstrom, are taken for one atom given twice."""
+
 
 class NeighbourTable(NamedTuple):
     """Neighbours as rows, one per atom, K of them; free places have the index -1."""
@@ -20,7 +27,7 @@ class NeighbourTable(NamedTuple):
     index: np.ndarray
     """(n, K) index of the neighbour, -1 where there is none."""
     vectors: np.ndarray
-    """(n, 3, K) from the atom to its neighbour, Angstrom."""
+    """(n, 3, K) from the atom to its neighbour, Angstrom; beyond the cutoff in free places."""
     count: np.ndarray
     """(n,) number of neighbours."""
 
@@ -33,18 +40,15 @@ def neighbour_table(structure: Structure, cutoff: float) -> NeighbourTable:
     """
     n_atoms = len(structure)
     i, j, vector = _pairs(structure, cutoff)
-    # Each pair is listed once; the reverse pair has the opposite vector.
-    first = np.concatenate([i, j])
-    count = np.bincount(first, minlength=n_atoms)
-    order = np.argsort(first, kind="stable")
-    row = first[order]
-    place = np.arange(len(row)) - (np.cumsum(count) - count)[row]
-
+    count = np.bincount(i, minlength=n_atoms)
     width = int(count.max(initial=0))
+    place = np.arange(len(i)) - np.repeat(np.cumsum(count) - count, count)
+
     index = np.full((n_atoms, width), -1, np.int32)
     vectors = np.zeros((n_atoms, 3, width))
-    index[row, place] = np.concatenate([j, i])[order]
-    vectors[row, :, place] = np.concatenate([vector, -vector])[order]
+    vectors[:, 0] = PADDING * cutoff
+    index[i, place] = j
+    vectors[i, :, place] = vector
     return NeighbourTable(index, vectors, count)
 
 
@@ -57,17 +61,18 @@ def _pairs(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray,
             f"lengths {lengths.tolist()} Angstrom; give a cell vector for each periodic direction"
         )
     box = np.where(periodic[:, None], structure.cell, 0.0)
-    search = NeighborList(cutoff=float(cutoff), full_list=False)
+    search = NeighborList(cutoff=float(cutoff), full_list=True, sorted=True)
     i, j, vector = search.compute(
         points=np.ascontiguousarray(structure.positions, float),
         box=box,
         periodic=periodic.tolist(),
         quantities="ijD",
     )
-    if len(vector) and not np.all(np.any(vector != 0.0, axis=1)):
-        k = int(np.flatnonzero(~np.any(vector != 0.0, axis=1))[0])
+    square = np.einsum("ka,ka->k", vector, vector)
+    if len(square) and square.min() < SAME_PLACE**2:
+        k = int(square.argmin())
         raise ValueError(
             f"{structure.name}: atoms {int(i[k])} and {int(j[k])} are at the same place; "
             "remove one of them"
         )
-    return i.astype(np.int64), j.astype(np.int64), vector
+    return i, j, vector
