@@ -5,7 +5,8 @@
 
 `shipped` are the DFT data of the package; `teacher` are 16-atom cells of two species, labelled by
 a random potential. All minimise the same function: bare energies, weights of Kotykhov 2024, and
-motep's scaling with size, which is `structures` here, from the same start. Times include compilation.
+motep's scaling with size, which is `structures` here, from the same start. Times include
+compilation.
 """
 
 from __future__ import annotations

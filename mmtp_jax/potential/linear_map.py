@@ -26,6 +26,7 @@ def linear_map(
     transpose: Callable[..., Array],
     residuals: tuple[Array, ...],
     x: Array,
+    like: Array | None = None,
 ) -> Array:
     """``function(*residuals, x)``, linear in x, whose transpose is ``transpose(*residuals, y)``.
 
@@ -34,33 +35,37 @@ def linear_map(
         transpose: from (*residuals, y) to an array of the shape of x.
         residuals: arrays in which neither function needs to be linear.
         x: one array.
+        like: anything of the shape and type of y. Without it the function is traced for them,
+            again at every level of a nest of such maps.
     """
-    return _linear_map.bind(*residuals, x, function=function, transpose=transpose)
+    if like is None:
+        like = jax.eval_shape(function, *residuals, x)
+    out = jax.ShapeDtypeStruct(like.shape, like.dtype)
+    return _linear_map.bind(*residuals, x, function=function, transpose=transpose, out=out)
 
 
 _linear_map = Primitive("linear_map")
 
 
 @_linear_map.def_impl
-def _evaluate(*args: Array, function: Callable, transpose: Callable) -> Array:
-    del transpose
+def _evaluate(*args: Array, function: Callable, transpose: Callable, out: Any) -> Array:
+    del transpose, out
     return materialised(function)(*args)
 
 
 @_linear_map.def_abstract_eval
-def _shape(*avals: Any, function: Callable, transpose: Callable) -> Any:
-    del transpose
-    out = jax.eval_shape(function, *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals))
+def _shape(*avals: Any, function: Callable, transpose: Callable, out: Any) -> Any:
+    del avals, function, transpose
     return jax.core.ShapedArray(out.shape, out.dtype)
 
 
-def _jvp(primals: Any, tangents: Any, *, function: Callable, transpose: Callable) -> Any:
+def _jvp(primals: Any, tangents: Any, *, function: Callable, transpose: Callable, out: Any) -> Any:
     *residuals, x = primals
     *residual_dots, x_dot = tangents
-    value = linear_map(function, transpose, tuple(residuals), x)
+    value = linear_map(function, transpose, tuple(residuals), x, out)
     terms = []
     if not isinstance(x_dot, ad.Zero):
-        terms.append(linear_map(function, transpose, tuple(residuals), x_dot))
+        terms.append(linear_map(function, transpose, tuple(residuals), x_dot, out))
     moving = [k for k, dot in enumerate(residual_dots) if not isinstance(dot, ad.Zero)]
     if moving:
 
@@ -77,15 +82,16 @@ def _jvp(primals: Any, tangents: Any, *, function: Callable, transpose: Callable
     return value, terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
 
-def _transpose(ct: Any, *args: Any, function: Callable, transpose: Callable) -> Any:
+def _transpose(ct: Any, *args: Any, function: Callable, transpose: Callable, out: Any) -> Any:
+    del out
     *residuals, x = args
     if isinstance(ct, ad.Zero):
         return [None] * len(residuals) + [ad.Zero(x.aval)]
-    back = linear_map(transpose, function, tuple(residuals), ct)
+    back = linear_map(transpose, function, tuple(residuals), ct, x.aval)
     return [None] * len(residuals) + [back]
 
 
-def _batch(args: Any, axes: Any, *, function: Callable, transpose: Callable) -> Any:
+def _batch(args: Any, axes: Any, *, function: Callable, transpose: Callable, out: Any) -> Any:
     size = next(
         a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not batching.not_mapped
     )
@@ -97,10 +103,14 @@ def _batch(args: Any, axes: Any, *, function: Callable, transpose: Callable) -> 
         # The transpose returns one cotangent per lane, so x must have one value per lane.
         moved[-1] = jnp.broadcast_to(moved[-1], (size, *moved[-1].shape))
     in_axes = (*(None if axis is batching.not_mapped else 0 for axis in axes[:-1]), 0)
-    out = linear_map(
-        jax.vmap(function, in_axes), jax.vmap(transpose, in_axes), tuple(moved[:-1]), moved[-1]
+    batched = linear_map(
+        jax.vmap(function, in_axes),
+        jax.vmap(transpose, in_axes),
+        tuple(moved[:-1]),
+        moved[-1],
+        jax.ShapeDtypeStruct((size, *out.shape), out.dtype),
     )
-    return out, 0
+    return batched, 0
 
 
 ad.primitive_jvps[_linear_map] = _jvp

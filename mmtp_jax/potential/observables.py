@@ -172,8 +172,9 @@ def _neighborhoods(graph: Graph, rows: _Rows) -> Neighborhoods:
         rows.types,
         rows.magmoms,
         rows.vectors,
-        graph.types[rows.neighbours],
-        graph.magmoms[rows.neighbours],
+        # Graphs may be numpy arrays, which traced indices cannot index.
+        jnp.asarray(graph.types)[rows.neighbours],
+        jnp.asarray(graph.magmoms)[rows.neighbours],
     )
 
 
@@ -221,7 +222,7 @@ class _FlatObservables:
         theta, *leaves = primals
         value = self.apply(theta, *leaves)
         tangent = linear_map(
-            self._jacobian_times, self._times_jacobian, tuple(primals), tangents[0]
+            self._jacobian_times, self._times_jacobian, tuple(primals), tangents[0], value
         )
         return value, tangent
 
@@ -243,7 +244,7 @@ def parameter_gradient(
     chunk: int | None = None,
 ) -> Array:
     """Gradient (P,) of sum(cotangents * observables), by the directional derivative above."""
-    forces, magnetic_forces = cotangents.forces, cotangents.magnetic_forces
+    forces, magnetic_forces = map(jnp.asarray, (cotangents.forces, cotangents.magnetic_forces))
     # Padding atoms have the configuration C, whose entries are 0.
     energy_weight = jnp.append(cotangents.energy, 0.0)
     strain = cotangents.stress / graph.volumes[:, None, None]

@@ -146,4 +146,5 @@ def _linear(table: ProductTable, right: Array, left: Array) -> Array:
         lambda right, y: sum_of_products(table.left_adjoint, y, right),
         (right,),
         left,
+        jax.ShapeDtypeStruct((table.n_targets, left.shape[1]), left.dtype),
     )

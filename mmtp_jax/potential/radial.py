@@ -245,7 +245,7 @@ def _(size: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
         "neighbour_magmoms": partial(_along, "neighbour_magmoms"),
     }
     terms = [
-        rule(size, point, getattr(dots, name))
+        rule(size, point, getattr(dots, name), value)
         for name, rule in rules.items()
         if not isinstance(getattr(dots, name), SymbolicZero)
     ]
@@ -271,7 +271,7 @@ def _point_of(residuals: tuple[Array, ...]) -> _Point:
     return _Point(Settings(*residuals[:n_settings]), *residuals[n_settings:])
 
 
-def _along(argument: str, size: int, point: _Point, dot: Array) -> Array:
+def _along(argument: str, size: int, point: _Point, dot: Array, like: Array) -> Array:
     """The derivative along one argument, a number per neighbour or per atom."""
     per_atom = dot.ndim == 1
 
@@ -285,10 +285,10 @@ def _along(argument: str, size: int, point: _Point, dot: Array) -> Array:
         projected = _project(*_factors(size, _point_of(residuals), argument), rows)
         return projected.sum(axis=1) if per_atom else projected
 
-    return linear_map(forward, backward, (*point.settings, *point[1:]), dot)
+    return linear_map(forward, backward, (*point.settings, *point[1:]), dot, like)
 
 
-def _along_coefficients(size: int, point: _Point, dot: Array) -> Array:
+def _along_coefficients(size: int, point: _Point, dot: Array, like: Array) -> Array:
     """The derivative along c, in which the functions are linear."""
 
     def forward(*residuals_and_dot: Array) -> Array:
@@ -306,4 +306,4 @@ def _along_coefficients(size: int, point: _Point, dot: Array) -> Array:
         of_atom = of_atom.reshape(*of_atom.shape[:2], n_phi, len(psi))
         return einsum("na,nmzb->amzb", jnp.stack(central, axis=-1), of_atom)
 
-    return linear_map(forward, backward, (*point.settings, *point[1:]), dot)
+    return linear_map(forward, backward, (*point.settings, *point[1:]), dot, like)

@@ -61,13 +61,15 @@ def _(a: tuple[int, ...], c: tuple[int, ...], primals: Any, tangents: Any) -> tu
     value = monomial_rows(a, c, x, z)
     terms = []
     if not isinstance(x_dot, SymbolicZero):
-        terms.append(_along_power(a, c, x, z, x_dot))
+        terms.append(_along_power(a, c, x, z, x_dot, value))
     if not isinstance(z_dot, SymbolicZero):
-        terms.append(_along_power(c, a, z, x, z_dot))
+        terms.append(_along_power(c, a, z, x, z_dot, value))
     return value, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(value)
 
 
-def _along_power(a: tuple[int, ...], c: tuple[int, ...], x: Array, z: Array, x_dot: Array) -> Array:
+def _along_power(
+    a: tuple[int, ...], c: tuple[int, ...], x: Array, z: Array, x_dot: Array, like: Array
+) -> Array:
     """a x^(a-1) z^c x_dot as a linear map of x_dot."""
     factor, lowered = np.asarray(a, float), tuple(int(e) for e in _lowered(np.asarray(a)))
 
@@ -83,7 +85,7 @@ def _along_power(a: tuple[int, ...], c: tuple[int, ...], x: Array, z: Array, x_d
                 total += power * rows[:, row] * x_power[power - 1] * z_power[other]
         return total
 
-    return linear_map(forward, backward, (x, z), x_dot)
+    return linear_map(forward, backward, (x, z), x_dot, like)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -104,14 +106,14 @@ def _(
     value = weighted_power_rows(source, b, weights, y)
     terms = []
     if not isinstance(weights_dot, SymbolicZero):
-        terms.append(_along_weights(source, b, y, weights_dot))
+        terms.append(_along_weights(source, b, y, weights_dot, value))
     if not isinstance(y_dot, SymbolicZero):
-        terms.append(_along_y(source, b, weights, y, y_dot))
+        terms.append(_along_y(source, b, weights, y, y_dot, value))
     return value, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(value)
 
 
 def _along_weights(
-    source: tuple[int, ...], b: tuple[int, ...], y: Array, weights_dot: Array
+    source: tuple[int, ...], b: tuple[int, ...], y: Array, weights_dot: Array, like: Array
 ) -> Array:
     n_weights = weights_dot.shape[1]
 
@@ -126,11 +128,11 @@ def _along_weights(
             totals[weight] = term if totals[weight] is None else totals[weight] + term
         return jnp.stack([jnp.zeros_like(y) if t is None else t for t in totals], axis=1)
 
-    return linear_map(forward, backward, (y,), weights_dot)
+    return linear_map(forward, backward, (y,), weights_dot, like)
 
 
 def _along_y(
-    source: tuple[int, ...], b: tuple[int, ...], weights: Array, y: Array, y_dot: Array
+    source: tuple[int, ...], b: tuple[int, ...], weights: Array, y: Array, y_dot: Array, like: Array
 ) -> Array:
     factor, lowered = np.asarray(b, float), tuple(int(e) for e in _lowered(np.asarray(b)))
 
@@ -146,7 +148,7 @@ def _along_y(
                 total += power * rows[:, row] * weights[:, weight] * y_power[power - 1]
         return total
 
-    return linear_map(forward, backward, (weights, y), y_dot)
+    return linear_map(forward, backward, (weights, y), y_dot, like)
 
 
 @jax.custom_jvp
@@ -161,13 +163,14 @@ def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
     value = row_products(left, right)
     terms = []
     if not isinstance(left_dot, SymbolicZero):
-        terms.append(_along_left(right, left_dot))
+        terms.append(_along_left(right, left_dot, value))
     if not isinstance(right_dot, SymbolicZero):
-        terms.append(jnp.swapaxes(_along_left(left, right_dot), 1, 2))
+        swapped = jax.eval_shape(partial(jnp.swapaxes, axis1=1, axis2=2), value)
+        terms.append(jnp.swapaxes(_along_left(left, right_dot, swapped), 1, 2))
     return value, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(value)
 
 
-def _along_left(right: Array, left_dot: Array) -> Array:
+def _along_left(right: Array, left_dot: Array, like: Any) -> Array:
     """The product as a linear map of its left factor.
 
     Its transpose is a product of two row-major matrices, for which small batched products are
@@ -178,4 +181,5 @@ def _along_left(right: Array, left_dot: Array) -> Array:
         lambda right, bar: einsum("nab,nbk->nak", bar, right),
         (right,),
         left_dot,
+        like,
     )
