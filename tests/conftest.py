@@ -1,0 +1,317 @@
+"""Shared helpers: random potentials and structures, and references that share no code with us.
+
+Helpers are fixtures that return functions, because test modules do not import each other.
+"""
+
+from __future__ import annotations
+
+import os
+
+# XLA's own threads only compete with the other processes of pytest-xdist.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from numpy.polynomial import chebyshev as cheb
+
+from mmtp_jax.interfaces.evaluation import evaluate_graph, evaluate_structures
+from mmtp_jax.potential.observables import Graph, energies
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.structures.batch import pack
+from mmtp_jax.structures.neighbours import neighbour_table
+from mmtp_jax.structures.structure import Structure
+
+REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference"
+
+CUTOFF = 4.0
+"""Cutoff of all random potentials, Angstrom."""
+SPECIES = ("Fe", "Al", "Cr")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _float64() -> Iterator[None]:
+    """Every test, and every fixture of a module, runs in float64."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def reference_path() -> Callable[[str], Path]:
+    """path(name) of a reference file; skips the test where there is none."""
+
+    def path(name: str) -> Path:
+        file = REFERENCE / name
+        if not file.exists():
+            pytest.skip(f"reference file {name} is not beside the checkout")
+        return file
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def relative_error() -> Callable[..., float]:
+    """Largest absolute deviation over the largest absolute expected value."""
+
+    def error(got, expected) -> float:
+        got, expected = np.asarray(got), np.asarray(expected)
+        assert got.shape == expected.shape, (got.shape, expected.shape)
+        assert np.all(np.isfinite(got)), "not finite"
+        scale = float(np.max(np.abs(expected), initial=0.0))
+        deviation = float(np.max(np.abs(got - expected), initial=0.0))
+        return deviation / scale if scale else deviation
+
+    return error
+
+
+# --- random input -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def random_potential() -> Callable[..., Potential]:
+    """potential(seed, level=4, n_species=2, ...) with all coefficients of the size of one.
+
+    ``intervals`` of the moments: "common", "per species" or "asymmetric" (and per species).
+    """
+
+    def potential(
+        seed: int,
+        *,
+        level: int = 4,
+        n_species: int = 2,
+        radial_size: int = 4,
+        magnetic_size: int = 2,
+        symmetrised: bool = True,
+        intervals: str = "per species",
+        cutoff: float = CUTOFF,
+    ) -> Potential:
+        rng = np.random.default_rng([seed, level, n_species, magnetic_size])
+        new = Potential.new(
+            level=level,
+            species=SPECIES[:n_species],
+            radial_size=radial_size,
+            magnetic_size=magnetic_size,
+            min_dist=1.6,
+            cutoff=cutoff,
+            max_magmom=3.0,
+            symmetrised=symmetrised,
+            seed=seed,
+        )
+        # A factor per power of the moments keeps high levels from drowning the low ones.
+        new = new.replace(
+            species_coeffs=rng.normal(size=n_species),
+            moment_coeffs=rng.normal(size=new.tables.n_scalars),
+            radial_coeffs=0.3 * new.radial_coeffs,
+            scaling=np.float64(rng.uniform(0.5, 1.5)),
+        )
+        if intervals == "common":
+            return new
+        high = rng.uniform(2.5, 4.0, n_species)
+        low = -high if intervals == "per species" else -rng.uniform(2.5, 4.0, n_species)
+        return new.replace(min_magmom=low, max_magmom=high)
+
+    return potential
+
+
+@pytest.fixture(scope="session")
+def image_pairs() -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """pairs(structure, cutoff): (i, j, vectors) of all neighbours, by trying all images."""
+    return _image_pairs
+
+
+def _image_pairs(structure: Structure, cutoff: float):
+    periodic = np.asarray(structure.periodic, bool)
+    cell = np.where(periodic[:, None], structure.cell, 0.0)
+    # Rows of the pseudo-inverse's transpose have the length of one over the plane spacings.
+    per_length = np.linalg.norm(np.linalg.pinv(cell), axis=0)
+    fractional = structure.positions @ np.linalg.pinv(cell)
+    spread = np.ptp(fractional, axis=0)
+    reach = np.where(periodic, np.ceil(cutoff * per_length + spread), 0).astype(int)
+    shifts = np.array(list(product(*(range(-n, n + 1) for n in reach))))
+    positions = structure.positions
+    vectors = (shifts @ cell)[:, None, None] + positions - positions[:, None]
+    near = np.einsum("sijx,sijx->sij", vectors, vectors) < cutoff**2
+    # An atom in its own place is no neighbour, its images are.
+    near[~shifts.any(axis=1)] &= ~np.eye(len(positions), dtype=bool)
+    _, i, j = np.nonzero(near)
+    return i, j, vectors[near]
+
+
+@pytest.fixture(scope="session")
+def random_structure() -> Callable[..., Structure]:
+    """structure(seed, n_atoms, n_species=2, periodic=True) with no pair closer than 1.7 Angstrom.
+
+    About 12 Angstrom^3 per atom in a triclinic cell, which is smaller than twice the cutoff; free
+    clusters (``periodic=False``) are as dense. One bool per direction makes slabs and wires. With a
+    ``margin`` no pair is that close to the cutoff, where finite differences see the second
+    derivative jump.
+    """
+
+    def structure(
+        seed: int,
+        n_atoms: int,
+        *,
+        n_species: int = 2,
+        periodic=True,
+        shear: float = 0.25,
+        volume_per_atom: float = 12.0,
+        shortest: float = 1.7,
+        margin: float = 0.0,
+    ) -> Structure:
+        rng = np.random.default_rng([seed, n_atoms, n_species])
+        flags = np.broadcast_to(np.asarray(periodic, bool), (3,)).copy()
+        while True:
+            cell = np.eye(3) + shear * rng.uniform(-1, 1, (3, 3))
+            cell *= np.cbrt(volume_per_atom * n_atoms / np.linalg.det(cell))
+            positions = np.empty((0, 3))
+            for _ in range(2000):
+                trial = np.vstack([positions, rng.uniform(size=3) @ cell])
+                candidate = Structure(
+                    cell=np.where(flags[:, None], cell, 0.0),
+                    periodic=flags,
+                    positions=trial,
+                    types=np.zeros(len(trial), np.int32),
+                    magmoms=np.zeros(len(trial)),
+                )
+                if not len(_image_pairs(candidate, shortest)[0]):
+                    positions = trial
+                if len(positions) == n_atoms:
+                    break
+            else:
+                continue
+            lengths = np.linalg.norm(_image_pairs(candidate, CUTOFF + margin)[2], axis=1)
+            if np.any(lengths > CUTOFF - margin) and margin:
+                continue
+            types = np.arange(n_atoms, dtype=np.int32) % n_species
+            return replace(
+                candidate,
+                types=rng.permutation(types).astype(np.int32),
+                magmoms=rng.uniform(-2.4, 2.4, n_atoms),
+                name=f"random structure {seed}",
+            )
+
+    return structure
+
+
+@pytest.fixture(scope="session")
+def graph_of() -> Callable[..., Graph]:
+    """graph(structures, cutoff): one padded graph; minimal sizes keep few shapes to compile."""
+
+    def graph(
+        structures, cutoff: float = CUTOFF, *, n_atoms: int = 8, width: int = 48, n_conf: int = 1
+    ) -> Graph:
+        structures = [structures] if isinstance(structures, Structure) else list(structures)
+        tables = [neighbour_table(s, cutoff) for s in structures]
+        return pack(
+            structures, tables, cutoff, n_atoms=n_atoms, width=width, n_configurations=n_conf
+        ).graph
+
+    return graph
+
+
+# --- evaluation ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def energies_of() -> Callable[..., jax.Array]:
+    """Compiled energies(potential, graph), one program for all tests."""
+    return jax.jit(energies)
+
+
+@pytest.fixture(scope="session")
+def evaluated(graph_of) -> Callable[..., dict[str, np.ndarray]]:
+    """evaluated(potential, structure): site energies and observables of one structure, unpadded."""
+
+    def of(potential: Potential, structure: Structure, **sizes) -> dict[str, np.ndarray]:
+        graph = graph_of(structure, float(potential.cutoff), **sizes)
+        sites, values = jax.device_get(evaluate_graph(potential, graph))
+        n = len(structure)
+        return {
+            "energies": sites[:n],
+            "energy": values.energy[0],
+            "forces": values.forces[:n],
+            "stress": values.stress[0],
+            "magnetic_forces": values.magnetic_forces[:n],
+        }
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def labelled() -> Callable[..., list[Structure]]:
+    """labelled(teacher, structures): the structures with all labels from the teacher."""
+
+    def label(teacher: Potential, structures) -> list[Structure]:
+        found = []
+        for structure, result in zip(
+            structures, evaluate_structures(teacher, structures), strict=True
+        ):
+            stress = None
+            if result.stress is not None:
+                xx, yy, zz, yz, xz, xy = result.stress
+                stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+            found.append(
+                replace(
+                    structure,
+                    energy=result.energy,
+                    forces=result.forces,
+                    stress=stress,
+                    magnetic_forces=result.magnetic_forces,
+                )
+            )
+        return found
+
+    return label
+
+
+@pytest.fixture(scope="session")
+def reference_energies() -> Callable[[Potential, Structure], np.ndarray]:
+    """Site energies straight from the equations (Kotykhov 2025, Eqs. 1-4; Burov 2026, Eq. 7).
+
+    Numpy only: all images by brute force, every Cartesian component as its own sum, products in
+    the order of the tables, reversal by evaluating twice.
+    """
+
+    def bare(potential: Potential, structure: Structure, magmoms: np.ndarray) -> np.ndarray:
+        cutoff, min_dist = float(potential.cutoff), float(potential.min_dist)
+        low, high = np.asarray(potential.min_magmom), np.asarray(potential.max_magmom)
+        tables, c = potential.tables, np.asarray(potential.radial_coeffs)
+        i, j, vectors = _image_pairs(structure, cutoff)
+        site = np.empty(len(structure))
+        for atom in range(len(structure)):
+            moments = np.zeros(tables.n_moments)
+            for neighbour, vector in zip(j[i == atom], vectors[i == atom], strict=True):
+                zi, zj = structure.types[atom], structure.types[neighbour]
+                r = np.linalg.norm(vector)
+                unit = vector / r
+                x = (2 * r - (min_dist + cutoff)) / (cutoff - min_dist)
+                yi, yj = (
+                    (2 * m - (low[z] + high[z])) / (high[z] - low[z])
+                    for m, z in ((magmoms[atom], zi), (magmoms[neighbour], zj))
+                )
+                radial = float(potential.scaling) * (cutoff - r) ** 2 * c[zi, zj]
+                # chebval sums over the first axis, so the last three go one after the other.
+                radial = cheb.chebval(yj, np.moveaxis(radial, -1, 0))
+                radial = cheb.chebval(yi, np.moveaxis(radial, -1, 0))
+                f = cheb.chebval(x, np.moveaxis(radial, -1, 0))
+                for k, (mu, ax, ay, az) in enumerate(tables.basic):
+                    moments[k] += f[mu] * unit[0] ** ax * unit[1] ** ay * unit[2] ** az
+            for a, b, multiplier, target in tables.products:
+                moments[target] += multiplier * moments[a] * moments[b]
+            site[atom] = potential.species_coeffs[structure.types[atom]] + np.dot(
+                potential.moment_coeffs, moments[tables.scalars]
+            )
+        return site
+
+    def of(potential: Potential, structure: Structure) -> np.ndarray:
+        site = bare(potential, structure, structure.magmoms)
+        if potential.symmetrised:
+            site = (site + bare(potential, structure, -structure.magmoms)) / 2
+        return site
+
+    return of

@@ -1,0 +1,212 @@
+"""The ASE calculator: its derivatives, its properties, and what ASE does with it."""
+
+import warnings
+
+import jax
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.optimize import BFGS
+
+import mmtp_jax as mmtp
+from mmtp_jax.interfaces.evaluation import evaluate_graph
+from mmtp_jax.structures.domain import ExtrapolationWarning
+
+
+@pytest.fixture(scope="module")
+def potential(random_potential):
+    return random_potential(81, intervals="asymmetric")
+
+
+@pytest.fixture
+def atoms():
+    atoms = bulk("Fe", cubic=True, a=2.9) * (2, 1, 1)
+    atoms.symbols[[1, 2]] = "Al"
+    atoms.rattle(0.1, seed=1)
+    atoms.set_cell(atoms.cell.array + 0.1 * np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]]))
+    atoms.set_initial_magnetic_moments([2.0, -0.3, 0.5, -1.8])
+    return atoms
+
+
+@pytest.fixture
+def calculated(atoms, potential):
+    atoms.calc = mmtp.MMTPCalculator(potential)
+    return atoms
+
+
+def test_forces_and_stress_are_those_of_ase_by_differences(calculated):
+    scale = np.abs(calculated.get_forces()).max()
+    forces = calculate_numerical_forces(calculated, eps=1e-4)
+    np.testing.assert_allclose(calculated.get_forces(), forces, atol=1e-6 * scale)
+    stress = calculate_numerical_stress(calculated, eps=1e-5)
+    np.testing.assert_allclose(
+        calculated.get_stress(), stress, atol=1e-6 * np.abs(stress).max() + 1e-8
+    )
+
+
+def test_magnetic_forces_are_minus_the_derivative_in_the_moments(calculated):
+    got = calculated.calc.get_magnetic_forces(calculated).copy()
+    np.testing.assert_array_equal(got, calculated.calc.results["magnetic_forces"])
+    moments = calculated.get_initial_magnetic_moments()
+    for atom in range(len(calculated)):
+        energies = []
+        for step in (1e-4, -1e-4):
+            calculated.set_initial_magnetic_moments(moments + step * np.eye(4)[atom])
+            energies.append(calculated.get_potential_energy())
+        expected = -(energies[0] - energies[1]) / 2e-4
+        assert got[atom] == pytest.approx(expected, rel=1e-6, abs=1e-7)
+        calculated.set_initial_magnetic_moments(moments)
+
+
+def test_results_are_those_of_evaluate(calculated, potential):
+    (expected,) = mmtp.evaluate(potential, calculated)
+    assert calculated.get_potential_energy() == pytest.approx(expected.energy, rel=1e-13)
+    assert calculated.get_potential_energy(force_consistent=True) == pytest.approx(expected.energy)
+    np.testing.assert_allclose(calculated.get_potential_energies(), expected.energies, rtol=1e-12)
+    assert calculated.get_potential_energies().sum() == pytest.approx(expected.energy, rel=1e-13)
+    np.testing.assert_allclose(calculated.get_forces(), expected.forces, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(calculated.get_stress(), expected.stress, rtol=1e-11, atol=1e-12)
+    np.testing.assert_array_equal(
+        calculated.get_magnetic_moments(), calculated.get_initial_magnetic_moments()
+    )
+    assert calculated.get_magnetic_moment() == pytest.approx(0.4)
+    for name in calculated.calc.implemented_properties:
+        assert name in calculated.calc.results
+
+
+def test_nothing_is_computed_twice_for_the_same_atoms(calculated, monkeypatch):
+    energy = calculated.get_potential_energy()
+    monkeypatch.setattr(calculated.calc, "_evaluator", None)
+    assert calculated.get_potential_energy() == energy
+    calculated.get_forces()
+
+
+@pytest.mark.parametrize("change", ["positions", "moments", "cell"])
+def test_a_change_of_the_atoms_is_noticed(change, calculated):
+    energy = calculated.get_potential_energy()
+    if change == "positions":
+        calculated.positions[0] += 0.05
+    elif change == "cell":
+        calculated.set_cell(1.01 * calculated.cell.array, scale_atoms=True)
+    else:
+        calculated.set_initial_magnetic_moments([1.0, -0.3, 0.5, -1.8])
+    assert abs(calculated.get_potential_energy() - energy) > 1e-6
+
+
+def test_atoms_without_moments_have_those_of_their_results(atoms, potential):
+    """A DFT output that ASE has read carries them as results."""
+    expected = mmtp.MMTPCalculator(potential).get_potential_energy(atoms)
+    moments = atoms.get_initial_magnetic_moments()
+    labelled = atoms.copy()
+    del labelled.arrays["initial_magmoms"]
+    labelled.calc = SinglePointCalculator(labelled, energy=0.0, magmoms=moments)
+    calculator = mmtp.MMTPCalculator(potential)
+    assert calculator.get_potential_energy(labelled) == pytest.approx(expected, rel=1e-13)
+    assert "initial_magmoms" not in labelled.arrays
+    assert mmtp.evaluate(potential, labelled)[0].energy == pytest.approx(expected, rel=1e-13)
+    # Atoms with moments of their own are calculated at these.
+    other = atoms.copy()
+    other.set_initial_magnetic_moments(np.zeros(4))
+    other.calc = SinglePointCalculator(other, energy=0.0, magmoms=moments)
+    zero = mmtp.MMTPCalculator(potential).get_potential_energy(other)
+    assert abs(zero - expected) > 1e-6
+
+
+def test_atoms_without_any_moments_are_nonmagnetic(atoms, potential):
+    calculator = mmtp.MMTPCalculator(potential)
+    bare = atoms.copy()
+    del bare.arrays["initial_magmoms"]
+    zero = atoms.copy()
+    zero.set_initial_magnetic_moments(np.zeros(4))
+    assert calculator.get_potential_energy(bare) == calculator.get_potential_energy(zero)
+    np.testing.assert_array_equal(calculator.results["magmoms"], 0.0)
+
+
+def test_free_atoms_have_no_stress(atoms, potential):
+    free = atoms.copy()
+    free.pbc = (True, True, False)
+    free.calc = mmtp.MMTPCalculator(potential)
+    assert np.isfinite(free.get_potential_energy())
+    with pytest.raises(PropertyNotImplementedError):
+        free.get_stress()
+
+
+def test_unknown_elements_are_an_error(potential):
+    gold = bulk("Au")
+    gold.calc = mmtp.MMTPCalculator(potential)
+    with pytest.raises(ValueError, match="has Au, but the potential is for Fe, Al"):
+        gold.get_potential_energy()
+
+
+def test_a_potential_file_will_do(atoms, potential, tmp_path):
+    path = tmp_path / "potential.mtp"
+    mmtp.save(path, potential)
+    expected = mmtp.MMTPCalculator(potential).get_potential_energy(atoms)
+    assert mmtp.MMTPCalculator(path).get_potential_energy(atoms) == expected
+    assert mmtp.MMTPCalculator(str(path)).get_potential_energy(atoms) == expected
+
+
+def test_float64_does_not_depend_on_the_setting_of_jax(atoms, potential):
+    expected = mmtp.MMTPCalculator(potential).get_potential_energy(atoms)
+    with jax.enable_x64(False):
+        assert mmtp.MMTPCalculator(potential).get_potential_energy(atoms) == expected
+        assert not jax.config.jax_enable_x64
+
+
+def test_float32_is_close(atoms, potential):
+    low, high = (mmtp.MMTPCalculator(potential, dtype=dtype) for dtype in (np.float32, np.float64))
+    energy = high.get_potential_energy(atoms)
+    assert low.get_potential_energy(atoms) == pytest.approx(energy, rel=1e-4)
+    assert low.get_potential_energy(atoms) != energy
+
+
+def test_calculator_changes_no_atoms(atoms, potential):
+    before = atoms.copy()
+    mmtp.MMTPCalculator(potential).get_forces(atoms)
+    assert atoms == before
+    assert set(atoms.arrays) == set(before.arrays)
+
+
+@pytest.fixture(scope="module")
+def repulsive(random_potential):
+    """sum over pairs of (R_cut - r)^2: atoms that only push each other apart."""
+    potential = random_potential(82, level=2, n_species=1, radial_size=1, magnetic_size=1)
+    return potential.replace(
+        radial_coeffs=np.ones_like(potential.radial_coeffs),
+        moment_coeffs=np.array([0.5]),
+        species_coeffs=np.zeros(1),
+        scaling=np.float64(1.0),
+    )
+
+
+def test_a_relaxation_finds_the_minimum_without_compiling_at_every_step(repulsive):
+    """A repulsive crystal at fixed volume ends on its lattice."""
+    crystal = bulk("Fe", "fcc", a=4.4, cubic=True)
+    moved = crystal.copy()
+    moved.rattle(0.15, seed=3)
+    moved.calc = mmtp.MMTPCalculator(repulsive)
+    before = evaluate_graph._cache_size()
+    start = moved.get_potential_energy()
+    converged = BFGS(moved, logfile=None).run(fmax=1e-4, steps=100)
+    assert converged
+    assert evaluate_graph._cache_size() - before <= 3
+    crystal.calc = mmtp.MMTPCalculator(repulsive)
+    assert start > crystal.get_potential_energy() + 1e-3
+    assert moved.get_potential_energy() == pytest.approx(crystal.get_potential_energy(), abs=1e-6)
+    distances = moved.get_all_distances(mic=True)
+    np.testing.assert_allclose(distances, crystal.get_all_distances(mic=True), atol=1e-3)
+
+
+def test_extrapolation_warns_for_each_new_geometry_outside(repulsive):
+    close = Atoms("Fe2", positions=[[0, 0, 0], [0, 0, 1.0]])
+    calculator = mmtp.MMTPCalculator(repulsive)
+    with pytest.warns(ExtrapolationWarning, match="closer than min_dist"):
+        calculator.get_potential_energy(close)
+    far = Atoms("Fe2", positions=[[0, 0, 0], [0, 0, 2.5]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calculator.get_potential_energy(far)
