@@ -13,7 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmtp_jax.api import evaluate, fit, split
+    from mmtp_jax.api import cross_validate, evaluate, fit, fit_ensemble, scan_weights, split
+    from mmtp_jax.fitting.cross_validation import CrossValidation, WeightScan
+    from mmtp_jax.fitting.ensemble import EnsembleFit
     from mmtp_jax.fitting.fit import Fit, FitOptions
     from mmtp_jax.fitting.weights import Weights
     from mmtp_jax.interfaces.calculator import MMTPCalculator
@@ -27,38 +29,50 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CrossValidation": "fitting.cross_validation",
+    "EnsembleFit": "fitting.ensemble",
     "ExtrapolationWarning": "structures.domain",
     "Fit": "fitting.fit",
     "FitOptions": "fitting.fit",
     "MMTPCalculator": "interfaces.calculator",
     "Potential": "potential.potential",
     "Result": "structures.results",
+    "WeightScan": "fitting.cross_validation",
     "Weights": "fitting.weights",
+    "cross_validate": "api",
     "double_precision": "precision",
     "evaluate": "api",
     "fit": "api",
+    "fit_ensemble": "api",
     "load": "io.mtp",
     "read": "io.formats",
     "save": "io.mtp",
+    "scan_weights": "api",
     "split": "api",
     "write": "io.formats",
 }
 """Public names and the module that each is in."""
 
 __all__ = [
+    "CrossValidation",
+    "EnsembleFit",
     "ExtrapolationWarning",
     "Fit",
     "FitOptions",
     "MMTPCalculator",
     "Potential",
     "Result",
+    "WeightScan",
     "Weights",
+    "cross_validate",
     "double_precision",
     "evaluate",
     "fit",
+    "fit_ensemble",
     "load",
     "read",
     "save",
+    "scan_weights",
     "split",
     "write",
 ]

@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from mmtp_jax.fitting import cross_validation, ensemble
+from mmtp_jax.fitting.cross_validation import SCAN_VALUES, CrossValidation, WeightScan
+from mmtp_jax.fitting.ensemble import EnsembleFit
 from mmtp_jax.fitting.fit import Fit, FitOptions, Progress, fit_structures
+from mmtp_jax.fitting.series import Callback
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.results import Result
+from mmtp_jax.structures.structure import Structure
 
 
 def evaluate(
@@ -74,19 +79,139 @@ def fit(
         >>> fit = mmtp.fit(potential, atoms_list, validation=0.1)
         >>> print(fit.report)
     """
+    chosen = _options("fit", weights, options)
+    sets = _sets(potential, atoms_list, validation, seed)
+    return fit_structures(potential, *sets, chosen, callback)
+
+
+def fit_ensemble(
+    potential: Potential,
+    atoms_list: Sequence[Atoms],
+    n: int = 5,
+    *,
+    weights: Weights | None = None,
+    validation: Sequence[Atoms] | float | None = None,
+    seed: int = 0,
+    parallel: bool = False,
+    callback: Callback | None = None,
+    **options: Any,
+) -> EnsembleFit:
+    """Fit n potentials of one form to the same data from random starts (Kotykhov 2024, Sec. 2.3).
+
+    Args:
+        potential: the form and the intervals. Its coefficients play no part, also where it was
+            fitted before: member k starts from those of `Potential.new` with ``seed + k``.
+        atoms_list: labelled configurations, as for `fit`.
+        n: number of members.
+        weights: of energies, forces, stresses and magnetic forces.
+        validation: other configurations, or the fraction of ``atoms_list`` to hold out; the same
+            for all members.
+        seed: of the first member, and of the choice of that fraction.
+        parallel: all members in lock-step; for devices that one leaves idle. On a CPU one after
+            the other, the default, is faster.
+        callback: called with a `Task` and its `Progress` after every step, or its `Fit` at its end.
+        **options: the other fields of `FitOptions`.
+
+    Example:
+        >>> ensemble = mmtp.fit_ensemble(potential, atoms_list, n=5, validation=0.1)
+        >>> print(ensemble)
+        >>> mmtp.save("pot.mtp", ensemble.potentials[ensemble.best])
+    """
+    if n < 1:
+        raise ValueError(f"an ensemble needs at least one member, got n = {n}")
+    chosen = _options("fit_ensemble", weights, options)
+    starts = ensemble.random_starts(potential, n, seed)
+    sets = _sets(potential, atoms_list, validation, seed)
+    return ensemble.fit_ensemble(starts, *sets, chosen, callback, parallel=parallel)
+
+
+def cross_validate(
+    potential: Potential,
+    atoms_list: Sequence[Atoms],
+    n_folds: int = 5,
+    *,
+    weights: Weights | None = None,
+    seed: int = 0,
+    callback: Callback | None = None,
+    **options: Any,
+) -> CrossValidation:
+    """Errors on configurations that were not fitted, each held out once (Kotykhov 2024, Sec. 2.2).
+
+    Args:
+        potential: start of each fit. One that was fitted to ``atoms_list`` before has seen what
+            is held out.
+        atoms_list: labelled configurations, as for `fit`.
+        n_folds: number of parts, chosen at random; each is held out once.
+        weights: of energies, forces, stresses and magnetic forces.
+        seed: of the choice of the parts.
+        callback: called with a `Task` and its `Progress` after every step, or its `Fit` at its end.
+        **options: the other fields of `FitOptions`.
+
+    Example:
+        >>> folds = mmtp.cross_validate(potential, atoms_list, n_folds=5)
+        >>> print(folds)
+        >>> folds.errors["validation"]["energy"].rmse.mean
+    """
+    chosen = _options("cross_validate", weights, options)
+    structures = to_structures(atoms_list, potential.species)
+    return cross_validation.cross_validate(potential, structures, n_folds, chosen, seed, callback)
+
+
+def scan_weights(
+    potential: Potential,
+    atoms_list: Sequence[Atoms],
+    kind: str = "magnetic_forces",
+    values: Sequence[float] = SCAN_VALUES,
+    n_folds: int = 5,
+    *,
+    weights: Weights | None = None,
+    seed: int = 0,
+    callback: Callback | None = None,
+    **options: Any,
+) -> WeightScan:
+    """`cross_validate` for several values of one weight (Kotykhov 2024, Fig. 2).
+
+    Args:
+        potential: start of each fit.
+        atoms_list: labelled configurations, as for `fit`.
+        kind: of the weight: energy, forces, stress or magnetic_forces.
+        values: of the weight, positive.
+        n_folds: number of parts; they are the same for all values.
+        weights: the others.
+        seed: of the choice of the parts.
+        callback: called with a `Task` and its `Progress` after every step, or its `Fit` at its end.
+        **options: the other fields of `FitOptions`.
+
+    Example:
+        >>> print(mmtp.scan_weights(potential, atoms_list, values=(0.01, 0.1, 1.0)))
+    """
+    chosen = _options("scan_weights", weights, options)
+    structures = to_structures(atoms_list, potential.species)
+    return cross_validation.scan_weights(
+        potential, structures, kind, values, n_folds, chosen, seed, callback
+    )
+
+
+def _options(function: str, weights: Weights | None, options: dict[str, Any]) -> FitOptions:
     known = {field.name for field in dataclasses.fields(FitOptions)}
     unknown = sorted(set(options) - known)
     if unknown:
-        raise TypeError(f"fit() got unknown options {unknown}; known are {sorted(known)}")
+        raise TypeError(f"{function}() got unknown options {unknown}; known are {sorted(known)}")
+    return FitOptions(weights=weights or Weights(), **options)
+
+
+def _sets(
+    potential: Potential,
+    atoms_list: Sequence[Atoms],
+    validation: Sequence[Atoms] | float | None,
+    seed: int,
+) -> tuple[list[Structure], list[Structure]]:
+    """Training and validation structures."""
     structures = to_structures(atoms_list, potential.species)
     if isinstance(validation, (int, float)):
-        training_part, held_out = split(len(structures), validation, seed)
-        held_out_structures = [structures[k] for k in held_out]
-        structures = [structures[k] for k in training_part]
-    else:
-        held_out_structures = to_structures(validation or [], potential.species)
-    options = FitOptions(weights=weights or Weights(), **options)
-    return fit_structures(potential, structures, held_out_structures, options, callback)
+        kept, held_out = split(len(structures), validation, seed)
+        return [structures[k] for k in kept], [structures[k] for k in held_out]
+    return structures, to_structures(validation or [], potential.species)
 
 
 def split(n: int, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -133,18 +133,52 @@ class Optimiser:
 
 
 @dataclass(frozen=True)
+class Several:
+    """Several fits in place of one: an ensemble, cross-validation or the scan of a weight."""
+
+    ensemble: int | None = setting(
+        "Fit so many potentials to the same data from random starts, with the seeds 'seed', "
+        "'seed' + 1 and so on; of a start potential the form is taken, not the coefficients.",
+        example=5,
+    )  # fmt: skip
+    folds: int | None = setting(
+        "Cross-validate: split the data at random into so many parts, and hold each out once. A "
+        "potential is written only where its file is given; it is fitted to all data at the end.",
+        example=5,
+    )  # fmt: skip
+    scan: str | None = setting(
+        "Cross-validate for several values of this weight, with 5 folds if not given.",
+        example="magnetic-forces", choices=("energy", "forces", "stress", "magnetic-forces"),
+    )  # fmt: skip
+    scan_values: tuple[float, ...] = setting(
+        "Values of the weight that is scanned.", (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
+    )
+    parallel: bool = setting(
+        "Fit all members of an ensemble at once, for devices that one member leaves idle; on a "
+        "CPU one after the other is faster.",
+        False, off="--no-parallel",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Output:
     """What is written."""
 
     potential: str = setting(
-        "Potential to write; a file that is there already is kept as FILE.bak.",
+        "Potential to write; a file that is there already is kept as FILE.bak. Of an ensemble "
+        "this is the best, and the members are pot.0.mtp, pot.1.mtp and so on.",
         "pot.mtp", flag="--output", short="-o", metavar="FILE",
     )  # fmt: skip
     report: str | None = setting(
         "Errors and settings as JSON.", example="report.json", metavar="FILE"
     )
     plot: str | None = setting(
-        "Parity plot (.png, .pdf or .svg).", example="parity.png", metavar="FILE"
+        "Parity plot (.png, .pdf or .svg), of held-out data where there are folds; of a scan the "
+        "errors over the weight.",
+        example="parity.png", metavar="FILE",
+    )  # fmt: skip
+    scan_csv: str | None = setting(
+        "Errors for each weight of a scan as CSV.", example="scan.csv", metavar="FILE"
     )
     history: str | None = setting(
         "Loss and errors of each step as CSV.", example="loss.csv", metavar="FILE"
@@ -160,7 +194,18 @@ class FitSettings:
     domain: Domain = field(default_factory=Domain)
     weights: WeightSettings = field(default_factory=WeightSettings)
     fit: Optimiser = field(default_factory=Optimiser)
+    several: Several = field(default_factory=Several)
     output: Output = field(default_factory=Output)
+
+    @property
+    def held_out_in_turn(self) -> bool:
+        """Is it a cross-validation or a scan?"""
+        return self.several.folds is not None or self.several.scan is not None
+
+    @property
+    def is_several(self) -> bool:
+        """Are there several fits in place of one?"""
+        return self.several.ensemble is not None or self.held_out_in_turn
 
 
 def check(settings: FitSettings, given: dict[str, dict]) -> None:
@@ -196,6 +241,38 @@ def check(settings: FitSettings, given: dict[str, dict]) -> None:
     if isinstance(validation, float) and not 0.0 < validation < 1.0:
         raise ValueError(f"the validation fraction must lie between 0 and 1, got {validation}")
     Weights(**vars(settings.weights))
+    _check_several(settings, given)
+
+
+def _check_several(settings: FitSettings, given: dict[str, dict]) -> None:
+    several, output = settings.several, given.get("output", {})
+    for name in ("ensemble", "folds"):
+        number = getattr(several, name)
+        if number is not None and number < 2:
+            raise ValueError(f"{name} must be at least 2, got {number}")
+    if several.ensemble is not None and (several.folds is not None or several.scan is not None):
+        raise ValueError(
+            "an ensemble has no folds; give either ensemble, or folds and scan; not both"
+        )
+    if settings.held_out_in_turn and settings.data.validation is not None:
+        raise ValueError(
+            "folds hold each configuration out once, so there is no validation set; remove one"
+        )
+    if several.scan is None:
+        for name, where in (("scan_values", given.get("several", {})), ("scan_csv", output)):
+            if name in where:
+                raise ValueError(f"{name} needs the weight to scan, e.g. scan magnetic-forces")
+    elif "potential" in output:
+        raise ValueError("the scan of a weight writes no potential; remove the file for it")
+    if not all(value > 0.0 for value in several.scan_values):
+        raise ValueError(f"scan_values must be positive, got {list(several.scan_values)}")
+    if several.parallel:
+        if several.ensemble is None:
+            raise ValueError("parallel is for the members of an ensemble; give their number")
+        if settings.fit.method != "lbfgs" or settings.fit.checkpoint is not None:
+            raise ValueError("parallel members need the method lbfgs, and have no checkpoint")
+    if settings.is_several and output.get("history") is not None:
+        raise ValueError("a history is that of one fit; the report has the members and folds")
 
 
 def new_potential(form: Form, domain: Domain, seed: int) -> Potential:

@@ -1,4 +1,4 @@
-"""Figures: parity of labels and predictions, and the loss of a fit.
+"""Figures: parity of labels and predictions, the loss of a fit, and the scan of a weight.
 
 They are drawn on plain matplotlib figures, so that nothing global, no window and no display is
 involved.
@@ -9,14 +9,18 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from mmtp_jax.fitting.report import EV_PER_CUBIC_ANGSTROM_IN_GPA, UNITS, Comparison
 from mmtp_jax.io.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from mmtp_jax.fitting.cross_validation import WeightScan
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73")
 """Of Okabe and Ito: told apart with any colour vision."""
@@ -40,6 +44,20 @@ _PANELS = {
     "forces": _Panel("Force", "eV/Å", 1.0, "meV/Å"),
     "stress": _Panel("Stress", "GPa", EV_PER_CUBIC_ANGSTROM_IN_GPA, "GPa"),
     "magnetic_forces": _Panel("Magnetic force", f"eV/{_MU_B}", 1.0, f"meV/{_MU_B}"),
+}
+
+
+_SCAN_TITLES = {
+    "energy": "Energy",
+    "forces": "Force",
+    "stress": "Stress",
+    "magnetic_forces": "Magnetic force",
+}
+_SCAN_WEIGHTS = {
+    "energy": "energies",
+    "forces": "forces (Å²)",
+    "stress": "stresses",
+    "magnetic_forces": r"magnetic forces ($\mu_\mathrm{B}^2$)",
 }
 
 
@@ -94,6 +112,72 @@ def loss_figure(iterations: np.ndarray, loss: np.ndarray) -> Figure:
     axes.grid(True, which="major", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     _plain(axes)
+    return figure
+
+
+def scan_figure(scan: WeightScan) -> Figure:
+    """Errors of held-out configurations over a weight (Kotykhov 2024, Fig. 2).
+
+    One panel for each kind of label; bars are one standard deviation over the folds, 68 %. Grey
+    dots are the folds, for one that is far off makes a long bar.
+    """
+    kinds = [kind for kind in _PANELS if any(kind in of for of in scan.validation)]
+    columns = min(2, len(kinds))
+    rows = (len(kinds) + 1) // 2
+    figure = Figure(figsize=(3.7 * columns, 2.6 * rows + 0.3), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.06, w_pad=0.08)
+    grid = np.ravel(figure.subplots(rows, columns, squeeze=False, sharex=True))
+    for axes, kind in zip(grid, kinds, strict=False):
+        found = [
+            (value, of[kind].rmse)
+            for value, of in zip(scan.values, scan.validation, strict=True)
+            if kind in of
+        ]
+        # Beside the bars: a fixed shift in points, whatever the scale.
+        beside = axes.transData + ScaledTranslation(5 / 72, 0, figure.dpi_scale_trans)
+        for value, rmse in found:
+            axes.plot(
+                [value] * len(rmse.values),
+                rmse.values,
+                linestyle="none",
+                marker="o",
+                markersize=3.5,
+                markerfacecolor="0.65",
+                markeredgewidth=0.0,
+                transform=beside,
+                zorder=1,
+            )
+        axes.errorbar(
+            [value for value, _ in found],
+            [rmse.mean for _, rmse in found],
+            yerr=[rmse.sigma for _, rmse in found],
+            color=COLOURS[0],
+            marker="o",
+            markersize=4.5,
+            linewidth=1.3,
+            elinewidth=1.1,
+            capsize=3.0,
+        )
+        axes.set_xscale("log")
+        # The shift keeps matplotlib from making room for the folds; no error is negative.
+        of_folds = [value for _, rmse in found for value in rmse.values]
+        low, high = axes.get_ylim()
+        margin = 0.05 * (high - low)
+        low, high = min(low, min(of_folds) - margin), max(high, max(of_folds) + margin)
+        axes.set_ylim(max(0.0, low), high)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_title(_SCAN_TITLES[kind], fontsize=10.5)
+        axes.set_ylabel(f"RMSE ({_PANELS[kind].rmse_unit})")
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(True, which="major", color="0.9", linewidth=0.6)
+        axes.set_axisbelow(True)
+        _plain(axes)
+    for axes in grid[len(kinds) :]:
+        axes.remove()
+    figure.supxlabel(f"Weight of {_SCAN_WEIGHTS[scan.kind]}", fontsize=10)
+    n = scan.results[0].n_folds
+    title = rf"Held-out configurations: mean ± $\sigma$ (68 %) over {n} folds, each fold in grey"
+    figure.suptitle(title, fontsize=10.5)
     return figure
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from mmtp_jax.structures.structure import LABELS
 
 if TYPE_CHECKING:
-    from mmtp_jax.fitting.fit import Progress
+    from mmtp_jax.fitting.fit import Fit, Progress
     from mmtp_jax.fitting.report import Errors
+    from mmtp_jax.fitting.series import Task
 
 LOG_EVERY = 5.0
 """Seconds between lines where there is no terminal."""
@@ -25,15 +26,21 @@ class FitProgress:
     Errors are evaluated now and then only; shown are the latest known.
 
     Use it as a context manager, so that the bar is closed whatever happens.
+
+    Args:
+        terminal: whether stderr is one, if not given.
+        name: of one of several fits. What stays of it is the line with its result: the bar is
+            removed, and a short fit has no other lines.
     """
 
-    def __init__(self, terminal: bool | None = None) -> None:
+    def __init__(self, terminal: bool | None = None, name: str = "") -> None:
         self.terminal = sys.stderr.isatty() if terminal is None else terminal
+        self.name = name
         self.errors: dict[int, Errors] = {}
         """Errors of the training set by iteration, where they were evaluated."""
         self._bar: Any = None
         self._latest: Errors | None = None
-        self._next_line = 0.0
+        self._next_line = time.monotonic() + LOG_EVERY if name else 0.0
         self._last: Progress | None = None
         self._printed = -1
 
@@ -43,7 +50,9 @@ class FitProgress:
     def __exit__(self, *_: Any) -> None:
         if self._bar is not None:
             self._bar.close()
-        if not self.terminal and self._last is not None and self._last.iteration != self._printed:
+        if self.terminal or self.name:
+            return
+        if self._last is not None and self._last.iteration != self._printed:
             self._line(self._last)
 
     def __call__(self, progress: Progress) -> None:
@@ -69,23 +78,82 @@ class FitProgress:
                 # Some terminals say that their size is 0 x 0, and tqdm would believe it.
                 ncols=size.columns,
                 nrows=size.lines,
-                bar_format="{n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}",
+                desc=self.name,
+                leave=not self.name,
+                bar_format="{desc}{n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}",
                 file=sys.stderr,
             )
         text = f"loss {progress.loss:.3e}"
         if self._latest is not None:
-            text += "".join(f" {_SHORT[k.kind]} {k.rmse:.3g}" for k in self._latest.kinds)
+            text += _short(self._latest)
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(progress.iteration - self._bar.n)
 
     def _line(self, progress: Progress) -> None:
-        text = f"step {progress.iteration:>5}/{progress.max_iterations}  loss {progress.loss:.4e}"
+        text = f"{self.name}: " if self.name else ""
+        text += f"step {progress.iteration:>5}/{progress.max_iterations}  loss {progress.loss:.4e}"
         if self._latest is not None:
             text += "  RMSE" + ",".join(
                 f" {k.kind.replace('_', ' ')} {k.rmse:.4g} {k.unit}" for k in self._latest.kinds
             )
         print(text, flush=True)
         self._printed = progress.iteration
+
+
+class SeriesProgress:
+    """Callback of several fits: the running one as `FitProgress`, and a line for each at its end.
+
+    Use it as a context manager, so that a bar is closed whatever happens.
+    """
+
+    def __init__(self, terminal: bool | None = None) -> None:
+        self.terminal = terminal
+        self._task: Task | None = None
+        self._running: FitProgress | None = None
+        self._since = 0.0
+
+    def __enter__(self) -> SeriesProgress:
+        self._since = time.monotonic()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._running is not None:
+            self._running.__exit__()
+        self._task = self._running = None
+
+    def __call__(self, task: Task, news: Progress | Fit) -> None:
+        """Take the news of one step, or the result of one fit."""
+        if hasattr(news, "report"):
+            self._finish(task, news)
+            return
+        if task != self._task:
+            self.__exit__()
+            self._task = task
+            name = f"{task.name} " if self._is_terminal() else task.name
+            self._running = FitProgress(self.terminal, name)
+        self._running(news)
+
+    def _is_terminal(self) -> bool:
+        return sys.stderr.isatty() if self.terminal is None else self.terminal
+
+    def _finish(self, task: Task, fit: Fit) -> None:
+        # Members that run together end at the same time: only the first line has one.
+        seconds, self._since = time.monotonic() - self._since, time.monotonic()
+        alone = task == self._task
+        self.__exit__()
+        errors, of = fit.report.validation, "validation"
+        if errors is None:
+            errors, of = fit.report.training, "training"
+        print(
+            f"{task.name}: {'stopped, ' if fit.interrupted else ''}{fit.n_iterations} steps, "
+            + (f"{seconds:.1f} s, " if alone else "")
+            + f"loss {fit.loss:.3e}, {of} RMSE{_short(errors)}",
+            flush=True,
+        )
+
+
+def _short(errors: Errors) -> str:
+    return "".join(f" {_SHORT[k.kind]} {k.rmse:.3g}" for k in errors.kinds)
 
 
 def legend() -> str:

@@ -121,7 +121,7 @@ def fit_structures(
         ExtrapolationWarning: if structures lie outside of the intervals that are fitted.
     """
     sets = prepared_sets(training, validation, float(potential.cutoff))
-    return FitProblem.of(potential, *sets, options, stacklevel=5).run(callback)
+    return FitProblem.of(potential, *sets, options, stacklevel=4).run(callback)
 
 
 def prepared_sets(

@@ -122,9 +122,12 @@ class LBFGS:
 
 def _shifted(predicted: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     root = np.sqrt(np.broadcast_to(weights, predicted.shape))
-    signs = rng.choice([-1.0, 1.0], predicted.shape)
-    safe = np.where(root > 0.0, root, 1.0)
-    return predicted - np.where(root > 0.0, signs / (2.0 * safe), 0.0)
+    used = root > 0.0
+    # Signs for labels only, so that padding does not change the path of a fit.
+    signs = rng.choice([-1.0, 1.0], int(used.sum()))
+    shifted = np.array(predicted)
+    shifted[used] -= signs / (2.0 * root[used])
+    return shifted
 
 
 _LOSSES: dict[int | None, Loss] = {}

@@ -78,6 +78,8 @@ def optimise(
             value = optimiser.value(state)
             if not np.isfinite(value):
                 message = "stopped: the loss became infinite or NaN; this is the best before it"
+                # A fit that is resumed from here must not start from NaN.
+                state = best
                 break
             if value < lowest:
                 best, lowest, restarted = state, value, False

@@ -129,6 +129,8 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
         --------  -----
         energy      1.0
     """
+    columns = [_lined_up(column) for column in zip(*rows, strict=True)]
+    rows = list(zip(*columns, strict=True))
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -139,3 +141,14 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     ]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+def _lined_up(cells: Sequence[str]) -> list[str]:
+    """Cells ``mean +- width`` with their signs below each other."""
+    parts = [cell.partition(" +- ") for cell in cells]
+    left = max((len(mean) for mean, sign, _ in parts if sign), default=0)
+    right = max((len(width) for _, sign, width in parts if sign), default=0)
+    return [
+        f"{mean.rjust(left)}{sign}{width.ljust(right)}" if sign else mean
+        for mean, sign, width in parts
+    ]

@@ -25,10 +25,14 @@ _EPILOG = """\
 examples:
   mmtp fit train.cfg --level 12 --species Fe Al --magnetic-size 3 --validation 0.1 -o pot.mtp
   mmtp fit train.cfg --potential start.mtp --checkpoint fit.npz --report report.json
+  mmtp fit train.cfg --level 12 --species Fe Al --ensemble 5 --validation 0.1
+  mmtp fit train.cfg --level 12 --species Fe Al --folds 5
+  mmtp fit train.cfg --level 12 --species Fe Al --scan magnetic-forces --plot scan.png
   mmtp template fit > fit.toml; mmtp fit --settings fit.toml --max-iterations 5000
 
 Put the files before options that take several words (--species, --max-magmom). Ctrl-C ends the
-fit after the running step; the best potential so far is written and the exit status is 130.
+fit after the running step; the best potential so far is written and the exit status is 130. Of
+several fits those that are done are kept.
 """
 
 
@@ -63,31 +67,19 @@ def run(args: argparse.Namespace) -> int:
     console.check_species(settings.potential.species)
     _check_files(settings, given, args)
 
-    import mmtp_jax as mmtp
-
     potential = _start(settings, given)
     training, validation = _data(settings, potential.species)
     _check_domain(settings, potential)
     print("potential to fit:")
     print(console.describe(potential, domain=settings.domain.keep), flush=True)
-    checkpoint = settings.fit.checkpoint
-    if args.restart and checkpoint is not None and Path(checkpoint).exists():
-        print(f"starting afresh{console.keep_backup(checkpoint)}")
-        Path(checkpoint).unlink()
-    fit, progress = run_fit(
-        potential,
-        training,
-        validation,
-        weights=mmtp.Weights(**vars(settings.weights)),
-        method=settings.fit.method,
-        max_iterations=settings.fit.max_iterations,
-        tolerance=settings.fit.tolerance,
-        initialise=settings.fit.initialise,
-        min_dist=settings.domain.min_dist,
-        max_magmom=settings.domain.max_magmom,
-        keep_domain=settings.domain.keep,
-        checkpoint=checkpoint,
-    )
+    if args.restart:
+        _start_afresh(settings)
+    options = _options(settings)
+    if settings.is_several:
+        from mmtp_jax.cli.commands.fit_several import run_several
+
+        return run_several(settings, given, potential, training, validation, options)
+    fit, progress = run_fit(potential, training, validation, **options)
     output = settings.output
     # The potential first: nothing that fails after it may cost the fit.
     print(f"wrote {console.save_potential(output.potential, fit.potential)}")
@@ -130,7 +122,6 @@ def report_content(fit: Fit, settings: dict[str, Any]) -> dict[str, Any]:
     """What the report of a fit holds."""
     import mmtp_jax as mmtp
 
-    potential = fit.potential
     return {
         "mmtp_jax": mmtp.__version__,
         "errors": fit.report.as_dict(),
@@ -140,19 +131,24 @@ def report_content(fit: Fit, settings: dict[str, Any]) -> dict[str, Any]:
             "converged": fit.converged,
             "message": fit.message,
         },
-        "potential": {
-            "species": list(potential.species),
-            "level": potential.level,
-            "n_parameters": potential.n_parameters,
-            "radial_size": potential.radial_size,
-            "magnetic_size": potential.magnetic_size,
-            "symmetrised": potential.symmetrised,
-            "min_dist": float(potential.min_dist),
-            "cutoff": float(potential.cutoff),
-            "min_magmom": [float(m) for m in potential.min_magmom],
-            "max_magmom": [float(m) for m in potential.max_magmom],
-        },
+        "potential": potential_content(fit.potential),
         "settings": settings,
+    }
+
+
+def potential_content(potential: Potential) -> dict[str, Any]:
+    """What reports say of a potential."""
+    return {
+        "species": list(potential.species),
+        "level": potential.level,
+        "n_parameters": potential.n_parameters,
+        "radial_size": potential.radial_size,
+        "magnetic_size": potential.magnetic_size,
+        "symmetrised": potential.symmetrised,
+        "min_dist": float(potential.min_dist),
+        "cutoff": float(potential.cutoff),
+        "min_magmom": [float(m) for m in potential.min_magmom],
+        "max_magmom": [float(m) for m in potential.max_magmom],
     }
 
 
@@ -193,21 +189,60 @@ def _check_files(
     data, output, start = settings.data, settings.output, settings.potential.start
     if not data.files:
         raise ValueError("no training data; give a file, e.g. mmtp fit train.cfg ...")
-    written = (output.potential, output.report, output.history, settings.fit.checkpoint)
-    console.check_outputs(*written, plots=(output.plot,))
+    potentials = _potentials(settings, given)
+    others = (output.report, output.history, output.scan_csv, settings.fit.checkpoint)
+    console.check_outputs(*potentials, *others, plots=(output.plot,))
     inputs = [*data.files, *([data.validation] if isinstance(data.validation, str) else [])]
     inputs += [args.settings] if args.settings else []
-    named = [Path(p).resolve() for p in (*written, output.plot) if p is not None]
-    if len(set(named)) < len(named):
+    written = [path for path in (*potentials, *others, output.plot) if path is not None]
+    if len({Path(path).resolve() for path in written}) < len(written):
         raise ValueError("two outputs have the same file name")
-    for path in (*written, output.plot):
+    for path in written:
         console.check_distinct(path, inputs)
     if start is not None:
-        for path in (output.report, output.history, settings.fit.checkpoint, output.plot):
-            console.check_distinct(path, [start])
         # Replacing the start potential must be said, not happen by default.
-        if "potential" not in given.get("output", {}):
-            console.check_distinct(output.potential, [start])
+        said = "potential" in given.get("output", {})
+        for path in written:
+            if not (said and path == output.potential):
+                console.check_distinct(path, [start])
+
+
+def _potentials(settings: FitSettings, given: dict[str, dict[str, Any]]) -> list[str]:
+    """The potentials that will be written."""
+    output, n_members = settings.output.potential, settings.several.ensemble
+    if settings.held_out_in_turn and "potential" not in given.get("output", {}):
+        return []
+    if n_members is None:
+        return [output]
+    from mmtp_jax.fitting.series import numbered
+
+    return [output, *(str(numbered(output, k)) for k in range(n_members))]
+
+
+def _options(settings: FitSettings) -> dict[str, Any]:
+    """What `mmtp_jax.fit` and its relatives take."""
+    import mmtp_jax as mmtp
+
+    return {
+        "weights": mmtp.Weights(**vars(settings.weights)),
+        "method": settings.fit.method,
+        "max_iterations": settings.fit.max_iterations,
+        "tolerance": settings.fit.tolerance,
+        "initialise": settings.fit.initialise,
+        "min_dist": settings.domain.min_dist,
+        "max_magmom": settings.domain.max_magmom,
+        "keep_domain": settings.domain.keep,
+        "checkpoint": settings.fit.checkpoint,
+    }
+
+
+def _start_afresh(settings: FitSettings) -> None:
+    from mmtp_jax.cli.commands.fit_several import checkpoints
+
+    for path in checkpoints(settings):
+        if Path(path).exists():
+            print(f"starting afresh{console.keep_backup(path)}")
+            Path(path).unlink()
 
 
 def _start(settings: FitSettings, given: dict[str, dict[str, Any]]) -> Potential:

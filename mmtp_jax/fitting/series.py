@@ -1,0 +1,118 @@
+"""Several fits one after the other: which one is running, what Ctrl-C keeps, what is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmtp_jax.fitting.fit import Fit, FitOptions, FitProblem, Progress
+from mmtp_jax.fitting.prepared import PreparedSet
+from mmtp_jax.fitting.statistics import CONFIDENCE, Statistics, statistics_table
+from mmtp_jax.potential.potential import Potential
+
+
+@dataclass(frozen=True)
+class Task:
+    """One of several fits, or all members at once."""
+
+    index: int
+    """From 0."""
+    n_tasks: int
+    name: str
+    """In words, e.g. ``fold 2 of 5``."""
+
+
+Callback = Callable[[Task, Progress | Fit], None]
+"""Told the progress of the running fit after every step, and each fit when it is done."""
+
+
+class Run(NamedTuple):
+    """What one fit of a series needs."""
+
+    name: str
+    potential: Potential
+    training: PreparedSet
+    validation: PreparedSet | None
+    options: FitOptions
+
+
+def run_all(
+    runs: Sequence[Run], callback: Callback | None, first: int = 0, n_tasks: int | None = None
+) -> tuple[Fit, ...]:
+    """One fit after the other; Ctrl-C drops the one that it stops, unless it is the first.
+
+    Args:
+        runs: the fits.
+        callback: told progress and results.
+        first: index of the first of them among ``n_tasks``, where they are part of more.
+        n_tasks: of all.
+    """
+    fits: list[Fit] = []
+    n_tasks = len(runs) if n_tasks is None else n_tasks
+    try:
+        for k, (name, *problem) in enumerate(runs):
+            task = Task(first + k, n_tasks, name)
+            fit = FitProblem.of(*problem, stacklevel=6).run(for_task(callback, task))
+            if fit.interrupted and fits:
+                break
+            fits.append(fit)
+            if callback is not None:
+                callback(task, fit)
+            if fit.interrupted:
+                break
+    except KeyboardInterrupt:
+        if not fits:
+            raise
+    return tuple(fits)
+
+
+def for_task(callback: Callback | None, task: Task) -> Callable[[Progress], None] | None:
+    """The callback of a single fit."""
+    return None if callback is None else lambda progress: callback(task, progress)
+
+
+def is_incomplete(fits: Sequence[Fit], n: int) -> bool:
+    """Did Ctrl-C leave fewer than n fits, or one that was not done?"""
+    return len(fits) < n or any(fit.interrupted for fit in fits)
+
+
+def numbered(path: str | Path, k: int) -> Path:
+    """``pot.mtp`` of member k: ``pot.k.mtp``."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}.{k}{path.suffix}")
+
+
+def numbered_options(options: FitOptions, k: int) -> FitOptions:
+    """The options with a checkpoint of their own."""
+    if options.checkpoint is None:
+        return options
+    return replace(options, checkpoint=numbered(options.checkpoint, k))
+
+
+def errors_over(fits: Sequence[Fit]) -> dict[str, Statistics]:
+    """Statistics of the training and, where there is one, the validation set."""
+    sets = {
+        name: [getattr(fit.report, name) for fit in fits] for name in ("training", "validation")
+    }
+    return {name: Statistics.of(errors) for name, errors in sets.items() if None not in errors}
+
+
+def titled_table(over: str, sets: dict[str, Statistics], n_sigma: int) -> str:
+    """`statistics_table` below a line that says what it holds."""
+    sigma = "sigma" if n_sigma == 1 else f"{n_sigma} sigma"
+    title = f"RMSE, mean +- {sigma} ({CONFIDENCE[n_sigma]}) over {over}:"
+    return f"{title}\n{statistics_table(sets, n_sigma)}"
+
+
+def fit_dict(fit: Fit) -> dict[str, Any]:
+    """One fit, for JSON."""
+    return {
+        "loss": fit.loss,
+        "validation_loss": fit.validation_loss,
+        "n_iterations": fit.n_iterations,
+        "converged": fit.converged,
+        "message": fit.message,
+        "errors": fit.report.as_dict(),
+    }
