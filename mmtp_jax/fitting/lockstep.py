@@ -6,7 +6,6 @@ It pays on a device that one member leaves idle. On a CPU members one after the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ import numpy as np
 
 from mmtp_jax.fitting import lbfgs
 from mmtp_jax.fitting.lbfgs import LBFGS
-from mmtp_jax.fitting.optimise import Outcome
+from mmtp_jax.fitting.optimise import Course, Outcome
 
 Array = Any
 
@@ -39,7 +38,7 @@ def optimise_together(
     loss, data = optimisers[0].loss, optimisers[0].data
     window = optimisers[0].stall_window
     each = [optimiser.start(theta) for optimiser, theta in zip(optimisers, thetas, strict=True)]
-    members = [_Member(_parameters(state), [float(state.loss)]) for state in each]
+    members = [Course(_parameters(state), [float(state.loss)], window, tolerance) for state in each]
     scales = [state.scale for state in each]
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     interrupted = False
@@ -52,61 +51,14 @@ def optimise_together(
             states = lbfgs.step_together(loss, states, active, *data)
             values, found = np.asarray(states.loss), _parameters(states)
             for k in np.flatnonzero(active):
-                if members[k].take(float(values[k]), found[k], window, tolerance):
+                if members[k].take(float(values[k]), found[k]):
                     # Also where it has ended: its lane must hold numbers that are finite.
-                    fresh = lbfgs.start(loss, scales[k], members[k].theta, *data)
+                    fresh = lbfgs.start(loss, scales[k], members[k].best, *data)
                     states = jax.tree.map(lambda a, new, k=k: a.at[k].set(new), states, fresh)
             _tell(tell, iteration, members)
     except KeyboardInterrupt:
         interrupted = True
-    return [member.outcome(max_iterations, interrupted) for member in members]
-
-
-@dataclass
-class _Member:
-    """What one member has met so far, and why it ended if it has."""
-
-    theta: np.ndarray
-    """(P,) of the lowest loss."""
-    history: list[float]
-    restarted: bool = False
-    converged: bool = False
-    message: str = ""
-
-    def take(self, value: float, theta: np.ndarray, window: int, tolerance: float) -> bool:
-        """Judge a step by the rules of `optimise`; is the member to start again from its best?"""
-        lowest = self.history[-1]
-        if not np.isfinite(value):
-            self.message = "stopped: the loss became infinite or NaN; this is the best before it"
-            return True
-        if value < lowest:
-            self.theta, lowest, self.restarted = theta, value, False
-        elif self.restarted:
-            self.converged = True
-            self.message = "converged: no step lowers the loss any further"
-            return True
-        else:
-            self.restarted = True
-        self.history.append(lowest)
-        if len(self.history) > window:
-            before = self.history[-1 - window]
-            if before - lowest < tolerance * before:
-                self.converged = True
-                self.message = (
-                    f"converged: the loss fell by less than {tolerance:g} of itself over "
-                    f"{window} steps"
-                )
-        return self.restarted
-
-    def outcome(self, max_iterations: int, interrupted: bool) -> Outcome:
-        """How it ended; a member that had ended before Ctrl-C was not interrupted."""
-        interrupted = interrupted and not self.message
-        message = self.message or (
-            "stopped by the user; this is the best so far"
-            if interrupted
-            else f"stopped after {max_iterations} iterations"
-        )
-        return Outcome(self.theta, np.array(self.history), self.converged, interrupted, message)
+    return [member.outcome(member.best, max_iterations, interrupted) for member in members]
 
 
 def _parameters(state: lbfgs.Progress) -> np.ndarray:
@@ -114,7 +66,7 @@ def _parameters(state: lbfgs.Progress) -> np.ndarray:
 
 
 def _tell(
-    tell: Callable[[int, float, np.ndarray], None], iteration: int, members: list[_Member]
+    tell: Callable[[int, float, np.ndarray], None], iteration: int, members: list[Course]
 ) -> None:
-    best = min(members, key=lambda member: member.history[-1])
-    tell(iteration, best.history[-1], best.theta)
+    lowest = min(members, key=lambda member: member.history[-1])
+    tell(iteration, lowest.history[-1], lowest.best)

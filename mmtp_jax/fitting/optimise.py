@@ -67,45 +67,77 @@ def optimise(
         tell: called with (steps, loss, parameters) before the first and after each step.
     """
     state, history = _begin(optimiser, theta, checkpoint)
-    best, lowest = state, history[-1]
-    converged, interrupted = False, False
-    message = f"stopped after {max_iterations} iterations"
-    restarted = False
+    course = Course(state, history, optimiser.stall_window, tolerance)
+    interrupted = False
     try:
-        tell(len(history) - 1, lowest, _parameters(optimiser, best))
-        while len(history) <= max_iterations:
+        tell(len(history) - 1, history[-1], _parameters(optimiser, course.best))
+        while not course.message and len(history) <= max_iterations:
             state = optimiser.step(state)
-            value = optimiser.value(state)
-            if not np.isfinite(value):
-                message = "stopped: the loss became infinite or NaN; this is the best before it"
-                # A fit that is resumed from here must not start from NaN.
-                state = best
+            n_before = len(history)
+            if course.take(optimiser.value(state), state):
+                state = course.best if course.message else optimiser.restart(course.best)
+            if len(history) == n_before:
                 break
-            if value < lowest:
-                best, lowest, restarted = state, value, False
-            elif restarted:
-                # Not even steepest descent, which a restart begins with, gets any lower.
-                converged, message = True, "converged: no step lowers the loss any further"
-                break
-            else:
-                state, restarted = optimiser.restart(best), True
-            history.append(lowest)
-            tell(len(history) - 1, lowest, _parameters(optimiser, best))
+            tell(len(history) - 1, history[-1], _parameters(optimiser, course.best))
             if checkpoint is not None and checkpoint.is_due(len(history) - 1):
                 checkpoint.save(history, state)
-            if _stalled(history, optimiser.stall_window, tolerance):
-                converged = True
-                message = (
-                    f"converged: the loss fell by less than {tolerance:g} of itself over "
-                    f"{optimiser.stall_window} steps"
-                )
-                break
     except KeyboardInterrupt:
-        interrupted, message = True, "stopped by the user; this is the best so far"
+        interrupted = True
     if checkpoint is not None:
         checkpoint.save(history, state)
-    theta_best = _parameters(optimiser, best)
-    return Outcome(theta_best, np.array(history), converged, interrupted, message)
+    return course.outcome(_parameters(optimiser, course.best), max_iterations, interrupted)
+
+
+@dataclass
+class Course:
+    """What one optimisation has met so far, and why it ended if it has."""
+
+    best: Any
+    """State of the lowest loss."""
+    history: list[float]
+    """Lowest loss so far, after each step."""
+    window: int
+    tolerance: float
+    restarted: bool = False
+    converged: bool = False
+    message: str = ""
+    """Why it ended; empty while it goes on."""
+
+    def take(self, value: float, state: Any) -> bool:
+        """Judge a step; is the optimiser to go back to the best state?"""
+        lowest = self.history[-1]
+        if not np.isfinite(value):
+            self.message = "stopped: the loss became infinite or NaN; this is the best before it"
+            return True
+        if value < lowest:
+            self.best, lowest, self.restarted = state, value, False
+        elif self.restarted:
+            # Not even steepest descent, which a restart begins with, gets any lower.
+            self.converged = True
+            self.message = "converged: no step lowers the loss any further"
+            return True
+        else:
+            self.restarted = True
+        self.history.append(lowest)
+        if len(self.history) > self.window:
+            before = self.history[-1 - self.window]
+            if before - lowest < self.tolerance * before:
+                self.converged = True
+                self.message = (
+                    f"converged: the loss fell by less than {self.tolerance:g} of itself over "
+                    f"{self.window} steps"
+                )
+        return self.restarted
+
+    def outcome(self, theta: np.ndarray, max_iterations: int, interrupted: bool) -> Outcome:
+        """How it ended; what had ended before Ctrl-C was not interrupted."""
+        interrupted = interrupted and not self.message
+        message = self.message or (
+            "stopped by the user; this is the best so far"
+            if interrupted
+            else f"stopped after {max_iterations} iterations"
+        )
+        return Outcome(theta, np.array(self.history), self.converged, interrupted, message)
 
 
 def _begin(
@@ -119,10 +151,3 @@ def _begin(
 
 def _parameters(optimiser: Optimiser, state: Any) -> np.ndarray:
     return np.asarray(jax.device_get(optimiser.theta(state)))
-
-
-def _stalled(history: list[float], window: int, tolerance: float) -> bool:
-    if len(history) <= window:
-        return False
-    before, now = history[-1 - window], history[-1]
-    return before - now < tolerance * before

@@ -338,9 +338,14 @@ class TestAtomicWrite:
     def test_keeps_the_old_file_on_errors(self, tmp_path):
         path = tmp_path / "a.txt"
         path.write_text("old")
-        with pytest.raises(RuntimeError, match="halfway"), atomic_write(path) as temporary:
-            temporary.write_text("ne")
-            raise RuntimeError("halfway")
+
+        def stop_halfway():
+            with atomic_write(path) as temporary:
+                temporary.write_text("ne")
+                raise RuntimeError("halfway")
+
+        with pytest.raises(RuntimeError, match="halfway"):
+            stop_halfway()
         assert path.read_text() == "old"
         assert list(tmp_path.iterdir()) == [path]
 

@@ -447,7 +447,7 @@ def test_common_interval_reads_elsewhere(tmp_path):
     mtp = pytest.importorskip("motep.io.mlip.mtp")
     pot = random_potential(10, low=[-3, -0.3], high=[3, 0.3])
     save(tmp_path / "a.mtp", pot)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="could not convert"):
         mtp.read_mmtp(tmp_path / "a.mtp")
     save(tmp_path / "b.mtp", pot.with_common_interval())
     assert mtp.read_mmtp(tmp_path / "b.mtp").magnetic_basis.max == 3.0
