@@ -22,6 +22,7 @@ from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import materialised
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.rows import stacked
 
 Array = Any
 
@@ -128,27 +129,19 @@ def radial_functions_along(potential: Potential, pairs: Pairs, dots: Pairs) -> t
     The same numbers as the Jacobian-vector product of `radial_functions`, as matrix products
     C P whose transpose in c is cheap. ``dots`` holds the direction; its types are not used.
     """
-    settings, size = settings_of(potential), potential.magnetic_size
     coefficients = pair_coefficients(potential)
-
-    def central(m: Array) -> Array:
-        return jnp.stack(magnetic_basis(settings, size, pairs.types, m), axis=-1)
-
-    def rows(r: Array, m: Array) -> Array:
-        return product_rows(
-            radial_basis(settings, potential.radial_size, r),
-            magnetic_basis(settings, size, pairs.neighbour_types, m),
-        )
-
-    psi, psi_dot = jax.jvp(central, (pairs.magmoms,), (dots.magmoms,))
-    p, p_dot = jax.jvp(
-        rows,
-        (pairs.distance, pairs.neighbour_magmoms),
-        (dots.distance, dots.neighbour_magmoms),
+    (central, phi, psi), (central_dot, phi_dot, psi_dot) = jax.jvp(
+        lambda m, r, n: bases(
+            potential, pairs._replace(magmoms=m, distance=r, neighbour_magmoms=n)
+        ),
+        (pairs.magmoms, pairs.distance, pairs.neighbour_magmoms),
+        (dots.magmoms, dots.distance, dots.neighbour_magmoms),
     )
+    p = product_rows(phi, psi)
+    p_dot = product_rows(phi_dot, psi) + product_rows(phi, psi_dot)
     c, c_dot = (
-        einsum("na,amzb->nmzb", basis, coefficients).reshape(len(basis), -1, p.shape[1])
-        for basis in (psi, psi_dot)
+        _of_atom(coefficients, basis).reshape(p.shape[0], -1, p.shape[1])
+        for basis in (central, central_dot)
     )
     value = einsum("nmz,nzk->nmk", c, p)
     return value, einsum("nmz,nzk->nmk", c, p_dot) + einsum("nmz,nzk->nmk", c_dot, p)
@@ -161,7 +154,7 @@ def _of_atom(coefficients: Array, central: list[Array]) -> Array:
 
 def product_rows(phi: list[Array], psi: list[Array]) -> Array:
     """phi_zeta psi_b as rows (N, N_phi * blocks, K)."""
-    stack = materialised(lambda rows: jnp.stack(rows, axis=1))
+    stack = materialised(stacked)
     products = stack(phi)[:, :, None] * stack(psi)[:, None, :]
     return products.reshape(products.shape[0], -1, products.shape[-1])
 
