@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from mmtp_jax.potential.chebyshev import chebyshev, reversal, to_unit_interval
-from mmtp_jax.potential.einsum import einsum
+from mmtp_jax.potential.einsum import einsum, matmul
 from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import materialised
 from mmtp_jax.potential.potential import Potential
@@ -276,7 +276,10 @@ def _along(argument: str, size: int, point: _Point, dot: Array, like: Array) -> 
     def backward(*residuals_and_rows: Array) -> Array:
         *residuals, rows = residuals_and_rows
         projected = _project(*_factors(size, _point_of(residuals), argument), rows)
-        return projected.sum(axis=1) if per_atom else projected
+        # A product with ones, since a fused sum would keep the loop before it from vectorising.
+        return (
+            matmul(projected, jnp.ones(projected.shape[1], rows.dtype)) if per_atom else projected
+        )
 
     return linear_map(forward, backward, (*point.settings, *point[1:]), dot, like)
 
