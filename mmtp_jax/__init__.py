@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mmtp_jax.precision import double_precision
     from mmtp_jax.structures.domain import ExtrapolationWarning
     from mmtp_jax.structures.results import Result
+    from mmtp_jax.structures.units import UnitsWarning
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ _HOMES = {
     "CrossValidation": "fitting.cross_validation",
     "EnsembleFit": "fitting.ensemble",
     "ExtrapolationWarning": "structures.domain",
+    "UnitsWarning": "structures.units",
     "Fit": "fitting.fit",
     "FitOptions": "fitting.fit",
     "MMTPCalculator": "interfaces.calculator",
@@ -62,6 +64,7 @@ __all__ = [
     "MMTPCalculator",
     "Potential",
     "Result",
+    "UnitsWarning",
     "WeightScan",
     "Weights",
     "cross_validate",

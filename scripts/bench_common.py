@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import mmtp_jax as mmtp
+from mmtp_jax.structures.results import VOIGT
 from mmtp_jax.structures.structure import Structure
 
 jax.config.update("jax_enable_x64", True)
@@ -65,6 +67,39 @@ def potential(level: int, n_species: int, magnetic_size: int, symmetrised: bool)
         max_magmom=3.5,
         symmetrised=symmetrised,
     )
+
+
+def motep_data(potential: mmtp.Potential) -> Any:
+    """The potential in motep's form, through a file; None without motep."""
+    try:
+        from ase import Atoms
+        from motep.io.mlip.mtp import read_mmtp
+    except ImportError:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "potential.mtp"
+        mmtp.save(path, potential.with_common_interval())
+        data = read_mmtp(path)
+    data.species = list(Atoms(potential.species).numbers)
+    return data
+
+
+def ase_atoms(potential: mmtp.Potential, s: Structure) -> Any:
+    """A periodic structure as ASE atoms, with its labels under motep's names if it has any."""
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms = Atoms([potential.species[t] for t in s.types], s.positions, cell=s.cell, pbc=True)
+    atoms.set_initial_magnetic_moments(s.magmoms)
+    if s.energy is not None:
+        atoms.calc = SinglePointCalculator(atoms)
+        atoms.calc.results = {
+            "energy": s.energy,
+            "forces": s.forces,
+            "stress": s.stress[VOIGT],
+            "mgrad": -s.magnetic_forces,
+        }
+    return atoms
 
 
 def timed(

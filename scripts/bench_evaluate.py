@@ -10,9 +10,7 @@ of a large matrix product's speed that this makes, measured in the same process.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import bench_common as bench
@@ -29,21 +27,12 @@ KFLOP_PER_ATOM = {6: 34, 10: 62, 12: 76, 16: 144, 20: 286}
 
 def motep_functions(potential: mmtp.Potential, structure: Any) -> dict[str, Any]:
     """motep's evaluation as a user calls it, on atoms whose neighbour list is up to date."""
-    try:
-        from ase import Atoms
-        from motep.io.mlip.mtp import read_mmtp
-        from motep.potentials.mmtp.cext.engine import CExtMagMTPEngine
-    except ImportError:
+    data = bench.motep_data(potential)
+    if data is None:
         return {}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "potential.mtp"
-        mmtp.save(path, potential)
-        data = read_mmtp(path)
-    symbols = [potential.species[t] for t in structure.types]
-    atoms = Atoms(symbols, structure.positions, cell=structure.cell, pbc=True)
-    atoms.set_initial_magnetic_moments(structure.magmoms)
-    numbers = Atoms(potential.species).numbers
-    data.species = list(numbers)
+    from motep.potentials.mmtp.cext.engine import CExtMagMTPEngine
+
+    atoms = bench.ase_atoms(potential, structure)
     engine = CExtMagMTPEngine(data, mode="run")
     engine.calculate(atoms)
     return {"motep": lambda: engine.calculate(atoms)}

@@ -14,21 +14,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import bench_common as bench
 import numpy as np
-from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
 import mmtp_jax as mmtp
 from mmtp_jax.fitting.fit import FitOptions, fit_structures
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.io.convert import to_structures
-from mmtp_jax.structures.results import VOIGT
 from mmtp_jax.structures.structure import Structure
 
 WEIGHTS = mmtp.Weights(scaling="structures")
@@ -116,28 +111,11 @@ def motep(
     potential: mmtp.Potential, structures: list[Structure], seconds: float
 ) -> list[tuple[float, float]]:
     """Time and loss of motep's BFGS (scipy) within a time limit."""
-    from motep.io.mlip.mtp import read_mmtp
     from motep.loss import LossFunction, LossSetting
     from scipy.optimize import minimize
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "potential.mtp"
-        mmtp.save(path, potential.with_common_interval())
-        data = read_mmtp(path)
-    data.species = list(Atoms(potential.species).numbers)
-    images = []
-    for s in structures:
-        atoms = Atoms([potential.species[t] for t in s.types], s.positions, cell=s.cell, pbc=True)
-        atoms.set_initial_magnetic_moments(s.magmoms)
-        calc = SinglePointCalculator(atoms)
-        calc.results = {
-            "energy": s.energy,
-            "forces": s.forces,
-            "stress": s.stress[VOIGT],
-            "mgrad": -s.magnetic_forces,
-        }
-        atoms.calc = calc
-        images.append(atoms)
+    data = bench.motep_data(potential)
+    images = [bench.ase_atoms(potential, s) for s in structures]
     function = LossFunction(images, data, LossSetting(), engine="cext")
     track: list[tuple[float, float]] = []
     start = time.perf_counter()

@@ -9,10 +9,8 @@ for copies of a 54-atom cell; motep builds the Jacobian of all forces for it, it
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import bench_common as bench
@@ -53,31 +51,12 @@ def labelled(n: int, n_species: int) -> list[Any]:
 
 def motep_gradient(potential: mmtp.Potential, structures: list[Any]) -> float | None:
     """Seconds of motep's loss and gradient for one configuration."""
-    try:
-        from ase import Atoms
-        from ase.calculators.singlepoint import SinglePointCalculator
-        from motep.io.mlip.mtp import read_mmtp
-        from motep.loss import LossFunction, LossSetting
-    except ImportError:
+    data = bench.motep_data(potential)
+    if data is None:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "potential.mtp"
-        mmtp.save(path, potential)
-        data = read_mmtp(path)
-    data.species = list(Atoms(potential.species).numbers)
-    images = []
-    for s in structures[:1]:
-        atoms = Atoms([potential.species[t] for t in s.types], s.positions, cell=s.cell, pbc=True)
-        atoms.set_initial_magnetic_moments(s.magmoms)
-        calc = SinglePointCalculator(atoms)
-        calc.results = {
-            "energy": s.energy,
-            "forces": s.forces,
-            "stress": s.stress.flat[[0, 4, 8, 5, 2, 1]],
-            "mgrad": -s.magnetic_forces,
-        }
-        atoms.calc = calc
-        images.append(atoms)
+    from motep.loss import LossFunction, LossSetting
+
+    images = [bench.ase_atoms(potential, structures[0])]
     function = LossFunction(images, data, LossSetting(), engine="cext")
     theta = data.parameters.copy()
     best = float("inf")
@@ -92,20 +71,12 @@ def motep_gradient(potential: mmtp.Potential, structures: list[Any]) -> float | 
 
 def motep_rows(potential: mmtp.Potential, structures: list[Any]) -> float | None:
     """Seconds of motep's dE/dtheta for one configuration, which its training mode provides."""
-    try:
-        from ase import Atoms
-        from motep.io.mlip.mtp import read_mmtp
-        from motep.potentials.mmtp.cext.engine import CExtMagMTPEngine
-    except ImportError:
+    data = bench.motep_data(potential)
+    if data is None:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "potential.mtp"
-        mmtp.save(path, potential)
-        data = read_mmtp(path)
-    data.species = list(Atoms(potential.species).numbers)
-    s = structures[0]
-    atoms = Atoms([potential.species[t] for t in s.types], s.positions, cell=s.cell, pbc=True)
-    atoms.set_initial_magnetic_moments(s.magmoms)
+    from motep.potentials.mmtp.cext.engine import CExtMagMTPEngine
+
+    atoms = bench.ase_atoms(potential, structures[0])
     engine = CExtMagMTPEngine(data, mode="train")
 
     def rows() -> Any:

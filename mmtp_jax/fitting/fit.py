@@ -28,6 +28,7 @@ from mmtp_jax.precision import with_double_precision
 from mmtp_jax.structures.batch import default_chunk
 from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.units import warn_of_units
 
 METHODS = ("lbfgs", "gauss-newton")
 
@@ -119,6 +120,7 @@ def fit_structures(
 
     Warns:
         ExtrapolationWarning: if structures lie outside of the intervals that are fitted.
+        UnitsWarning: if labels have a size that points to other units.
     """
     sets = prepared_sets(training, validation, float(potential.cutoff))
     return FitProblem.of(potential, *sets, options, stacklevel=4).run(callback)
@@ -176,6 +178,8 @@ class FitProblem:
             if prepared is not None:
                 found = check_domain(potential, prepared.structures, prepared.tables)
                 found.warn(stacklevel)
+        constants = species_energies(training.structures, potential.n_species)
+        warn_of_units(training.structures, training.tables, constants, stacklevel)
         if targets is None:
             targets = jax.device_put(
                 make_targets(training.structures, training.batches, options.weights)

@@ -1,0 +1,93 @@
+"""Do labels look as if they were in the program's units?
+
+Files rarely say their units, and a fit to a stress in GPa or to fractional positions fails without
+saying why. All-electron energies of thousands of eV per atom are legal: only their spread is
+looked at, after what the composition explains.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmtp_jax.structures.neighbours import NeighbourTable
+from mmtp_jax.structures.structure import Structure
+
+LIMITS = {
+    "forces": (50.0, "eV/Angstrom"),
+    "stress": (1.5, "eV/Angstrom^3 (1 GPa is 0.00624)"),
+    "magnetic_forces": (20.0, "eV/mu_B"),
+}
+"""Root mean square above which a kind of label is doubted, and the unit that is expected."""
+
+LARGEST_MAGMOM = 12.0
+"""mu_B; no atom carries more."""
+
+SHORTEST_DISTANCE = 0.4
+"""Angstrom; no two nuclei come closer."""
+
+ENERGY_SPREAD = 20.0
+"""eV/atom, standard deviation of what the composition does not explain."""
+
+
+class UnitsWarning(UserWarning):
+    """Labels have a size that points to other units than the program's."""
+
+
+def doubts(
+    structures: Sequence[Structure], tables: Sequence[NeighbourTable], constants: np.ndarray | None
+) -> list[str]:
+    """One sentence for each quantity whose size is implausible.
+
+    Args:
+        structures: labelled structures.
+        tables: their neighbours.
+        constants: (S,) energies of the species that fit the compositions best, or None.
+    """
+    found = []
+    shortest = min((_shortest(table) for table in tables), default=np.inf)
+    if shortest < SHORTEST_DISTANCE:
+        found.append(
+            f"the shortest distance is {shortest:.3g} Angstrom; are positions and cells in "
+            "Angstrom, and not fractional?"
+        )
+    largest = max((float(np.abs(s.magmoms).max()) for s in structures), default=0.0)
+    if largest > LARGEST_MAGMOM:
+        found.append(f"the largest moment is {largest:.3g}; are moments in mu_B?")
+    for kind, (limit, unit) in LIMITS.items():
+        labels = [np.ravel(getattr(s, kind)) for s in structures if getattr(s, kind) is not None]
+        rms = float(np.sqrt(np.mean(np.concatenate(labels) ** 2))) if labels else 0.0
+        if rms > limit:
+            name = {"stress": "stresses"}.get(kind, kind.replace("_", " "))
+            found.append(f"{name} have a root mean square of {rms:.3g}; are they in {unit}?")
+    if constants is not None:
+        rest = [
+            (s.energy - constants[s.types].sum()) / len(s)
+            for s in structures
+            if s.energy is not None
+        ]
+        spread = float(np.std(rest))
+        if spread > ENERGY_SPREAD:
+            found.append(
+                f"energies of like compositions differ by {spread:.3g} eV/atom; are they total "
+                "energies in eV, all from the same kind of calculation?"
+            )
+    return found
+
+
+def warn_of_units(
+    structures: Sequence[Structure],
+    tables: Sequence[NeighbourTable],
+    constants: np.ndarray | None,
+    stacklevel: int = 2,
+) -> None:
+    """Issue the doubts as `UnitsWarning`."""
+    for message in doubts(structures, tables, constants):
+        warnings.warn(message, UnitsWarning, stacklevel=stacklevel + 1)
+
+
+def _shortest(table: NeighbourTable) -> float:
+    lengths = np.linalg.norm(table.vectors, axis=1)[table.index >= 0]
+    return float(lengths.min()) if lengths.size else np.inf
