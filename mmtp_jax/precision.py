@@ -8,7 +8,6 @@ from functools import wraps
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 
@@ -57,7 +56,7 @@ def require_precision(dtype: Any) -> Precision:
             precision = None
     if precision is None or precision.contraction not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32, float64 or 'mixed', got {dtype!r}")
-    if jnp.zeros((), precision.contraction).dtype != precision.contraction:
+    if jax.dtypes.canonicalize_dtype(precision.contraction) != precision.contraction:
         raise ValueError(
             "float64 was asked for, but JAX is limited to 32 bits here; use "
             "'with mmtp_jax.double_precision():' or jax.config.update('jax_enable_x64', True)"

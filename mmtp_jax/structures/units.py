@@ -17,7 +17,7 @@ from mmtp_jax.structures.structure import Structure
 
 LIMITS = {
     "forces": (50.0, "eV/Angstrom"),
-    "stress": (1.5, "eV/Angstrom^3 (1 GPa is 0.00624)"),
+    "stress": (3.0, "eV/Angstrom^3 (1 GPa is 0.00624)"),
     "magnetic_forces": (20.0, "eV/mu_B"),
 }
 """Root mean square above which a kind of label is doubted, and the unit that is expected."""

@@ -1,5 +1,6 @@
 """linear_map behaves as the plain function under every transformation."""
 
+from functools import partial
 from itertools import product
 
 import jax
@@ -113,17 +114,23 @@ def test_vmap_of_any_arguments(in_axes, point):
         return jnp.stack([s * value for s in scale], axis=axis)
 
     args = tuple(stacked(v, axis) for v, axis in zip(point, in_axes, strict=True))
-    got = jax.vmap(mapped, in_axes)(*args)
-    close(got, jax.vmap(function, in_axes)(*args))
 
-    def gradient(f):
-        return jax.vmap(jax.grad(lambda *p: jnp.sum(f(*p) ** 2), (0, 1, 2)), in_axes)
+    @partial(jax.jit, static_argnums=0)
+    def everything(f, *args):
+        def square(*p):
+            return jnp.sum(f(*p) ** 2)
 
-    close(gradient(mapped)(*args), gradient(function)(*args))
-    # The other way round: reverse mode through the batched map sums over what is shared.
-    whole = jax.grad(lambda *p: jnp.sum(jax.vmap(mapped, in_axes)(*p) ** 2), (0, 1, 2))
-    plain = jax.grad(lambda *p: jnp.sum(jax.vmap(function, in_axes)(*p) ** 2), (0, 1, 2))
-    close(whole(*args), plain(*args))
+        def whole_square(*p):
+            return jnp.sum(jax.vmap(f, in_axes)(*p) ** 2)
+
+        return {
+            "value": jax.vmap(f, in_axes)(*args),
+            "gradient of each": jax.vmap(jax.grad(square, (0, 1, 2)), in_axes)(*args),
+            # Reverse mode through the batched map sums over what is shared.
+            "gradient of all": jax.grad(whole_square, (0, 1, 2))(*args),
+        }
+
+    close(everything(mapped, *args), everything(function, *args))
 
 
 def test_vmap_of_vmap(point):

@@ -33,7 +33,7 @@ def test_all_electron_energies_and_ordinary_labels_pass(structures):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda s: replace(s, stress=s.stress * 160.2), "stress .*eV/Angstrom"),
+        (lambda s: replace(s, stress=s.stress * 160.2), "stresses .*eV/Angstrom"),
         (lambda s: replace(s, forces=s.forces * 1e3), "forces .*eV/Angstrom"),
         (lambda s: replace(s, magnetic_forces=s.magnetic_forces * 1e3), "magnetic forces .*mu_B"),
         (lambda s: replace(s, magmoms=s.magmoms * 9.274), "moment is .*mu_B"),
