@@ -63,6 +63,9 @@ def teacher(options: argparse.Namespace) -> tuple[mmtp.Potential, list[Structure
         # Al carries small moments only.
         moments = np.where(s.types == 0, s.magmoms, rng.normal(0.0, 0.1, len(s)))
         structures.append(dataclasses.replace(s, magmoms=moments))
+    # Random coefficients have no scale of their own: forces of 1 eV/Angstrom rms.
+    forces = np.concatenate([r.forces for r in evaluate_structures(truth, structures)])
+    truth = truth.replace(moment_coeffs=truth.moment_coeffs / np.sqrt(np.mean(forces**2)))
     results = evaluate_structures(truth, structures)
     labelled = []
     for s, r in zip(structures, results, strict=True):

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.fit_output import (
+    print_labels,
+    report_content,
+    run_fit,
+    write_history,
+    write_parity,
+)
 from mmtp_jax.cli.fit_settings import FitSettings, check, new_potential
 from mmtp_jax.cli.settings import add_options, build, merge, options_given, read_settings
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mmtp_jax.cli.progress import FitProgress
-    from mmtp_jax.fitting.fit import Fit
     from mmtp_jax.potential.potential import Potential
 
 _EPILOG = """\
@@ -93,94 +96,6 @@ def run(args: argparse.Namespace) -> int:
         write_parity(output.plot, fit.potential, training, validation)
         print(f"wrote {output.plot}")
     return console.INTERRUPTED if fit.interrupted else 0
-
-
-def run_fit(
-    potential: Potential, training: list[Atoms], validation: list[Atoms], **options: Any
-) -> tuple[Fit, FitProgress]:
-    """Fit with progress on the terminal, and print how it ended and the errors."""
-    import mmtp_jax as mmtp
-    from mmtp_jax.cli.progress import FitProgress, legend
-
-    print("fitting; the program is compiled first, which takes 10 s and more", flush=True)
-    start = time.monotonic()
-    with FitProgress() as progress:
-        if progress.terminal:
-            print(f"  RMSE of the training set, {legend()}", flush=True)
-        fit = mmtp.fit(potential, training, validation=validation, callback=progress, **options)
-    seconds = time.monotonic() - start
-    print(f"{fit.message}; {fit.n_iterations} steps, loss {fit.loss:.4e}, {seconds:.0f} s")
-    print("covered by the potential:")
-    print(console.describe_domain(fit.potential))
-    print()
-    print(fit.report)
-    print()
-    return fit, progress
-
-
-def report_content(fit: Fit, settings: dict[str, Any]) -> dict[str, Any]:
-    """What the report of a fit holds."""
-    import mmtp_jax as mmtp
-
-    return {
-        "mmtp_jax": mmtp.__version__,
-        "errors": fit.report.as_dict(),
-        "fit": {
-            "loss": fit.loss,
-            "n_iterations": fit.n_iterations,
-            "converged": fit.converged,
-            "message": fit.message,
-        },
-        "potential": potential_content(fit.potential),
-        "settings": settings,
-    }
-
-
-def potential_content(potential: Potential) -> dict[str, Any]:
-    """What reports say of a potential."""
-    return {
-        "species": list(potential.species),
-        "level": potential.level,
-        "n_parameters": potential.n_parameters,
-        "radial_size": potential.radial_size,
-        "magnetic_size": potential.magnetic_size,
-        "symmetrised": potential.symmetrised,
-        "min_dist": float(potential.min_dist),
-        "cutoff": float(potential.cutoff),
-        "min_magmom": [float(m) for m in potential.min_magmom],
-        "max_magmom": [float(m) for m in potential.max_magmom],
-    }
-
-
-def write_history(path: str, fit: Fit, progress: FitProgress) -> None:
-    """Write the loss of each step, and the errors where they were evaluated, as CSV."""
-    from mmtp_jax.cli.progress import history_rows
-    from mmtp_jax.io.atomic import atomic_write
-
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(history_rows(fit.history, progress.errors))
-
-
-def write_parity(
-    path: str, potential: Potential, training: list[Atoms], validation: list[Atoms]
-) -> None:
-    """Draw labels against predictions of both sets."""
-    from mmtp_jax.cli.comparison import evaluate_and_compare
-    from mmtp_jax.cli.plots import parity_figure, save_figure
-
-    sets = {"training": training} | ({"validation": validation} if validation else {})
-    compared = {name: evaluate_and_compare(potential, of)[1] for name, of in sets.items()}
-    save_figure(path, parity_figure(compared))
-
-
-def print_labels(name: str, atoms_list: list[Atoms], species: tuple[str, ...]) -> None:
-    """Print what a set of configurations carries."""
-    from mmtp_jax.io.convert import to_structures
-    from mmtp_jax.io.labels import count_labels
-
-    counts = count_labels(to_structures(atoms_list, species), atoms_list)
-    print(f"{name}:")
-    print("  " + str(counts).replace("\n", "\n  "), flush=True)
 
 
 def _check_files(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands.fit import potential_content, report_content, run_fit, write_parity
+from mmtp_jax.cli.fit_output import potential_content, report_content, run_fit, write_parity
 from mmtp_jax.cli.fit_settings import FitSettings
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands.fit import (
+from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.fit_output import (
     print_labels,
     report_content,
     run_fit,
     write_parity,
 )
-from mmtp_jax.cli.console import add_command
 
 DATA = "fe_cdft.extxyz"
 _HELD_OUT = 0.2

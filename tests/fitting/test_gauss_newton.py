@@ -1,0 +1,56 @@
+"""Levenberg-Marquardt: its normal equations and its steps; fits with it are in test_fit.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmtp_jax.fitting.dataset import make_targets
+from mmtp_jax.fitting.fit import FitOptions, fit_structures
+from mmtp_jax.fitting.gauss_newton import GaussNewton
+from mmtp_jax.fitting.loss import loss, residuals
+from mmtp_jax.fitting.weights import Weights
+from mmtp_jax.structures.batch import make_batches
+
+
+@pytest.fixture(scope="module")
+def targets(data):
+    batches = make_batches(data[:6], 4.0)
+    return [jax.tree.map(jnp.asarray, part) for part in make_targets(data[:6], batches, Weights())]
+
+
+@pytest.fixture(scope="module")
+def optimiser(student, targets):
+    return GaussNewton(student, targets, None)
+
+
+def test_the_normal_equations_are_those_of_plain_autodiff(student, targets, optimiser):
+    theta = jnp.asarray(student.flatten())
+    matrix, gradient = optimiser._normal_equations(student.flatten())
+    columns = [jax.jacrev(lambda t, p=part: residuals(t, student, p))(theta) for part in targets]
+    jacobian = np.concatenate([np.asarray(c) for c in columns])
+    np.testing.assert_allclose(matrix, jacobian.T @ jacobian, rtol=1e-9, atol=1e-12)
+    full = jax.grad(lambda t: loss(t, student, targets))(theta)
+    np.testing.assert_allclose(2 * gradient, full, rtol=1e-9, atol=1e-12)
+
+
+def test_every_step_lowers_the_loss_or_changes_nothing(student, optimiser):
+    state = optimiser.start(student.flatten())
+    for _ in range(5):
+        new = optimiser.step(state)
+        moved = not np.array_equal(new.theta, state.theta)
+        assert new.value < state.value if moved else new.value == state.value
+        assert new.damping > 0
+        assert np.all(new.curvature >= state.curvature)
+        state = new
+
+
+def test_a_checkpoint_of_the_other_method_is_refused(student, data, tmp_path):
+    path = tmp_path / "fit.npz"
+    fit_structures(student, data[:8], options=FitOptions(max_iterations=1, checkpoint=path))
+    with pytest.raises(ValueError, match="belongs to another fit"):
+        fit_structures(
+            student,
+            data[:8],
+            options=FitOptions(method="gauss-newton", max_iterations=1, checkpoint=path),
+        )
