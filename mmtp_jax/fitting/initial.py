@@ -32,7 +32,7 @@ def shortest_distance(tables: Sequence[NeighbourTable]) -> float | None:
     """Shortest distance between two atoms, Angstrom; None without any neighbours."""
     shortest = None
     for table in tables:
-        lengths = np.linalg.norm(table.vectors, axis=1)[table.index >= 0]
+        lengths = table.lengths
         if lengths.size and (shortest is None or lengths.min() < shortest):
             shortest = float(lengths.min())
     return shortest
@@ -57,33 +57,21 @@ def with_domain(
     Chebyshev series on one interval are rewritten exactly on another, so this changes the
     conditioning of a fit and the range that counts as covered, but no energy.
     """
-    radial = np.asarray(potential.radial_coeffs)
-    changes: dict[str, Any] = {}
     if min_dist is not None:
-        if not 0.0 < min_dist < float(potential.cutoff):
-            raise ValueError(
-                f"min_dist {min_dist:.4f} must lie between 0 and the cutoff "
-                f"{float(potential.cutoff):.4f} Angstrom"
-            )
         cutoff = float(potential.cutoff)
+        if not 0.0 < min_dist < cutoff:
+            raise ValueError(
+                f"min_dist {min_dist:.4f} must lie between 0 and the cutoff {cutoff:.4f} Angstrom"
+            )
         change = chebyshev_rescaling(
             potential.radial_size, (float(potential.min_dist), cutoff), (min_dist, cutoff)
         )
-        radial = np.einsum("ijmzbg,zy->ijmybg", radial, change)
-        changes["min_dist"] = np.float64(min_dist)
+        radial = np.einsum("ijmzbg,zy->ijmybg", np.asarray(potential.radial_coeffs), change)
+        potential = potential.replace(radial_coeffs=radial, min_dist=np.float64(min_dist))
     if max_magmom is not None:
         new = np.broadcast_to(np.asarray(max_magmom, float), (potential.n_species,)).copy()
-        change = np.stack(
-            [
-                chebyshev_rescaling(potential.magnetic_size, (low, high), (-m, m))
-                for low, high, m in zip(
-                    potential.min_magmom, potential.max_magmom, new, strict=True
-                )
-            ]
-        )
-        radial = np.einsum("ijmzbg,ibp,jgq->ijmzpq", radial, change, change)
-        changes |= {"min_magmom": -new, "max_magmom": new}
-    return potential.replace(radial_coeffs=radial, **changes)
+        potential = potential.with_intervals(-new, new)
+    return potential
 
 
 def data_domain(

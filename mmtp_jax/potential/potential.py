@@ -223,18 +223,20 @@ class Potential:
         polynomial of degree N_psi - 1 stays one under a linear change of its argument.
         """
         low, high = float(np.min(self.min_magmom)), float(np.max(self.max_magmom))
+        return self.with_intervals(np.full(self.n_species, low), np.full(self.n_species, high))
+
+    def with_intervals(self, min_magmom: np.ndarray, max_magmom: np.ndarray) -> Potential:
+        """The same function of the moments, written on other intervals (S,) of them, mu_B."""
+        old = zip(self.min_magmom, self.max_magmom, strict=True)
+        new = zip(min_magmom, max_magmom, strict=True)
         change = np.stack(
             [
-                chebyshev_rescaling(self.magnetic_size, (a, b), (low, high))
-                for a, b in zip(self.min_magmom, self.max_magmom, strict=True)
+                chebyshev_rescaling(self.magnetic_size, before, after)
+                for before, after in zip(old, new, strict=True)
             ]
         )
         radial = np.einsum("ijmzbg,ibp,jgq->ijmzpq", np.asarray(self.radial_coeffs), change, change)
-        return self.replace(
-            radial_coeffs=radial,
-            min_magmom=np.full(self.n_species, low),
-            max_magmom=np.full(self.n_species, high),
-        )
+        return self.replace(radial_coeffs=radial, min_magmom=min_magmom, max_magmom=max_magmom)
 
 
 def chebyshev_rescaling(

@@ -68,7 +68,7 @@ def check_domain(
     close, n_close, shortest = [], 0, np.inf
     outside, n_outside, largest = [], 0, 0.0
     for structure, table in zip(structures, tables, strict=True):
-        lengths = np.linalg.norm(table.vectors, axis=1)[table.index >= 0]
+        lengths = table.lengths
         if lengths.size:
             shortest = min(shortest, float(lengths.min()))
             short = int(np.sum(lengths < min_dist * (1 - 1e-9)))

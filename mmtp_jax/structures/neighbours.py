@@ -31,6 +31,11 @@ class NeighbourTable(NamedTuple):
     count: np.ndarray
     """(n,) number of neighbours."""
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Distances of all neighbours that there are, one after the other, Angstrom."""
+        return np.linalg.norm(self.vectors, axis=1)[self.index >= 0]
+
 
 def neighbour_table(structure: Structure, cutoff: float) -> NeighbourTable:
     """The neighbours of every atom within ``cutoff`` (Angstrom).

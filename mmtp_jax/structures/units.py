@@ -47,7 +47,7 @@ def doubts(
         constants: (S,) energies of the species that fit the compositions best, or None.
     """
     found = []
-    shortest = min((_shortest(table) for table in tables), default=np.inf)
+    shortest = min((float(table.lengths.min(initial=np.inf)) for table in tables), default=np.inf)
     if shortest < SHORTEST_DISTANCE:
         found.append(
             f"the shortest distance is {shortest:.3g} Angstrom; are positions and cells in "
@@ -86,8 +86,3 @@ def warn_of_units(
     """Issue the doubts as `UnitsWarning`."""
     for message in doubts(structures, tables, constants):
         warnings.warn(message, UnitsWarning, stacklevel=stacklevel + 1)
-
-
-def _shortest(table: NeighbourTable) -> float:
-    lengths = np.linalg.norm(table.vectors, axis=1)[table.index >= 0]
-    return float(lengths.min()) if lengths.size else np.inf
