@@ -1,0 +1,1 @@
+"""Simulations with magnetic moments: equilibration, relaxation, dynamics, spin flips."""

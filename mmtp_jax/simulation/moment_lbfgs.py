@@ -1,0 +1,114 @@
+"""Directions of L-BFGS in the moments, for many configurations in one graph.
+
+The energy of a configuration depends on its own moments only, so the Hessian is block diagonal:
+every inner product is a sum over the atoms of one configuration. What the direction is made of,
+the last steps and the changes of the gradient, hardly depends on where the atoms are. Dynamics
+may keep it from one time step to the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mmtp_jax.potential.observables import Graph
+
+Array = Any
+
+SIZE = 8
+"""Pairs of steps and changes that are kept."""
+
+FIRST_CURVATURE = 1.0
+"""d2E/dm2 in eV/mu_B^2 that is assumed before the first step."""
+
+LEAST_CURVATURE = 1e-6
+"""Pairs whose curvature is not above this share of |y|/|s| are left out."""
+
+LONGER = 4.0
+"""Factor of the step where the energy is not convex and only its slope is known."""
+
+
+class Memory(NamedTuple):
+    """The last pairs of steps s and changes of the gradient y, the newest last."""
+
+    steps: Array
+    """(SIZE, N) mu_B; zero where there is none."""
+    changes: Array
+    """(SIZE, N) eV/mu_B."""
+    scale: Array
+    """(C,) inverse curvature along directions that the pairs do not cover, mu_B^2/eV."""
+
+
+def empty_memory(graph: Graph) -> Memory:
+    """Nothing known but `FIRST_CURVATURE`."""
+    zeros = jnp.zeros((SIZE, graph.magmoms.shape[0]), graph.magmoms.dtype)
+    scale = jnp.full(graph.n_configurations, 1.0 / FIRST_CURVATURE, zeros.dtype)
+    return Memory(zeros, zeros, scale)
+
+
+def to_atoms(graph: Graph, values: Array) -> Array:
+    """A number of each configuration (C,) at its atoms (N,); 0 at padding atoms."""
+    return jnp.append(values, jnp.zeros_like(values[:1]))[graph.configuration]
+
+
+def totals(graph: Graph, *values: Array) -> tuple[Array, ...]:
+    """The sum of each (N,) over the atoms of every configuration, each (C,)."""
+    summed = jax.ops.segment_sum(
+        jnp.stack(values, axis=-1), graph.configuration, graph.n_configurations
+    )
+    return tuple(jnp.moveaxis(summed, -1, 0))
+
+
+def remember(memory: Memory, graph: Graph, step: Array, change: Array, which: Array) -> Memory:
+    """Add a pair s, y (N,) in the configurations of ``which`` (C,), where its curvature is clear.
+
+    Elsewhere in ``which`` the energy is concave along s: the next step may be longer.
+    """
+    sy, ss, yy = totals(graph, step * change, step * step, change * change)
+    convex = which & (sy > LEAST_CURVATURE * jnp.sqrt(ss * yy))
+    at_atoms = to_atoms(graph, convex)
+
+    def appended(rows: Array, row: Array) -> Array:
+        return jnp.where(at_atoms, jnp.concatenate([rows[1:], row[None]]), rows)
+
+    scale = jnp.where(which & (ss > 0), LONGER * memory.scale, memory.scale)
+    scale = jnp.where(convex, sy / jnp.where(convex, yy, 1.0), scale)
+    return Memory(appended(memory.steps, step), appended(memory.changes, change), scale)
+
+
+def forget(memory: Memory, graph: Graph, which: Array) -> Memory:
+    """Without the pairs of the configurations ``which`` (C,)."""
+    kept = ~to_atoms(graph, which)
+    return memory._replace(
+        steps=jnp.where(kept, memory.steps, 0.0), changes=jnp.where(kept, memory.changes, 0.0)
+    )
+
+
+def direction(memory: Memory, graph: Graph, gradient: Array, free: Array) -> Array:
+    """-H g (N,) with the inverse Hessian H of the ``free`` atoms (N,); 0 at the others."""
+    steps, changes = (jnp.where(free, rows, 0.0) for rows in memory[:2])
+    products = jax.ops.segment_sum(
+        jnp.stack([steps * changes, steps * steps, changes * changes], axis=-1).swapaxes(0, 1),
+        graph.configuration,
+        graph.n_configurations,
+    )
+    sy, ss, yy = jnp.moveaxis(products, -1, 0).swapaxes(1, 2)
+    used = sy > LEAST_CURVATURE * jnp.sqrt(ss * yy)
+    inverse = jnp.where(used, 1.0 / jnp.where(used, sy, 1.0), 0.0)
+
+    def backward(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        q, alphas = state
+        row = SIZE - 1 - k
+        (along,) = totals(graph, steps[row] * q)
+        alpha = inverse[row] * along
+        return q - to_atoms(graph, alpha) * changes[row], alphas.at[row].set(alpha)
+
+    def forward(row: Array, state: Array) -> Array:
+        (along,) = totals(graph, changes[row] * state)
+        return state + to_atoms(graph, alphas[row] - inverse[row] * along) * steps[row]
+
+    q = jnp.where(free, gradient, 0.0)
+    q, alphas = jax.lax.fori_loop(0, SIZE, backward, (q, jnp.zeros_like(inverse)))
+    return -jax.lax.fori_loop(0, SIZE, forward, to_atoms(graph, memory.scale) * q)
