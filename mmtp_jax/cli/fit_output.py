@@ -31,6 +31,7 @@ def run_fit(
         fit = mmtp.fit(potential, training, validation=validation, callback=progress, **options)
     seconds = time.monotonic() - start
     print(f"{fit.message}; {fit.n_iterations} steps, loss {fit.loss:.4e}, {seconds:.0f} s")
+    print(f"{fit.fill:.0%} of the packed rows held neighbours, the rest was padding")
     print("covered by the potential:")
     print(console.describe_domain(fit.potential))
     print()

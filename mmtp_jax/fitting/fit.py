@@ -25,12 +25,15 @@ from mmtp_jax.fitting.report import Errors, Report
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.potential.potential import Potential, one_per_species
 from mmtp_jax.precision import with_double_precision
-from mmtp_jax.structures.batch import default_chunk
+from mmtp_jax.structures.batch import Batch, default_chunk, make_batches
 from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.structure import Structure
 from mmtp_jax.structures.units import warn_of_units
 
 METHODS = ("lbfgs", "gauss-newton")
+
+JACOBIAN_BYTES = 2**30
+"""Rows of the Jacobian that Gauss-Newton keeps at a time."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Fit:
     """(n_iterations + 1,) loss after each step."""
     validation_loss: float | None = None
     """Loss of the validation set; None without one, or where its labels have no weight."""
+    fill: float = 1.0
+    """Share of the padded rows of the training set that hold real neighbours."""
 
 
 @dataclass(frozen=True)
@@ -181,9 +186,8 @@ class FitProblem:
         constants = species_energies(training.structures, potential.n_species)
         warn_of_units(training.structures, training.tables, constants, stacklevel)
         if targets is None:
-            targets = jax.device_put(
-                make_targets(training.structures, training.batches, options.weights)
-            )
+            batches = _batches(training, options.method, potential.n_parameters)
+            targets = jax.device_put(make_targets(training.structures, batches, options.weights))
         if options.method == "gauss-newton":
             optimiser: Optimiser = GaussNewton(potential, targets, default_chunk())
         else:
@@ -236,6 +240,7 @@ class FitProblem:
             validation_loss=(
                 None if validation is None else validation.loss(fitted, self.options.weights)
             ),
+            fill=self.training.fill,
         )
 
     def _checkpoint(self) -> Checkpoint | None:
@@ -247,6 +252,17 @@ class FitProblem:
             self.optimiser.shapes(self.potential.flatten()),
             self.options.checkpoint_every,
         )
+
+
+def _batches(training: PreparedSet, method: str, n_parameters: int) -> list[Batch]:
+    """The graphs of a fit: as few as possible, and small enough for the rows of the Jacobian."""
+    if method != "gauss-newton":
+        return training.batches
+    # Each atom has four observables; those of the configurations are few beside them.
+    max_atoms = max(1, int(JACOBIAN_BYTES / (8 * 6 * n_parameters)))
+    return make_batches(
+        training.structures, training.cutoff, max_atoms=max_atoms, tables=training.tables
+    )
 
 
 def _with_training_domain(

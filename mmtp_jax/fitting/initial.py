@@ -109,13 +109,12 @@ def with_linear_coefficients(
     A small ridge keeps directions that the data do not determine at their present value.
     """
     start = potential.replace(moment_coeffs=np.zeros_like(np.asarray(potential.moment_coeffs)))
-    matrix, residual = _design(start, targets, chunk)
-    scale = np.sqrt(np.einsum("rp,rp->p", matrix, matrix))
+    normal, right = _normal_equations(start, targets, chunk)
+    scale = np.sqrt(np.diag(normal))
     scale[scale == 0.0] = 1.0
-    matrix = matrix / scale
     ridge = 1e-6
-    normal = matrix.T @ matrix + ridge**2 * np.eye(matrix.shape[1])
-    solution = np.linalg.lstsq(normal, matrix.T @ residual, rcond=None)[0] / scale
+    normal = normal / np.outer(scale, scale) + ridge**2 * np.eye(len(scale))
+    solution = np.linalg.lstsq(normal, right / scale, rcond=None)[0] / scale
     n_moments = len(start.moment_coeffs)
     return start.replace(
         moment_coeffs=solution[:n_moments],
@@ -123,11 +122,11 @@ def with_linear_coefficients(
     )
 
 
-def _design(
+def _normal_equations(
     potential: Potential, targets: Sequence[Targets], chunk: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted rows d(observable)/d(xi, e0) and the weighted residuals of ``potential``."""
-    rows, residuals = [], []
+    """A^T A and A^T r of the weighted rows A = d(observable)/d(xi, e0) and residuals r."""
+    matrix, right = 0.0, 0.0
     for part in targets:
         columns, predicted = _linear_columns(potential, part.graph, chunk=chunk)
         weights = jax.tree.map(
@@ -137,9 +136,10 @@ def _design(
         labels = np.concatenate([np.ravel(v) for v in part.values])
         now = np.concatenate([np.ravel(np.asarray(p)) for p in predicted])
         used = root > 0.0
-        rows.append((np.asarray(columns).T * root[:, None])[used])
-        residuals.append((root * (labels - now))[used])
-    return np.concatenate(rows), np.concatenate(residuals)
+        rows = np.asarray(columns)[:, used] * root[used]
+        matrix = matrix + rows @ rows.T
+        right = right + rows @ (root * (labels - now))[used]
+    return matrix, right
 
 
 @jax.jit(static_argnames="chunk")

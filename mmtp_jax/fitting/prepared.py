@@ -36,6 +36,12 @@ class PreparedSet:
         batches = make_batches(structures, cutoff, tables=tables)
         return cls(structures, tables, batches, cutoff)
 
+    @property
+    def fill(self) -> float:
+        """Share of the padded rows that hold real neighbours."""
+        rows = sum(batch.graph.neighbours.size for batch in self.batches)
+        return sum(batch.n_neighbours for batch in self.batches) / rows
+
     def parts(self, parts: Sequence[np.ndarray]) -> list[PreparedSet]:
         """Subsets by their indices, all packed into the same shapes.
 

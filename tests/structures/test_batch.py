@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmtp_jax.structures import batch as batch_module
 from mmtp_jax.structures.batch import make_batches, pack, rounded_size
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.structure import Structure
@@ -135,3 +136,15 @@ def test_structures_of_very_different_density_go_to_different_widths(random_stru
     widths = {batch.graph.vectors.shape[2] for batch in batches}
     assert len(widths) == 2
     assert all(set(b.members) in ({0, 1, 2, 3}, {4, 5, 6, 7}) for b in batches)
+
+
+@pytest.mark.parametrize(("gibibytes", "expected"), [(80, 32768), (8, 4096), (0.1, 1024)])
+def test_blocks_on_a_device_take_a_quarter_of_its_memory(monkeypatch, gibibytes, expected):
+    class Device:
+        def memory_stats(self):
+            return {"bytes_limit": int(gibibytes * 2**30)}
+
+    monkeypatch.setattr(batch_module.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(batch_module.jax, "devices", lambda: [Device()])
+    assert batch_module.default_chunk() == expected
+    assert expected == 1024 or 4 * expected * batch_module.BYTES_PER_ATOM <= gibibytes * 2**30
