@@ -53,6 +53,8 @@ class Equilibrated(NamedTuple):
     """(C,) a `Status`."""
     observables: Observables
     """At these moments."""
+    site_energies: Array
+    """(N,) eV."""
     memory: Memory
     """Curvature of the energy in the moments; makes the next equilibration shorter."""
 
@@ -100,13 +102,14 @@ def equilibrate_graph(
         The result, and the last carry.
     """
     graph = jax.tree.map(jnp.asarray, graph)
-    constants = per_configuration(graph, jnp.asarray(potential.species_coeffs)[graph.types])
+    constants = jnp.asarray(potential.species_coeffs)[graph.types]
+    total_constants = per_configuration(graph, constants)
     # Energies of thousands of eV per atom would drown the decrease of the last steps.
     potential = potential.replace(species_coeffs=jnp.zeros_like(potential.species_coeffs))
     bounds = bounds_of(potential, graph, allow_flips)
 
     def with_constants(values: Observables) -> Observables:
-        return values._replace(energy=values.energy + constants)
+        return values._replace(energy=values.energy + total_constants)
 
     def goes_on(state: State) -> Array:
         more = jnp.any(state.status == Status.STEP_LIMIT) & (state.iteration < max_steps)
@@ -129,6 +132,14 @@ def equilibrate_graph(
         unfinished = (status == Status.STEP_LIMIT) & halt(state.carry)
         status = jnp.where(unfinished, Status.STOPPED, status)
     values = with_constants(state.values)
-    return Equilibrated(
-        state.magmoms, values.energy, state.residual, state.n_steps, status, values, state.memory
-    ), state.carry
+    result = Equilibrated(
+        magmoms=state.magmoms,
+        energy=values.energy,
+        residual=state.residual,
+        n_steps=state.n_steps,
+        status=status,
+        observables=values,
+        site_energies=state.sites + constants,
+        memory=state.memory,
+    )
+    return result, state.carry
