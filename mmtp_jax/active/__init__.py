@@ -1,0 +1,1 @@
+"""Active learning: rows dE/dtheta, maxvol, the active set and its grade, selection."""
