@@ -1,0 +1,234 @@
+"""Many time steps inside jit, until something needs the host.
+
+The loop leaves a step undone when it cannot be taken safely: when a pair could be missing from the
+list of neighbours, or when the watch has no room for what it wants to keep. The host then makes a
+new list, or drains the watch, and the step is taken again with the same random numbers.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mmtp_jax.potential.observables import Graph
+from mmtp_jax.simulation.evaluation import (
+    Evaluated,
+    Model,
+    Moments,
+    at_bound,
+    evaluate_system,
+    not_converged,
+)
+from mmtp_jax.simulation.integrate import Ensemble, Outcome, State, advanced, completed
+from mmtp_jax.simulation.moment_lbfgs import empty_memory
+from mmtp_jax.simulation.neighbours import NeighbourList, used_skin
+from mmtp_jax.simulation.series import Series, row_of
+from mmtp_jax.simulation.system import System
+from mmtp_jax.simulation.thermostats import Bath, chain_at_rest
+
+Array = Any
+
+
+class Reason(IntEnum):
+    """Why the loop came back."""
+
+    DONE = 0
+    NEIGHBOURS = 1
+    WATCH_IS_FULL = 2
+    STOPPED = 3
+
+
+class Plan(NamedTuple):
+    """What is static about a simulation: another one is compiled anew."""
+
+    ensemble: Ensemble
+    moments: Moments
+    bounded: bool
+    """Stop replicas that leave the distances and moments that the potential covers."""
+    together: bool
+    """One replica that stops, stops all."""
+    n_rows: int
+    """Most steps per call."""
+
+
+class Chunk(NamedTuple):
+    """Where the loop is, and what it returns."""
+
+    state: State
+    watched: Any
+    rows: Series
+    """(n_rows, R) of each step, the first ``n_done`` of them."""
+    n_done: Array
+    reason: Array
+    """A `Reason`."""
+
+
+def before_start(system: System, keys: Array, n_padded: int, dtype: Any) -> State:
+    """The state before the first evaluation: `take_steps` with a time step of zero makes it.
+
+    Args:
+        system: the replicas.
+        keys: (R, 2) random keys.
+        n_padded: number of atoms of the list of neighbours.
+        dtype: of the evaluation.
+    """
+    n_replicas = system.n_replicas
+    zeros, none = jnp.zeros(n_replicas), jnp.zeros(n_replicas, jnp.int32)
+    padded = Graph(None, jnp.zeros(n_padded, dtype), None, None, None, zeros)
+    known = Evaluated(
+        energy=zeros,
+        forces=jnp.zeros_like(system.positions),
+        stress=jnp.zeros_like(system.cell),
+        magnetic_forces=jnp.zeros_like(system.magmoms),
+        shortest=zeros,
+        n_equilibration=none,
+        equilibrium=none,
+        memory=empty_memory(padded),
+    )
+    return State(
+        system=jax.tree.map(jnp.asarray, system),
+        known=known,
+        chain=chain_at_rest(n_replicas),
+        given=zeros,
+        keys=keys,
+        outcome=jnp.full(n_replicas, int(Outcome.RUNNING), jnp.int32),
+        stopped_at=jnp.full(n_replicas, -1, jnp.int32),
+        n_unconverged=none,
+        step=jnp.asarray(-1, jnp.int32),
+    )
+
+
+@partial(jax.jit, static_argnames="plan")
+def take_steps(
+    plan: Plan,
+    model: Model,
+    bath: Bath,
+    state: State,
+    neighbours: NeighbourList,
+    n_steps: Array,
+    watch: Any = None,
+    watched: Any = None,
+) -> Chunk:
+    """Take up to ``n_steps`` steps, at most ``plan.n_rows``.
+
+    A step of `before_start` with ``bath.timestep`` zero moves nothing, and evaluates.
+    """
+
+    def goes_on(at: Chunk) -> Array:
+        return (at.n_done < jnp.minimum(n_steps, plan.n_rows)) & (at.reason == Reason.DONE)
+
+    def step(at: Chunk) -> Chunk:
+        moved = advanced(plan.ensemble, bath, at.state)
+        used = used_skin(moved.system, neighbours)
+        stale = jnp.any((used > 1.0) & at.state.system.running)
+        return jax.lax.cond(
+            stale,
+            lambda: at._replace(reason=jnp.full_like(at.reason, Reason.NEIGHBOURS)),
+            lambda: complete(at, moved),
+        )
+
+    def complete(at: Chunk, moved: Any) -> Chunk:
+        before = at.state
+        system, known, watched = evaluate_system(
+            model, moved.system, neighbours, plan.moments, before.step + 1,
+            before.known.memory, watch, at.watched,
+        )  # fmt: skip
+        state = completed(plan.ensemble, bath, before, moved, system, known)
+        state = _kept_where_stopped(before, state)
+        state = _judged(plan, model, state, watch, watched)
+        new = _halted(state)
+        stop = jnp.any(new) if plan.together else jnp.all(new)
+        rows = jax.tree.map(lambda all, one: all.at[at.n_done].set(one), at.rows, row_of(state))
+        reason = jnp.where(stop, Reason.STOPPED, Reason.DONE).astype(at.reason.dtype)
+        after = Chunk(state, watched, rows, at.n_done + 1, reason)
+        if watch is None:
+            return after
+        undone = at._replace(reason=jnp.full_like(at.reason, Reason.WATCH_IS_FULL))
+        return jax.lax.cond(watch.full(watched), lambda: undone, lambda: after)
+
+    rows = jax.tree.map(lambda row: jnp.zeros((plan.n_rows, *row.shape), row.dtype), row_of(state))
+    halted = _halted(state)
+    stop = jnp.any(halted) if plan.together else jnp.all(halted)
+    reason = jnp.where(stop, Reason.STOPPED, Reason.DONE).astype(jnp.int32)
+    start = Chunk(state, watched, rows, jnp.zeros((), jnp.int32), reason)
+    return jax.lax.while_loop(goes_on, step, start)
+
+
+def _halted(state: State) -> Array:
+    return state.outcome != Outcome.RUNNING
+
+
+def _kept_where_stopped(before: State, after: State) -> State:
+    """The new state, but the old one in replicas that do not run, or whose numbers blew up."""
+    finite = _finite(after)
+    keep = ~before.system.running | ~finite
+
+    def chosen(old: Array, new: Array) -> Array:
+        where = keep.reshape(-1, *[1] * (new.ndim - 1))
+        return jnp.where(where, old, new)
+
+    known = Evaluated(
+        *(
+            # The memory of the equilibration is not by replica, and only a guess.
+            _without_nan(new) if name == "memory" else chosen(old, new)
+            for name, old, new in zip(Evaluated._fields, before.known, after.known, strict=True)
+        )
+    )
+    old, new = before.system, after.system
+    system = new._replace(
+        positions=chosen(old.positions, new.positions),
+        velocities=chosen(old.velocities, new.velocities),
+        cell=chosen(old.cell, new.cell),
+        magmoms=chosen(old.magmoms, new.magmoms),
+    )
+    blew_up = before.system.running & ~finite
+    return after._replace(
+        system=system,
+        known=known,
+        chain=jax.tree.map(chosen, before.chain, after.chain),
+        given=chosen(before.given, after.given),
+        outcome=jnp.where(blew_up, Outcome.BLEW_UP, after.outcome),
+    )
+
+
+def _without_nan(tree: Any) -> Any:
+    return jax.tree.map(lambda a: jnp.where(jnp.isfinite(a), a, 0.0), tree)
+
+
+def _finite(state: State) -> Array:
+    """(R,) bool."""
+    known, system = state.known, state.system
+    sums = [
+        jnp.sum(a.reshape(a.shape[0], -1), axis=1)
+        for a in (known.forces, known.magnetic_forces, system.positions, system.velocities)
+    ]
+    return jnp.isfinite(known.energy + sum(sums))
+
+
+def _judged(plan: Plan, model: Model, state: State, watch: Any, watched: Any) -> State:
+    """The state with an outcome for each replica that must not go on."""
+    known, system, potential = state.known, state.system, model.potential
+    outcome = jnp.where(_finite(state), state.outcome, Outcome.BLEW_UP)
+    found = []
+    if plan.bounded:
+        # The shortest pair of a training set defines R_min, and must not count by round-off.
+        found.append((Outcome.TOO_CLOSE, known.shortest < potential.min_dist * (1 - 1e-9)))
+        low, high = potential.min_magmom[system.types], potential.max_magmom[system.types]
+        margin = 1e-6 * (high - low)
+        outside = (system.magmoms < low - margin) | (system.magmoms > high + margin)
+        found.append((Outcome.MOMENT, jnp.any(outside, axis=1) | at_bound(known)))
+    if watch is not None:
+        found.append((Outcome.WATCH, watch.stops(watched)))
+    for name, true in found:
+        outcome = jnp.where((outcome == Outcome.RUNNING) & true, name, outcome)
+    new = (outcome != Outcome.RUNNING) & (state.stopped_at < 0)
+    return state._replace(
+        system=system._replace(running=outcome == Outcome.RUNNING),
+        outcome=outcome.astype(state.outcome.dtype),
+        stopped_at=jnp.where(new, state.step, state.stopped_at).astype(jnp.int32),
+        n_unconverged=state.n_unconverged + (not_converged(known) & system.running),
+    )

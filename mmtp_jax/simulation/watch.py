@@ -1,0 +1,51 @@
+"""What may watch a simulation: the grade of extrapolation, for one, or a detector of some event.
+
+A simulation does not know who watches. It shows every configuration that it evaluates, stops the
+replicas that the watch wants stopped, and hands over what the watch has kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from mmtp_jax.potential.observables import Graph, Observables
+from mmtp_jax.simulation.system import System
+
+Array = Any
+
+
+class Watch(Protocol):
+    """A pytree, so that it passes through jit; its methods but `drain` are pure and traced.
+
+    A step is a transaction. When the watch is `full` after it, the step is undone together with
+    what was kept in it, the state from before is drained, and the step is taken again. So nothing
+    is lost, and a full buffer may drop what it has no room for; but it must have room for all that
+    one step can show, the iterates of an equilibration included.
+    """
+
+    def start(self, system: System) -> Any:
+        """The state before the first configuration: a pytree of arrays."""
+        ...
+
+    def look(
+        self, state: Any, system: System, graph: Graph, observables: Observables, step: Array
+    ) -> Any:
+        """Take note of a configuration of each replica; returns the new state.
+
+        Called with every configuration that is evaluated: once per step, or at each iterate of an
+        equilibration. ``graph.magmoms`` and ``system.magmoms`` are those of the iterate. Replicas
+        that are not ``system.running`` have been seen before. Atoms may be padded.
+        """
+        ...
+
+    def stops(self, state: Any) -> Array:
+        """(R,) or () bool: the replicas that must not go on."""
+        ...
+
+    def full(self, state: Any) -> Array:
+        """() bool: the host must drain the state before the simulation goes on."""
+        ...
+
+    def drain(self, state: Any) -> tuple[list[Any], Any]:
+        """On the host: what was kept, and the state without it."""
+        ...
