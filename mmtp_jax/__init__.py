@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from mmtp_jax.fitting.fit import Fit, FitOptions
     from mmtp_jax.fitting.weights import Weights
     from mmtp_jax.interfaces.calculator import MMTPCalculator
+    from mmtp_jax.interfaces.equilibration import Equilibration, equilibrate
     from mmtp_jax.io.formats import read, write
     from mmtp_jax.io.mtp import load, save
     from mmtp_jax.potential.potential import Potential
     from mmtp_jax.precision import double_precision
+    from mmtp_jax.simulation.equilibrate_structures import EquilibrationWarning
     from mmtp_jax.structures.domain import ExtrapolationWarning
     from mmtp_jax.structures.results import Result
     from mmtp_jax.structures.units import UnitsWarning
@@ -32,6 +34,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "CrossValidation": "fitting.cross_validation",
     "EnsembleFit": "fitting.ensemble",
+    "Equilibration": "interfaces.equilibration",
+    "EquilibrationWarning": "simulation.equilibrate_structures",
     "ExtrapolationWarning": "structures.domain",
     "UnitsWarning": "structures.units",
     "Fit": "fitting.fit",
@@ -43,6 +47,7 @@ _HOMES = {
     "Weights": "fitting.weights",
     "cross_validate": "api",
     "double_precision": "precision",
+    "equilibrate": "interfaces.equilibration",
     "evaluate": "api",
     "fit": "api",
     "fit_ensemble": "api",
@@ -58,6 +63,8 @@ _HOMES = {
 __all__ = [
     "CrossValidation",
     "EnsembleFit",
+    "Equilibration",
+    "EquilibrationWarning",
     "ExtrapolationWarning",
     "Fit",
     "FitOptions",
@@ -69,6 +76,7 @@ __all__ = [
     "Weights",
     "cross_validate",
     "double_precision",
+    "equilibrate",
     "evaluate",
     "fit",
     "fit_ensemble",

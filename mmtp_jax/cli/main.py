@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from mmtp_jax import __version__
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands import convert, evaluate, fit, init, plot, quickstart, template
+from mmtp_jax.cli.commands import convert, equilibrate, evaluate, fit, init, plot, quickstart, template
 
-_COMMANDS = (quickstart, init, fit, evaluate, convert, plot, template)
+_COMMANDS = (quickstart, init, fit, evaluate, equilibrate, convert, plot, template)
 
 _EPILOG = """\
 start here:

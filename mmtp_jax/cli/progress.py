@@ -1,4 +1,4 @@
-"""Progress of a fit: a bar on a terminal, a line every few seconds elsewhere."""
+"""Progress of fits and counts: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -98,6 +98,48 @@ class FitProgress:
             )
         print(text, flush=True)
         self._printed = progress.iteration
+
+
+class CountProgress:
+    """Callback that shows how many of a number of things are done.
+
+    Use it as a context manager, so that the bar is closed whatever happens. Where there is no
+    terminal, a line every few seconds.
+    """
+
+    def __init__(self, total: int, what: str, terminal: bool | None = None) -> None:
+        self.total, self.what = total, what
+        self.terminal = sys.stderr.isatty() if terminal is None else terminal
+        self._bar: Any = None
+        self._next_line = time.monotonic() + LOG_EVERY
+
+    def __enter__(self) -> CountProgress:
+        if self.terminal:
+            from tqdm import tqdm
+
+            size = shutil.get_terminal_size((100, 24))
+            self._bar = tqdm(
+                total=self.total,
+                ncols=size.columns,
+                nrows=size.lines,
+                bar_format="{n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}",
+                file=sys.stderr,
+                leave=False,
+            )
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, n_done: int) -> None:
+        """Take the number that are done."""
+        if self._bar is not None:
+            self._bar.n = n_done
+            self._bar.refresh()
+        elif time.monotonic() >= self._next_line and n_done < self.total:
+            print(f"{n_done} of {self.total} {self.what}", flush=True)
+            self._next_line = time.monotonic() + LOG_EVERY
 
 
 class SeriesProgress:

@@ -148,7 +148,7 @@ def judged(
     # Where round-off hides the difference of the energies, the forces at both ends still show it.
     noise = 4 * jnp.finfo(sites.dtype).eps * size
     difference = jnp.where(jnp.abs(difference) > noise, difference, slope + twist / 2)
-    accepted = running & (first | (difference <= SUFFICIENT * slope))
+    accepted = running & (first | (difference < SUFFICIENT * slope))
     at_atoms = to_atoms(graph, accepted)
     magmoms = jnp.where(at_atoms, state.trial, state.magmoms)
     values = Observables(

@@ -1,0 +1,218 @@
+"""Equilibration of moments on ASE atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from mmtp_jax.io.convert import to_structures
+from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE, collapse
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.simulation.equilibrate_structures import (
+    EquilibratedStructure,
+    MomentOptions,
+    equilibrate_structures,
+)
+from mmtp_jax.simulation.moment_steps import Status
+from mmtp_jax.structures.structure import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Equilibration:
+    """Equilibrated moments of one configuration, and how they were found."""
+
+    atoms: Atoms
+    """A copy with these moments as initial ones and with energy, forces, stress, magmoms and
+    magnetic forces as results."""
+    magmoms: np.ndarray
+    """(n,) mu_B."""
+    start_magmoms: np.ndarray
+    """(n,) mu_B."""
+    energy: float
+    """eV."""
+    residual: float
+    """Largest |T_i| of the moments that are not held at a bound, eV/mu_B."""
+    n_steps: int
+    """Evaluations; 1 where the start was converged."""
+    status: Status
+    converged: bool
+    """Whether all |T_i| are below the tolerance."""
+    message: str
+    """How it ended, in words."""
+
+    @property
+    def n_flipped(self) -> int:
+        """Moments that have changed their sign."""
+        return int(np.sum(self.magmoms * self.start_magmoms < 0.0))
+
+
+def equilibrate(
+    potential: Potential,
+    atoms: Atoms | Sequence[Atoms],
+    *,
+    tolerance: float = MomentOptions.tolerance,
+    allow_flips: bool = False,
+    start: Mapping[str, float] | None = None,
+    scale: float = 1.0,
+    max_steps: int = MomentOptions.max_steps,
+    max_change: float = MomentOptions.max_change,
+    dtype: Any = np.float64,
+    callback: Callable[[int], None] | None = None,
+) -> Equilibration | list[Equilibration]:
+    """Moments that minimise the energy at fixed geometry (Kotykhov 2025, Sec. II.A).
+
+    The search is local: it lowers the energy from the start, keeps each moment inside the interval
+    that the potential covers and, unless ``allow_flips``, on its side of zero. Moments that are all
+    zero are a stationary point of a potential that is even in them: they stay, and count as
+    converged. Many configurations go together; call it once for all of them.
+
+    Args:
+        potential: the potential.
+        atoms: one configuration or several; they are not changed. The start is their initial
+            moments, or where there are none the moments of their results.
+        tolerance: largest magnetic force |T_i| at the end, eV/mu_B. In float64 5e-6 (Kotykhov
+            2024, Sec. 2.4) costs a few evaluations more than 1e-3, and 1e-8 is reached; in
+            float32 about 1e-3 is.
+        allow_flips: moments may change their sign.
+        start: moment of each species to start from, mu_B, in place of those of the atoms.
+        scale: factor of the moments of the start.
+        max_steps: most evaluations.
+        max_change: longest change of a moment in one step, mu_B.
+        dtype: float64, float32 or ``"mixed"``.
+        callback: called with the number of configurations done after each batch.
+
+    Returns:
+        An `Equilibration`, or a list of them if ``atoms`` is a list.
+
+    Raises:
+        ValueError: if a configuration has no moments to start from, an unknown element,
+            noncollinear moments or values that are not finite.
+
+    Example:
+        >>> found = mmtp.equilibrate(pot, atoms)
+        >>> found.converged, found.magmoms, found.atoms.get_potential_energy()
+    """
+    options = MomentOptions(tolerance, max_steps, max_change, allow_flips)
+    atoms_list = [atoms] if isinstance(atoms, Atoms) else list(atoms)
+    structures = start_structures(potential, atoms_list, start, scale)
+    found = equilibrate_structures(potential, structures, options, dtype, callback)
+    results = [equilibration_of(a, f) for a, f in zip(atoms_list, found, strict=True)]
+    return results[0] if isinstance(atoms, Atoms) else results
+
+
+def start_structures(
+    potential: Potential,
+    atoms_list: Sequence[Atoms],
+    start: Mapping[str, float] | None = None,
+    scale: float = 1.0,
+) -> list[Structure]:
+    """Structures with the moments from which an equilibration starts; see `equilibrate`."""
+    if not np.isfinite(scale):
+        raise ValueError(f"scale of the moments must be a finite number, got {scale}")
+    if start is not None:
+        of_species = _moments_of_species(start, potential.species)
+        structures = to_structures(_bare(atoms_list), potential.species)
+        for structure in structures:
+            missing = {potential.species[t] for t in structure.types if np.isnan(of_species[t])}
+            if missing:
+                raise ValueError(
+                    f"{structure.name}: start gives no moment for {', '.join(sorted(missing))}; "
+                    "name every species of the configurations"
+                )
+        return [replace(s, magmoms=scale * of_species[s.types]) for s in structures]
+    with_moments = []
+    for k, atoms in enumerate(atoms_list, 1):
+        borrowed = moments_of_results(atoms)
+        if borrowed is None and not atoms.has("initial_magmoms"):
+            name = getattr(atoms, SOURCE, f"configuration {k}")
+            raise ValueError(
+                f"{name}: no magnetic moments to start from; set them with "
+                "atoms.set_initial_magnetic_moments, or give a moment for each species with "
+                'start={"Fe": 2.2}'
+            )
+        with_moments.append(atoms if borrowed is None else _with_initial(atoms, borrowed))
+    structures = to_structures(with_moments, potential.species, moments="initial")
+    return [replace(s, magmoms=scale * s.magmoms) for s in structures]
+
+
+def moments_of_results(atoms: Atoms) -> np.ndarray | None:
+    """Moments of the atoms' own calculator, where the atoms have no initial ones."""
+    if atoms.has("initial_magmoms"):
+        return None
+    results = getattr(atoms.calc, "results", None) or {}
+    return results.get("magmoms")
+
+
+def _bare(atoms_list: Sequence[Atoms]) -> list[Atoms]:
+    """Copies without moments and results."""
+    copies = []
+    for atoms in atoms_list:
+        copy = atoms.copy()
+        copy.arrays.pop("initial_magmoms", None)
+        copies.append(_named_like(copy, atoms))
+    return copies
+
+
+def _with_initial(atoms: Atoms, magmoms: np.ndarray) -> Atoms:
+    copy = atoms.copy()
+    copy.set_initial_magnetic_moments(collapse(np.asarray(magmoms)))
+    return _named_like(copy, atoms)
+
+
+def _named_like(copy: Atoms, atoms: Atoms) -> Atoms:
+    if hasattr(atoms, SOURCE):
+        setattr(copy, SOURCE, getattr(atoms, SOURCE))
+    return copy
+
+
+def _moments_of_species(start: Mapping[str, float], species: Sequence[str]) -> np.ndarray:
+    """(S,) NaN for the species that ``start`` does not name."""
+    unknown = sorted(set(start) - set(species))
+    if unknown:
+        raise ValueError(
+            f"start has a moment for {', '.join(unknown)}, but the potential is for "
+            f"{', '.join(species)}"
+        )
+    moments = np.array([float(start.get(symbol, np.nan)) for symbol in species])
+    if np.isinf(moments).any() or any(np.isnan(float(value)) for value in start.values()):
+        raise ValueError(f"start must give finite moments in mu_B, got {dict(start)}")
+    return moments
+
+
+def equilibration_of(atoms: Atoms, found: EquilibratedStructure) -> Equilibration:
+    """The result of a configuration together with its atoms."""
+    return Equilibration(
+        atoms=_with_results(atoms, found),
+        magmoms=found.magmoms,
+        start_magmoms=found.start_magmoms,
+        energy=found.result.energy,
+        residual=found.residual,
+        n_steps=found.n_steps,
+        status=found.status,
+        converged=found.converged,
+        message=found.message,
+    )
+
+
+def _with_results(atoms: Atoms, found: EquilibratedStructure) -> Atoms:
+    """A copy with the moments and all that the potential says at them."""
+    result = found.result
+    copy = _named_like(atoms.copy(), atoms)
+    copy.set_initial_magnetic_moments(found.magmoms)
+    copy.arrays.pop(MAGNETIC_FORCES, None)
+    copy.set_array(MAGNETIC_FORCES, result.magnetic_forces)
+    predicted = {
+        "energy": result.energy,
+        "energies": result.energies,
+        "forces": result.forces,
+        "magmoms": found.magmoms,
+    }
+    if result.stress is not None:
+        predicted["stress"] = result.stress
+    copy.calc = SinglePointCalculator(copy, **predicted)
+    return copy
