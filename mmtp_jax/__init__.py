@@ -13,12 +13,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmtp_jax.active.active_set import ActiveSet
+    from mmtp_jax.active.select import Selection, select
     from mmtp_jax.api import cross_validate, evaluate, fit, fit_ensemble, scan_weights, split
     from mmtp_jax.fitting.cross_validation import CrossValidation, WeightScan
     from mmtp_jax.fitting.ensemble import EnsembleFit
     from mmtp_jax.fitting.fit import Fit, FitOptions
     from mmtp_jax.fitting.weights import Weights
     from mmtp_jax.interfaces.calculator import MMTPCalculator
+    from mmtp_jax.interfaces.dynamics import MDResult, md
     from mmtp_jax.interfaces.equilibration import Equilibration, equilibrate
     from mmtp_jax.io.formats import read, write
     from mmtp_jax.io.mtp import load, save
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ActiveSet": "active.active_set",
     "CrossValidation": "fitting.cross_validation",
     "EnsembleFit": "fitting.ensemble",
     "Equilibration": "interfaces.equilibration",
@@ -40,9 +44,11 @@ _HOMES = {
     "UnitsWarning": "structures.units",
     "Fit": "fitting.fit",
     "FitOptions": "fitting.fit",
+    "MDResult": "interfaces.dynamics",
     "MMTPCalculator": "interfaces.calculator",
     "Potential": "potential.potential",
     "Result": "structures.results",
+    "Selection": "active.select",
     "WeightScan": "fitting.cross_validation",
     "Weights": "fitting.weights",
     "cross_validate": "api",
@@ -52,15 +58,18 @@ _HOMES = {
     "fit": "api",
     "fit_ensemble": "api",
     "load": "io.mtp",
+    "md": "interfaces.dynamics",
     "read": "io.formats",
     "save": "io.mtp",
     "scan_weights": "api",
+    "select": "active.select",
     "split": "api",
     "write": "io.formats",
 }
 """Public names and the module that each is in."""
 
 __all__ = [
+    "ActiveSet",
     "CrossValidation",
     "EnsembleFit",
     "Equilibration",
@@ -68,9 +77,11 @@ __all__ = [
     "ExtrapolationWarning",
     "Fit",
     "FitOptions",
+    "MDResult",
     "MMTPCalculator",
     "Potential",
     "Result",
+    "Selection",
     "UnitsWarning",
     "WeightScan",
     "Weights",
@@ -81,9 +92,11 @@ __all__ = [
     "fit",
     "fit_ensemble",
     "load",
+    "md",
     "read",
     "save",
     "scan_weights",
+    "select",
     "split",
     "write",
 ]

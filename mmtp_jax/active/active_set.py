@@ -140,9 +140,7 @@ class ActiveSet:
             missing_scale=missing_scale,
             tolerance=tolerance,
         )
-        active = replace(empty._with_blocks(blocks, fresh=True)[0], n_seen=len(structures))
-        logger.info("%s", active)
-        return active
+        return replace(empty._with_blocks(blocks, fresh=True)[0], n_seen=len(structures))
 
     # --- what it is ---
 
@@ -251,14 +249,13 @@ class ActiveSet:
     ) -> tuple[ActiveSet, dict[int, float]]:
         """The set after all blocks, and the grade of each configuration when it first came in.
 
-        With several blocks each is seen again until none has anything to add: an exchange can
-        make a row worth taking that was not before.
+        The blocks are seen again until none has anything to add: an exchange can make a row worth
+        taking that was not before.
         """
         active, entries, again = self, {}, True
         while again:
-            again, n_blocks = False, 0
+            again = False
             for rows in blocks():
-                n_blocks += 1
                 worth = np.arange(len(rows.values))
                 if not fresh:
                     worth = np.flatnonzero(active._grades(rows.values) > 1.0 + active.tolerance)
@@ -267,9 +264,8 @@ class ActiveSet:
                     active, news = active._exchanged(chosen, fresh, offset)
                     # A configuration that left and came back has the grade of its return.
                     entries = {c: g for c, g in entries.items() if c not in news} | news
-                    again = again or bool(news)
+                    again = again or (bool(news) and not fresh)
                 fresh = False
-            again = again and n_blocks > 1
         return active, entries
 
     def _exchanged(

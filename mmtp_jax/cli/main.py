@@ -12,9 +12,33 @@ from collections.abc import Sequence
 
 from mmtp_jax import __version__
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands import convert, equilibrate, evaluate, fit, init, plot, quickstart, template
+from mmtp_jax.cli.commands import (
+    convert,
+    equilibrate,
+    evaluate,
+    fit,
+    grade,
+    init,
+    md,
+    plot,
+    quickstart,
+    select,
+    template,
+)
 
-_COMMANDS = (quickstart, init, fit, evaluate, equilibrate, convert, plot, template)
+_COMMANDS = (
+    quickstart,
+    init,
+    fit,
+    evaluate,
+    grade,
+    select,
+    equilibrate,
+    md,
+    convert,
+    plot,
+    template,
+)
 
 _EPILOG = """\
 start here:
@@ -27,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of ``mmtp`` with all subcommands."""
     parser = argparse.ArgumentParser(
         prog="mmtp",
-        description="Magnetic moment tensor potentials: fit, evaluate, convert, plot.",
+        description="Magnetic moment tensor potentials: fit, evaluate, select, convert, plot.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""Figures: parity of labels and predictions, the loss of a fit, and the scan of a weight.
+"""Figures: parity of labels and predictions, loss of a fit, scan of a weight, grades.
 
 They are drawn on plain matplotlib figures, so that nothing global, no window and no display is
 involved.
@@ -178,6 +178,24 @@ def scan_figure(scan: WeightScan) -> Figure:
     n = scan.results[0].n_folds
     title = rf"Held-out configurations: mean ± $\sigma$ (68 %) over {n} folds, each fold in grey"
     figure.suptitle(title, fontsize=10.5)
+    return figure
+
+
+def grade_figure(grades: np.ndarray, thresholds: tuple[float, float]) -> Figure:
+    """Histogram of extrapolation grades on a logarithmic axis, with the two thresholds."""
+    figure = Figure(figsize=(5.0, 3.4), layout="constrained")
+    axes = figure.subplots()
+    shown = np.maximum(grades, 1e-3)
+    low, high = min(shown.min(), 0.5), max(shown.max(), 2.0 * thresholds[1])
+    axes.hist(shown, np.geomspace(0.9 * low, 1.1 * high, 41), color=COLOURS[0])
+    for threshold, style in zip(thresholds, ("--", "-"), strict=True):
+        axes.axvline(threshold, color=COLOURS[1], linestyle=style, linewidth=1.2)
+    axes.set_xscale("log")
+    axes.set_xlabel(r"Extrapolation grade $\gamma$")
+    axes.set_ylabel("Configurations")
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_title(f"Lines: the thresholds {thresholds[0]:g} and {thresholds[1]:g}", fontsize=10.5)
+    _plain(axes)
     return figure
 
 

@@ -240,7 +240,7 @@ def test_a_pair_of_species_that_was_never_seen_has_a_large_grade(
     active = ActiveSet.from_configurations(potential, iron)
     mixed = replace(iron[0], types=np.array([0, 1], np.int32))
     assert active.grade(iron).max() < 1.01
-    assert active.grade(mixed)[0] > 100.0
+    assert active.grade(mixed)[0] > 10.0
 
 
 def test_scale_is_the_root_mean_square_and_never_zero():
