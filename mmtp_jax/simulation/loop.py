@@ -65,6 +65,8 @@ class Chunk(NamedTuple):
     n_done: Array
     reason: Array
     """A `Reason`."""
+    stale: Array
+    """(R,) replicas whose neighbours are not known where the step that was undone leads."""
 
 
 def before_start(system: System, keys: Array, n_padded: int, dtype: Any) -> State:
@@ -124,10 +126,11 @@ def take_steps(
     def step(at: Chunk) -> Chunk:
         moved = advanced(plan.ensemble, bath, at.state)
         used = used_skin(moved.system, neighbours)
-        stale = jnp.any((used > 1.0) & at.state.system.running)
+        stale = (used > 1.0) & at.state.system.running
+        undone = at._replace(reason=jnp.full_like(at.reason, Reason.NEIGHBOURS), stale=stale)
         return jax.lax.cond(
-            stale,
-            lambda: at._replace(reason=jnp.full_like(at.reason, Reason.NEIGHBOURS)),
+            jnp.any(stale),
+            lambda: undone,
             lambda: complete(at, moved),
         )
 
@@ -144,7 +147,7 @@ def take_steps(
         stop = jnp.any(new) if plan.together else jnp.all(new)
         rows = jax.tree.map(lambda all, one: all.at[at.n_done].set(one), at.rows, row_of(state))
         reason = jnp.where(stop, Reason.STOPPED, Reason.DONE).astype(at.reason.dtype)
-        after = Chunk(state, watched, rows, at.n_done + 1, reason)
+        after = Chunk(state, watched, rows, at.n_done + 1, reason, at.stale)
         if watch is None:
             return after
         undone = at._replace(reason=jnp.full_like(at.reason, Reason.WATCH_IS_FULL))
@@ -154,7 +157,8 @@ def take_steps(
     halted = _halted(state)
     stop = jnp.any(halted) if plan.together else jnp.all(halted)
     reason = jnp.where(stop, Reason.STOPPED, Reason.DONE).astype(jnp.int32)
-    start = Chunk(state, watched, rows, jnp.zeros((), jnp.int32), reason)
+    stale = jnp.zeros_like(state.system.running)
+    start = Chunk(state, watched, rows, jnp.zeros((), jnp.int32), reason, stale)
     return jax.lax.while_loop(goes_on, step, start)
 
 

@@ -154,9 +154,10 @@ class Run:
             n_done += done
             fruitless = None if done else fruitless
             if fruitless == reason:
-                self.give_up(reason)
+                self.give_up(reason, chunk.stale)
+                reason = Reason.DONE
             elif reason == Reason.NEIGHBOURS:
-                self.search_again()
+                self.search_again(np.asarray(chunk.stale))
             elif reason == Reason.WATCH_IS_FULL:
                 self.drain()
             fruitless = reason if reason != Reason.DONE else None
@@ -185,27 +186,23 @@ class Run:
         self.list = jax.device_put(self.host_list)
         self.n_searches += 1
 
-    def search_again(self) -> None:
+    def search_again(self, stale: np.ndarray) -> None:
+        """Make the list anew for these replicas, and for those that are near to it."""
         system = jax.device_get(self.state.system)
-        which = np.asarray(used_skin(system, self.host_list)) > SEARCH_AGAIN
-        # The step that was not taken is what used the skin up, maybe from the very start of it.
-        which = which if which.any() else np.ones_like(which)
-        self.search(system, previous=self.host_list, which=which)
+        near = np.asarray(used_skin(system, self.host_list)) > SEARCH_AGAIN
+        self.search(system, previous=self.host_list, which=stale | (near & system.running))
 
-    def give_up(self, reason: Reason) -> None:
+    def give_up(self, reason: Reason, stale: Any) -> None:
         """One step needs more than a fresh list or an empty watch gives."""
         if reason == Reason.WATCH_IS_FULL:
             raise ValueError(
                 "the watch has no room for what one single step shows it; give it a larger buffer"
             )
-        # No replica can be told apart here: the step that was undone is not known on the host.
-        outcome = jnp.where(self.state.system.running, int(Outcome.BLEW_UP), self.state.outcome)
-        self.state = self.state._replace(
-            system=self.state.system._replace(running=jnp.zeros_like(self.state.system.running)),
-            outcome=outcome.astype(jnp.int32),
-            stopped_at=jnp.where(
-                self.state.stopped_at < 0, self.state.step, self.state.stopped_at
-            ).astype(jnp.int32),
+        state = self.state
+        self.state = state._replace(
+            system=state.system._replace(running=state.system.running & ~stale),
+            outcome=jnp.where(stale, int(Outcome.BLEW_UP), state.outcome).astype(jnp.int32),
+            stopped_at=jnp.where(stale, state.step, state.stopped_at).astype(jnp.int32),
         )
 
     def drain(self) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mmtp_jax.cli import fit_settings
+from mmtp_jax.cli import fit_settings, md_settings
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.settings import build, checked, read_toml, template
 
-SETTINGS = {"fit": (fit_settings.FitSettings, fit_settings.check)}
+SETTINGS = {
+    "fit": (fit_settings.FitSettings, fit_settings.check),
+    "md": (md_settings.MDSettings, md_settings.check),
+}
 """Class of the settings of each command that has a settings file, and what else is checked."""
 
 

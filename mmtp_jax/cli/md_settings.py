@@ -1,0 +1,162 @@
+"""Settings of ``mmtp md``: the sections of its TOML file and the options of its command line.
+
+The defaults are those of `mmtp_jax.simulation.options.DynamicsOptions`; a test compares them. This
+module imports no JAX, so that ``mmtp --help`` is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mmtp_jax.cli.settings import setting
+
+
+@dataclass(frozen=True)
+class Input:
+    """Potential and start."""
+
+    potential: str | None = setting(
+        "Potential, .mtp.", example="pot.mtp", required=True, metavar="FILE"
+    )
+    start: tuple[str, ...] = setting(
+        "Configurations to start from, with moments; several of the same atoms run together as "
+        "replicas. Velocities in the file are used.",
+        (), example=("start.cfg",), required=True, metavar="FILE",
+    )  # fmt: skip
+    repeat: tuple[int, ...] | None = setting(
+        "Repeat the cell of each so many times along its vectors.", example=(2, 2, 2)
+    )
+    species: tuple[str, ...] | None = setting(
+        "Chemical symbols of the types, for a potential that does not name them.",
+        example=("Fe", "Al"), metavar="SYMBOL",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Ensemble and time step."""
+
+    ensemble: str = setting(
+        "Energy, temperature or also pressure held.", "nve", choices=("nve", "nvt", "npt")
+    )
+    steps: int = setting("Number of steps, those before a checkpoint included.", 1000)
+    timestep_fs: float = setting("Time step, fs.", 1.0, flag="--timestep")
+    temperature_K: tuple[float, ...] = setting(
+        "Temperature of the heat bath and of velocities that are drawn, K; one number, or one per "
+        "replica.",
+        (300.0,), flag="--temperature",
+    )  # fmt: skip
+    pressure_GPa: tuple[float, ...] = setting(
+        "Pressure of npt, GPa; one number, or one per replica.", (0.0,), flag="--pressure"
+    )
+    thermostat: str = setting(
+        "Heat bath: 'langevin', 'bussi' (stochastic velocity rescaling) or 'nose-hoover' (chain).",
+        "langevin", choices=("langevin", "bussi", "nose-hoover"),
+    )  # fmt: skip
+    thermostat_time_fs: float = setting(
+        "Relaxation time of the heat bath, fs.", 100.0, flag="--thermostat-time"
+    )
+    barostat: str = setting(
+        "Shape of the cell in npt: 'isotropic' keeps it, 'full' lets all lengths and angles vary.",
+        "isotropic", choices=("isotropic", "full"),
+    )  # fmt: skip
+    barostat_time_fs: float = setting(
+        "Relaxation time of the volume, fs.", 1000.0, flag="--barostat-time"
+    )
+    bulk_modulus_GPa: float = setting(
+        "About that of the material, GPa; it sets the speed of the barostat only.",
+        100.0, flag="--bulk-modulus",
+    )  # fmt: skip
+    seed: int = setting("Seed of velocities and noise; replicas have the next ones.", 0)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Magnetic moments."""
+
+    moments: str = setting(
+        "'equilibrate': they follow the atoms, and minimise the energy; 'fixed'.",
+        "equilibrate", choices=("equilibrate", "fixed"),
+    )  # fmt: skip
+    moments_every: int = setting("Steps between two equilibrations.", 1)
+    tolerance: float = setting("Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3)
+
+
+@dataclass(frozen=True)
+class Run:
+    """When to stop, and how to compute."""
+
+    bounded: bool = setting(
+        "Stop a replica with two atoms closer than the potential covers, or with a moment at the "
+        "end of its interval.",
+        True, off="--unbounded", off_help="Go on at distances and moments that the potential does "
+        "not cover.",
+    )  # fmt: skip
+    when_stopped: str = setting(
+        "'freeze': the other replicas go on where one has stopped; 'all': all stop.",
+        "freeze", choices=("freeze", "all"),
+    )  # fmt: skip
+    skin: float = setting("Skin of the list of neighbours, Angstrom.", 0.5)
+    dtype: str = setting(
+        "Precision of the evaluation.", "float64", choices=("float64", "mixed", "float32")
+    )
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written."""
+
+    trajectory: str | None = setting(
+        "Frames with velocities, moments and labels, .extxyz; of several replicas run.0.extxyz, "
+        "run.1.extxyz and so on.",
+        example="run.extxyz", flag="--output", short="-o", metavar="FILE",
+    )  # fmt: skip
+    trajectory_every: int = setting("Steps between two frames.", 10)
+    log: str | None = setting(
+        "Energy, temperature, pressure, moments and more as CSV.",
+        example="thermo.csv", metavar="FILE",
+    )  # fmt: skip
+    log_every: int = setting("Steps between two lines of it.", 1)
+    checkpoint: str | None = setting(
+        "File that the run can be resumed from, bit for bit.", example="md.npz", metavar="FILE"
+    )
+    checkpoint_every: int = setting("Steps between two checkpoints.", 1000)
+
+
+@dataclass(frozen=True)
+class MDSettings:
+    """All settings of ``mmtp md``."""
+
+    input: Input = field(default_factory=Input)
+    dynamics: Dynamics = field(default_factory=Dynamics)
+    moments: Moments = field(default_factory=Moments)
+    run: Run = field(default_factory=Run)
+    output: Output = field(default_factory=Output)
+
+
+def check(settings: MDSettings, given: dict[str, dict]) -> None:
+    """Refuse settings that contradict each other or cannot be.
+
+    Args:
+        settings: the settings.
+        given: the values that were given, by section and key.
+
+    Raises:
+        ValueError: in words, with the keys.
+    """
+    dynamics, output = settings.dynamics, settings.output
+    for name, value in (
+        ("steps", dynamics.steps + 1),
+        ("trajectory_every", output.trajectory_every),
+        ("log_every", output.log_every),
+        ("checkpoint_every", output.checkpoint_every),
+        ("moments_every", settings.moments.moments_every),
+    ):
+        if value < 1:
+            raise ValueError(f"{name} is {value}, which is too small")
+    repeat = settings.input.repeat
+    if repeat is not None and (len(repeat) != 3 or min(repeat) < 1):
+        raise ValueError(f"repeat must be three positive numbers, got {list(repeat)}")
+    of = given.get("dynamics", {})
+    if "pressure_GPa" in of and dynamics.ensemble != "npt":
+        raise ValueError("a pressure is for the ensemble npt; set it, or remove the pressure")

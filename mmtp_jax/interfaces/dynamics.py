@@ -1,0 +1,232 @@
+"""Molecular dynamics of ASE atoms, with trajectory, thermodynamic log and checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from mmtp_jax.fitting.checkpoint import fingerprint
+from mmtp_jax.fitting.series import numbered
+from mmtp_jax.interfaces.equilibration import start_structures
+from mmtp_jax.io.dynamics_checkpoint import load_dynamics, save_dynamics
+from mmtp_jax.io.trajectory import ThermoLog, TrajectoryWriter, atoms_of_state, cut_to
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import with_double_precision
+from mmtp_jax.simulation.dynamics import simulate
+from mmtp_jax.simulation.observer import Observer, Saved, Snapshot
+from mmtp_jax.simulation.options import DynamicsOptions
+from mmtp_jax.simulation.outcome import Simulation
+from mmtp_jax.simulation.series import UNITS, Series
+from mmtp_jax.simulation.system import System, system_of, thermal_velocities, without_drift
+from mmtp_jax.simulation.watch import Watch
+
+_SHOWN = ("temperature", "pressure", "energy", "volume", "magnetisation", "n_equilibration")
+
+
+@dataclass(frozen=True)
+class MDResult(Simulation):
+    """A `Simulation` with its last configurations."""
+
+    atoms: list[Atoms] = field(repr=False)
+    """The replicas at the end, with velocities, moments and results."""
+
+    def __str__(self) -> str:
+        """Why the run ended, and averages of each replica over the second half of its steps."""
+        lines = [self.message]
+        half = len(self.steps) // 2
+        if len(self.steps) - half < 2:
+            return lines[0]
+        lines.append(f"averages over steps {self.steps[half]} to {self.steps[-1]}:")
+        for name in _SHOWN:
+            values = getattr(self.series, name)[half:]
+            if not np.all(np.isfinite(values)):
+                continue
+            text = "  ".join(
+                f"{m:.6g} +- {s:.2g}"
+                for m, s in zip(values.mean(axis=0), values.std(axis=0), strict=True)
+            )
+            unit = getattr(UNITS, name)
+            lines.append(f"  {name.replace('_', ' ') + (f' ({unit})' if unit else ''):<22}{text}")
+        drift = "  ".join(f"{value:.3g}" for value in self.drift())
+        lines.append(f"  drift of the conserved energy (meV/atom/ps): {drift}")
+        return "\n".join(lines)
+
+
+@with_double_precision
+def md(
+    potential: Potential,
+    atoms: Atoms | Sequence[Atoms],
+    n_steps: int = 1000,
+    *,
+    trajectory: str | Path | None = None,
+    trajectory_every: int = 10,
+    log: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 1000,
+    resume: bool = False,
+    watch: Watch | None = None,
+    callback: Callable[[np.ndarray, Series], None] | None = None,
+    **options: Any,
+) -> MDResult:
+    """Molecular dynamics with moments that follow the atoms (Kotykhov 2025, Sec. II.A).
+
+    Several configurations of the same atoms run together as replicas. Velocities are those of the
+    atoms, without the motion of the whole; where there are none, thermal ones are drawn.
+
+    Args:
+        potential: the potential.
+        atoms: one configuration or several; they are not changed. Moments are the initial ones, or
+            where there are none those of their results.
+        n_steps: steps; those before a resumed checkpoint are counted.
+        trajectory: file for frames, .extxyz; of several replicas ``run.0.extxyz`` and so on.
+        trajectory_every: steps between two frames.
+        log: file for the time series, CSV.
+        checkpoint: file that the run can be resumed from, .npz.
+        checkpoint_every: steps between two checkpoints.
+        resume: go on from the checkpoint, and add to the files.
+        watch: looks at every configuration, see `mmtp_jax.simulation.watch`.
+        callback: called with (t,) steps and their rows (t, R) as they come.
+        **options: the fields of `DynamicsOptions`, e.g. ``ensemble="nvt"``, ``temperature_K=600``,
+            ``timestep_fs=1.0``, ``moments="fixed"``.
+
+    Raises:
+        ValueError: if a configuration has an unknown element, no moments, or constraints; if an
+            option is out of range; or the checkpoint belongs to another run.
+
+    Example:
+        >>> result = mmtp.md(pot, atoms, 5000, ensemble="npt", temperature_K=600, log="thermo.csv")
+        >>> print(result)
+        >>> result.series.volume.mean()
+    """
+    chosen = _options(options)
+    atoms_list = [atoms] if isinstance(atoms, Atoms) else list(atoms)
+    if not atoms_list:
+        raise ValueError("there is no configuration to simulate; give at least one")
+    system = start_system(potential, atoms_list, chosen)
+    files = Files(
+        symbols=tuple(atoms_list[0].symbols),
+        trajectories=trajectory_paths(trajectory, len(atoms_list)),
+        log=log,
+        checkpoint=checkpoint,
+        belongs_to=_fingerprint(potential, system, chosen),
+    )
+    saved = files.open(resume, chosen.timestep_fs)
+    last: list[Snapshot] = []
+    observers = [
+        *([Observer(trajectory_every, files.frames)] if files.frames else []),
+        *([Observer(checkpoint_every, files.save)] if checkpoint is not None else []),
+        # Never due on the way: it is told of the end.
+        Observer(max(n_steps, 1), last.append),
+    ]
+
+    def record(steps: np.ndarray, rows: Series) -> None:
+        if files.thermo is not None:
+            files.thermo(steps, rows)
+        if callback is not None:
+            callback(steps, rows)
+
+    result = simulate(
+        potential, system, n_steps, chosen, watch=watch, observers=observers, record=record,
+        resume=saved,
+    )  # fmt: skip
+    final = last[-1].state
+    found = [atoms_of_state(final, r, files.symbols) for r in range(len(atoms_list))]
+    return MDResult(**vars(result), atoms=found)
+
+
+def start_system(
+    potential: Potential, atoms_list: Sequence[Atoms], options: DynamicsOptions
+) -> System:
+    """Replicas with the velocities of the atoms, or thermal ones; see `md`."""
+    for k, atoms in enumerate(atoms_list, 1):
+        if atoms.constraints:
+            raise ValueError(
+                f"configuration {k} has constraints, which dynamics does not know; remove them "
+                "with atoms.set_constraint()"
+            )
+    structures = start_structures(potential, atoms_list)
+    masses = atoms_list[0].get_masses()
+    system = system_of(structures, masses)
+    n_replicas = len(atoms_list)
+    drawn = thermal_velocities(
+        system,
+        options.per_replica("temperature_K", n_replicas),
+        [options.seed + r for r in range(n_replicas)],
+    )
+    own = np.stack([atoms.get_velocities() for atoms in atoms_list])
+    has_own = np.array([atoms.has("momenta") for atoms in atoms_list])
+    velocities = np.where(has_own[:, None, None], np.asarray(without_drift(own, masses)), drawn)
+    return system._replace(velocities=velocities)
+
+
+@dataclass
+class Files:
+    """What a run writes to."""
+
+    symbols: tuple[str, ...]
+    trajectories: list[Path]
+    log: str | Path | None
+    checkpoint: str | Path | None
+    belongs_to: str
+    frames: TrajectoryWriter | None = None
+    thermo: ThermoLog | None = None
+
+    @property
+    def growing(self) -> list[Path]:
+        """Files that are added to."""
+        return [*self.trajectories, *([Path(self.log)] if self.log is not None else [])]
+
+    def open(self, resume: bool, timestep_fs: float) -> Saved | None:
+        """Start the files, or cut them to where the checkpoint was; what to go on from."""
+        saved, last = None, None
+        if resume:
+            if self.checkpoint is None:
+                raise ValueError("to resume a run, give the checkpoint that it wrote")
+            saved, sizes = load_dynamics(self.checkpoint, self.belongs_to)
+            last = int(saved.state.step)
+            names = [path.name for path in self.growing]
+            if sorted(names) != sorted(sizes):
+                raise ValueError(
+                    f"{self.checkpoint} goes with the files {sorted(sizes)}, not {sorted(names)}; "
+                    "give the same ones to resume"
+                )
+            for path in self.growing:
+                cut_to(path, sizes[path.name])
+        if self.trajectories:
+            self.frames = TrajectoryWriter(self.trajectories, self.symbols, last)
+        if self.log is not None:
+            self.thermo = ThermoLog(self.log, timestep_fs, go_on=resume)
+        return saved
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write the checkpoint."""
+        sizes = {path.name: path.stat().st_size for path in self.growing}
+        save_dynamics(self.checkpoint, snapshot.saved, self.belongs_to, sizes)
+
+
+def _options(options: dict[str, Any]) -> DynamicsOptions:
+    known = {f.name for f in dataclasses.fields(DynamicsOptions)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise TypeError(f"md() got unknown options {unknown}; known are {sorted(known)}")
+    return DynamicsOptions(**options)
+
+
+def trajectory_paths(path: str | Path | None, n: int) -> list[Path]:
+    """The files of n replicas: the one that is given, or one for each with its number."""
+    if path is None:
+        return []
+    return [Path(path)] if n == 1 else [numbered(path, r) for r in range(n)]
+
+
+def _fingerprint(potential: Potential, system: System, options: DynamicsOptions) -> str:
+    """Of all that the course depends on."""
+    # How often the host looks does not change the course.
+    settings = {**vars(options), "dtype": str(options.dtype), "chunk_steps": 0}
+    return fingerprint(repr(sorted(settings.items())), potential, system)

@@ -1,0 +1,151 @@
+"""Files that a run of dynamics adds to as it goes: frames as extended XYZ, thermodynamics as CSV.
+
+Each addition is written out at once, so that a run that is killed loses at most what came after.
+The size of a file says where it ends: a resumed run cuts off what is newer than its checkpoint.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.extxyz import write_extxyz
+
+from mmtp_jax.io.schema import MAGNETIC_FORCES
+from mmtp_jax.simulation.integrate import State
+from mmtp_jax.simulation.observer import Snapshot
+from mmtp_jax.simulation.series import UNITS, Series
+from mmtp_jax.structures.results import VOIGT
+
+SUFFIXES = (".extxyz", ".xyz")
+
+
+def atoms_of_state(state: State, replica: int, symbols: Sequence[str]) -> Atoms:
+    """One replica as atoms with velocities, moments and results.
+
+    Moments are the initial ones and those of the results. The masses are those of the elements,
+    unless the run has others.
+    """
+    system, known = state.system, state.known
+    atoms = Atoms(
+        list(symbols),
+        positions=system.positions[replica],
+        cell=system.cell[replica],
+        pbc=system.periodic,
+    )
+    if not np.allclose(atoms.get_masses(), system.masses):
+        atoms.set_masses(system.masses)
+    atoms.set_velocities(system.velocities[replica])
+    atoms.set_initial_magnetic_moments(system.magmoms[replica])
+    atoms.set_array(MAGNETIC_FORCES, np.asarray(known.magnetic_forces[replica]))
+    results = {
+        "energy": float(known.energy[replica]),
+        "forces": np.asarray(known.forces[replica]),
+        "magmoms": np.asarray(system.magmoms[replica]),
+    }
+    if atoms.pbc.all():
+        results["stress"] = np.asarray(known.stress[replica])[VOIGT]
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+class TrajectoryWriter:
+    """Adds a frame of each replica to its file; a replica that has stopped gets one more.
+
+    Args:
+        paths: one file per replica.
+        symbols: chemical symbols of the atoms.
+        last: step of the last frame, where the files are continued; None starts them afresh.
+    """
+
+    def __init__(
+        self, paths: Sequence[str | Path], symbols: Sequence[str], last: int | None = None
+    ) -> None:
+        for path in paths:
+            if Path(path).suffix not in SUFFIXES:
+                raise ValueError(
+                    f"cannot write a trajectory to {path}: its name must end in .extxyz or .xyz"
+                )
+        self.paths, self.symbols = [Path(path) for path in paths], list(symbols)
+        self._written = [-1 if last is None else last] * len(self.paths)
+        if last is None:
+            for path in self.paths:
+                path.write_bytes(b"")
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Add the frames of one state."""
+        state = snapshot.state
+        for r, path in enumerate(self.paths):
+            stopped = int(state.stopped_at[r])
+            step = snapshot.step if stopped < 0 else stopped
+            if step <= self._written[r]:
+                continue
+            atoms = atoms_of_state(state, r, self.symbols)
+            atoms.info.update(step=step, time_fs=step * snapshot.timestep_fs)
+            text = io.StringIO()
+            write_extxyz(text, [atoms])
+            append(path, text.getvalue())
+            self._written[r] = step
+
+
+class ThermoLog:
+    """Adds rows of the time series to a CSV file, one line per step and replica.
+
+    Args:
+        path: the file.
+        timestep_fs: time step.
+        go_on: the file is continued.
+    """
+
+    def __init__(self, path: str | Path, timestep_fs: float, go_on: bool = False) -> None:
+        self.path, self.timestep_fs = Path(path), timestep_fs
+        if not go_on:
+            self.path.write_text(",".join(self.header()) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def header() -> list[str]:
+        """Names of the columns, with units."""
+        of_series = zip(Series._fields, UNITS, strict=True)
+        names = [f"{name} ({unit})" if unit else name for name, unit in of_series]
+        return ["step", "time (fs)", "replica", *names]
+
+    def __call__(self, steps: np.ndarray, rows: Series) -> None:
+        """Add rows (t, R)."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        columns = [np.asarray(column) for column in rows]
+        for k, step in enumerate(steps):
+            for r in range(columns[0].shape[1]):
+                values = [f"{column[k, r]:.12g}" for column in columns]
+                writer.writerow([int(step), f"{step * self.timestep_fs:g}", r, *values])
+        append(self.path, text.getvalue())
+
+
+def append(path: Path, text: str) -> None:
+    """Add text to the end of a file, and have it written out."""
+    with open(path, "a", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def cut_to(path: str | Path, size: int) -> None:
+    """Cut a file to a size that it had before.
+
+    Raises:
+        ValueError: if it is not there, or shorter than that.
+    """
+    path = Path(path)
+    found = path.stat().st_size if path.is_file() else 0
+    if not path.is_file() or found < size:
+        raise ValueError(
+            f"{path} has {found} bytes, but had {size} when the checkpoint was written; to resume, "
+            "put it back, or start afresh"
+        )
+    os.truncate(path, size)

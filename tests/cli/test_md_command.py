@@ -1,0 +1,190 @@
+"""``mmtp md``: files, settings, resuming, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import mmtp_jax as mmtp
+from mmtp_jax.cli.md_settings import MDSettings
+from mmtp_jax.simulation.options import DynamicsOptions
+
+POTENTIAL = Path(__file__).parents[1] / "simulation" / "fe.mtp"
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> list[Path]:
+    """Two cells of two iron atoms, 16 when repeated."""
+    from ase.build import bulk
+
+    folder = tmp_path_factory.mktemp("md")
+    paths = []
+    for k, lattice in enumerate((2.80, 2.84)):
+        atoms = bulk("Fe", cubic=True, a=lattice)
+        atoms.set_initial_magnetic_moments([2.2, 2.2])
+        paths.append(folder / f"start{k}.extxyz")
+        mmtp.write(paths[-1], atoms)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def command(run, start):
+    """command(folder, *options): a run of two replicas with all its files."""
+
+    def of(folder: Path, *options: object) -> SimpleNamespace:
+        return run(
+            "md", POTENTIAL, *start, "--repeat", 2, 2, 2, "--ensemble", "nvt",
+            "--temperature", 200, 400, "--timestep", 2, "-o", folder / "run.extxyz",
+            "--trajectory-every", 10, "--log", folder / "thermo.csv",
+            "--checkpoint", folder / "md.npz", "--checkpoint-every", 15, *options,
+        )  # fmt: skip
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def whole(command, tmp_path_factory) -> SimpleNamespace:
+    """A run of 40 steps in one go."""
+    folder = tmp_path_factory.mktemp("whole")
+    return SimpleNamespace(folder=folder, result=command(folder, "--steps", 40))
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_writes_trajectories_log_and_summary(whole) -> None:
+    result, folder = whole.result, whole.folder
+    assert result.status == 0, result.err
+    assert "2 replicas of 16 atoms, nvt, 40 steps of 2 fs" in result.out
+    assert "done: 40 steps" in result.out
+    assert "drift of the conserved energy" in result.out
+    for name in ("run.0.extxyz", "run.1.extxyz", "thermo.csv", "md.npz"):
+        assert f"wrote {folder / name}" in result.out
+    rows = _rows(folder / "thermo.csv")
+    assert [int(row["step"]) for row in rows[::2]] == list(range(41))
+    frames = mmtp.read(folder / "run.1.extxyz")
+    assert [atoms.info["step"] for atoms in frames] == [0, 10, 20, 30, 40]
+    assert [atoms.info["time_fs"] for atoms in frames] == [0, 20, 40, 60, 80]
+    of_frame = next(row for row in rows if row["replica"] == "1" and row["step"] == "30")
+    assert np.isclose(frames[3].get_potential_energy(), float(of_frame["energy (eV)"]), atol=1e-6)
+    assert np.isclose(frames[3].get_kinetic_energy(), float(of_frame["kinetic (eV)"]), rtol=1e-5)
+
+
+def test_labels_of_frames_are_those_of_the_potential(whole) -> None:
+    potential = mmtp.load(POTENTIAL)
+    frames = mmtp.read(whole.folder / "run.0.extxyz")
+    assert np.ptp([a.get_magnetic_moments().sum() for a in frames]) > 1e-3
+    # Eight digits after the point are what the format keeps of positions and moments.
+    for atoms, result in zip(frames, mmtp.evaluate(potential, frames), strict=True):
+        assert np.isclose(atoms.get_potential_energy(), result.energy, atol=1e-5)
+        assert np.allclose(atoms.get_forces(), result.forces, atol=1e-5)
+        assert np.allclose(atoms.get_stress(), result.stress, atol=1e-6)
+        assert np.allclose(atoms.arrays["magnetic_forces"], result.magnetic_forces, atol=1e-5)
+        assert np.abs(result.magnetic_forces).max() < 1e-3
+
+
+def test_resumed_run_is_the_same(whole, command, tmp_path) -> None:
+    first = command(tmp_path, "--steps", 23)
+    assert first.status == 0, first.err
+    # What a killed run leaves behind: more than the checkpoint knows of.
+    for name in ("run.0.extxyz", "run.1.extxyz", "thermo.csv"):
+        with open(tmp_path / name, "a") as file:
+            file.write("half a line")
+    second = command(tmp_path, "--steps", 40, "--resume")
+    assert second.status == 0, second.err
+    assert (tmp_path / "thermo.csv").read_text() == (whole.folder / "thermo.csv").read_text()
+    frames = mmtp.read(tmp_path / "run.1.extxyz")
+    assert [atoms.info["step"] for atoms in frames] == [0, 10, 20, 23, 30, 40]
+    expected = mmtp.read(whole.folder / "run.1.extxyz", index=-1)[0]
+    assert np.array_equal(frames[-1].positions, expected.positions)
+
+    # Another start, or other settings, is another run.
+    other = command(tmp_path, "--steps", 50, "--resume", "--seed", 3)
+    assert other.status == 2
+    assert "belongs to another run" in other.err
+    # Without --resume the files are kept aside.
+    again = command(tmp_path, "--steps", 1)
+    assert f"kept as {tmp_path / 'thermo.csv.bak'}" in again.out
+    (tmp_path / "thermo.csv").write_text("")
+    lost = command(tmp_path, "--steps", 60, "--resume")
+    assert lost.status == 2
+    assert "has 0 bytes" in lost.err
+
+
+def test_settings_file_does_the_same(run, whole, start, tmp_path) -> None:
+    template = run("template", "md")
+    assert template.status == 0
+    file = tmp_path / "md.toml"
+    file.write_text(template.out)
+    valid = run("validate", file)
+    assert valid.status == 0, valid.err
+    file.write_text(
+        'command = "md"\n'
+        f'[input]\npotential = "{POTENTIAL}"\nstart = ["{start[0]}", "{start[1]}"]\n'
+        "repeat = [2, 2, 2]\n"
+        '[dynamics]\nensemble = "nvt"\ntemperature_K = [200, 400]\ntimestep_fs = 2.0\nsteps = 40\n'
+        f'[output]\nlog = "{tmp_path / "thermo.csv"}"\n'
+    )
+    result = run("md", "--settings", file)
+    assert result.status == 0, result.err
+    assert (tmp_path / "thermo.csv").read_text() == (whole.folder / "thermo.csv").read_text()
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    options = {f.name: f.default for f in dataclasses.fields(DynamicsOptions)}
+    settings = MDSettings()
+    found = {**vars(settings.dynamics), **vars(settings.moments), **vars(settings.run)}
+    assert found.pop("steps") == 1000
+    for name, value in found.items():
+        expected = options[name]
+        value = value[0] if isinstance(value, tuple) else value
+        assert np.dtype(value) == expected if name == "dtype" else value == expected, name
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "give a potential and a start"),
+        (("a.mtp", "b.mtp"), "give one potential, got a.mtp and b.mtp"),
+        ((POTENTIAL, "x.cfg", "--pressure", 1.0), "a pressure is for the ensemble npt"),
+        ((POTENTIAL, "x.cfg", "--repeat", 2), "repeat must be three positive numbers"),
+        ((POTENTIAL, "x.cfg", "--resume"), "give the checkpoint that it wrote"),
+        ((POTENTIAL, "x.cfg", "-o", "x.cfg"), "x.cfg is an input"),
+        ((POTENTIAL, "absent.cfg"), "there is no file"),
+        ((POTENTIAL, "x.cfg", "--log-every", 0), "log_every is 0"),
+    ],
+)
+def test_md_says_what_is_wrong(run, options, words) -> None:
+    result = run("md", *options)
+    assert result.status == 2
+    assert words in result.err
+
+
+def test_wrong_start_is_refused(run, start, tmp_path) -> None:
+    atoms = mmtp.read(start[0])[0]
+    atoms.arrays.pop("initial_magmoms")
+    bare = tmp_path / "bare.extxyz"
+    mmtp.write(bare, atoms)
+    result = run("md", POTENTIAL, bare, "--steps", 1)
+    assert result.status == 2
+    assert "no magnetic moments" in result.err
+    result = run("md", POTENTIAL, start[0], "--steps", 1, "-o", tmp_path / "run.traj")
+    assert result.status == 2
+    assert "must end in .extxyz" in result.err
+
+
+def test_a_run_that_stops_early_has_another_status(run, start, tmp_path) -> None:
+    atoms = mmtp.read(start[0])[0].repeat(2)
+    atoms.positions[1] = atoms.positions[0] + 1.0
+    close = tmp_path / "close.extxyz"
+    mmtp.write(close, atoms)
+    result = run("md", POTENTIAL, close, "--steps", 5, "--moments", "fixed")
+    assert result.status == 1
+    assert "closer than the shortest distance" in result.out
