@@ -19,6 +19,7 @@ from mmtp_jax.fitting.initial import (
     with_linear_coefficients,
 )
 from mmtp_jax.fitting.lbfgs import LBFGS
+from mmtp_jax.fitting.metric import sample
 from mmtp_jax.fitting.optimise import Optimiser, Outcome, optimise
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.report import Errors, Report
@@ -191,7 +192,8 @@ class FitProblem:
         if options.method == "gauss-newton":
             optimiser: Optimiser = GaussNewton(potential, targets, default_chunk())
         else:
-            optimiser = LBFGS(potential, targets, default_chunk(), training.predictions)
+            part = sample(training, targets, options.weights, potential.n_parameters)
+            optimiser = LBFGS(potential, targets, default_chunk(), part)
         return cls(potential, training, validation, options, targets, optimiser)
 
     @property

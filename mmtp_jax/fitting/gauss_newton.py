@@ -18,7 +18,7 @@ import numpy as np
 
 from mmtp_jax.fitting.dataset import Targets
 from mmtp_jax.fitting.loss import residuals
-from mmtp_jax.potential.einsum import matmul
+from mmtp_jax.fitting.normal_equations import normal_equations
 from mmtp_jax.potential.potential import Potential
 
 Array = Any
@@ -62,7 +62,7 @@ class GaussNewton:
 
     def step(self, state: State) -> State:
         """The first damped step that lowers the loss; the same state if none does."""
-        matrix, gradient = self._normal_equations(state.theta)
+        matrix, gradient = normal_equations(state.theta, self.potential, self.targets, self.chunk)
         diagonal = np.maximum(state.curvature, np.diag(matrix))
         # Parameters that no label depends on still need a finite step.
         metric = np.maximum(diagonal, 1e-12 * diagonal.max(initial=0.0))
@@ -99,34 +99,10 @@ class GaussNewton:
             )
         )
 
-    def _normal_equations(self, theta: Array) -> tuple[np.ndarray, np.ndarray]:
-        matrix, gradient = 0.0, 0.0
-        for part in self.targets:
-            a, g = _normal_equations(jnp.asarray(theta), self.potential, part, self.chunk)
-            matrix, gradient = matrix + np.asarray(a), gradient + np.asarray(g)
-        return matrix, gradient
-
 
 @partial(jax.jit, static_argnames="chunk")
 def _sum_of_squares(theta: Array, potential: Potential, part: Targets, chunk: int | None) -> Array:
     return jnp.sum(residuals(theta, potential, part, chunk) ** 2)
-
-
-@partial(jax.jit, static_argnames="chunk")
-def _normal_equations(
-    theta: Array, potential: Potential, part: Targets, chunk: int | None
-) -> tuple[Array, Array]:
-    """J^T J (P, P) and J^T r (P,) of the weighted residuals of one graph."""
-
-    def of(theta: Array) -> Array:
-        return residuals(theta, potential, part, chunk)
-
-    # One column after the other: several at once under vmap take three times as long to compile.
-    rows = jax.lax.map(
-        lambda direction: jax.jvp(of, (theta,), (direction,))[1],
-        jnp.eye(len(theta), dtype=theta.dtype),
-    )
-    return matmul(rows, rows.T), matmul(rows, of(theta))
 
 
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """optax L-BFGS with a zoom line search, one compiled step that the host calls in a loop.
 
-It works on parameters divided by a scale, chosen so that the loss is about equally curved along
-each of them: energies per atom and Chebyshev coefficients differ by many orders of magnitude.
+It works in the coordinates of `metric`, in which the loss is about equally curved in every
+direction. The metric is that of the parameters at the start, and is renewed after 50 steps, 100,
+200 and so on, as the curvature changes with the parameters.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import optax
 
 from mmtp_jax.fitting.dataset import Targets
 from mmtp_jax.fitting.loss import loss
-from mmtp_jax.potential.observables import Observables
+from mmtp_jax.fitting.metric import metric
+from mmtp_jax.fitting.normal_equations import normal_equations
+from mmtp_jax.potential.einsum import matmul
 from mmtp_jax.potential.potential import Potential
 
 Array = Any
@@ -27,17 +30,21 @@ MEMORY = 40
 
 MAX_LINESEARCH_STEPS = 25
 
-SCALE_SAMPLES = 16
-"""Random vectors from which the curvature of each parameter is estimated."""
+FIRST_RENEWAL = 50
+"""Steps after which the metric is renewed for the first time."""
 
 
 class Progress(NamedTuple):
     """Where the optimisation stands; a pytree, so that it can be saved and resumed exactly."""
 
-    scale: Array
-    """(P,)"""
+    origin: Array
+    """(P,) parameters where the metric was made."""
+    metric: Array
+    """(P, P)"""
     x: Array
-    """(P,) scaled parameters, theta / scale."""
+    """(P,) theta = origin + metric x."""
+    n_steps: Array
+    """Steps so far, ()."""
     loss: Array
     """Loss at x."""
     gradient: Array
@@ -50,7 +57,14 @@ Loss = Callable[..., Array]
 
 
 class LBFGS:
-    """The optimiser for one data set."""
+    """The optimiser for one data set.
+
+    Args:
+        potential: gives everything but the parameters.
+        targets: the data set.
+        chunk: atoms per block of a loop.
+        sample: the part of the data set that its curvature is taken from.
+    """
 
     stall_window = 100
     default_iterations = 2000
@@ -60,74 +74,58 @@ class LBFGS:
         potential: Potential,
         targets: Sequence[Targets],
         chunk: int | None,
-        predict: Callable[[Potential], Sequence[Observables]],
+        sample: Sequence[Targets],
     ) -> None:
         self.loss = _loss_in_chunks(chunk)
         self.data = (potential, list(targets))
-        self.predict = predict
+        self.sample, self.chunk = list(sample), chunk
+        # A metric costs P Jacobian-vector products of the sample, each about 0.6 gradients; at
+        # most half of all time goes there.
+        share = _n_atoms(sample) / _n_atoms(targets)
+        self.first_renewal = max(FIRST_RENEWAL, int(0.6 * potential.n_parameters * share))
 
     def start(self, theta: Array) -> Progress:
         """The state before the first step."""
-        theta = jnp.asarray(theta)
-        return start(self.loss, self._curvature_scale(theta), theta, *self.data)
+        return self._at(theta, np.zeros((), int))
 
     def shapes(self, theta: Array) -> Any:
         """Shapes of a state."""
         theta = jnp.asarray(theta)
-        return jax.eval_shape(partial(start, self.loss), theta, theta, *self.data)
+        square = jnp.zeros((len(theta), len(theta)), theta.dtype)
+        return jax.eval_shape(
+            partial(start, self.loss), theta, square, np.zeros((), int), *self.data
+        )
 
     def step(self, progress: Progress) -> Progress:
         """One direction and line search."""
+        if self.is_due(int(progress.n_steps)):
+            progress = self.restart(progress)
         return step(self.loss, progress, *self.data)
 
     def restart(self, progress: Progress) -> Progress:
-        """The same parameters, with the memory of past steps cleared."""
-        return start(self.loss, progress.scale, self.theta(progress), *self.data)
+        """The same parameters with a new metric, and the memory of past steps cleared."""
+        return self._at(self.theta(progress), progress.n_steps)
+
+    def is_due(self, n_steps: int) -> bool:
+        """Is the metric to be renewed before the next step?"""
+        times, rest = divmod(n_steps, self.first_renewal)
+        return rest == 0 and times.bit_count() == 1
 
     def theta(self, progress: Progress) -> Array:
         """Parameters (P,)."""
-        return progress.x * progress.scale
+        return theta_of(progress)
 
     def value(self, progress: Progress) -> float:
         """Loss."""
         return float(progress.loss)
 
-    def _curvature_scale(self, theta: Array) -> Array:
-        """One over the root of each parameter's curvature in the loss, J^T W J.
-
-        The diagonal is the mean of (J^T sqrt(W) z)^2 over vectors z of random signs, and
-        J^T sqrt(W) z is a gradient of the loss itself, for labels off by z / (2 sqrt(W)).
-        """
-        potential, targets = self.data
-        rng = np.random.default_rng(0)
-        predicted = self.predict(potential.unflatten(np.asarray(theta)))
-        diagonal = jnp.zeros_like(theta)
-        for _ in range(SCALE_SAMPLES):
-            shifted = [
-                part._replace(
-                    values=jax.tree.map(
-                        lambda p, w: jnp.asarray(_shifted(np.asarray(p), np.asarray(w), rng)),
-                        values,
-                        part.weights,
-                    )
-                )
-                for part, values in zip(targets, predicted, strict=True)
-            ]
-            probe = start(self.loss, jnp.ones_like(theta), theta, potential, shifted)
-            diagonal += probe.gradient**2 / SCALE_SAMPLES
-        # Parameters that no label depends on keep the scale of the softest that matter.
-        floor = 1e-10 * jnp.max(diagonal)
-        return 1.0 / jnp.sqrt(jnp.maximum(diagonal, floor))
+    def _at(self, theta: Array, n_steps: Array) -> Progress:
+        matrix, _ = normal_equations(theta, self.data[0], self.sample, self.chunk)
+        return start(self.loss, jnp.asarray(theta), metric(matrix), n_steps, *self.data)
 
 
-def _shifted(predicted: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    root = np.sqrt(np.broadcast_to(weights, predicted.shape))
-    used = root > 0.0
-    # Signs for labels only, so that padding does not change the path of a fit.
-    signs = rng.choice([-1.0, 1.0], int(used.sum()))
-    shifted = np.array(predicted)
-    shifted[used] -= signs / (2.0 * root[used])
-    return shifted
+def _n_atoms(targets: Sequence[Targets]) -> int:
+    return sum(part.graph.types.shape[0] for part in targets)
 
 
 _LOSSES: dict[int | None, Loss] = {}
@@ -141,7 +139,7 @@ def _loss_in_chunks(chunk: int | None) -> Loss:
 
 
 def make_optimizer() -> optax.GradientTransformationExtraArgs:
-    """L-BFGS whose first step has the length of one scaled parameter."""
+    """L-BFGS that tries a step of length one first, which the metric makes about right."""
     return optax.lbfgs(
         memory_size=MEMORY,
         linesearch=optax.scale_by_zoom_linesearch(
@@ -150,20 +148,28 @@ def make_optimizer() -> optax.GradientTransformationExtraArgs:
     )
 
 
+def theta_of(progress: Progress) -> Array:
+    """Parameters (P,)."""
+    return progress.origin + matmul(progress.metric, progress.x)
+
+
 @partial(jax.jit, static_argnums=0)
-def start(loss: Loss, scale: Array, theta: Array, *data: Any) -> Progress:
-    """The state before the first step."""
-    x = theta / scale
-    value, gradient = jax.value_and_grad(lambda x: loss(x * scale, *data))(x)
-    return _strongly_typed(Progress(scale, x, value, gradient, make_optimizer().init(x)))
+def start(loss: Loss, theta: Array, metric: Array, n_steps: Array, *data: Any) -> Progress:
+    """The state before a step with a new metric."""
+    value, gradient = jax.value_and_grad(lambda theta: loss(theta, *data))(theta)
+    x = jnp.zeros_like(theta)
+    gradient = matmul(gradient, metric)
+    return _strongly_typed(
+        Progress(theta, metric, x, n_steps, value, gradient, make_optimizer().init(x))
+    )
 
 
 @partial(jax.jit, static_argnums=0)
 def step(loss: Loss, progress: Progress, *data: Any) -> Progress:
     """One step of L-BFGS: direction, line search, new parameters."""
 
-    def scaled_loss(x: Array) -> Array:
-        return loss(x * progress.scale, *data)
+    def loss_of(x: Array) -> Array:
+        return loss(theta_of(progress._replace(x=x)), *data)
 
     updates, state = make_optimizer().update(
         progress.gradient,
@@ -171,16 +177,16 @@ def step(loss: Loss, progress: Progress, *data: Any) -> Progress:
         progress.x,
         value=progress.loss,
         grad=progress.gradient,
-        value_fn=scaled_loss,
+        value_fn=loss_of,
     )
     # The line search has evaluated the point that it accepted.
     return _strongly_typed(
-        Progress(
-            progress.scale,
-            optax.apply_updates(progress.x, updates),
-            optax.tree.get(state, "value"),
-            optax.tree.get(state, "grad"),
-            state,
+        progress._replace(
+            x=optax.apply_updates(progress.x, updates),
+            n_steps=progress.n_steps + 1,
+            loss=optax.tree.get(state, "value"),
+            gradient=optax.tree.get(state, "grad"),
+            optimizer_state=state,
         )
     )
 

@@ -39,7 +39,6 @@ def optimise_together(
     window = optimisers[0].stall_window
     each = [optimiser.start(theta) for optimiser, theta in zip(optimisers, thetas, strict=True)]
     members = [Course(_parameters(state), [float(state.loss)], window, tolerance) for state in each]
-    scales = [state.scale for state in each]
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     interrupted = False
     try:
@@ -48,13 +47,17 @@ def optimise_together(
             active = np.array([not member.message for member in members])
             if not active.any():
                 break
+            if optimisers[0].is_due(iteration - 1):
+                for k in np.flatnonzero(active):
+                    states = _replaced(states, k, optimisers[k].restart(_member(states, k)))
             states = lbfgs.step_together(loss, states, active, *data)
             values, found = np.asarray(states.loss), _parameters(states)
             for k in np.flatnonzero(active):
                 if members[k].take(float(values[k]), found[k]):
                     # Also where it has ended: its lane must hold numbers that are finite.
-                    fresh = lbfgs.start(loss, scales[k], members[k].best, *data)
-                    states = jax.tree.map(lambda a, new, k=k: a.at[k].set(new), states, fresh)
+                    fresh = optimisers[k].start(members[k].best)
+                    fresh = fresh._replace(n_steps=states.n_steps[k])
+                    states = _replaced(states, k, fresh)
             _tell(tell, iteration, members)
     except KeyboardInterrupt:
         interrupted = True
@@ -62,7 +65,20 @@ def optimise_together(
 
 
 def _parameters(state: lbfgs.Progress) -> np.ndarray:
-    return np.asarray(jax.device_get(state.x * state.scale))
+    return np.asarray(jax.device_get(_theta(state)))
+
+
+_theta = jax.jit(
+    lambda state: lbfgs.theta_of(state) if state.x.ndim == 1 else jax.vmap(lbfgs.theta_of)(state)
+)
+
+
+def _member(states: lbfgs.Progress, k: int) -> lbfgs.Progress:
+    return jax.tree.map(lambda leaf: leaf[k], states)
+
+
+def _replaced(states: lbfgs.Progress, k: int, state: lbfgs.Progress) -> lbfgs.Progress:
+    return jax.tree.map(lambda leaf, new: leaf.at[k].set(new), states, state)
 
 
 def _tell(

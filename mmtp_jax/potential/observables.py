@@ -26,6 +26,7 @@ from mmtp_jax.potential.chunks import fold_chunks, sum_over_chunks
 from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.energy import Neighborhoods, site_energies, site_energies_along
 from mmtp_jax.potential.linear_map import linear_map
+from mmtp_jax.potential.materialise import stored
 from mmtp_jax.potential.potential import Potential
 
 Array = Any
@@ -129,14 +130,16 @@ def evaluate(
     """
 
     def block(of_neighbours: Array, rows: _Rows) -> tuple[Array, tuple[Array, Array, Array]]:
-        terms = edge_terms(potential, _neighborhoods(graph, rows))
-        # g times (x, y, z, 1), summed over the neighbours: the virial, and the own force.
+        terms = edge_terms(potential, stored(_neighborhoods(graph, rows)))
+        # The four derivatives of each neighbour, neighbours first: products of two row-major
+        # matrices are fastest, and one scatter moves them back to its atom.
+        of_pairs = jnp.concatenate([terms.vectors, terms.neighbour_magmoms[:, None]], axis=1)
+        of_pairs = stored(jnp.swapaxes(of_pairs, 1, 2))
+        of_neighbours = of_neighbours.at[rows.neighbours].add(-of_pairs)
+        # (x, y, z, 1) times these: the virial, and the own force.
         with_one = jnp.concatenate([rows.vectors, jnp.ones_like(rows.vectors[:, :1])], axis=1)
-        outer = einsum("nak,nbk->nab", with_one, terms.vectors)
+        outer = einsum("nak,nkb->nab", with_one, of_pairs)[:, :, :3]
         own = jnp.concatenate([outer[:, 3], -terms.magmoms[:, None]], axis=1)
-        # One scatter moves the four numbers of every neighbour back to its atom.
-        to_neighbour = jnp.concatenate([terms.vectors, terms.neighbour_magmoms[:, None]], axis=1)
-        of_neighbours = of_neighbours.at[rows.neighbours].add(-jnp.swapaxes(to_neighbour, 1, 2))
         return of_neighbours, (terms.energies, outer[:, :3], own)
 
     nothing = jnp.zeros((graph.types.shape[0], 4), graph.vectors.dtype)
@@ -258,11 +261,18 @@ def parameter_gradient(
             - jnp.swapaxes(forces[rows.neighbours], 1, 2)
             + einsum("nab,nbk->nak", strain[rows.configuration], rows.vectors)
         )
-        neighbourhood = _neighborhoods(graph, rows)
-        direction = neighbourhood._replace(
-            vectors=vectors_dot,
-            magmoms=-own_magnetic_forces,
-            neighbour_magmoms=-magnetic_forces[rows.neighbours],
+        # Stored: gathers would be repeated in each of their users.
+        neighbourhood, direction = stored(
+            (
+                _neighborhoods(graph, rows),
+                Neighborhoods(
+                    rows.types,
+                    -own_magnetic_forces,
+                    vectors_dot,
+                    rows.neighbours,
+                    -magnetic_forces[rows.neighbours],
+                ),
+            )
         )
         weight = energy_weight[rows.configuration]
 

@@ -17,7 +17,7 @@ from mmtp_jax.potential.observables import Graph
 from mmtp_jax.structures.neighbours import PADDING, NeighbourTable, neighbour_table
 from mmtp_jax.structures.structure import Structure
 
-CPU_CHUNK = 128
+CPU_CHUNK = 64
 
 BYTES_PER_ATOM = 2**19
 """What training takes at most in a loop: 443 kB at level 22, N_psi 4, 96 neighbours, float64."""

@@ -1,0 +1,77 @@
+"""Coordinates of the parameters in which the loss is about equally curved in every direction.
+
+The curvature of a sum of squares is nearly 2 J^T J, whose eigenvalues span ten orders of magnitude
+and more: energies per atom, Chebyshev coefficients, and combinations of them that hardly any label
+depends on. In theta = origin + metric x with metric^T (2 J^T J + damping) metric = 1, descent
+methods take steps that are nearly those of Gauss-Newton, at the cost of a gradient each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from mmtp_jax.fitting.dataset import Targets, make_targets
+from mmtp_jax.fitting.prepared import PreparedSet
+from mmtp_jax.fitting.weights import Weights
+from mmtp_jax.structures.batch import pack, rounded_size
+from mmtp_jax.structures.structure import LABELS
+
+DAMPING = 1e-3
+"""Curvature that every parameter is given beside its own, as a part of that."""
+
+ATOMS_PER_PARAMETER = 1.0
+"""Size of the sample that stands for the data set. An atom has four labels."""
+
+
+def metric(matrix: np.ndarray) -> np.ndarray:
+    """The columns (P, P) along which the loss has curvature one, from J^T J (P, P)."""
+    diagonal = np.diag(matrix)
+    # Parameters that no label depends on get the scale of the softest that matter.
+    floor = max(1e-10 * diagonal.max(initial=0.0), np.finfo(float).tiny)
+    scale = 1.0 / np.sqrt(np.maximum(diagonal, floor))
+    unit = matrix * np.outer(scale, scale)
+    # L L^T = unit + damping, so that L^-T is the inverse root.
+    lower = np.linalg.cholesky(unit + DAMPING * np.eye(len(matrix)))
+    root = solve_triangular(lower, np.eye(len(matrix)), lower=True, trans="T")
+    return scale[:, None] * root / np.sqrt(2.0)
+
+
+def sample(
+    training: PreparedSet, targets: list[Targets], weights: Weights, n_parameters: int
+) -> list[Targets]:
+    """A part of the data set that is large enough for the curvature of its loss.
+
+    Args:
+        training: the data set.
+        targets: all of it.
+        weights: of the labels.
+        n_parameters: P.
+
+    Returns:
+        ``targets`` where the set is not much larger than needed, else a random part in one graph.
+    """
+    sizes = np.array([len(s) for s in training.structures])
+    needed = ATOMS_PER_PARAMETER * n_parameters
+    if sizes.sum() <= 1.5 * needed:
+        return targets
+    order = np.random.default_rng(0).permutation(len(sizes))
+    last = int(np.searchsorted(np.cumsum(sizes[order]), needed))
+    chosen = list(order[: last + 1])
+    for kind in LABELS:
+        having = [k for k in order if getattr(training.structures[k], kind) is not None]
+        if having and having[0] not in chosen and not set(having) & set(chosen):
+            chosen.append(having[0])
+    structures = [training.structures[k] for k in chosen]
+    batch = pack(
+        structures,
+        [training.tables[k] for k in chosen],
+        training.cutoff,
+        n_atoms=rounded_size(int(needed) + int(sizes.max())),
+        width=max(b.graph.neighbours.shape[1] for b in training.batches),
+    )
+    try:
+        return make_targets(structures, [batch], weights)
+    except ValueError:
+        # Labels that have a weight are rare.
+        return targets
