@@ -32,9 +32,9 @@ IRON_MASS = 55.845
 
 
 def fitted(level: int, iterations: int) -> mmtp.Potential:
-    """A potential of iron with the cutoff of the other benchmarks."""
+    """A potential of iron, cutoff 5 Angstrom and three magnetic functions."""
     atoms_list = mmtp.read(str(files("mmtp_jax") / "data" / "fe_cdft.extxyz"))
-    start = mmtp.Potential.new(level=level, species=("Fe",), cutoff=bench.CUTOFF)
+    start = mmtp.Potential.new(level=level, species=("Fe",), magnetic_size=3, cutoff=5.0)
     # A margin beside the data, so that a hot crystal is not stopped.
     options = {"max_iterations": iterations, "min_dist": 2.0, "max_magmom": 3.5}
     return mmtp.fit(start, atoms_list, **options).potential

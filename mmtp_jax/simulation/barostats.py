@@ -72,7 +72,7 @@ def strained(system: System, strain: Array) -> System:
 
 
 def _exponential(strain: Array) -> Array:
-    """exp(e) of a small symmetric matrix; the series to order six is exact to round-off."""
+    """exp(e) of a small symmetric matrix; to order six, exact to round-off below some percent."""
     unit = jnp.eye(3)
     total = jnp.broadcast_to(unit, strain.shape)
     for k in range(6, 0, -1):

@@ -161,11 +161,11 @@ def test_volume_of_an_ideal_gas_has_its_distribution(shape) -> None:
 @pytest.mark.parametrize("shape", ["isotropic", "full"])
 def test_strain_moves_atoms_with_the_cell_and_is_symmetric(shape) -> None:
     system, keys = _gas(4), _keys()
-    bath = _bath(pressure=0.001, moves=0.01 / (KB * TEMPERATURE * 2.0 * FS))
+    bath = _bath(pressure=0.001, moves=1e-5 / (KB * TEMPERATURE * 2.0 * FS))
     strain = strain_of_step(shape, system, jnp.zeros((N_REPLICAS, 3, 3)), bath, keys, 7)
     assert np.allclose(strain, np.swapaxes(strain, 1, 2))
     after = strained(system, strain)
-    assert np.std(np.asarray(volumes(after))) > 1.0
+    assert np.std(np.asarray(volumes(after))) > 0.3
     scaled = after.positions @ jnp.linalg.inv(after.cell)
     assert np.allclose(scaled, system.positions / 5.0, atol=1e-12)
     # Phase space is kept: dr grows by what dp shrinks, so that p.r is the same.
