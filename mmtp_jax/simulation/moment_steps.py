@@ -175,9 +175,14 @@ def judged(
         n_steps=state.n_steps + running,
         status=status.astype(jnp.int32),
         memory=remember(state.memory, graph, step, change, running & ~first & jnp.isfinite(twist)),
-        # What a refused step must be shortened to: the minimum along it, by the two slopes.
-        shorter=jnp.clip(-slope / jnp.where(twist > 0, twist, -slope), 0.1, 0.5),
+        shorter=_shorter(slope, twist).astype(state.shorter.dtype),
     )
+
+
+def _shorter(slope: Array, twist: Array) -> Array:
+    """Factor of a refused step: to the minimum along it, by the slopes at both ends."""
+    factor = -slope / jnp.where(twist > 0, twist, -slope)
+    return jnp.clip(jnp.where(jnp.isfinite(factor), factor, 0.1), 0.1, 0.5)
 
 
 def with_next_trial(state: State, graph: Graph, bounds: Bounds, max_change: Any) -> State:

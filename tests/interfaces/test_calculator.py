@@ -5,12 +5,14 @@ import warnings
 import jax
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.optimize import BFGS
+from ase.filters import FrechetCellFilter
+from ase.md.verlet import VelocityVerlet
+from ase.optimize import BFGS, FIRE
 
 import mmtp_jax as mmtp
 from mmtp_jax.interfaces.evaluation import evaluate_graph
@@ -210,3 +212,129 @@ def test_extrapolation_warns_for_each_new_geometry_outside(repulsive):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         calculator.get_potential_energy(far)
+
+
+# --- equilibrated moments -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def magnetic(random_potential):
+    """Atoms that repel each other, in Landau wells at about +-1.8 mu_B, with a random part."""
+    random = random_potential(83, level=4, n_species=1, magnetic_size=5)
+    radial = 0.02 * np.asarray(random.radial_coeffs)
+    square = np.polynomial.Polynomial([0, 0, 1.0])
+    well = (square * square - 0.7 * square + 0.3).convert(kind=np.polynomial.Chebyshev).coef
+    radial[:, :, 0] *= 0.2
+    radial[:, :, 0, 0, :, 0] += 0.2 * well
+    # Depth of the well and exchange change with the distance.
+    radial[:, :, 0, 1, 2, 0] += 0.05
+    radial[:, :, 0, :2, 1, 1] -= 0.03
+    moment_coeffs = 0.05 * np.asarray(random.moment_coeffs)
+    moment_coeffs[0] = 1.0
+    return random.replace(radial_coeffs=radial, moment_coeffs=moment_coeffs)
+
+
+@pytest.fixture
+def iron():
+    atoms = bulk("Fe", cubic=True, a=2.9) * (2, 1, 1)
+    atoms.rattle(0.1, seed=1)
+    atoms.set_initial_magnetic_moments([1.4, 1.3, 1.5, -1.6])
+    return atoms
+
+
+def following(potential, **options):
+    return mmtp.MMTPCalculator(potential, equilibrate=True, tolerance=1e-8, **options)
+
+
+def test_equilibrated_results_are_those_of_equilibrate(iron, magnetic):
+    expected = mmtp.equilibrate(magnetic, iron, tolerance=1e-8)
+    iron.calc = following(magnetic)
+    assert iron.get_potential_energy() == pytest.approx(expected.energy, rel=1e-13)
+    np.testing.assert_allclose(iron.get_magnetic_moments(), expected.magmoms, atol=1e-12)
+    assert iron.get_magnetic_moment() == pytest.approx(expected.magmoms.sum())
+    assert np.abs(iron.calc.get_magnetic_forces(iron)).max() < 1e-8
+    assert iron.calc.equilibration.converged
+    assert iron.get_initial_magnetic_moments().tolist() == [1.4, 1.3, 1.5, -1.6]
+    fixed = mmtp.MMTPCalculator(magnetic).get_potential_energy(iron)
+    assert fixed > iron.get_potential_energy() + 1e-3
+
+
+def test_forces_and_stress_are_adiabatic(iron, magnetic):
+    """Differences of the energy, whose moments follow, are the forces at fixed moments."""
+    iron.calc = following(magnetic)
+    forces, stress = iron.get_forces(), iron.get_stress()
+    moments = iron.get_magnetic_moments()
+    scale = np.abs(forces).max()
+    np.testing.assert_allclose(
+        calculate_numerical_forces(iron, eps=1e-3), forces, atol=1e-5 * scale
+    )
+    np.testing.assert_allclose(
+        calculate_numerical_stress(iron, eps=1e-4), stress, atol=1e-5 * np.abs(stress).max()
+    )
+    iron.positions[0] += 0.05
+    assert np.abs(iron.get_magnetic_moments() - moments).max() > 1e-3
+
+
+def test_moments_follow_from_call_to_call(iron, magnetic):
+    iron.calc = following(magnetic)
+    iron.get_potential_energy()
+    first = iron.calc.equilibration
+    iron.positions[0, 0] += 1e-3
+    iron.get_potential_energy()
+    second = iron.calc.equilibration
+    np.testing.assert_array_equal(second.start_magmoms, first.magmoms)
+    assert second.n_steps < first.n_steps
+    # New initial moments are a new start.
+    iron.set_initial_magnetic_moments([1.0, 1.0, -1.0, -1.0])
+    iron.get_potential_energy()
+    assert iron.calc.equilibration.start_magmoms.tolist() == [1.0, 1.0, -1.0, -1.0]
+    iron.pop()
+    assert len(iron.get_magnetic_moments()) == 3
+
+
+def test_moments_that_are_not_equilibrated_warn(iron, magnetic):
+    narrow = magnetic.with_intervals(np.array([-1.0]), np.array([1.0]))
+    with pytest.warns(mmtp.EquilibrationWarning, match="end of the interval"):
+        following(narrow).get_potential_energy(iron)
+
+
+def test_dynamics_with_equilibrated_moments_keep_the_energy(iron, magnetic):
+    iron.calc = following(magnetic)
+    iron.set_momenta(np.random.default_rng(5).normal(0.0, 4.0, (len(iron), 3)))
+    dynamics = VelocityVerlet(iron, 2.0 * units.fs)
+    totals, potentials, moments = [], [], []
+    for _ in range(16):
+        dynamics.run(1)
+        totals.append(iron.get_total_energy())
+        potentials.append(iron.get_potential_energy())
+        moments.append(iron.get_magnetic_moments())
+    assert np.ptp(potentials) > 5e-3
+    assert np.ptp(moments, axis=0).max() > 5e-3
+    assert np.ptp(totals) < 0.05 * np.ptp(potentials)
+
+
+@pytest.mark.parametrize("optimizer", [BFGS, FIRE])
+def test_relaxation_with_equilibrated_moments(iron, magnetic, optimizer):
+    iron.set_initial_magnetic_moments([1.4, 1.3, 1.5, 1.6])
+    iron.calc = following(magnetic)
+    start = iron.get_potential_energy()
+    optimizer(FrechetCellFilter(iron), logfile=None).run(fmax=1e-3, steps=4)
+    assert iron.get_potential_energy() < start - 1e-3
+    assert iron.calc.equilibration.converged
+
+
+def test_grade_of_the_configuration_at_its_moments(iron, magnetic):
+    others = []
+    for seed in range(3):
+        other = iron.copy()
+        other.rattle(0.1, seed=seed)
+        others.append(other)
+    active_set = mmtp.ActiveSet.from_configurations(magnetic, others)
+    iron.calc = following(magnetic, active_set=active_set)
+    iron.get_potential_energy()
+    at_moments = mmtp.equilibrate(magnetic, iron, tolerance=1e-8).atoms
+    (expected,) = active_set.grade([at_moments])
+    assert iron.calc.results["grade"] == pytest.approx(expected, rel=1e-6)
+    assert iron.calc.get_property("grade", iron) == iron.calc.results["grade"]
+    with pytest.raises(ValueError, match="another potential"):
+        following(magnetic.replace(scaling=np.float64(2.0)), active_set=active_set)
