@@ -80,6 +80,9 @@ class Moments:
     )  # fmt: skip
     moments_every: int = setting("Steps between two equilibrations.", 1)
     tolerance: float = setting("Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3)
+    allow_flips: bool = setting(
+        "Equilibrated moments may change their sign.", False, off="--no-flips"
+    )
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class Moments(NamedTuple):
     """Steps between two equilibrations."""
     max_steps: int
     """Most evaluations of one equilibration."""
+    allow_flips: bool
+    """Moments may change their sign."""
     chunk: int | None
     """Most atoms per block of an evaluation."""
 
@@ -111,6 +113,7 @@ def evaluate_system(
             graph,
             tolerance=model.tolerance,
             max_steps=moments.max_steps,
+            allow_flips=moments.allow_flips,
             chunk=moments.chunk,
             memory=memory,
             observe=None if watch is None else look,

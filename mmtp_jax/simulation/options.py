@@ -49,6 +49,8 @@ class DynamicsOptions:
     """Largest |T_i| of equilibrated moments, eV/mu_B."""
     max_equilibration_steps: int = MAX_STEPS
     """Most evaluations of one equilibration."""
+    allow_flips: bool = False
+    """Equilibrated moments may change their sign."""
     bounded: bool = True
     """Stop replicas with a distance below R_min, or with a moment at the end of its interval."""
     when_stopped: str = "freeze"

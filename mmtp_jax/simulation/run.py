@@ -76,7 +76,11 @@ class Run:
                 options.barostat if options.ensemble == "npt" else None,
             ),
             moments=Moments(
-                options.moments, options.moments_every, options.max_equilibration_steps, self.chunk
+                options.moments,
+                options.moments_every,
+                options.max_equilibration_steps,
+                options.allow_flips,
+                self.chunk,
             ),
             bounded=options.bounded,
             together=options.when_stopped == "all",
