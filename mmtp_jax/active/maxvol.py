@@ -5,7 +5,7 @@ largest |C_ij| says which exchange to make; it changes C by a matrix of rank one
 exceeds 1 + tolerance, A is done, and every row of B has a grade of at most 1 + tolerance.
 
 The exchanges end in a local maximum that depends on the start. Two are tried: the rows that a QR
-decomposition with pivoting takes (the largest residual first), and rows of the identity, from
+decomposition with pivoting takes (the largest residual first), and tiny rows of the identity, from
 which the exchanges do a Gaussian elimination with complete pivoting (so do MLIP-2 and MLIP-3).
 
 Rows of the identity times ``missing_scale`` are among the rows, so that any number of rows of any
@@ -38,7 +38,10 @@ Active sets of 10, 20 and 40 of the shipped configurations of iron (level 8, N_p
 grade the others, in the median, 7, 3 and 1.1 at 0.1, but 70, 33 and 4 at 0.01 and 700, 330 and 41
 at 0.001, as the error of energies falls from 32 over 16 to 9 meV/atom. So with 0.1 the thresholds
 2 and 10 of Kotykhov 2025 tell configurations apart from the beginning; with less all of them
-would stop a simulation. Once the training set reaches all directions, it does not matter."""
+would stop a simulation. Where the training set reaches all directions, it does not matter."""
+
+_SEED = 1e-6
+"""Size of the tiny rows of the second start, relative to ``missing_scale``. None of them stays."""
 
 _MAX_DRIFT = 1e-8
 """Deviation of the coefficients of A's own rows from the identity that calls for new ones."""
@@ -115,9 +118,12 @@ def maxvol(
             start = np.asarray(start)
             starts = [jnp.asarray(np.where(start < 0, first - 1 - start, start))]
         else:
-            starts = [pivoted_rows(on_device), jnp.arange(first, first + size)]
-        climbed = [jax.device_get(_climb(on_device, s, tolerance, limit)) for s in starts]
-    volumes = [float(np.linalg.slogdet(matrix[c[0].active])[1]) for c in climbed]
+            # Both of one type, not a weak one: `_climb` is compiled once for both.
+            seeded = jnp.asarray(np.full(size, len(matrix)))
+            starts = [pivoted_rows(on_device), seeded]
+        seed = _SEED * missing_scale
+        climbed = [jax.device_get(_climb(on_device, s, tolerance, limit, seed)) for s in starts]
+    volumes = [_log_volume(matrix, c[0].active) for c in climbed]
     # Of volumes that agree to round-off, the first one's.
     best = 0 if volumes[0] >= max(volumes) - 1e-9 else int(np.argmax(volumes))
     state, converged = climbed[best]
@@ -157,13 +163,23 @@ def pivoted_rows(matrix: Array) -> Array:
 
 
 @jax.jit
-def _climb(matrix: Array, start: Array, tolerance: Array, max_swaps: Array) -> tuple[_State, Array]:
+def _climb(
+    matrix: Array, start: Array, tolerance: Array, max_swaps: Array, seed: Array
+) -> tuple[_State, Array]:
     """Exchanges from a start until none is worth it, and whether that was reached.
+
+    Where the start has an index beyond the last row, the slot holds its row of the identity,
+    times ``seed``.
 
     The coefficients are computed afresh whenever the updates have drifted, and before the end:
     that no exchange is left is only believed of fresh ones.
     """
-    transposed, n_rows = matrix.T, matrix.shape[0]
+    transposed, (n_rows, size) = matrix.T, matrix.shape
+    seeds = seed * jnp.eye(size, dtype=matrix.dtype)
+
+    def own_rows(active: Array) -> Array:
+        """A^T (P, P)."""
+        return jnp.where(active < n_rows, transposed[:, jnp.minimum(active, n_rows - 1)], seeds)
 
     def is_worth(grades: Array) -> Array:
         return jnp.max(grades) > 1.0 + tolerance
@@ -174,7 +190,10 @@ def _climb(matrix: Array, start: Array, tolerance: Array, max_swaps: Array) -> t
         column = coefficients[:, incoming]
         slot = jnp.argmax(jnp.abs(column))
         unit = jnp.zeros_like(column).at[slot].set(1.0)
-        drift = jnp.maximum(drift, jnp.max(jnp.abs(coefficients[:, state.active[slot]] - unit)))
+        outgoing = state.active[slot]
+        deviation = jnp.max(jnp.abs(coefficients[:, outgoing] - unit))
+        # A seed is no row of the matrix, so nothing is known of its coefficients.
+        drift = jnp.where(outgoing < n_rows, jnp.maximum(drift, deviation), drift)
         coefficients = coefficients - jnp.outer(column - unit, coefficients[slot] / column[slot])
         state = _State(
             state.active.at[slot].set(incoming),
@@ -191,7 +210,7 @@ def _climb(matrix: Array, start: Array, tolerance: Array, max_swaps: Array) -> t
 
     def refresh(carry: tuple[_State, Array]) -> tuple[_State, Array]:
         state, _ = carry
-        coefficients = jnp.linalg.solve(transposed[:, state.active], transposed)
+        coefficients = jnp.linalg.solve(own_rows(state.active), transposed)
         grades = jnp.max(jnp.abs(coefficients), axis=0)
         inner = _Inner(state, coefficients, grades, jnp.zeros((), matrix.dtype))
         return jax.lax.while_loop(may_swap, swap, inner).state, is_worth(grades)
@@ -208,6 +227,13 @@ def _climb(matrix: Array, start: Array, tolerance: Array, max_swaps: Array) -> t
         (state, jnp.array(True)),
     )
     return state, ~open_ended
+
+
+def _log_volume(matrix: np.ndarray, active: np.ndarray) -> float:
+    if np.any(active >= len(matrix)):
+        # Stopped before all seeds were gone.
+        return -np.inf
+    return float(np.linalg.slogdet(matrix[active])[1])
 
 
 def _check(rows: np.ndarray, missing_scale: float, tolerance: float) -> None:

@@ -270,6 +270,17 @@ def test_atoms_and_structures_have_the_same_grade(potential, structures, active_
     np.testing.assert_allclose(active.grade(atoms_list[3]), active.grade(structures[3]), rtol=1e-9)
 
 
+def test_a_supercell_extrapolates_by_configuration_and_not_by_neighbourhood(
+    potential, structures, active_sets
+):
+    """Its energy, and with it the row, is twice as large; its neighbourhoods are the same."""
+    small = [as_atoms(structures[k], potential.species) for k in (0, 1)]
+    large = [atoms.repeat((2, 1, 1)) for atoms in small]
+    for mode, factor in (("configuration", 2.0), ("neighborhood", 1.0)):
+        active = active_sets[mode]
+        np.testing.assert_allclose(active.grade(large), factor * active.grade(small), rtol=1e-8)
+
+
 def test_grades_inside_of_a_compiled_loop(potential, structures, active_sets, graph_of):
     graph = graph_of(structures[10:13], n_conf=4)
     for mode, function in (
