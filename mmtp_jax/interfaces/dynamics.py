@@ -227,6 +227,6 @@ def trajectory_paths(path: str | Path | None, n: int) -> list[Path]:
 
 def _fingerprint(potential: Potential, system: System, options: DynamicsOptions) -> str:
     """Of all that the course depends on."""
-    # How often the host looks does not change the course.
-    settings = {**vars(options), "dtype": str(options.dtype), "chunk_steps": 0}
+    # How often the host looks, and what it notes, does not change the course.
+    settings = {**vars(options), "dtype": str(options.dtype), "chunk_steps": 0, "log_every": 0}
     return fingerprint(repr(sorted(settings.items())), potential, system)

@@ -47,12 +47,17 @@ class Plan(NamedTuple):
 
     ensemble: Ensemble
     moments: Moments
-    bounded: bool
-    """Stop replicas that leave the distances and moments that the potential covers."""
-    together: bool
-    """One replica that stops, stops all."""
     n_rows: int
     """Most steps per call."""
+
+
+class Rules(NamedTuple):
+    """When to stop."""
+
+    bounded: Array
+    """() bool: replicas that leave the distances and moments that the potential covers stop."""
+    together: Array
+    """() bool: one replica that stops, stops all."""
 
 
 class Chunk(NamedTuple):
@@ -109,6 +114,7 @@ def take_steps(
     plan: Plan,
     model: Model,
     bath: Bath,
+    rules: Rules,
     state: State,
     neighbours: NeighbourList,
     n_steps: Array,
@@ -142,9 +148,8 @@ def take_steps(
         )  # fmt: skip
         state = completed(plan.ensemble, bath, before, moved, system, known)
         state = _kept_where_stopped(before, state)
-        state = _judged(plan, model, state, watch, watched)
-        new = _halted(state)
-        stop = jnp.any(new) if plan.together else jnp.all(new)
+        state = _judged(rules, model, state, watch, watched)
+        stop = _all_stop(rules, state)
         rows = jax.tree.map(lambda all, one: all.at[at.n_done].set(one), at.rows, row_of(state))
         reason = jnp.where(stop, Reason.STOPPED, Reason.DONE).astype(at.reason.dtype)
         after = Chunk(state, watched, rows, at.n_done + 1, reason, at.stale)
@@ -154,16 +159,15 @@ def take_steps(
         return jax.lax.cond(watch.full(watched), lambda: undone, lambda: after)
 
     rows = jax.tree.map(lambda row: jnp.zeros((plan.n_rows, *row.shape), row.dtype), row_of(state))
-    halted = _halted(state)
-    stop = jnp.any(halted) if plan.together else jnp.all(halted)
-    reason = jnp.where(stop, Reason.STOPPED, Reason.DONE).astype(jnp.int32)
+    reason = jnp.where(_all_stop(rules, state), Reason.STOPPED, Reason.DONE).astype(jnp.int32)
     stale = jnp.zeros_like(state.system.running)
     start = Chunk(state, watched, rows, jnp.zeros((), jnp.int32), reason, stale)
     return jax.lax.while_loop(goes_on, step, start)
 
 
-def _halted(state: State) -> Array:
-    return state.outcome != Outcome.RUNNING
+def _all_stop(rules: Rules, state: State) -> Array:
+    halted = state.outcome != Outcome.RUNNING
+    return jnp.where(rules.together, jnp.any(halted), jnp.all(halted))
 
 
 def _kept_where_stopped(before: State, after: State) -> State:
@@ -213,18 +217,17 @@ def _finite(state: State) -> Array:
     return jnp.isfinite(known.energy + sum(sums))
 
 
-def _judged(plan: Plan, model: Model, state: State, watch: Any, watched: Any) -> State:
+def _judged(rules: Rules, model: Model, state: State, watch: Any, watched: Any) -> State:
     """The state with an outcome for each replica that must not go on."""
     known, system, potential = state.known, state.system, model.potential
     outcome = jnp.where(_finite(state), state.outcome, Outcome.BLEW_UP)
-    found = []
-    if plan.bounded:
-        # The shortest pair of a training set defines R_min, and must not count by round-off.
-        found.append((Outcome.TOO_CLOSE, known.shortest < potential.min_dist * (1 - 1e-9)))
-        low, high = potential.min_magmom[system.types], potential.max_magmom[system.types]
-        margin = 1e-6 * (high - low)
-        outside = (system.magmoms < low - margin) | (system.magmoms > high + margin)
-        found.append((Outcome.MOMENT, jnp.any(outside, axis=1) | at_bound(known)))
+    # The shortest pair of a training set defines R_min, and must not count by round-off.
+    close = known.shortest < potential.min_dist * (1 - 1e-9)
+    low, high = potential.min_magmom[system.types], potential.max_magmom[system.types]
+    margin = 1e-6 * (high - low)
+    outside = (system.magmoms < low - margin) | (system.magmoms > high + margin)
+    large = jnp.any(outside, axis=1) | at_bound(known)
+    found = [(Outcome.TOO_CLOSE, rules.bounded & close), (Outcome.MOMENT, rules.bounded & large)]
     if watch is not None:
         found.append((Outcome.WATCH, watch.stops(watched)))
     for name, true in found:

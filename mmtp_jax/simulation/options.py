@@ -86,6 +86,10 @@ class DynamicsOptions:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if np.any(np.asarray(self.temperature_K) < 0.0):
             raise ValueError(f"temperature_K must not be negative, got {self.temperature_K}")
+        has_bath = self.ensemble != "nve"
+        cold = bool(np.any(np.asarray(self.temperature_K) == 0.0))
+        if has_bath and cold and self.thermostat == "nose-hoover":
+            raise ValueError("a Nose-Hoover chain needs a temperature_K above zero; use langevin")
 
     def per_replica(self, name: str, n_replicas: int) -> np.ndarray:
         """Temperatures or pressures (R,).

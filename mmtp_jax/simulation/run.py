@@ -21,7 +21,7 @@ from mmtp_jax.simulation.barostats import mobility
 from mmtp_jax.simulation.constants import FS, GPA, KB
 from mmtp_jax.simulation.evaluation import Model, Moments
 from mmtp_jax.simulation.integrate import Ensemble, Outcome, State
-from mmtp_jax.simulation.loop import Plan, Reason, before_start, take_steps
+from mmtp_jax.simulation.loop import Plan, Reason, Rules, before_start, take_steps
 from mmtp_jax.simulation.neighbours import NeighbourList, find_neighbours, used_skin
 from mmtp_jax.simulation.observer import Observer, Saved, Snapshot
 from mmtp_jax.simulation.options import DynamicsOptions
@@ -82,10 +82,9 @@ class Run:
                 options.allow_flips,
                 self.chunk,
             ),
-            bounded=options.bounded,
-            together=options.when_stopped == "all",
             n_rows=options.chunk_steps,
         )
+        self.rules = Rules(np.asarray(options.bounded), np.asarray(options.when_stopped == "all"))
         if options.ensemble == "npt" and not np.all(self.system.periodic):
             raise ValueError(
                 "npt needs a cell that is periodic in three directions; set pbc, or use nvt"
@@ -116,7 +115,7 @@ class Run:
     @property
     def has_stopped(self) -> bool:
         running = np.asarray(self.state.system.running)
-        return not (running.all() if self.plan.together else running.any())
+        return not (running.all() if self.options.when_stopped == "all" else running.any())
 
     def begin(self, resume: Saved | None) -> None:
         """Make the first list of neighbours, and the first state."""
@@ -146,7 +145,7 @@ class Run:
             start = time.perf_counter()
             todo = min(n_steps - n_done, self.patience)
             chunk = take_steps(
-                self.plan, self.model, bath or self.bath, self.state, self.list, todo,
+                self.plan, self.model, bath or self.bath, self.rules, self.state, self.list, todo,
                 self.watch, self.watched,
             )  # fmt: skip
             done, reason = int(chunk.n_done), Reason(int(chunk.reason))

@@ -234,6 +234,10 @@ def test_options_say_what_is_wrong(iron, crystal) -> None:
         ({"timestep_fs": 0.0}, "timestep_fs must be positive"),
         ({"moments_every": 0}, "moments_every must be at least 1"),
         ({"temperature_K": -1.0}, "must not be negative"),
+        (
+            {"ensemble": "nvt", "thermostat": "nose-hoover", "temperature_K": 0.0},
+            "needs a temperature_K above zero",
+        ),
     ):
         with pytest.raises(ValueError, match=words):
             replace(FIXED, **change)
@@ -242,3 +246,18 @@ def test_options_say_what_is_wrong(iron, crystal) -> None:
     slab = crystal()._replace(periodic=np.array([True, True, False]))
     with pytest.raises(ValueError, match="npt needs a cell"):
         simulate(iron, slab, 1, replace(FIXED, ensemble="npt"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["mixed", "float32"])
+def test_lower_precision_of_the_evaluation_keeps_positions_in_float64(iron, crystal, dtype) -> None:
+    system = crystal(seeds=(1, 2))
+    options = replace(FIXED, moments="equilibrate", tolerance=2e-3)
+    exact = simulate(iron, system, 50, options)
+    run = simulate(iron, system, 50, replace(options, dtype=dtype))
+    assert run.completed, run.message
+    assert run.system.positions.dtype == run.series.energy.dtype == np.float64
+    assert np.allclose(run.system.positions, exact.system.positions, atol=2e-4)
+    assert np.allclose(run.series.energy, exact.series.energy, atol=5e-3)
+    momentum = np.einsum("i,rix->rx", system.masses, run.system.velocities)
+    assert np.allclose(momentum, 0.0, atol=1e-4)
