@@ -5,8 +5,8 @@
 - Nose-Hoover chain (Martyna, Klein and Tuckerman, J. Chem. Phys. 97, 2635; integrated as in
   Martyna, Tuckerman, Tobias and Klein, Mol. Phys. 87, 1117).
 
-A chain on all atoms together is not ergodic in a small, nearly harmonic crystal: its average kinetic
-energy is right, but it may swing more than it should. Langevin's bath has no such case.
+A chain on all atoms together is not ergodic in a small, nearly harmonic crystal: the average of
+the kinetic energy is right, but it may swing more than it should. Langevin's bath is safe there.
 
 Random numbers are a function of the replica's key and of the step, so that a step that is taken
 again, or after a restart, draws the same.
