@@ -1,0 +1,283 @@
+"""Two-threshold preselection (Kotykhov 2025, Sec. II.B): which configurations a simulation keeps.
+
+For every configuration that is evaluated, the iterates of an equilibration of moments included:
+
+    grade < low             the simulation goes on
+    low <= grade <= high    a copy is kept, and the simulation goes on
+    high < grade            a copy is kept, and the replica stops
+
+`Preselection` implements the protocol of `mmtp_jax.simulation.watch`: it goes through jit, keeps
+copies in a buffer of fixed size, and writes them to a `CandidateStore` whenever that is full.
+
+The grade of an active set of configurations is extensive: a cell that is repeated twice has twice
+the energy and twice the grade. So cells of a simulation should be as large as those of the
+training set; otherwise use an active set of neighbourhoods, where the largest atom counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmtp_jax.active.active_set import ActiveSet
+from mmtp_jax.active.candidates import Block, CandidateStore
+from mmtp_jax.active.grade import (
+    ActiveFactors,
+    configuration_grades,
+    largest_per_configuration,
+    neighborhood_grades,
+)
+from mmtp_jax.active.jacobian import NEIGHBORHOOD
+from mmtp_jax.potential.observables import Graph, Observables
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.simulation.system import System
+from mmtp_jax.structures.batch import default_chunk
+
+Array = Any
+
+CAPACITY = 256
+"""Places of the buffer per replica: more than the evaluations of one equilibration."""
+
+_LONG_AGO = -(2**30)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Grades at which a configuration is kept, and at which a simulation stops.
+
+    Kotykhov 2025 keeps above 2 during relaxation and above 4 during dynamics (where more is met
+    than can be selected from), and stops above 10. Burov 2026 takes 3 and 5, because many
+    trajectories at several volumes give many candidates. 2 and 10 are the usual ones.
+    """
+
+    low: float = 2.0
+    high: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.low < self.high < np.inf:
+            raise ValueError(
+                f"the thresholds must be 0 < low < high, got low {self.low:g} and high "
+                f"{self.high:g}"
+            )
+
+
+@dataclass
+class Tally:
+    """What a preselection has seen so far, on the host; up to date after each drain."""
+
+    n_kept: int = 0
+    """Configurations that were kept."""
+    highest: float = 0.0
+    """The highest grade of all configurations, kept or not."""
+    n_outside: int = 0
+    """Kept ones outside of the potential's intervals."""
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclass(frozen=True, eq=False)
+class Preselection:
+    """A watch that keeps what the potential extrapolates to; make it with `of`.
+
+    ``store`` and ``tally`` belong to the host; copies inside jit do not have them.
+    """
+
+    factors: ActiveFactors
+    potential: Potential
+    low: Array
+    high: Array
+    every: Array
+    keep_outside: Array
+    """() bool."""
+    capacity: int
+    """Places of the buffer per replica."""
+    mode: str
+    chunk: int | None
+    store: CandidateStore | None = None
+    tally: Tally = field(default_factory=Tally)
+
+    @classmethod
+    def of(
+        cls,
+        active: ActiveSet,
+        thresholds: Thresholds = Thresholds(),
+        *,
+        store: CandidateStore | None = None,
+        every: int | None = None,
+        keep_outside: bool = False,
+        capacity: int = CAPACITY,
+    ) -> Preselection:
+        """Preselection by an active set; its mode says whether cells or atoms are graded.
+
+        Args:
+            active: the active set of the potential that the simulation runs with.
+            thresholds: when to keep and when to stop.
+            store: where candidates go; without one they are handed to the simulation's result.
+            every: keep at most one configuration of a replica in so many steps, except where it
+                stops; by default all.
+            keep_outside: keep also what is outside of the potential's intervals of distances and
+                moments, or at the end of them, whatever its grade: there a simulation stops, and
+                a training set without such a configuration will not let it go on.
+            capacity: configurations in memory per replica; there must be room for all evaluations
+                of one step.
+
+        Raises:
+            ValueError: if ``every`` or ``capacity`` is less than one.
+        """
+        for name, value in (("every", every), ("capacity", capacity)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} of a preselection must be at least 1, got {value}")
+        return cls(
+            factors=active.factors,
+            potential=active.potential,
+            low=np.float64(thresholds.low),
+            high=np.float64(thresholds.high),
+            every=np.int32(every or 0),
+            keep_outside=np.bool_(keep_outside),
+            capacity=capacity,
+            mode=active.mode,
+            chunk=default_chunk(),
+            store=store,
+        )
+
+    # --- pytree ---
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Arrays, and what is static."""
+        arrays = (
+            self.factors, self.potential, self.low, self.high, self.every, self.keep_outside,
+        )  # fmt: skip
+        return arrays, (self.capacity, self.mode, self.chunk)
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[Any, ...], arrays: tuple[Any, ...]) -> Preselection:
+        """A copy without the host's part."""
+        return cls(*arrays, *static)
+
+    # --- protocol of a watch ---
+
+    def start(self, system: System) -> dict[str, Array]:
+        """An empty buffer."""
+        n_replicas, n_atoms = system.n_replicas, system.n_atoms
+        size = self.capacity * n_replicas
+        return {
+            "positions": jnp.zeros((size, n_atoms, 3)),
+            "cell": jnp.zeros((size, 3, 3)),
+            "magmoms": jnp.zeros((size, n_atoms)),
+            "grade": jnp.zeros(size),
+            "outside": jnp.zeros(size, bool),
+            "step": jnp.zeros(size, jnp.int32),
+            "replica": jnp.zeros(size, jnp.int32),
+            "types": jnp.asarray(system.types),
+            "periodic": jnp.asarray(system.periodic),
+            "n": jnp.zeros((), jnp.int32),
+            "stop": jnp.zeros(n_replicas, bool),
+            "highest": jnp.zeros(n_replicas),
+            "seen_step": jnp.full((), _LONG_AGO, jnp.int32),
+            "seen_magmoms": jnp.zeros((n_replicas, n_atoms)),
+            "kept_step": jnp.full(n_replicas, _LONG_AGO, jnp.int32),
+        }
+
+    def look(
+        self,
+        state: dict[str, Array],
+        system: System,
+        graph: Graph,
+        observables: Observables,
+        step: Array,
+    ) -> dict[str, Array]:
+        """Grade the configuration of each replica; keep and stop."""
+        grade = self.grades(graph)[: system.n_replicas]
+        # An equilibration shows a configuration again while it waits for others.
+        same = jnp.all(system.magmoms == state["seen_magmoms"], axis=1)
+        new = system.running & ~state["stop"] & ((step != state["seen_step"]) | ~same)
+        finite = jnp.isfinite(grade)
+        above = new & ~(grade <= self.high)
+        outside = is_outside(self.potential, graph, system)
+        due = (self.every == 0) | (step - state["kept_step"] >= self.every)
+        wanted = (grade >= self.low) | (outside & self.keep_outside)
+        keep = new & finite & ((wanted & due) | above)
+        size = state["grade"].shape[0]
+        # Out of range, a copy is dropped: full() undoes the step, so it is not lost.
+        place = jnp.where(keep, state["n"] + jnp.cumsum(keep) - 1, size)
+        values = {
+            "positions": system.positions,
+            "cell": system.cell,
+            "magmoms": system.magmoms,
+            "grade": grade,
+            "outside": outside,
+            "step": jnp.broadcast_to(step, grade.shape),
+            "replica": jnp.arange(system.n_replicas),
+        }
+        buffers = {
+            name: state[name].at[place].set(value.astype(state[name].dtype), mode="drop")
+            for name, value in values.items()
+        }
+        seen = jnp.where(new & finite, grade, 0.0)
+        return {
+            **state,
+            **buffers,
+            "n": state["n"] + jnp.sum(keep, dtype=jnp.int32),
+            "stop": state["stop"] | above,
+            "highest": jnp.maximum(state["highest"], seen),
+            "seen_step": jnp.asarray(step, jnp.int32),
+            "seen_magmoms": system.magmoms.astype(state["seen_magmoms"].dtype),
+            "kept_step": jnp.where(keep, step, state["kept_step"]).astype(jnp.int32),
+        }
+
+    def stops(self, state: dict[str, Array]) -> Array:
+        """(R,) bool: replicas that met a grade above the upper threshold."""
+        return state["stop"]
+
+    def full(self, state: dict[str, Array]) -> Array:
+        """() bool."""
+        return state["n"] > state["grade"].shape[0]
+
+    def drain(self, state: dict[str, Array]) -> tuple[list[Block], dict[str, Array]]:
+        """Write the buffer to the store, or return it as a block; and the state without it."""
+        n = int(state["n"])
+        host = {name: np.asarray(state[name]) for name in Block._fields}
+        shared = {"types", "periodic"}
+        block = Block(**{k: v if k in shared else v[:n].copy() for k, v in host.items()})
+        tally = self.tally
+        tally.n_kept += n
+        tally.n_outside += int(block.outside.sum())
+        tally.highest = max(tally.highest, float(np.max(state["highest"], initial=0.0)))
+        emptied = {**state, "n": jnp.zeros((), jnp.int32)}
+        if self.store is not None:
+            self.store.append(block)
+            return [], emptied
+        return [block] if n else [], emptied
+
+    def renumbered(self, state: dict[str, Array], numbers: Sequence[int]) -> dict[str, Array]:
+        """The state with other numbers for the replicas, where those of a run are not unique."""
+        return {**state, "replica": np.asarray(numbers)[np.asarray(state["replica"])]}
+
+    # --- grades ---
+
+    def grades(self, graph: Graph) -> Array:
+        """gamma (C,) of each configuration; by neighbourhood, of its worst atom."""
+        dtype = jnp.asarray(self.factors.lu).dtype
+        # Grades in float32 would be those of round-off where A is ill-conditioned.
+        graph = jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, graph)
+        if self.mode != NEIGHBORHOOD:
+            return configuration_grades(self.factors, self.potential, graph, self.chunk)
+        atoms = neighborhood_grades(self.factors, self.potential, graph, self.chunk)
+        return largest_per_configuration(graph, atoms)
+
+
+def is_outside(potential: Potential, graph: Graph, system: System) -> Array:
+    """(R,) bool: a distance below R_min, or a moment beyond its interval or at the end of it."""
+    squared = jnp.min(jnp.sum(graph.vectors**2, axis=1), axis=1, initial=jnp.inf)
+    shortest = jax.ops.segment_min(squared, graph.configuration, graph.n_configurations)
+    # As everywhere, round-off of the pair that defines R_min does not count.
+    close = shortest < (potential.min_dist * (1 - 1e-9)) ** 2
+    low = jnp.asarray(potential.min_magmom)[system.types]
+    high = jnp.asarray(potential.max_magmom)[system.types]
+    margin = 1e-9 * (high - low)
+    large = (system.magmoms <= low + margin) | (system.magmoms >= high - margin)
+    return close[: system.n_replicas] | jnp.any(large, axis=1)
