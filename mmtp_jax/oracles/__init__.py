@@ -1,0 +1,1 @@
+"""Labellers: what computes energy, forces, stress and magnetic forces at prescribed moments."""

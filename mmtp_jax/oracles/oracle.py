@@ -1,0 +1,123 @@
+"""What every labeller does: a configuration with target moments in, labels or a reason out.
+
+A labeller is any picklable object with the methods of `Oracle`: a DFT code with constrained
+moments, or a potential (`mmtp_jax.oracles.teacher`). `mmtp_jax.oracles.jobs` runs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from ase import Atoms
+
+from mmtp_jax.io.schema import collapse, labels_of
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where labels come from."""
+
+    code: str
+    """E.g. ``"ABINIT"``."""
+    version: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    """All that another run would need; numbers, texts and lists, so that JSON can hold it."""
+    seconds: float = 0.0
+    """Wall time."""
+    converged: bool = True
+    """Labels that are not converged are refused."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A labelled configuration."""
+
+    atoms: Atoms
+    """With energy, forces, stress (periodic cells) and achieved ``magmoms`` on its calculator, and
+    magnetic forces, where the code gives them, in ``arrays["magnetic_forces"]``."""
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there are no labels."""
+
+    reason: str
+    """One sentence."""
+    provenance: Provenance | None = None
+
+
+class Oracle(Protocol):
+    """A labeller. It must be picklable where jobs run in processes of their own."""
+
+    in_process: bool
+    """Is it so quick and safe that jobs run one after the other in the calling process?"""
+
+    def label(self, atoms: Atoms, folder: Path) -> Labelled | Failure:
+        """Label one configuration.
+
+        Args:
+            atoms: the configuration; ``get_initial_magnetic_moments()`` are the targets.
+            folder: an existing folder for the files of this job alone. What an earlier attempt
+                left there is still in it.
+        """
+        ...
+
+    def fingerprint(self) -> str:
+        """Text that changes whenever the labels could."""
+        ...
+
+
+MOMENT_TOLERANCE = 0.05
+"""Largest distance of an achieved moment from its target, mu_B."""
+
+
+def checked(
+    answer: Labelled | Failure, target: Atoms, moment_tolerance: float = MOMENT_TOLERANCE
+) -> Labelled | Failure:
+    """The answer, or a failure where it must not enter a training set."""
+    if isinstance(answer, Failure):
+        return answer
+    if not isinstance(answer, Labelled):
+        return Failure(f"the oracle answered {type(answer).__name__}, not Labelled or Failure")
+    reason = _fault(answer, target, moment_tolerance)
+    return answer if reason is None else Failure(reason, answer.provenance)
+
+
+def _fault(answer: Labelled, target: Atoms, moment_tolerance: float) -> str | None:
+    atoms = answer.atoms
+    if not answer.provenance.converged:
+        return "the calculation is not converged"
+    if len(atoms) != len(target) or not np.array_equal(atoms.numbers, target.numbers):
+        return "the labels are for other atoms than those asked for"
+    off = max(
+        float(np.abs(atoms.positions - target.positions).max()),
+        float(np.abs(atoms.cell.array - target.cell.array).max()),
+    )
+    if off > 1e-4:
+        return f"the labels are for positions or a cell that differ by {off:.2g} Angstrom"
+    labels = labels_of(atoms)
+    for name in ("energy", "forces"):
+        if name not in labels.results:
+            return f"there is no {name} among the labels"
+    numbers = [labels.results[name] for name in ("energy", "forces")]
+    numbers += [v for v in (labels.results.get("stress"), labels.magnetic_forces) if v is not None]
+    if not all(np.all(np.isfinite(np.asarray(v, float))) for v in numbers):
+        return "a label is not finite"
+    if labels.achieved_moments is None:
+        return "the achieved moments are not among the labels"
+    achieved = collapse(np.asarray(labels.achieved_moments, float))
+    wanted = collapse(np.asarray(target.get_initial_magnetic_moments(), float))
+    if achieved.shape != wanted.shape:
+        return f"achieved moments have shape {achieved.shape}, targets {wanted.shape}"
+    missed = np.abs(achieved - wanted)
+    worst = int(np.argmax(missed)) if missed.size else 0
+    if missed.size and not missed[worst] <= moment_tolerance:
+        return (
+            f"the moment of atom {worst} is {achieved[worst]:.3f} mu_B and not "
+            f"{wanted[worst]:.3f}, a miss of more than {moment_tolerance:g}"
+        )
+    return None

@@ -1,0 +1,76 @@
+"""A potential as labeller: to try a workflow where a DFT code would take days."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from mmtp_jax.io.schema import MAGNETIC_FORCES
+from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
+
+
+@dataclass(frozen=True)
+class PotentialOracle:
+    """Labels from a potential in a file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no potential.
+    """
+
+    path: str | Path
+    """An ``.mtp`` file."""
+    species: Sequence[str] | None = None
+    """Chemical symbols, for a file that does not name them."""
+
+    in_process: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_calculator", _calculator(self.path, self.species))
+
+    def __reduce__(self) -> tuple:
+        return PotentialOracle, (str(self.path), self.species)
+
+    def label(self, atoms: Atoms, folder: Path) -> Labelled | Failure:
+        """Evaluate the potential at the target moments."""
+        from mmtp_jax import __version__
+
+        start = time.perf_counter()
+        calculator = self._calculator
+        try:
+            calculator.calculate(atoms)
+        except ValueError as error:
+            return Failure(str(error))
+        results = dict(calculator.results)
+        labelled = Atoms(
+            atoms.symbols,
+            positions=atoms.positions,
+            cell=atoms.cell,
+            pbc=atoms.pbc,
+            magmoms=atoms.get_initial_magnetic_moments(),
+        )
+        labelled.set_array(MAGNETIC_FORCES, results[MAGNETIC_FORCES])
+        kept = ("energy", "forces", "stress", "magmoms")
+        labelled.calc = SinglePointCalculator(
+            labelled, **{name: results[name] for name in kept if name in results}
+        )
+        settings = {"potential": Path(self.path).name, "sha256": self.fingerprint()}
+        seconds = time.perf_counter() - start
+        return Labelled(labelled, Provenance("mmtp_jax", __version__, settings, seconds))
+
+    def fingerprint(self) -> str:
+        """Hash of the file."""
+        return hashlib.sha256(Path(self.path).read_bytes()).hexdigest()
+
+
+def _calculator(path: str | Path, species: Sequence[str] | None):
+    from mmtp_jax.interfaces.calculator import MMTPCalculator
+
+    return MMTPCalculator(path, species=None if species is None else tuple(species))

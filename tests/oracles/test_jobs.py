@@ -1,0 +1,223 @@
+"""Jobs of oracles that work, fail, crash, hang, and give other moments than asked for."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+import mmtp_jax as mmtp
+from mmtp_jax.oracles.jobs import label_all
+from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance, checked
+from mmtp_jax.oracles.teacher import PotentialOracle
+
+TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
+
+STRANGE = '''
+"""Oracles with faults; child processes import this file."""
+
+import os, time
+from dataclasses import dataclass
+import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
+from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
+
+
+@dataclass(frozen=True)
+class Strange:
+    fault: str = ""
+    until: int = 10**6
+    in_process: bool = False
+    version: str = "1"
+
+    def fingerprint(self):
+        return "strange " + self.version
+
+    def label(self, atoms, folder):
+        tries = folder / "tries"
+        n = int(tries.read_text()) if tries.exists() else 0
+        tries.write_text(str(n + 1))
+        n_atoms = len(atoms)
+        fault = self.fault if n < self.until else ""
+        if fault == "fails":
+            return Failure("no density was found")
+        if fault == "raises":
+            raise RuntimeError("the disk is\\nfull")
+        if fault == "crashes":
+            os._exit(7)
+        if fault == "hangs":
+            time.sleep(600)
+        if fault == "nothing":
+            return None
+        magmoms = atoms.get_initial_magnetic_moments() + (0.5 if fault == "moments" else 0.0)
+        forces = np.full((n_atoms, 3), np.nan if fault == "nan" else 0.25)
+        copy = atoms.copy()
+        if fault == "moved":
+            copy.positions[0, 0] += 0.01
+        results = {"energy": -1.5 * n_atoms, "forces": forces, "magmoms": magmoms,
+                   "stress": np.arange(6.0)}
+        if fault == "no forces":
+            del results["forces"]
+        copy.calc = SinglePointCalculator(copy, **results)
+        copy.set_array("magnetic_forces", np.full(n_atoms, 0.125))
+        return Labelled(copy, Provenance("strange", self.version, {"cutoff": 3}, 0.1,
+                                         fault != "unconverged"))
+'''
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory):
+    """The class of oracles with faults, in a module that other processes can import."""
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "strange_oracles.py").write_text(STRANGE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield import_module("strange_oracles").Strange
+
+
+@pytest.fixture
+def targets():
+    found = []
+    for k in range(3):
+        atoms = bulk("Fe", "bcc", a=2.8 + 0.05 * k, cubic=True)
+        atoms.rattle(0.02, seed=k)
+        atoms.set_initial_magnetic_moments([2.0, -1.0 - 0.1 * k])
+        found.append(atoms)
+    return found
+
+
+def test_the_teacher_labels_and_nothing_is_computed_twice(targets, tmp_path) -> None:
+    oracle = pickle.loads(pickle.dumps(PotentialOracle(TEACHER)))
+    told = []
+    jobs = label_all(oracle, targets, tmp_path, callback=told.append)
+    assert told == [0, 1, 2, 3]
+    assert not jobs.failures
+    expected = mmtp.evaluate(mmtp.load(TEACHER), targets)
+    for answer, target, result in zip(jobs.labelled, targets, expected, strict=True):
+        atoms = answer.atoms
+        assert atoms.get_potential_energy() == pytest.approx(result.energy, abs=1e-9)
+        np.testing.assert_allclose(atoms.get_forces(), result.forces, atol=1e-10)
+        np.testing.assert_allclose(atoms.get_stress(), result.stress, atol=1e-10)
+        np.testing.assert_allclose(atoms.arrays["magnetic_forces"], result.magnetic_forces)
+        np.testing.assert_array_equal(
+            atoms.get_magnetic_moments(), target.get_initial_magnetic_moments()
+        )
+        np.testing.assert_array_equal(atoms.positions, target.positions)
+        assert answer.provenance.code == "mmtp_jax"
+        assert len(answer.provenance.settings["sha256"]) == 64
+    before = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("labelled.cfg"))]
+    again = label_all(oracle, targets, tmp_path)
+    assert again.n_found == 3
+    assert before == [p.stat().st_mtime_ns for p in sorted(tmp_path.rglob("labelled.cfg"))]
+    # Another configuration in the same place is another job.
+    targets[1].positions[0, 0] += 1e-6
+    assert label_all(oracle, targets, tmp_path).n_found == 2
+
+
+def test_a_teacher_refuses_other_elements(tmp_path) -> None:
+    copper = bulk("Cu", cubic=True)
+    (reason,) = label_all(PotentialOracle(TEACHER), [copper], tmp_path).failures.values()
+    assert "has Cu, but the potential is for Fe" in reason.reason
+    with pytest.raises(FileNotFoundError):
+        PotentialOracle(tmp_path / "none.mtp")
+
+
+REASONS = {
+    "fails": "no density was found",
+    "raises": "the oracle raised RuntimeError: the disk is full",
+    "nothing": "the oracle answered NoneType",
+    "moments": "the moment of atom 0 is 2.500 mu_B and not 2.000",
+    "nan": "a label is not finite",
+    "moved": "positions or a cell that differ by 0.01 Angstrom",
+    "no forces": "there is no forces among the labels",
+    "unconverged": "the calculation is not converged",
+}
+
+
+@pytest.mark.parametrize("fault", list(REASONS))
+def test_what_must_not_enter_a_training_set_is_set_aside(fault, strange, targets, tmp_path) -> None:
+    oracle = strange(fault, in_process=True)
+    jobs = label_all(oracle, targets[:1], tmp_path, retries=2)
+    assert not jobs.labelled
+    assert REASONS[fault] in jobs.failures[0].reason
+    folder = tmp_path / "job-00000"
+    assert (folder / "tries").read_text() == "3"
+    content = json.loads((folder / "result.json").read_text())
+    assert content["status"] == "failed"
+    assert len(content["failed_attempts"]) == 3
+    assert not (folder / "labelled.cfg").exists()
+    # When the cause is gone, the job is run again.
+    jobs = label_all(strange("", in_process=True), targets[:1], tmp_path)
+    assert len(jobs.labelled) == 1
+    assert jobs.n_found == 0
+
+
+def test_a_second_attempt_may_succeed(strange, targets, tmp_path) -> None:
+    oracle = strange("fails", until=1, in_process=True)
+    jobs = label_all(oracle, targets, tmp_path, retries=1)
+    assert len(jobs.labelled) == 3
+    content = json.loads((tmp_path / "job-00002" / "result.json").read_text())
+    assert content["failed_attempts"] == ["no density was found"]
+    assert content["provenance"]["settings"] == {"cutoff": 3}
+
+
+def test_crash_and_time_out_stay_in_their_process(strange, targets, tmp_path) -> None:
+    jobs = label_all(strange("crashes", until=1), targets[:1], tmp_path / "a", retries=0)
+    assert "crashed with exit status 7" in jobs.failures[0].reason
+    jobs = label_all(strange("crashes", until=1), targets[:1], tmp_path / "a", retries=0)
+    assert len(jobs.labelled) == 1, "the same job, tried again"
+    jobs = label_all(
+        strange("hangs", until=1), targets[:2], tmp_path / "b", retries=1, timeout_s=6.0, workers=2
+    )
+    assert len(jobs.labelled) == 2
+    content = json.loads((tmp_path / "b" / "job-00000" / "result.json").read_text())
+    assert content["failed_attempts"] == ["it took longer than 6 s and was stopped"]
+
+
+def test_any_executor_will_do(strange, targets, tmp_path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        oracle = strange("fails", until=1, in_process=True)
+        assert len(label_all(oracle, targets, tmp_path / "a", pool).labelled) == 3
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        # In the process of the executor, a crash takes the executor with it.
+        oracle = strange("crashes", until=1, in_process=True)
+        jobs = label_all(oracle, targets, tmp_path / "b", pool, retries=0)
+        assert len(jobs.failures) == 3
+        assert "the executor lost the job" in jobs.failures[0].reason
+    assert len(label_all(oracle, targets[:1], tmp_path / "b").labelled) == 1
+
+
+def test_labels_of_another_version_are_not_reused(strange, targets, tmp_path) -> None:
+    label_all(strange(in_process=True), targets, tmp_path)
+    assert label_all(strange(in_process=True), targets, tmp_path).n_found == 3
+    assert label_all(strange(in_process=True, version="2"), targets, tmp_path).n_found == 0
+
+
+def test_broken_results_are_computed_again(strange, targets, tmp_path) -> None:
+    oracle = strange(in_process=True)
+    label_all(oracle, targets, tmp_path)
+    (tmp_path / "job-00000" / "labelled.cfg").write_text("BEGIN_CFG\n")
+    (tmp_path / "job-00001" / "result.json").write_text("{")
+    jobs = label_all(oracle, targets, tmp_path)
+    assert (len(jobs.labelled), jobs.n_found) == (3, 1)
+
+
+def test_moments_within_the_tolerance_pass(strange, targets, tmp_path) -> None:
+    answer = strange("moments").label(targets[0], tmp_path)
+    assert isinstance(checked(answer, targets[0], 0.6), Labelled)
+    assert isinstance(checked(answer, targets[0], 0.4), Failure)
+    assert isinstance(checked(Labelled(targets[0], Provenance("x", "1")), targets[0]), Failure)
+
+
+def test_numbers_are_checked(targets, tmp_path) -> None:
+    for options in ({"retries": -1}, {"workers": 0}, {"timeout_s": 0.0}):
+        with pytest.raises(ValueError, match="retries must be"):
+            label_all(PotentialOracle(TEACHER), targets, tmp_path, **options)
