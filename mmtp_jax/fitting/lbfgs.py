@@ -30,6 +30,9 @@ MEMORY = 40
 
 MAX_LINESEARCH_STEPS = 25
 
+NOT_EVALUATED = 1e300
+"""A loss that any other is lower than."""
+
 FIRST_RENEWAL = 50
 """Steps after which the metric is renewed for the first time."""
 
@@ -153,15 +156,19 @@ def theta_of(progress: Progress) -> Array:
     return progress.origin + matmul(progress.metric, progress.x)
 
 
-@partial(jax.jit, static_argnums=0)
 def start(loss: Loss, theta: Array, metric: Array, n_steps: Array, *data: Any) -> Progress:
-    """The state before a step with a new metric."""
-    value, gradient = jax.value_and_grad(lambda theta: loss(theta, *data))(theta)
+    """The state before a step with a new metric.
+
+    Loss and gradient come from a step of length zero, whose first trial is where it starts: to
+    compile them by themselves takes as long as the step.
+    """
     x = jnp.zeros_like(theta)
-    gradient = matmul(gradient, metric)
-    return _strongly_typed(
-        Progress(theta, metric, x, n_steps, value, gradient, make_optimizer().init(x))
+    still = _strongly_typed(
+        Progress(theta, metric, x, n_steps, NOT_EVALUATED, x, make_optimizer().init(x))
     )
+    found = step(loss, still, *data)
+    value = jnp.where(found.loss < NOT_EVALUATED, found.loss, jnp.nan)
+    return still._replace(loss=value, gradient=found.gradient)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -206,4 +213,4 @@ def step_together(loss: Loss, progress: Progress, active: Array, *data: Any) -> 
 
 def _strongly_typed(progress: Progress) -> Progress:
     """Weakly typed leaves of the first state would make the second step compile once more."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), progress)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), progress)

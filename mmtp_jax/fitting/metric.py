@@ -26,6 +26,9 @@ ATOMS_PER_PARAMETER = 1.0
 
 def metric(matrix: np.ndarray) -> np.ndarray:
     """The columns (P, P) along which the loss has curvature one, from J^T J (P, P)."""
+    if not np.isfinite(matrix).all():
+        # The loss is not finite either, and the loop around the optimiser says so.
+        return np.eye(len(matrix))
     diagonal = np.diag(matrix)
     # Parameters that no label depends on get the scale of the softest that matter.
     floor = max(1e-10 * diagonal.max(initial=0.0), np.finfo(float).tiny)
@@ -52,22 +55,27 @@ def sample(
         ``targets`` where the set is not much larger than needed, else a random part in one graph.
     """
     sizes = np.array([len(s) for s in training.structures])
-    needed = ATOMS_PER_PARAMETER * n_parameters
-    if sizes.sum() <= 1.5 * needed:
+    room = rounded_size(int(ATOMS_PER_PARAMETER * n_parameters))
+    # By the padded size, which all parts of a cross-validation share.
+    if sum(len(b.graph.types) for b in training.batches) <= 1.5 * room:
         return targets
-    order = np.random.default_rng(0).permutation(len(sizes))
-    last = int(np.searchsorted(np.cumsum(sizes[order]), needed))
-    chosen = list(order[: last + 1])
-    for kind in LABELS:
-        having = [k for k in order if getattr(training.structures[k], kind) is not None]
-        if having and having[0] not in chosen and not set(having) & set(chosen):
-            chosen.append(having[0])
+    order = list(np.random.default_rng(0).permutation(len(sizes)))
+    # One of each kind of label comes first.
+    labels = [[getattr(training.structures[k], kind) is not None for k in order] for kind in LABELS]
+    order = list(dict.fromkeys([order[has.index(True)] for has in labels if any(has)] + order))
+    chosen, n_atoms = [], 0
+    for k in order:
+        if not chosen or n_atoms + sizes[k] <= room:
+            chosen.append(k)
+            n_atoms += sizes[k]
     structures = [training.structures[k] for k in chosen]
     batch = pack(
         structures,
         [training.tables[k] for k in chosen],
         training.cutoff,
-        n_atoms=rounded_size(int(needed) + int(sizes.max())),
+        # The same shape for every part of a data set, which cross-validation makes.
+        n_atoms=room,
+        n_configurations=room,
         width=max(b.graph.neighbours.shape[1] for b in training.batches),
     )
     try:

@@ -11,7 +11,7 @@ import numpy as np
 from mmtp_jax.fitting.dataset import make_targets
 from mmtp_jax.fitting.report import Errors, comparison, errors_of
 from mmtp_jax.fitting.weights import Weights
-from mmtp_jax.potential.observables import Observables, evaluate
+from mmtp_jax.potential.observables import Observables, evaluate_graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack, rounded_size
 from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
@@ -109,7 +109,4 @@ class PreparedSet:
 
     def _evaluated(self, potential: Potential) -> list[tuple[np.ndarray, Observables]]:
         chunk = default_chunk()
-        return jax.device_get([_evaluate(potential, b.graph, chunk) for b in self.batches])
-
-
-_evaluate = jax.jit(evaluate, static_argnames="chunk")
+        return jax.device_get([evaluate_graph(potential, b.graph, chunk) for b in self.batches])

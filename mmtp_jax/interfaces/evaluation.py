@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from mmtp_jax.potential import observables
+from mmtp_jax.potential.observables import evaluate_graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision, require_precision
 from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack
@@ -20,14 +19,6 @@ from mmtp_jax.structures.structure import Structure
 
 MAX_ATOMS = 16384
 """Atoms per batch: bounds the memory, about 100 kB per atom at most."""
-
-
-@partial(jax.jit, static_argnames="chunk")
-def evaluate_graph(
-    potential: Potential, graph: observables.Graph, chunk: int | None = None
-) -> tuple[Any, observables.Observables]:
-    """Site energies (N,) and observables of a graph, compiled once per shape."""
-    return observables.evaluate(potential, graph, chunk)
 
 
 def evaluate_structures(

@@ -155,6 +155,10 @@ def evaluate(
     )
 
 
+evaluate_graph = jax.jit(evaluate, static_argnames="chunk")
+"""`evaluate`, compiled once per shape for all who call it from the host."""
+
+
 class _Rows(NamedTuple):
     """The part of a graph that has the atoms on its first axis."""
 

@@ -25,6 +25,9 @@ BYTES_PER_ATOM = 2**19
 MAX_WIDTHS = 3
 """A data set is split into at most this many graphs, by the number of neighbours."""
 
+ROWS_PER_COMPILATION = 100_000
+"""Padded neighbours that a further shape must save: it takes seconds to compile."""
+
 
 def rounded_size(n: int) -> int:
     """The smallest m * 2^k >= n with m of 8 to 15; at least 1, and n itself below 16."""
@@ -158,8 +161,7 @@ def _best_widths(widths: np.ndarray, sizes: np.ndarray) -> tuple[int, ...]:
                 float(unique[end]) * atoms[start : end + 1].sum()
                 for start, end in zip(starts, ends, strict=True)
             )
-            # A further shape must save at least a tenth to be worth its compilation.
-            if cost < 0.9 * least:
+            if cost < 0.9 * least and least - cost > ROWS_PER_COMPILATION:
                 best, least = tuple(int(unique[end]) for end in ends), cost
     return best
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmtp_jax.fitting import fit as single
-from mmtp_jax.fitting import initial, lbfgs, prepared
+from mmtp_jax.fitting import initial, lbfgs, normal_equations
 from mmtp_jax.fitting.cross_validation import cross_validate, fold_indices, scan_weights
 from mmtp_jax.fitting.ensemble import fit_ensemble, random_starts
 from mmtp_jax.fitting.fit import Fit, FitOptions, fit_structures
@@ -19,6 +19,7 @@ from mmtp_jax.fitting.report import Errors, KindErrors
 from mmtp_jax.fitting.statistics import Spread, Statistics, aligned, statistics_table
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interfaces.evaluation import evaluate_structures
+from mmtp_jax.potential.observables import evaluate_graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.structure import LABELS
 
@@ -61,9 +62,9 @@ def compiled() -> dict[str, int]:
     """How often each program was compiled so far."""
     return {
         "step": lbfgs.step._cache_size(),
-        "start": lbfgs.start._cache_size(),
+        "normal equations": normal_equations._of_graph._cache_size(),
         "least squares": initial._linear_columns._cache_size(),
-        "evaluation": prepared._evaluate._cache_size(),
+        "evaluation": evaluate_graph._cache_size(),
     }
 
 
@@ -252,7 +253,7 @@ def test_impossible_folds_are_refused(n_folds):
 def test_folds_share_one_compilation(folds, fold_compilations):
     assert sorted(map(len, folds.held_out)) == [2, 2, 3, 3]
     before, after = fold_compilations
-    for name in ("step", "start", "least squares"):
+    for name in ("step", "normal equations", "least squares"):
         assert after[name] <= before[name] + 1, name
     # Of the training and of the validation sets.
     assert after["evaluation"] <= before["evaluation"] + 2

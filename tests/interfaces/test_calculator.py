@@ -15,7 +15,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS, FIRE
 
 import mmtp_jax as mmtp
-from mmtp_jax.interfaces.evaluation import evaluate_graph
+from mmtp_jax.potential.observables import evaluate_graph
 from mmtp_jax.structures.domain import ExtrapolationWarning
 
 

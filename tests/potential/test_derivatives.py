@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmtp_jax.interfaces.evaluation import evaluate_graph
 from mmtp_jax.potential.displacement import displaced, observables_along
 from mmtp_jax.potential.energy import site_energies
 from mmtp_jax.potential.jacobian import energy_jacobian, site_jacobian
@@ -19,6 +18,7 @@ from mmtp_jax.potential.observables import (
     Observables,
     energies,
     evaluate,
+    evaluate_graph,
     neighborhoods,
     observables,
     parameter_gradient,

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmtp_jax.interfaces.evaluation import evaluate_graph
-from mmtp_jax.potential.observables import Observables, parameter_gradient
+from mmtp_jax.potential.observables import Observables, evaluate_graph, parameter_gradient
 from mmtp_jax.structures.structure import Structure
 
 KINDS = ("energies", "forces", "stress", "magnetic_forces")

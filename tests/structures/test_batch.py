@@ -129,9 +129,11 @@ def test_structures_without_any_neighbours_make_a_batch():
     assert np.all(np.isinf(batch.graph.volumes))
 
 
-def test_structures_of_very_different_density_go_to_different_widths(random_structure):
+def test_structures_of_very_different_density_go_to_different_widths(random_structure, monkeypatch):
     dense = [random_structure(k, 8, volume_per_atom=9.0, shortest=1.5) for k in range(4)]
     thin = [random_structure(k, 8, volume_per_atom=80.0) for k in range(4)]
+    assert len(make_batches([*dense, *thin], CUTOFF)) == 1, "so few are not worth a compilation"
+    monkeypatch.setattr(batch_module, "ROWS_PER_COMPILATION", 100)
     batches = make_batches([*dense, *thin], CUTOFF)
     widths = {batch.graph.vectors.shape[2] for batch in batches}
     assert len(widths) == 2

@@ -43,7 +43,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--level", type=int, default=8, metavar="N", help="level (default 8)")
     parser.add_argument(
-        "--max-iterations", type=int, default=2500, metavar="N", help="steps (default 2500)"
+        "--max-iterations", type=int, default=1000, metavar="N", help="steps (default 1000)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the start (default 0)")
     parser.set_defaults(run=run)
