@@ -14,6 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmtp_jax.active.active_set import ActiveSet
+    from mmtp_jax.active.candidates import CandidateStore
+    from mmtp_jax.active.learning import Learned, learn
+    from mmtp_jax.active.learning_options import LearnOptions
+    from mmtp_jax.active.learning_simulations import DynamicsRun, EquilibrationRun
+    from mmtp_jax.active.preselection import Preselection, Thresholds
     from mmtp_jax.active.select import Selection, select
     from mmtp_jax.api import cross_validate, evaluate, fit, fit_ensemble, scan_weights, split
     from mmtp_jax.fitting.cross_validation import CrossValidation, WeightScan
@@ -23,8 +28,11 @@ if TYPE_CHECKING:
     from mmtp_jax.interfaces.calculator import MMTPCalculator
     from mmtp_jax.interfaces.dynamics import MDResult, md
     from mmtp_jax.interfaces.equilibration import Equilibration, equilibrate
+    from mmtp_jax.interfaces.relaxation import Relaxation, relax
     from mmtp_jax.io.formats import read, write
     from mmtp_jax.io.mtp import load, save
+    from mmtp_jax.oracles.jobs import label_all
+    from mmtp_jax.oracles.teacher import PotentialOracle
     from mmtp_jax.potential.potential import Potential
     from mmtp_jax.precision import double_precision
     from mmtp_jax.simulation.equilibrate_structures import EquilibrationWarning
@@ -36,19 +44,28 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ActiveSet": "active.active_set",
+    "CandidateStore": "active.candidates",
     "CrossValidation": "fitting.cross_validation",
+    "DynamicsRun": "active.learning_simulations",
     "EnsembleFit": "fitting.ensemble",
     "Equilibration": "interfaces.equilibration",
+    "EquilibrationRun": "active.learning_simulations",
     "EquilibrationWarning": "simulation.equilibrate_structures",
     "ExtrapolationWarning": "structures.domain",
-    "UnitsWarning": "structures.units",
     "Fit": "fitting.fit",
     "FitOptions": "fitting.fit",
+    "LearnOptions": "active.learning_options",
+    "Learned": "active.learning",
     "MDResult": "interfaces.dynamics",
     "MMTPCalculator": "interfaces.calculator",
     "Potential": "potential.potential",
+    "PotentialOracle": "oracles.teacher",
+    "Preselection": "active.preselection",
+    "Relaxation": "interfaces.relaxation",
     "Result": "structures.results",
     "Selection": "active.select",
+    "Thresholds": "active.preselection",
+    "UnitsWarning": "structures.units",
     "WeightScan": "fitting.cross_validation",
     "Weights": "fitting.weights",
     "cross_validate": "api",
@@ -57,9 +74,12 @@ _HOMES = {
     "evaluate": "api",
     "fit": "api",
     "fit_ensemble": "api",
+    "label_all": "oracles.jobs",
+    "learn": "active.learning",
     "load": "io.mtp",
     "md": "interfaces.dynamics",
     "read": "io.formats",
+    "relax": "interfaces.relaxation",
     "save": "io.mtp",
     "scan_weights": "api",
     "select": "active.select",
@@ -70,18 +90,27 @@ _HOMES = {
 
 __all__ = [
     "ActiveSet",
+    "CandidateStore",
     "CrossValidation",
+    "DynamicsRun",
     "EnsembleFit",
     "Equilibration",
+    "EquilibrationRun",
     "EquilibrationWarning",
     "ExtrapolationWarning",
     "Fit",
     "FitOptions",
+    "LearnOptions",
+    "Learned",
     "MDResult",
     "MMTPCalculator",
     "Potential",
+    "PotentialOracle",
+    "Preselection",
+    "Relaxation",
     "Result",
     "Selection",
+    "Thresholds",
     "UnitsWarning",
     "WeightScan",
     "Weights",
@@ -91,9 +120,12 @@ __all__ = [
     "evaluate",
     "fit",
     "fit_ensemble",
+    "label_all",
+    "learn",
     "load",
     "md",
     "read",
+    "relax",
     "save",
     "scan_weights",
     "select",

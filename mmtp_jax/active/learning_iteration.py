@@ -1,0 +1,267 @@
+"""The stages of one iteration of active learning; each reads and writes files of its folder.
+
+A stage that was cut off is done again from its start, with the same result: all that it needs is
+on disk, and random numbers depend on the number of the iteration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmtp_jax.active.active_set import ActiveSet
+from mmtp_jax.active.candidates import Candidate, CandidateStore, last_outside
+from mmtp_jax.active.learning_options import LearnOptions
+from mmtp_jax.active.learning_simulations import Happened, LearningSimulation
+from mmtp_jax.active.learning_state import LearnFolder, Row, write_json
+from mmtp_jax.active.preselection import Preselection
+from mmtp_jax.active.select import Selection, first_of_its_kind
+from mmtp_jax.fitting.fit import fit_structures
+from mmtp_jax.fitting.initial import shortest_distance
+from mmtp_jax.fitting.prepared import PreparedSet
+from mmtp_jax.fitting.report import Errors
+from mmtp_jax.io.cfg import read_cfg, write_cfg
+from mmtp_jax.io.convert import to_structures
+from mmtp_jax.io.mtp import load, save
+from mmtp_jax.oracles.jobs import label_all
+from mmtp_jax.oracles.oracle import Oracle
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import double_precision
+from mmtp_jax.structures.structure import LABELS, Structure
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration."""
+
+    number: int
+    files: LearnFolder
+    options: LearnOptions
+    species: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        return self.files.iteration(self.number)
+
+    def log(self, text: str) -> None:
+        self.files.log(self.number, text)
+
+    # --- what is on disk ---
+
+    @property
+    def training(self) -> list[Atoms]:
+        return read_cfg(self.folder / "train.cfg", self.species)
+
+    @property
+    def potential(self) -> Potential:
+        return load(self.folder / "potential.mtp")
+
+    @property
+    def previous(self) -> Potential:
+        """That of the iteration before, or the start."""
+        if self.number == 0:
+            return load(self.files.path / "start.mtp")
+        return load(self.files.iteration(self.number - 1) / "potential.mtp")
+
+    def content(self, name: str) -> dict:
+        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+
+    # --- stages ---
+
+    def fit(self) -> None:
+        """Refit from the previous parameters, and make the active set."""
+        structures = to_structures(self.training, self.species)
+        start, options = self.previous, self.options.fit
+        before = None
+        prepared = PreparedSet.of(structures, float(start.cutoff))
+        if self.number > 0:
+            with double_precision():
+                before = prepared.errors(start)
+        if not options.keep_domain and options.min_dist is None:
+            shortest = shortest_distance(prepared.tables)
+            if shortest is not None:
+                options = replace(options, min_dist=self.options.min_dist_margin * shortest)
+        self.log(f"fit to {len(structures)} configurations")
+        fit = fit_structures(start, structures, options=options)
+        if fit.interrupted:
+            raise KeyboardInterrupt
+        save(self.folder / "potential.mtp", fit.potential)
+        write_json(
+            self.folder / "errors.json",
+            {
+                "before": None if before is None else _errors_dict(before),
+                "after": _errors_dict(fit.report.training),
+                "n_iterations": fit.n_iterations,
+                "loss": fit.loss,
+                "message": fit.message,
+            },
+        )
+        active = ActiveSet.from_configurations(self.potential, structures, mode=self.options.mode)
+        active.save(self.folder / "active.npz")
+        self.log(f"{fit.message}; {fit.n_iterations} steps, loss {fit.loss:.3e}; {active}")
+
+    def simulate(self, simulations: list[LearningSimulation]) -> None:
+        """Run the simulations that are not done yet."""
+        potential = self.potential
+        active = ActiveSet.load(self.folder / "active.npz", potential)
+        for simulation in simulations:
+            done = self.folder / "candidates" / simulation.name / "done.json"
+            if done.exists():
+                continue
+            store = CandidateStore(done.parent, simulation.name)
+            # What a run that was cut off has left; it starts again.
+            store.clear()
+            options = self.options
+            watch = Preselection.of(
+                active, options.thresholds, store=store, every=options.every, keep_outside=True,
+                capacity=options.capacity,
+            )  # fmt: skip
+            happened = simulation.run(potential, watch, self.number)
+            tally = watch.tally
+            write_json(done, {**asdict(happened), **asdict(tally)})
+            self.log(
+                f"{simulation.name}: {happened.message}; {tally.n_kept} preselected, highest "
+                f"grade {tally.highest:.3g}"
+            )
+
+    def happened(self, simulations: list[LearningSimulation]) -> dict[str, Happened]:
+        """How the simulations ended."""
+        contents = self._done(simulations)
+        return {name: Happened(c["completed"], c["message"]) for name, c in contents.items()}
+
+    def _done(self, simulations: list[LearningSimulation]) -> dict[str, dict]:
+        return {s.name: self.content(f"candidates/{s.name}/done.json") for s in simulations}
+
+    def select(self, simulations: list[LearningSimulation]) -> int:
+        """Choose among the candidates; returns how many there were."""
+        candidates: list[Candidate] = []
+        forced: list[int] = []
+        for simulation in simulations:
+            store = CandidateStore(self.folder / "candidates" / simulation.name, simulation.name)
+            own = store.read()
+            forced += [len(candidates) + k for k in last_outside(own)]
+            candidates += own
+        if not candidates:
+            return 0
+        active = ActiveSet.load(self.folder / "active.npz", self.potential)
+        structures = [c.structure for c in candidates]
+        selection = Selection.of(active, structures, self.options.limit)
+        chosen = [int(k) for k in selection.indices]
+        grades = [float(g) for g in selection.grades]
+        # Where a simulation left the intervals of the potential no grade need be high, but without
+        # a label from there the next one will end at the same place.
+        for k in _new(structures, chosen, forced):
+            if self.options.limit is None or len(chosen) < self.options.limit:
+                chosen.append(k)
+                grades.append(float(selection.candidate_grades[k]))
+        selected = []
+        for k, grade in zip(chosen, grades, strict=True):
+            atoms = atoms_of(structures[k], self.species)
+            atoms.info.update(MV_grade=grade, origin=structures[k].name.replace(" ", "_"))
+            selected.append(atoms)
+        write_cfg(self.folder / "selected.cfg", selected, self.species)
+        self.log(
+            f"{len(candidates)} candidates, {len(selection.duplicates)} of them duplicates; "
+            f"{len(selected)} selected"
+        )
+        return len(candidates)
+
+    def label(self, oracle: Oracle, executor: Executor | None) -> int:
+        """Label what is selected, write the next training set; returns how many are labelled."""
+        selected = read_cfg(self.folder / "selected.cfg", self.species)
+        options = self.options
+        jobs = label_all(
+            oracle, selected, self.folder / "labelled", executor, retries=options.retries,
+            timeout_s=options.timeout_s, moment_tolerance=options.moment_tolerance,
+            workers=options.workers,
+        )  # fmt: skip
+        shutil.rmtree(self.folder / "failed", ignore_errors=True)
+        if jobs.failures:
+            (self.folder / "failed").mkdir()
+            failed = [selected[k] for k in jobs.failures]
+            write_cfg(self.folder / "failed" / "failed.cfg", failed, self.species)
+            reasons = {f"job-{k:05d}": failure.reason for k, failure in jobs.failures.items()}
+            write_json(self.folder / "failed" / "reasons.json", reasons)
+            for name, reason in reasons.items():
+                self.log(f"{name} is set aside: {reason}")
+        labelled = [answer.atoms for answer in jobs.labelled]
+        if labelled:
+            following = self.files.iteration(self.number + 1)
+            write_cfg(following / "train.cfg", [*self.training, *labelled], self.species)
+        self.log(f"{len(labelled)} labelled, {len(jobs.failures)} failed")
+        return len(labelled)
+
+    # --- summary ---
+
+    def row(self, simulations: list[LearningSimulation] | None, labelled: int | None = None) -> Row:
+        """What the table says of this iteration; without simulations, of its fit alone."""
+        errors = self.content("errors.json")
+        found = {
+            f"{kind}_{when}": _rmse(errors[when], kind)
+            for kind in LABELS
+            if kind != "stress"
+            for when in ("before", "after")
+        }
+        row = Row(self.number, errors["after"]["n_configurations"], **found)
+        if simulations is None:
+            return row
+        contents = self._done(simulations).values()
+        n_selected = self._number_in("selected.cfg")
+        return replace(
+            row,
+            preselected=sum(c["n_kept"] for c in contents),
+            highest_grade=max((c["highest"] for c in contents), default=0.0),
+            selected=n_selected,
+            labelled=labelled,
+            failed=None if labelled is None else n_selected - labelled,
+        )
+
+    def _number_in(self, name: str) -> int:
+        path = self.folder / name
+        return len(read_cfg(path, self.species)) if path.exists() else 0
+
+    def publish(self) -> None:
+        """Copy the potential to the top of the folder."""
+        temporary = self.files.path / ".tmp-potential.mtp"
+        shutil.copyfile(self.folder / "potential.mtp", temporary)
+        os.replace(temporary, self.files.path / "potential.mtp")
+
+
+def atoms_of(structure: Structure, species: tuple[str, ...]) -> Atoms:
+    """ASE atoms with the moments as initial ones, without labels."""
+    from ase import Atoms
+
+    return Atoms(
+        [species[t] for t in structure.types],
+        positions=structure.positions,
+        cell=structure.cell,
+        pbc=structure.periodic,
+        magmoms=structure.magmoms,
+    )
+
+
+def _new(structures: list[Structure], chosen: list[int], others: list[int]) -> list[int]:
+    """Those of the others that are no copies of a chosen one, or of each other."""
+    together = [*chosen, *others]
+    first = first_of_its_kind([structures[k] for k in together])
+    alone = np.flatnonzero(first == np.arange(len(together)))
+    return [together[k] for k in alone if k >= len(chosen)]
+
+
+def _errors_dict(errors: Errors) -> dict:
+    kinds = {k.kind: {"unit": k.unit, "rmse": k.rmse, "max": k.largest} for k in errors.kinds}
+    return {"n_configurations": errors.n_configurations, **kinds}
+
+
+def _rmse(errors: dict | None, kind: str) -> float | None:
+    return None if errors is None or kind not in errors else errors[kind]["rmse"]
