@@ -1,4 +1,4 @@
-"""Figures: parity of labels and predictions, loss of a fit, scan of a weight, grades.
+"""Figures: parity of labels and predictions, loss of a fit, scan of a weight, grades, selections.
 
 They are drawn on plain matplotlib figures, so that nothing global, no window and no display is
 involved.
@@ -20,6 +20,9 @@ from mmtp_jax.fitting.report import EV_PER_CUBIC_ANGSTROM_IN_GPA, UNITS, Compari
 from mmtp_jax.io.atomic import atomic_write
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mmtp_jax.active.learning_state import Row
     from mmtp_jax.fitting.cross_validation import WeightScan
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73")
@@ -195,6 +198,29 @@ def grade_figure(grades: np.ndarray, thresholds: tuple[float, float]) -> Figure:
     axes.set_ylabel("Configurations")
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_title(f"Lines: the thresholds {thresholds[0]:g} and {thresholds[1]:g}", fontsize=10.5)
+    _plain(axes)
+    return figure
+
+
+def selected_figure(rows: Sequence[Row]) -> Figure:
+    """Configurations that each iteration of active learning selected, and their sum (Burov 2026,
+    Fig. 2)."""
+    shown = [row for row in rows if row.selected is not None]
+    numbers = np.array([row.iteration for row in shown])
+    selected = np.array([row.selected for row in shown])
+    figure = Figure(figsize=(5.0, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(numbers, selected, width=0.7, color=COLOURS[0], label="in this iteration")
+    axes.plot(
+        numbers, np.cumsum(selected), color=COLOURS[1], marker="o", markersize=4.5, linewidth=1.3,
+        label="in total",
+    )  # fmt: skip
+    axes.set_xlabel("Iteration of active learning")
+    axes.set_ylabel("Selected configurations")
+    axes.set_ylim(bottom=0.0)
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.legend(frameon=False, fontsize=9)
     _plain(axes)
     return figure
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 Values = dict[str, dict[str, Any]]
-"""What was given, by section and key; keys that were not given are absent."""
+"""What was given, by section and key; keys that were not given are absent. Of a section that may
+be repeated, a list of them."""
 
 COMMAND_KEY = "command"
 """Key at the top of each file that says which command it is for."""
@@ -65,9 +66,17 @@ def setting(
 
 
 def sections_of(settings_class: type) -> dict[str, type]:
-    """Name and class of each section."""
+    """Name and class of each section; of one that may be repeated, the class of one of them."""
     hints = typing.get_type_hints(settings_class)
-    return {field.name: hints[field.name] for field in dataclasses.fields(settings_class)}
+    names = [field.name for field in dataclasses.fields(settings_class)]
+    repeated = repeated_sections(settings_class)
+    return {n: typing.get_args(hints[n])[0] if n in repeated else hints[n] for n in names}
+
+
+def repeated_sections(settings_class: type) -> set[str]:
+    """Names of the sections that may come several times, ``[[name]]``: tuples of a section."""
+    hints = typing.get_type_hints(settings_class)
+    return {name for name, hint in hints.items() if typing.get_origin(hint) is tuple}
 
 
 def read_toml(path: str | Path) -> tuple[str, dict[str, Any]]:
@@ -118,23 +127,35 @@ def checked(content: dict[str, Any], settings_class: type, source: str) -> Value
             near = _nearest(section, set(sections) | known | {k.split(".")[1] for k in known})
             near = next((k for k in sorted(known) if k.endswith(f".{near}")), near)
             raise ValueError(f"{source}: unknown key '{key}'; {_hint(near, sections)}")
+        if section in repeated_sections(settings_class):
+            if not isinstance(table, list) or not all(isinstance(t, dict) for t in table):
+                raise ValueError(f"{source}: '{section}' must be sections, [[{section}]]")
+            values[section] = [
+                _checked_section(one, section, sections[section], known, source) for one in table
+            ]
+            continue
         if not isinstance(table, dict):
             raise ValueError(f"{source}: '{section}' must be a section, [{section}]")
-        hints = typing.get_type_hints(sections[section])
-        fields = {field.name: field for field in dataclasses.fields(sections[section])}
-        values[section] = {}
-        for key, value in table.items():
-            name = f"{section}.{key}"
-            if key not in fields:
-                near = _nearest(key, set(fields))
-                near = f"{section}.{near}" if near else _nearest(name, known)
-                raise ValueError(f"{source}: unknown key '{name}'; {_hint(near, fields)}")
-            choices = fields[key].metadata["choices"]
-            if choices and value not in choices:
-                raise ValueError(
-                    f"{source}: {name} must be one of {', '.join(choices)}, got {value!r}"
-                )
-            values[section][key] = _converted(value, hints[key], f"{source}: {name}")
+        values[section] = _checked_section(table, section, sections[section], known, source)
+    return values
+
+
+def _checked_section(
+    table: dict[str, Any], section: str, section_class: type, known: set[str], source: str
+) -> dict[str, Any]:
+    hints = typing.get_type_hints(section_class)
+    fields = {field.name: field for field in dataclasses.fields(section_class)}
+    values = {}
+    for key, value in table.items():
+        name = f"{section}.{key}"
+        if key not in fields:
+            near = _nearest(key, set(fields))
+            near = f"{section}.{near}" if near else _nearest(name, known)
+            raise ValueError(f"{source}: unknown key '{name}'; {_hint(near, fields)}")
+        choices = fields[key].metadata["choices"]
+        if choices and value not in choices:
+            raise ValueError(f"{source}: {name} must be one of {', '.join(choices)}, got {value!r}")
+        values[key] = _converted(value, hints[key], f"{source}: {name}")
     return values
 
 
@@ -143,14 +164,24 @@ def merge(*layers: Values) -> Values:
     merged: Values = {}
     for layer in layers:
         for section, table in layer.items():
-            merged.setdefault(section, {}).update(table)
+            if isinstance(table, list):
+                merged[section] = table
+            else:
+                merged.setdefault(section, {}).update(table)
     return merged
 
 
 def build(settings_class: type, values: Values) -> Any:
     """The settings with the given values, defaults elsewhere."""
-    sections = sections_of(settings_class)
-    return settings_class(**{name: of(**values.get(name, {})) for name, of in sections.items()})
+    repeated = repeated_sections(settings_class)
+    return settings_class(
+        **{
+            name: tuple(of(**one) for one in values.get(name, []))
+            if name in repeated
+            else of(**values.get(name, {}))
+            for name, of in sections_of(settings_class).items()
+        }
+    )
 
 
 def template(settings_class: type, command: str) -> str:
@@ -162,9 +193,11 @@ def template(settings_class: type, command: str) -> str:
         "",
         f"{COMMAND_KEY} = {json.dumps(command)}",
     ]
+    repeated = repeated_sections(settings_class)
     for name, section in sections_of(settings_class).items():
         about = (section.__doc__ or "").strip().splitlines()[0]
-        lines += ["", f"[{name}]", *_comment(about)]
+        title = f"[[{name}]]" if name in repeated else f"[{name}]"
+        lines += ["", title, *_comment(about)]
         for field in dataclasses.fields(section):
             data = field.metadata
             unset = field.default is None or field.default == ()
@@ -184,6 +217,8 @@ def add_options(
 ) -> None:
     """Add an option for every field, except those whose ``section.key`` is in ``skip``."""
     for name, section in sections_of(settings_class).items():
+        if name in repeated_sections(settings_class):
+            continue
         hints = typing.get_type_hints(section)
         about = (section.__doc__ or "").strip().splitlines()[0].rstrip(".")
         group = parser.add_argument_group(about[0].lower() + about[1:])

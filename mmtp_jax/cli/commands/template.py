@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mmtp_jax.cli import fit_settings, md_settings
+from mmtp_jax.cli import fit_settings, learn_settings, md_settings
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.settings import build, checked, read_toml, template
 
 SETTINGS = {
     "fit": (fit_settings.FitSettings, fit_settings.check),
+    "learn": (learn_settings.LearnSettings, learn_settings.check),
     "md": (md_settings.MDSettings, md_settings.check),
 }
 """Class of the settings of each command that has a settings file, and what else is checked."""
@@ -57,5 +58,6 @@ def run_validate(args: argparse.Namespace) -> None:
         check(build(settings_class, values), values)
     except ValueError as error:
         raise ValueError(f"{args.file}: {error}") from error
-    n_keys = sum(map(len, values.values()))
+    sections = [t for s in values.values() for t in (s if isinstance(s, list) else [s])]
+    n_keys = sum(map(len, sections))
     print(f"{args.file}: valid settings of 'mmtp {command}', {n_keys} keys set")

@@ -1,0 +1,185 @@
+"""``mmtp learn``: the loop of active learning."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmtp_jax.cli import console
+from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.fit_settings import Domain, new_potential
+from mmtp_jax.cli.learn_settings import LearnSettings, Simulation, check
+from mmtp_jax.cli.settings import build, read_settings
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    import mmtp_jax as mmtp
+    from mmtp_jax.active.learning_simulations import LearningSimulation
+
+_EPILOG = """\
+examples:
+  mmtp template learn > learn.toml      # then edit it
+  mmtp validate learn.toml
+  mmtp learn learn.toml                 # go on after an interruption: the same command
+
+The folder of the loop holds each iteration in plain files, table.csv, selected.png and the newest
+potential.mtp. Exit status: 0 converged, 1 not converged, 130 interrupted by Ctrl-C.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to those of ``mmtp``."""
+    parser = add_command(
+        commands,
+        "learn",
+        help="let a potential choose its training set by active learning",
+        description="Fit, simulate with preselection, select, label and fit again, until the "
+        "simulations meet nothing new.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("settings", metavar="TOML", help="settings file")
+    parser.add_argument(
+        "--folder", metavar="DIR", help="folder of the loop, in place of that of the settings"
+    )
+    parser.add_argument(
+        "--max-iterations", type=int, metavar="N", help="in place of those of the settings"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    given = read_settings(args.settings, LearnSettings, "learn")
+    for name in ("folder", "max_iterations"):
+        value = getattr(args, name)
+        if value is not None:
+            given.setdefault("loop", {})[name] = value
+    settings = build(LearnSettings, given)
+    check(settings, given)
+    console.check_species(settings.potential.species)
+    if not settings.data.files:
+        raise ValueError(f"{args.settings}: there are no data to start from; give data.files")
+    if settings.oracle.potential is None:
+        raise ValueError(f"{args.settings}: the oracle needs its potential; give oracle.potential")
+
+    import mmtp_jax as mmtp
+
+    potential = _potential(settings)
+    species = tuple(potential.species)
+    start = console.read_data(settings.data.files, species)
+    oracle = mmtp.PotentialOracle(settings.oracle.potential, species)
+    simulations = [_simulation(s, species) for s in settings.simulation]
+    print("potential:")
+    print(console.describe(potential, domain=False), flush=True)
+    since = time.monotonic()
+
+    def tell(line: str) -> None:
+        print(f"{time.monotonic() - since:7.0f} s  {line}", flush=True)
+
+    folder = Path(settings.loop.folder)
+    learned = mmtp.learn(
+        potential, start, simulations, oracle, folder, _options(settings), callback=tell
+    )
+    print()
+    print(learned)
+    print()
+    write_plot(folder / "selected.png", learned)
+    for name in ("potential.mtp", "table.csv", "selected.png"):
+        print(f"wrote {folder / name}")
+    return 0 if learned.converged else 1
+
+
+def write_plot(path: Path, learned: mmtp.Learned) -> None:
+    """Draw the number of selected configurations of each iteration."""
+    from mmtp_jax.cli.plots import save_figure, selected_figure
+
+    save_figure(path, selected_figure(learned.rows))
+
+
+def _potential(settings: LearnSettings) -> mmtp.Potential:
+    import mmtp_jax as mmtp
+
+    form = settings.potential
+    if form.start is None:
+        return new_potential(form, Domain(), settings.fit.seed)
+    return mmtp.load(form.start, species=form.species)
+
+
+def _options(settings: LearnSettings) -> mmtp.LearnOptions:
+    import mmtp_jax as mmtp
+
+    chosen, fit, oracle = settings.preselection, settings.fit, settings.oracle
+    return mmtp.LearnOptions(
+        thresholds=mmtp.Thresholds(chosen.low, chosen.high),
+        mode=chosen.mode,
+        limit=chosen.limit,
+        every=chosen.every,
+        max_iterations=settings.loop.max_iterations,
+        min_dist_margin=settings.loop.min_dist_margin,
+        fit=mmtp.FitOptions(
+            weights=mmtp.Weights(**vars(settings.weights)),
+            method=fit.method,
+            max_iterations=fit.max_iterations,
+            tolerance=fit.tolerance,
+            initialise=fit.initialise,
+        ),
+        retries=oracle.retries,
+        timeout_s=oracle.timeout_s,
+        workers=oracle.workers,
+        moment_tolerance=oracle.moment_tolerance,
+    )
+
+
+def _simulation(of: Simulation, species: tuple[str, ...]) -> LearningSimulation:
+    import mmtp_jax as mmtp
+
+    atoms_list = [_start(atoms, of) for atoms in console.read_data(of.start, species)]
+    magmoms = None
+    if of.magmoms is not None:
+        if len(of.magmoms) not in (1, len(species)):
+            raise ValueError(
+                f"simulation {of.name!r}: magmoms has {len(of.magmoms)} numbers for the species "
+                f"{' '.join(species)}; give one number, or one per species"
+            )
+        sizes = of.magmoms * len(species) if len(of.magmoms) == 1 else of.magmoms
+        magmoms = dict(zip(species, sizes, strict=True))
+    shared = {
+        "states": of.states,
+        "magmoms": magmoms,
+        "seed": of.seed,
+        "tolerance": of.tolerance,
+        "allow_flips": of.allow_flips,
+    }
+    if of.kind == "equilibrate":
+        return mmtp.EquilibrationRun.of(of.name, atoms_list, species, **shared)
+    return mmtp.DynamicsRun.of(
+        of.name,
+        atoms_list,
+        species,
+        of.steps,
+        volumes=of.volumes,
+        temperatures_K=of.temperatures_K,
+        strain=of.strain,
+        timestep_fs=of.timestep_fs,
+        ensemble=of.ensemble,
+        moments=of.moments,
+        **shared,
+    )
+
+
+def _start(atoms: Atoms, of: Simulation) -> Atoms:
+    """The cell, or a supercell with its moments; messages call it as before."""
+    from mmtp_jax.interfaces.equilibration import moments_of_results
+    from mmtp_jax.io.schema import SOURCE
+
+    moments = moments_of_results(atoms)
+    copy = atoms.copy()
+    if moments is not None:
+        copy.set_initial_magnetic_moments(moments)
+    if of.repeat is not None:
+        copy = copy.repeat(of.repeat)
+    setattr(copy, SOURCE, getattr(atoms, SOURCE, of.name))
+    return copy

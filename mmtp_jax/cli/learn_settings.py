@@ -1,0 +1,174 @@
+"""Settings of ``mmtp learn``: the sections of its TOML file.
+
+The defaults are those of the library; a test compares them. This module imports no JAX, so that
+``mmtp --help`` is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mmtp_jax.cli.fit_settings import Form, Optimiser, WeightSettings
+from mmtp_jax.cli.settings import setting
+
+KINDS = ("equilibrate", "md")
+STATES = ("given", "fm", "afm", "random")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Labelled configurations that the first fit is made to."""
+
+    files: tuple[str, ...] = setting(
+        "Files or patterns; .cfg, .extxyz or any format that ASE reads.",
+        (), example=("start.cfg",), required=True, metavar="DATA",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OracleSettings:
+    """Who labels what is selected."""
+
+    kind: str = setting(
+        "'potential': an .mtp file as teacher.", "potential", choices=("potential",)
+    )
+    potential: str | None = setting(
+        "The teacher.", example="teacher.mtp", required=True, metavar="FILE"
+    )
+    retries: int = setting("Further attempts of a job that failed.", 1)
+    timeout_s: float | None = setting("Wall time of one attempt, s.", example=3600.0)
+    workers: int = setting("Jobs at once.", 1)
+    moment_tolerance: float = setting("Largest miss of a target moment, mu_B.", 0.05)
+
+
+@dataclass(frozen=True)
+class PreselectionSettings:
+    """What simulations keep, and when they stop (Kotykhov 2025: 2 or 4, and 10)."""
+
+    low: float = setting("Grade from which on a configuration is kept.", 2.0)
+    high: float = setting("Grade above which a simulation stops.", 10.0)
+    mode: str = setting(
+        "Rows of the active set: whole cells, or atoms.",
+        "configuration", choices=("configuration", "neighborhood"),
+    )  # fmt: skip
+    every: int | None = setting(
+        "Keep at most one configuration of a replica in so many steps; all if not given.",
+        example=10,
+    )
+    limit: int | None = setting("Label at most so many configurations in an iteration.", example=50)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The loop."""
+
+    folder: str = setting(
+        "Where everything is written. A loop that was cut off goes on there.", "learning",
+        metavar="DIR",
+    )  # fmt: skip
+    max_iterations: int = setting("Rounds of simulations.", 20)
+    min_dist_margin: float = setting(
+        "R_min of a fit over the shortest distance of its training set.", 0.95
+    )
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulation that every iteration runs; repeat the section for more of them."""
+
+    name: str | None = setting("Of its folder.", example="md", required=True)
+    kind: str = setting(
+        "'equilibrate': moments at fixed geometry; 'md': molecular dynamics.", "md", choices=KINDS
+    )
+    start: tuple[str, ...] = setting(
+        "Structures to start from, with moments.", (), example=("cell.cfg",), required=True
+    )
+    repeat: tuple[int, ...] | None = setting(
+        "Repeat the cell of each so many times along its vectors.", example=(2, 2, 2)
+    )
+    states: tuple[str, ...] = setting(
+        "Magnetic states at the start: 'given', 'fm', 'afm' (the sign changes from layer to layer "
+        "along the third cell vector), 'random' (signs).",
+        ("given",),
+    )  # fmt: skip
+    magmoms: tuple[float, ...] | None = setting(
+        "Size of the moments, mu_B, one per species; those of the structures if not given.",
+        example=(2.2,),
+    )
+    seed: int = setting("Of everything random; each iteration draws anew.", 0)
+    volumes: tuple[float, ...] = setting("md: factors of the volume.", (1.0,))
+    temperatures_K: tuple[float, ...] = setting("md: temperatures, K.", (300.0,))
+    strain: float = setting("md: largest element of a random strain of the cell.", 0.0)
+    steps: int = setting("md: number of steps.", 1000)
+    timestep_fs: float = setting("md: time step, fs.", 1.0)
+    ensemble: str = setting(
+        "md: energy, temperature or also pressure held.", "nvt", choices=("nve", "nvt", "npt")
+    )
+    moments: str = setting(
+        "md: 'equilibrate': they follow the atoms, and minimise the energy; 'fixed'.",
+        "equilibrate", choices=("equilibrate", "fixed"),
+    )  # fmt: skip
+    tolerance: float = setting("Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3)
+    allow_flips: bool = setting("Equilibrated moments may change their sign.", False)
+
+
+@dataclass(frozen=True)
+class LearnSettings:
+    """All settings of ``mmtp learn``."""
+
+    data: Data = field(default_factory=Data)
+    potential: Form = field(default_factory=Form)
+    oracle: OracleSettings = field(default_factory=OracleSettings)
+    simulation: tuple[Simulation, ...] = ()
+    preselection: PreselectionSettings = field(default_factory=PreselectionSettings)
+    weights: WeightSettings = field(default_factory=WeightSettings)
+    fit: Optimiser = field(default_factory=Optimiser)
+    loop: Loop = field(default_factory=Loop)
+
+
+def check(settings: LearnSettings, given: dict) -> None:
+    """Refuse settings that contradict each other or cannot be.
+
+    Args:
+        settings: the settings.
+        given: the values that were given, by section and key.
+
+    Raises:
+        ValueError: in words, with the keys.
+    """
+    low, high = settings.preselection.low, settings.preselection.high
+    if not 0.0 < low < high:
+        raise ValueError(f"preselection needs 0 < low < high, got low {low:g} and high {high:g}")
+    form = given.get("potential", {})
+    if "start" in form:
+        both = sorted(set(form) - {"start", "species", "symmetrised"})
+        if both:
+            raise ValueError(
+                f"the potential starts from {form['start']}, and {', '.join(both)} of a new one "
+                "cannot be given as well; remove one of the two"
+            )
+    if settings.fit.checkpoint is not None:
+        raise ValueError("fit.checkpoint is not for a loop: what was cut off is done again")
+    if not settings.simulation:
+        raise ValueError("there is no simulation; add a section [[simulation]]")
+    for simulation in settings.simulation:
+        _check_simulation(simulation)
+    names = [s.name for s in settings.simulation]
+    if len(set(names)) < len(names):
+        raise ValueError(f"simulations need different names, got {', '.join(names)}")
+
+
+def _check_simulation(simulation: Simulation) -> None:
+    if simulation.name is None:
+        raise ValueError("a simulation has no name; give each section [[simulation]] its own")
+    name = f"simulation {simulation.name!r}"
+    if not simulation.start:
+        raise ValueError(f"{name} has no structure to start from; give the key start")
+    for state in simulation.states:
+        if state not in STATES:
+            raise ValueError(f"{name}: states must be of {', '.join(STATES)}, got {state!r}")
+    if simulation.steps < 1:
+        raise ValueError(f"{name}: steps must be at least 1, got {simulation.steps}")
+    repeat = simulation.repeat
+    if repeat is not None and (len(repeat) != 3 or min(repeat) < 1):
+        raise ValueError(f"{name}: repeat must be three positive numbers, got {list(repeat)}")

@@ -1,0 +1,208 @@
+"""``mmtp learn`` and its settings file."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ase.build import bulk
+
+import mmtp_jax as mmtp
+from mmtp_jax.active.learning_state import Row
+from mmtp_jax.active.magnetic_states import STATES
+from mmtp_jax.cli.learn_settings import STATES as KNOWN_STATES
+from mmtp_jax.cli.learn_settings import LearnSettings, Simulation
+from mmtp_jax.cli.plots import selected_figure
+from mmtp_jax.cli.settings import build, checked, sections_of, template
+from mmtp_jax.simulation.equilibrate_structures import MomentOptions
+
+TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
+
+TOML = """\
+command = "learn"
+
+[data]
+files = ["{start}"]
+
+[potential]
+level = 2
+species = ["Fe"]
+radial_size = 3
+cutoff = 4.2
+
+[oracle]
+potential = "{teacher}"
+
+[[simulation]]
+name = "hot"
+kind = "md"
+start = ["{start}"]
+states = ["fm"]
+volumes = [1.0]
+temperatures_K = [600]
+steps = 10
+timestep_fs = 2.0
+
+[[simulation]]
+name = "moments"
+kind = "equilibrate"
+start = ["{start}"]
+states = ["given", "random"]
+magmoms = 2.0
+
+[preselection]
+low = 1.1
+limit = 3
+
+[fit]
+max_iterations = 15
+
+[loop]
+folder = "{folder}"
+max_iterations = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("learn")
+    cells = []
+    for k in range(4):
+        atoms = bulk("Fe", "bcc", a=2.78 + 0.03 * k, cubic=True)
+        atoms.rattle(0.04, seed=k)
+        atoms.set_initial_magnetic_moments([2.0 + 0.1 * k, 2.0 - 0.2 * k])
+        cells.append(atoms)
+    jobs = mmtp.label_all(mmtp.PotentialOracle(TEACHER), cells, folder / "jobs")
+    start = folder / "start.cfg"
+    mmtp.write(start, [answer.atoms for answer in jobs.labelled], species=("Fe",))
+    text = TOML.format(start=start, teacher=TEACHER, folder=folder / "loop")
+    settings = folder / "learn.toml"
+    settings.write_text(text)
+    return SimpleNamespace(folder=folder, loop=folder / "loop", settings=settings, text=text)
+
+
+def test_a_loop_from_a_file(run, files) -> None:
+    assert "valid settings of 'mmtp learn'" in run("validate", files.settings).out
+    done = run("learn", files.settings)
+    # One iteration is not enough, and the exit status says so.
+    assert done.status == 1, done.err
+    assert "not converged: the last of 1 iterations" in done.out
+    assert "highest grade" in done.out
+    assert "iteration 0: hot: 4 replicas of 10 steps" in done.out
+    assert "iteration 0: moments: 8 configurations equilibrated" in done.out
+    for name in ("potential.mtp", "table.csv", "selected.png", "state.json"):
+        assert (files.loop / name).stat().st_size > 0
+    assert (files.loop / "selected.png").read_bytes().startswith(b"\x89PNG")
+    n_selected = len(mmtp.read(files.loop / "iteration-000" / "selected.cfg"))
+    assert 0 < n_selected <= 3
+    assert len(mmtp.read(files.loop / "iteration-001" / "train.cfg")) == 4 + n_selected
+    # Again: nothing is left to do within this number of iterations.
+    again = run("learn", files.settings)
+    assert again.status == 1
+    assert "fit to" not in again.out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("low = 1.1", "lower = 1.1", "unknown key 'preselection.lower'; did you mean"),
+        ("steps = 10", "step = 10", "unknown key 'simulation.step'; did you mean"),
+        ("low = 1.1", "low = 11.0", "0 < low < high, got low 11 and high 10"),
+        ('"moments"', '"hot"', "simulations need different names, got hot, hot"),
+        ('name = "hot"', "", "a simulation has no name"),
+        ('states = ["fm"]', 'states = ["ferro"]', "states must be of given, fm, afm, random"),
+        ('kind = "md"', 'kind = "relax"', "simulation.kind must be one of equilibrate, md"),
+        ("steps = 10", "steps = 0", "steps must be at least 1"),
+        ("[[simulation]]", "[simulation]", "simulation"),
+        ("max_iterations = 15", "checkpoint = 'a.npz'", "fit.checkpoint is not for a loop"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_file_are_one_sentence(run, files, tmp_path, old, new, words) -> None:
+    path = tmp_path / "wrong.toml"
+    text = files.text.replace(old, new, 1)
+    if new == "[simulation]":
+        text = re.sub(r'\[\[simulation\]\]\nname = "moments"(.|\n)*?(?=\[pres)', "", text)
+    path.write_text(text)
+    for command in ("validate", "learn"):
+        result = run(command, path)
+        assert result.status == 2, result.out
+        assert result.err.count("\n") == 1, result.err
+        assert words in result.err
+
+
+def test_missing_and_unusable_files_are_one_sentence(run, files, tmp_path) -> None:
+    def error(text: str) -> str:
+        path = tmp_path / "wrong.toml"
+        path.write_text(text.replace(str(files.loop), str(tmp_path / "loop")))
+        result = run("learn", path)
+        assert result.status == 2
+        assert result.err.count("\n") == 1, result.err
+        return result.err
+
+    assert "none.mtp" in error(files.text.replace(str(TEACHER), str(tmp_path / "none.mtp")))
+    assert "give oracle.potential" in error(files.text.replace(f'potential = "{TEACHER}"', ""))
+    empty = tmp_path / "empty.cfg"
+    empty.write_text("")
+    start = str(files.folder / "start.cfg")
+    assert "empty.cfg" in error(files.text.replace(start, str(empty), 1))
+    assert "there are no data" in error(files.text.replace(f'files = ["{start}"]', ""))
+    copper = tmp_path / "copper.extxyz"
+    mmtp.write(copper, bulk("Cu", cubic=True))
+    text = files.text.replace("steps = 10", "steps = 11")
+    at = text.index('name = "hot"')
+    text = text[:at] + text[at:].replace(start, str(copper), 1)
+    assert "copper.extxyz, configuration 1: has Cu, but the potential is for Fe" in error(text)
+    assert "none.toml" in run("learn", tmp_path / "none.toml").err
+    assert not (tmp_path / "loop").exists()
+
+
+def test_template_is_valid_once_it_has_its_files(run, tmp_path) -> None:
+    text = run("template", "learn").out
+    path = tmp_path / "learn.toml"
+    path.write_text(text)
+    result = run("validate", path)
+    assert result.status == 0, result.err
+    for section in sections_of(LearnSettings).values():
+        for field in dataclasses.fields(section):
+            assert re.search(rf"^#?{field.name} = ", text, re.MULTILINE), field.name
+    on = re.sub(r"^#(?=\w+ = )", "", template(LearnSettings, "learn"), flags=re.MULTILINE)
+    content = tomllib.loads(on)
+    content.pop("command")
+    settings = build(LearnSettings, checked(content, LearnSettings, "template"))
+    assert len(settings.simulation) == 1
+    for field in dataclasses.fields(Simulation):
+        if field.default not in (None, ()):
+            assert getattr(settings.simulation[0], field.name) == field.default
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    settings, options = build(LearnSettings, {}), mmtp.LearnOptions()
+    chosen = settings.preselection
+    assert mmtp.Thresholds(chosen.low, chosen.high) == options.thresholds
+    for section, names in (
+        (chosen, ("mode", "limit", "every")),
+        (settings.loop, ("max_iterations", "min_dist_margin")),
+        (settings.oracle, ("retries", "timeout_s", "workers", "moment_tolerance")),
+    ):
+        for name in names:
+            assert getattr(section, name) == getattr(options, name), name
+    assert Simulation().tolerance == MomentOptions().tolerance
+    assert KNOWN_STATES == STATES
+
+
+def test_the_figure_has_a_bar_for_each_iteration() -> None:
+    none = dict.fromkeys(
+        f"{kind}_{when}"
+        for kind in ("energy", "forces", "magnetic_forces")
+        for when in ("before", "after")
+    )
+    rows = [Row(k, 10, **none, selected=n) for k, n in enumerate((5, 3, 0))]
+    rows.append(Row(3, 18, **none))
+    (axes,) = selected_figure(rows).axes
+    assert [bar.get_height() for bar in axes.patches] == [5, 3, 0]
+    (line,) = axes.lines
+    assert list(line.get_ydata()) == [5, 8, 8]
