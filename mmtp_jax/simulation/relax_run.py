@@ -73,6 +73,7 @@ class RelaxRun:
         shape: least numbers N and C of atoms and configurations, padding included.
         watch: see `mmtp_jax.simulation.watch`.
         keep: called with what the watch has kept, as it is drained.
+        numbers: what the watch calls the configurations, if not 0, 1, ...
     """
 
     model: RelaxModel
@@ -80,6 +81,7 @@ class RelaxRun:
     shape: tuple[int, int] = (1, 1)
     watch: Watch | None = None
     keep: Callable[[list[Any]], None] | None = None
+    numbers: Sequence[int] = ()
     kept: list[Any] = field(default_factory=list)
     n_searches: int = 0
     step: int = 0
@@ -173,7 +175,12 @@ class RelaxRun:
         """Take what the watch has kept."""
         if self.watch is None or self.watched is None:
             return
-        snapshots, self.watched = self.watch.drain(self.watched)
+        # A watch that keeps configurations numbers them by their place in the user's list.
+        renumbered = getattr(self.watch, "renumbered", None)
+        state = self.watched
+        if renumbered is not None and self.numbers:
+            state = renumbered(state, self.numbers)
+        snapshots, self.watched = self.watch.drain(state)
         self.kept += snapshots
         if snapshots and self.keep is not None:
             self.keep(snapshots)

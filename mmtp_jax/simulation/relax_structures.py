@@ -116,7 +116,7 @@ def relax_structures(
     found: list[Any] = [None] * len(structures)
     n_done, interrupted = 0, False
     for part in parts:
-        run = RelaxRun(model, [structures[k] for k in part], least, watch, keep)
+        run = RelaxRun(model, [structures[k] for k in part], least, watch, keep, part.tolist())
         try:
             if not interrupted:
                 _relax(run, part, options.max_steps, record, callback, n_done)
