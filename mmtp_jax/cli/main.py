@@ -23,6 +23,7 @@ from mmtp_jax.cli.commands import (
     md,
     plot,
     quickstart,
+    relax,
     select,
     template,
 )
@@ -35,6 +36,7 @@ _COMMANDS = (
     grade,
     select,
     equilibrate,
+    relax,
     md,
     learn,
     convert,

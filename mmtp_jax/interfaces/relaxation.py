@@ -64,6 +64,8 @@ class Relaxation:
     """Geometries that were evaluated."""
     n_evaluations: int
     """Evaluations of the potential, those of all equilibrations included."""
+    details: RelaxedStructure = field(repr=False)
+    """The same as arrays, without ASE."""
 
 
 def relax(
@@ -188,6 +190,7 @@ def relaxation_of(atoms: Atoms, found: RelaxedStructure) -> Relaxation:
         start_magmoms=found.start.magmoms,
         n_steps=found.n_steps,
         n_evaluations=found.n_evaluations,
+        details=found,
     )
 
 

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
     console.check_outputs(args.output, args.json)
     for path in (args.output, args.json):
         console.check_distinct(path, [args.potential, *args.data])
-    start = _start(args.start)
+    start = moments_of_words(args.start)
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
@@ -150,7 +150,7 @@ def table(report: Reliability, tolerance: float) -> str:
     return "\n".join(lines)
 
 
-def _start(words: list[str] | None) -> dict[str, float] | None:
+def moments_of_words(words: list[str] | None) -> dict[str, float] | None:
     """Moments by species from words like ``Fe=2.2``, which may also stand in one argument."""
     if words is None:
         return None
