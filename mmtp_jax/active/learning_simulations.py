@@ -206,6 +206,7 @@ class DynamicsRun:
     @with_double_precision
     def run(self, potential: Potential, watch: Preselection, iteration: int) -> Happened:
         """Run all replicas, those of each structure together."""
+        watch.check(potential)
         rng = np.random.default_rng([self.seed, iteration])
         outcomes: Counter[Outcome] = Counter()
         n_unconverged = 0

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmtp_jax.active.active_set import ActiveSet
+from mmtp_jax.active.active_set import ActiveSet, fingerprint
 from mmtp_jax.active.candidates import Block, CandidateStore
 from mmtp_jax.active.grade import (
     ActiveFactors,
@@ -256,6 +256,14 @@ class Preselection:
     def renumbered(self, state: dict[str, Array], numbers: Sequence[int]) -> dict[str, Array]:
         """The state with other numbers for the replicas, where those of a run are not unique."""
         return {**state, "replica": np.asarray(numbers)[np.asarray(state["replica"])]}
+
+    def check(self, potential: Potential) -> None:
+        """ValueError if the active set belongs to another potential than that of a simulation."""
+        if fingerprint(potential) != fingerprint(self.potential):
+            raise ValueError(
+                "the preselection has the active set of another potential than the simulation; "
+                "make one with ActiveSet.from_configurations(potential, training_configurations)"
+            )
 
     # --- grades ---
 

@@ -87,8 +87,10 @@ def watch_equilibration(
         max_atoms: most atoms of a batch.
 
     Raises:
-        ValueError: if the watch has no room for the iterates of one equilibration.
+        ValueError: if the watch has no room for the iterates of one equilibration, or belongs to
+            another potential.
     """
+    watch.check(potential)
     options = options or MomentOptions()
     tables = [neighbour_table(s, float(potential.cutoff)) for s in structures]
     found: list[Any] = [None] * len(structures)

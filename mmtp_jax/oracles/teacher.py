@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,10 @@ class PotentialOracle:
         start = time.perf_counter()
         calculator = self._calculator
         try:
-            calculator.calculate(atoms)
+            # One line for each configuration would be too many; the provenance keeps them.
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                calculator.calculate(atoms)
         except ValueError as error:
             return Failure(str(error))
         results = dict(calculator.results)
@@ -61,7 +65,11 @@ class PotentialOracle:
         labelled.calc = SinglePointCalculator(
             labelled, **{name: results[name] for name in kept if name in results}
         )
-        settings = {"potential": Path(self.path).name, "sha256": self.fingerprint()}
+        settings = {
+            "potential": Path(self.path).name,
+            "sha256": self.fingerprint(),
+            "warnings": [str(warning.message) for warning in caught],
+        }
         seconds = time.perf_counter() - start
         return Labelled(labelled, Provenance("mmtp_jax", __version__, settings, seconds))
 

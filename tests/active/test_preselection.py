@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 import mmtp_jax as mmtp
 from mmtp_jax.active.active_set import ActiveSet
@@ -236,13 +237,29 @@ def test_a_store_survives_a_crash(tmp_path, iron, by_configuration, system) -> N
     # What a killed writer leaves is not read.
     (tmp_path / ".tmp-1234-candidates-000002.npz").write_bytes(b"half")
     assert len(store.read()) == len(before) == 8
-    simulate(iron, system, 3, FIXED, watch=watch)
+    cells = [data_atoms(system, r) for r in range(2)]
+    options = {"moments": "fixed", "timestep_fs": 3.0, "chunk_steps": 64, "bounded": False}
+    mmtp.md(iron, cells, 3, watch=watch, **options)
+    assert len(store.read()) == 16
     assert [path.name for path in store.files] == ["candidates-000001.npz", "candidates-000002.npz"]
     (tmp_path / "candidates-000003.npz").write_bytes(b"PK")
     with pytest.raises(ValueError, match=r"candidates-000003.npz is no file of candidates"):
         store.read()
     store.clear()
     assert store.read() == []
+
+
+def data_atoms(system, r) -> Atoms:
+    return Atoms(
+        "Fe2", positions=system.positions[r], cell=system.cell[r], pbc=True,
+        magmoms=system.magmoms[r],
+    )  # fmt: skip
+
+
+def test_an_active_set_of_another_potential_is_refused(iron, by_configuration, data) -> None:
+    other = iron.replace(moment_coeffs=1.01 * iron.moment_coeffs)
+    with pytest.raises(ValueError, match="active set of another potential"):
+        watch_equilibration(other, data[:3], Preselection.of(by_configuration))
 
 
 @pytest.mark.parametrize(("low", "high"), [(2.0, 2.0), (0.0, 1.0), (3.0, 2.0), (1.0, np.inf)])

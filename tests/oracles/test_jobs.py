@@ -112,10 +112,16 @@ def test_the_teacher_labels_and_nothing_is_computed_twice(targets, tmp_path) -> 
         np.testing.assert_array_equal(atoms.positions, target.positions)
         assert answer.provenance.code == "mmtp_jax"
         assert len(answer.provenance.settings["sha256"]) == 64
+        assert answer.provenance.settings["warnings"] == []
     before = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("labelled.cfg"))]
     again = label_all(oracle, targets, tmp_path)
     assert again.n_found == 3
     assert before == [p.stat().st_mtime_ns for p in sorted(tmp_path.rglob("labelled.cfg"))]
+    # Labels far from what the teacher knows say so.
+    close = targets[0].copy()
+    close.set_cell(0.8 * close.cell, scale_atoms=True)
+    (answer,) = label_all(oracle, [close], tmp_path / "close").labelled
+    assert "closer than min_dist" in answer.provenance.settings["warnings"][0]
     # Another configuration in the same place is another job.
     targets[1].positions[0, 0] += 1e-6
     assert label_all(oracle, targets, tmp_path).n_found == 2
