@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mmtp_jax.interfaces.calculator import MMTPCalculator
     from mmtp_jax.interfaces.dynamics import MDResult, md
     from mmtp_jax.interfaces.equilibration import Equilibration, equilibrate
+    from mmtp_jax.interfaces.spins import montecarlo, sample_disorder
     from mmtp_jax.interfaces.relaxation import Relaxation, relax
     from mmtp_jax.io.formats import read, write
     from mmtp_jax.io.mtp import load, save
@@ -78,8 +79,10 @@ _HOMES = {
     "learn": "active.learning",
     "load": "io.mtp",
     "md": "interfaces.dynamics",
+    "montecarlo": "interfaces.spins",
     "read": "io.formats",
     "relax": "interfaces.relaxation",
+    "sample_disorder": "interfaces.spins",
     "save": "io.mtp",
     "scan_weights": "api",
     "select": "active.select",
@@ -124,8 +127,10 @@ __all__ = [
     "learn",
     "load",
     "md",
+    "montecarlo",
     "read",
     "relax",
+    "sample_disorder",
     "save",
     "scan_weights",
     "select",

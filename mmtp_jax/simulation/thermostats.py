@@ -64,15 +64,16 @@ def keys_of(seeds: Any) -> Array:
     return jnp.stack([jax.random.key_data(jax.random.key(int(s), impl=_KEYS)) for s in seeds])
 
 
+def key_of(raw: Array, step: Array, purpose: int) -> Array:
+    """The key of one replica for one purpose in one step."""
+    key = jax.random.wrap_key_data(raw, impl=_KEYS)
+    return jax.random.fold_in(jax.random.fold_in(key, step), purpose)
+
+
 def normals(keys: Array, step: Array, purpose: int, shape: tuple[int, ...]) -> Array:
     """Normal random numbers (R, *shape) of a step, independent for each purpose."""
 
-    def of_replica(raw: Array) -> Array:
-        key = jax.random.wrap_key_data(raw, impl=_KEYS)
-        key = jax.random.fold_in(jax.random.fold_in(key, step), purpose)
-        return jax.random.normal(key, shape)
-
-    return jax.vmap(of_replica)(keys)
+    return jax.vmap(lambda raw: jax.random.normal(key_of(raw, step, purpose), shape))(keys)
 
 
 def langevin(system: System, bath: Bath, keys: Array, step: Array) -> Array:

@@ -1,0 +1,123 @@
+"""Spin-flip Monte Carlo and averages over disordered magnetic states of ASE atoms."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from mmtp_jax.interfaces.equilibration import start_structures
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.simulation.disorder_sampling import DisorderedStates, sample_states
+from mmtp_jax.simulation.equilibrate_structures import MomentOptions
+from mmtp_jax.simulation.spin_options import SpinOptions
+from mmtp_jax.simulation.spin_sampling import SpinState, SpinWalk, walk_spins
+from mmtp_jax.simulation.system import system_of
+from mmtp_jax.simulation.watch import Watch
+
+
+def montecarlo(
+    potential: Potential,
+    atoms: Atoms,
+    temperatures: float | Sequence[float],
+    *,
+    copies: int = 1,
+    watch: Watch | None = None,
+    callback: Callable[[int], None] | None = None,
+    resume: SpinState | None = None,
+    **options: Any,
+) -> SpinWalk:
+    """Sample the signs of moments at fixed positions, at several temperatures together.
+
+    Each trial flips one moment, or swaps two opposite ones, and is accepted by Metropolis' rule
+    with the energy at magnitudes that are equilibrated anew, or fixed.
+
+    Args:
+        potential: the potential.
+        atoms: the configuration; it is not changed. Moments are the initial ones, or where there
+            are none those of its results. Their signs are the pattern of `SpinSeries.order`.
+        temperatures: K, one replica for each.
+        copies: independent replicas of each temperature; replica ``t * copies + c`` is copy c of
+            temperature t.
+        watch: is shown every configuration, see `mmtp_jax.simulation.watch`.
+        callback: called with the number of sweeps done.
+        resume: the ``state`` of an earlier result to go on from.
+        **options: the fields of `SpinOptions`, e.g. ``sweeps=2000``, ``move="swap"``,
+            ``moments="fixed"``, ``magnetic=("Cr",)``.
+
+    Raises:
+        ValueError: if a temperature is negative, no atom is magnetic, or the moments of the start
+            cannot be equilibrated.
+
+    Example:
+        >>> walk = mmtp.montecarlo(pot, atoms, [600, 800, 1000], sweeps=2000)
+        >>> abs(walk.series.order).mean(axis=0), walk.acceptance
+    """
+    known = {f.name for f in dataclasses.fields(SpinOptions)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise TypeError(f"montecarlo() got unknown options {unknown}; known are {sorted(known)}")
+    chosen = SpinOptions(**options)
+    values = np.atleast_1d(np.asarray(temperatures, float))
+    if values.ndim != 1 or not np.all(np.isfinite(values) & (values >= 0.0)):
+        raise ValueError(f"temperatures must be numbers of at least 0 K, got {temperatures}")
+    if copies < 1:
+        raise ValueError(f"copies must be at least 1, got {copies}")
+    (structure,) = start_structures(potential, [atoms])
+    system = system_of([structure] * (len(values) * copies), atoms.get_masses())
+    return walk_spins(
+        potential, system, np.repeat(values, copies), chosen, watch=watch, callback=callback,
+        resume=resume,
+    )  # fmt: skip
+
+
+def sample_disorder(
+    potential: Potential,
+    atoms: Atoms,
+    n: int = 50,
+    *,
+    moments: str = "equilibrate",
+    magnetic: Sequence[str] | None = None,
+    tolerance: float = MomentOptions.tolerance,
+    seed: int = 0,
+    dtype: Any = np.float64,
+    callback: Callable[[int], None] | None = None,
+) -> DisorderedStates:
+    """Averages over random collinear states without net moment (Kotykhov 2025, Sec. III.B).
+
+    Half of the magnetic atoms of each species are up and half down; of an odd number, the last
+    one's sign is random. All states go together. States whose moments cannot be equilibrated do
+    not count, and are counted.
+
+    Args:
+        potential: the potential.
+        atoms: the configuration; it is not changed. Its moments give the magnitudes.
+        n: number of states.
+        moments: ``"equilibrate"`` the magnitudes of each state, or keep them ``"fixed"``.
+        magnetic: species with disordered signs; None for all atoms with a moment. Moments of
+            others start from zero where they are equilibrated.
+        tolerance: largest |T_i| of equilibrated moments, eV/mu_B.
+        seed: of the states.
+        dtype: float64, float32 or ``"mixed"``.
+        callback: called with the number of states done after each batch.
+
+    Example:
+        >>> states = mmtp.sample_disorder(pot, atoms, n=100)
+        >>> states.energy, states.energy_error, states.forces, states.stress
+        >>> states.running_mean("energy")
+    """
+    (structure,) = start_structures(potential, [atoms])
+    return sample_states(
+        potential,
+        structure,
+        n,
+        moments=moments,
+        options=MomentOptions(tolerance=tolerance),
+        magnetic=None if magnetic is None else tuple(magnetic),
+        seed=seed,
+        dtype=dtype,
+        callback=callback,
+    )
