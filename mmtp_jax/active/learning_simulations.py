@@ -225,7 +225,11 @@ class DynamicsRun:
             outcomes.update(result.outcomes)
             n_unconverged += int(np.sum(result.n_unconverged))
         n_replicas = sum(outcomes.values())
-        reasons = [f"{n} {_WHY[o]}" for o, n in sorted(outcomes.items()) if o in _WHY]
+        reasons = [
+            f"{n} {_WHY.get(outcome, f'stopped ({outcome.name.lower()})')}"
+            for outcome, n in sorted(outcomes.items())
+            if outcome != Outcome.RUNNING
+        ]
         done = f"{n_replicas} replicas of {self.n_steps} steps"
         if n_unconverged:
             done += f" ({n_unconverged} equilibrations of moments did not converge)"
