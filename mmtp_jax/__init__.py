@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from mmtp_jax.interfaces.calculator import MMTPCalculator
     from mmtp_jax.interfaces.dynamics import MDResult, md
     from mmtp_jax.interfaces.equilibration import Equilibration, equilibrate
-    from mmtp_jax.interfaces.spins import montecarlo, sample_disorder
     from mmtp_jax.interfaces.relaxation import Relaxation, relax
+    from mmtp_jax.interfaces.spins import montecarlo, sample_disorder
     from mmtp_jax.io.formats import read, write
     from mmtp_jax.io.mtp import load, save
     from mmtp_jax.oracles.jobs import label_all

@@ -86,6 +86,25 @@ class Moments:
 
 
 @dataclass(frozen=True)
+class Spins:
+    """Changes of the signs of moments."""
+
+    spins: str = setting(
+        "'flip' single moments or 'swap' opposite ones by Metropolis' rule, or draw 'disorder' "
+        "without net moment; needs a heat bath.",
+        "none", choices=("none", "flip", "swap", "disorder"),
+    )  # fmt: skip
+    spin_every: int = setting("Steps between two blocks of trials, or two disordered states.", 10)
+    trials: int = setting(
+        "Flips or swaps in each block; 0 for as many as there are magnetic atoms.", 0
+    )
+    magnetic: tuple[str, ...] | None = setting(
+        "Species whose signs change, if not all atoms with a moment.",
+        example=("Fe",), metavar="SYMBOL",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Run:
     """When to stop, and how to compute."""
 
@@ -133,6 +152,7 @@ class MDSettings:
     input: Input = field(default_factory=Input)
     dynamics: Dynamics = field(default_factory=Dynamics)
     moments: Moments = field(default_factory=Moments)
+    spins: Spins = field(default_factory=Spins)
     run: Run = field(default_factory=Run)
     output: Output = field(default_factory=Output)
 
@@ -154,12 +174,18 @@ def check(settings: MDSettings, given: dict[str, dict]) -> None:
         ("log_every", output.log_every),
         ("checkpoint_every", output.checkpoint_every),
         ("moments_every", settings.moments.moments_every),
+        ("spin_every", settings.spins.spin_every),
+        ("trials", settings.spins.trials + 1),
     ):
         if value < 1:
             raise ValueError(f"{name} is {value}, which is too small")
     repeat = settings.input.repeat
     if repeat is not None and (len(repeat) != 3 or min(repeat) < 1):
         raise ValueError(f"repeat must be three positive numbers, got {list(repeat)}")
+    if settings.spins.spins != "none" and dynamics.ensemble == "nve":
+        raise ValueError(
+            f"spins {settings.spins.spins} need a heat bath; set the ensemble to nvt or npt"
+        )
     of = given.get("dynamics", {})
     if "pressure_GPa" in of and dynamics.ensemble != "npt":
         raise ValueError("a pressure is for the ensemble npt; set it, or remove the pressure")

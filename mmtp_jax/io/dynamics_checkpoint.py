@@ -19,10 +19,11 @@ from mmtp_jax.simulation.evaluation import Evaluated
 from mmtp_jax.simulation.integrate import State
 from mmtp_jax.simulation.moment_lbfgs import Memory
 from mmtp_jax.simulation.observer import Saved
+from mmtp_jax.simulation.spin_counts import Counts
 from mmtp_jax.simulation.system import System
 from mmtp_jax.simulation.thermostats import Chain
 
-FORMAT = "mmtp_jax dynamics 1"
+FORMAT = "mmtp_jax dynamics 2"
 
 
 def save_dynamics(
@@ -88,5 +89,6 @@ _SKELETON = _filled(
         system=_filled(System),
         known=_filled(Evaluated, memory=_filled(Memory)),
         chain=_filled(Chain),
+        spins=_filled(Counts),
     ),
 )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -153,7 +154,8 @@ def binder_crossing(curves: Sequence[OrderCurve]) -> Crossing:
     """The temperature at which the Binder cumulants of cells of different sizes cross.
 
     Of each pair of neighbouring sizes the difference over temperature is fitted by a parabola, or
-    a straight line for fewer than four temperatures; its root where the larger cell's cumulant
+    a straight line for fewer than four temperatures, as far around the change of sign as the fit
+    agrees with the errors; its root where the larger cell's cumulant
     falls below the smaller one's is the crossing. The estimate is the mean of the pairs, weighted
     by their errors. What is left of the dependence on size is no part of the error.
 
@@ -169,13 +171,15 @@ def binder_crossing(curves: Sequence[OrderCurve]) -> Crossing:
     ):
         raise ValueError("a crossing needs the same two or more temperatures for each size")
     pairs, shares = [], []
-    for small, large in zip(curves[:-1], curves[1:], strict=True):
+    for small, large in pairwise(curves):
         error = np.hypot(small.binder_error, large.binder_error)
         weight = 1.0 / np.maximum(error, 1e-3 * max(error.max(), 1e-12))
-        value = _root(temperatures, large.binder - small.binder, weight)
+        window = _window(large.binder - small.binder, weight)
+        near, weight = temperatures[window], weight[window]
+        value = _root(near, (large.binder - small.binder)[window], weight)
         found = np.array(
             [
-                _root(temperatures, difference, weight)
+                _root(near, difference[window], weight)
                 for difference in large.binder_samples - small.binder_samples
             ]
         )
@@ -208,13 +212,37 @@ def _quantities(means: np.ndarray, n: int, temperature: float) -> np.ndarray:
     return np.array([first, susceptibility, 1.0 - fourth / (3.0 * np.maximum(second, 1e-300) ** 2)])
 
 
+def _window(difference: np.ndarray, weight: np.ndarray) -> slice:
+    """The temperatures to fit: all, or fewer around the change of sign until a fit describes them.
+
+    Far below the crossing both cumulants are 2/3 with tiny errors, which no low polynomial follows.
+    """
+    n = len(difference)
+    # The split that has most of what is positive below and most of what is negative above.
+    signed = np.cumsum(np.clip(difference * weight, -3.0, 3.0))
+    split = int(np.argmax(signed[:-1])) + 1
+    for half in range(n, 1, -1):
+        window = slice(max(0, split - half), min(n, split + half))
+        used = window.stop - window.start
+        degree = _degree(used)
+        x = np.arange(used)
+        fit = np.polynomial.Polynomial.fit(x, difference[window], degree, w=weight[window])
+        left = used - degree - 1
+        chi = np.sum((weight[window] * (difference[window] - fit(x))) ** 2)
+        if chi <= left + 2.0 * np.sqrt(2.0 * left):
+            return window
+    return slice(split - 1, split + 1)
+
+
+def _degree(n: int) -> int:
+    return 2 if n >= 4 else 1
+
+
 def _root(temperatures: np.ndarray, difference: np.ndarray, weight: np.ndarray) -> float:
     """Where the fitted difference falls through zero; NaN if it does not."""
     centre, scale = temperatures.mean(), np.ptp(temperatures) / 2
     x = (temperatures - centre) / scale
-    fit = np.polynomial.Polynomial.fit(
-        x, difference, 2 if len(x) >= 4 else 1, w=weight, domain=[-1, 1]
-    )
+    fit = np.polynomial.Polynomial.fit(x, difference, _degree(len(x)), w=weight, domain=[-1, 1])
     roots = fit.roots()
     real = roots[np.isreal(roots)].real
     falling = [r for r in real if -1 <= r <= 1 and fit.deriv()(r) < 0]

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from mmtp_jax.simulation.barostats import strain_of_step, strained
 from mmtp_jax.simulation.evaluation import Evaluated
+from mmtp_jax.simulation.spin_counts import Counts
 from mmtp_jax.simulation.system import System, kinetic_energy, volumes
 from mmtp_jax.simulation.thermostats import (
     Bath,
@@ -66,6 +67,8 @@ class State(NamedTuple):
     """(R,) step at which a replica stopped; -1 while it runs."""
     n_unconverged: Array
     """(R,) equilibrations that did not converge."""
+    spins: Counts
+    """Changes of signs that were tried so far."""
     step: Array
     """() number of steps done."""
 

@@ -27,6 +27,8 @@ from mmtp_jax.simulation.integrate import Ensemble, Outcome, State, advanced, co
 from mmtp_jax.simulation.moment_lbfgs import empty_memory
 from mmtp_jax.simulation.neighbours import NeighbourList, used_skin
 from mmtp_jax.simulation.series import Series, row_of
+from mmtp_jax.simulation.spin_counts import no_counts
+from mmtp_jax.simulation.spin_dynamics import SpinPlan, SpinSites, with_kept_signs, with_new_signs
 from mmtp_jax.simulation.system import System
 from mmtp_jax.simulation.thermostats import Bath, chain_at_rest
 
@@ -49,6 +51,8 @@ class Plan(NamedTuple):
     moments: Moments
     n_rows: int
     """Most steps per call."""
+    spins: SpinPlan | None = None
+    """How signs change; None where they do not."""
 
 
 class Rules(NamedTuple):
@@ -105,6 +109,7 @@ def before_start(system: System, keys: Array, n_padded: int, dtype: Any) -> Stat
         outcome=jnp.full(n_replicas, int(Outcome.RUNNING), jnp.int32),
         stopped_at=jnp.full(n_replicas, -1, jnp.int32),
         n_unconverged=none,
+        spins=no_counts(n_replicas),
         step=jnp.asarray(-1, jnp.int32),
     )
 
@@ -120,8 +125,11 @@ def take_steps(
     n_steps: Array,
     watch: Any = None,
     watched: Any = None,
+    spin_sites: SpinSites | None = None,
 ) -> Chunk:
     """Take up to ``n_steps`` steps, at most ``plan.n_rows``.
+
+    Signs of moments change at ``spin_sites`` if the plan says so.
 
     A step of `before_start` with ``bath.timestep`` zero moves nothing, and evaluates.
     """
@@ -146,7 +154,14 @@ def take_steps(
             model, moved.system, neighbours, plan.moments, before.step + 1,
             before.known.memory, watch, at.watched,
         )  # fmt: skip
+        if plan.spins is not None:
+            system = with_kept_signs(moved.system.magmoms, system)
         state = completed(plan.ensemble, bath, before, moved, system, known)
+        if plan.spins is not None:
+            state, watched = with_new_signs(
+                plan.spins, plan.moments, model, spin_sites, bath.thermal_energy, state,
+                neighbours, watch, watched,
+            )  # fmt: skip
         state = _kept_where_stopped(before, state)
         state = _judged(rules, model, state, watch, watched)
         stop = _all_stop(rules, state)

@@ -11,6 +11,7 @@ import numpy as np
 from mmtp_jax.simulation.barostats import BAROSTATS
 from mmtp_jax.simulation.equilibrate import MAX_STEPS
 from mmtp_jax.simulation.evaluation import MOMENTS
+from mmtp_jax.simulation.spin_dynamics import SPINS
 from mmtp_jax.simulation.thermostats import THERMOSTATS
 
 ENSEMBLES = ("nve", "nvt", "npt")
@@ -51,6 +52,15 @@ class DynamicsOptions:
     """Most evaluations of one equilibration."""
     allow_flips: bool = False
     """Equilibrated moments may change their sign."""
+    spins: str = "none"
+    """Signs of moments: ``"none"`` change beyond the rest, ``"flip"`` and ``"swap"`` by Metropolis'
+    rule, ``"disorder"`` drawn at random without net moment; see `simulation.spin_dynamics`."""
+    spin_every: int = 10
+    """Steps between two blocks of trials, or between two disordered states."""
+    trials: int = 0
+    """Flips or swaps in each block; 0 for as many as there are magnetic atoms."""
+    magnetic: tuple[str, ...] | None = None
+    """Species whose signs change; None for all atoms that have a moment at the start."""
     bounded: bool = True
     """Stop replicas with a distance below R_min, or with a moment at the end of its interval."""
     when_stopped: str = "freeze"
@@ -69,7 +79,7 @@ class DynamicsOptions:
     def __post_init__(self) -> None:
         for name, known in (
             ("ensemble", ENSEMBLES), ("thermostat", THERMOSTATS), ("barostat", BAROSTATS),
-            ("moments", MOMENTS), ("when_stopped", WHEN_STOPPED),
+            ("moments", MOMENTS), ("when_stopped", WHEN_STOPPED), ("spins", SPINS),
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -81,12 +91,25 @@ class DynamicsOptions:
         ):  # fmt: skip
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("moments_every", "max_equilibration_steps", "log_every", "chunk_steps"):
+        for name in (
+            "moments_every",
+            "max_equilibration_steps",
+            "log_every",
+            "chunk_steps",
+            "spin_every",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if np.any(np.asarray(self.temperature_K) < 0.0):
             raise ValueError(f"temperature_K must not be negative, got {self.temperature_K}")
         has_bath = self.ensemble != "nve"
+        if self.trials < 0:
+            raise ValueError(f"trials must not be negative, got {self.trials}")
+        if self.spins != "none" and not has_bath:
+            raise ValueError(
+                f"spins={self.spins!r} changes the energy, which only a heat bath can give or "
+                "take; set ensemble to nvt or npt"
+            )
         cold = bool(np.any(np.asarray(self.temperature_K) == 0.0))
         if has_bath and cold and self.thermostat == "nose-hoover":
             raise ValueError("a Nose-Hoover chain needs a temperature_K above zero; use langevin")

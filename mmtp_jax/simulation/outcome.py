@@ -9,6 +9,7 @@ import numpy as np
 
 from mmtp_jax.simulation.integrate import Outcome
 from mmtp_jax.simulation.series import Series
+from mmtp_jax.simulation.spin_counts import Counts
 from mmtp_jax.simulation.system import System
 
 _WHY = {
@@ -45,6 +46,8 @@ class Simulation:
     """The user stopped it with Ctrl-C."""
     n_unconverged: np.ndarray
     """(R,) equilibrations of moments that did not converge."""
+    spins: Counts
+    """(R,) each: flips or swaps of signs that were tried and accepted."""
     n_searches: int
     """Lists of neighbours that were made."""
     n_widened: int
@@ -62,6 +65,12 @@ class Simulation:
         return self.n_steps >= self.n_wanted and not any(self.outcomes)
 
     @property
+    def acceptance(self) -> np.ndarray:
+        """Share (R,) of the flips or swaps that were accepted; NaN where none was tried."""
+        tried = np.asarray(self.spins.tried, float)
+        return np.asarray(self.spins.accepted) / np.where(tried > 0, tried, np.nan)
+
+    @property
     def time_fs(self) -> np.ndarray:
         """(t,) times of the time series, fs."""
         return self.steps * self.timestep_fs
@@ -74,6 +83,13 @@ class Simulation:
             stopped.append(f"interrupted after step {self.n_steps} of {self.n_wanted}")
         elif self.n_steps >= self.n_wanted:
             stopped.append(f"done: {self.n_steps} steps")
+        if np.any(self.spins.tried):
+            shares = ", ".join(f"{100 * share:.1f}" for share in self.acceptance)
+            lost = int(np.sum(self.spins.inadmissible))
+            stopped.append(
+                f"{shares} % of the spin changes accepted"
+                + (f", {lost} refused without equilibrium" if lost else "")
+            )
         missed = int(np.sum(self.n_unconverged))
         if missed:
             stopped.append(f"{missed} equilibrations of the moments did not converge")

@@ -27,6 +27,8 @@ from mmtp_jax.simulation.observer import Observer, Saved, Snapshot
 from mmtp_jax.simulation.options import DynamicsOptions
 from mmtp_jax.simulation.outcome import Simulation
 from mmtp_jax.simulation.series import Series
+from mmtp_jax.simulation.spin_dynamics import SpinPlan, SpinSites
+from mmtp_jax.simulation.spin_moves import magnetic_atoms
 from mmtp_jax.simulation.system import System, volumes
 from mmtp_jax.simulation.thermostats import Bath, keys_of
 from mmtp_jax.simulation.watch import Watch
@@ -59,6 +61,7 @@ class Run:
     state: State | None = None
     watched: Any = None
     host_list: NeighbourList | None = None
+    spin_sites: SpinSites | None = None
 
     def __post_init__(self) -> None:
         options, n_replicas = self.options, self.system.n_replicas
@@ -83,7 +86,11 @@ class Run:
                 self.chunk,
             ),
             n_rows=options.chunk_steps,
+            spins=self.spin_plan(),
         )
+        if self.plan.spins is not None:
+            magnitudes = np.abs(self.system.magmoms)
+            self.spin_sites = jax.device_put(SpinSites(self.magnetic_atoms(), magnitudes))
         self.rules = Rules(np.asarray(options.bounded), np.asarray(options.when_stopped == "all"))
         if options.ensemble == "npt" and not np.all(self.system.periodic):
             raise ValueError(
@@ -103,6 +110,19 @@ class Run:
             )
         )
         self.seconds_per_step = SECONDS_PER_CHUNK
+
+    def magnetic_atoms(self) -> np.ndarray:
+        """Atoms (n,) that change their signs, by the moments of the very start."""
+        start, species = self.system, self.potential.species
+        return magnetic_atoms(start.types, start.magmoms, species, self.options.magnetic)
+
+    def spin_plan(self) -> SpinPlan | None:
+        """How signs change."""
+        options = self.options
+        if options.spins == "none":
+            return None
+        trials = options.trials or int(self.magnetic_atoms().sum())
+        return SpinPlan(options.spins, options.spin_every, trials)
 
     @property
     def step(self) -> int:
@@ -146,7 +166,7 @@ class Run:
             todo = min(n_steps - n_done, self.patience)
             chunk = take_steps(
                 self.plan, self.model, bath or self.bath, self.rules, self.state, self.list, todo,
-                self.watch, self.watched,
+                self.watch, self.watched, self.spin_sites,
             )  # fmt: skip
             done, reason = int(chunk.n_done), Reason(int(chunk.reason))
             if done:
@@ -267,6 +287,7 @@ class Run:
             n_wanted=n_steps,
             interrupted=interrupted,
             n_unconverged=state.n_unconverged,
+            spins=state.spins,
             n_searches=self.n_searches,
             n_widened=self.n_widened,
             seconds=time.perf_counter() - self.started,

@@ -36,6 +36,8 @@ class Series(NamedTuple):
     """Evaluations of the equilibration."""
     shortest: Array
     """Shortest distance, Angstrom."""
+    n_flips: Array
+    """Flips or swaps of signs that were accepted so far."""
 
 
 UNITS = Series(
@@ -49,6 +51,7 @@ UNITS = Series(
     max_magnetic_force="eV/mu_B",
     n_equilibration="",
     shortest="Angstrom",
+    n_flips="",
 )
 """Of each number."""
 
@@ -70,4 +73,5 @@ def row_of(state: State) -> Series:
         max_magnetic_force=jnp.max(jnp.abs(known.magnetic_forces), axis=1),
         n_equilibration=known.n_equilibration.astype(float),
         shortest=known.shortest,
+        n_flips=state.spins.accepted.astype(float),
     )

@@ -19,17 +19,11 @@ from mmtp_jax.simulation.evaluation import Model, Moments
 from mmtp_jax.simulation.moment_lbfgs import empty_memory
 from mmtp_jax.simulation.moment_steps import Status
 from mmtp_jax.simulation.neighbours import find_neighbours, graph_of
+from mmtp_jax.simulation.spin_counts import Counts, no_counts
 from mmtp_jax.simulation.spin_loop import SpinSeries, take_sweeps
 from mmtp_jax.simulation.spin_moves import magnetic_atoms
 from mmtp_jax.simulation.spin_options import SpinOptions
-from mmtp_jax.simulation.spin_trials import (
-    Counts,
-    Surroundings,
-    Walk,
-    has_failed,
-    no_counts,
-    start_spins,
-)
+from mmtp_jax.simulation.spin_trials import Surroundings, Walk, has_failed, start_spins
 from mmtp_jax.simulation.system import System
 from mmtp_jax.simulation.thermostats import keys_of
 from mmtp_jax.simulation.watch import Watch

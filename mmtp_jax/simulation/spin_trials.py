@@ -29,6 +29,7 @@ from mmtp_jax.simulation.equilibrate import equilibrate_graph
 from mmtp_jax.simulation.evaluation import Model, Moments
 from mmtp_jax.simulation.moment_lbfgs import Memory, to_atoms
 from mmtp_jax.simulation.moment_steps import Status
+from mmtp_jax.simulation.spin_counts import Counts
 from mmtp_jax.simulation.spin_moves import Proposal, changed, propose
 from mmtp_jax.simulation.system import System
 
@@ -69,15 +70,6 @@ class Surroundings(NamedTuple):
     """With which each equilibration starts."""
 
 
-class Counts(NamedTuple):
-    """(R,) each."""
-
-    tried: Array
-    accepted: Array
-    inadmissible: Array
-    """Refused because the moments of the new pattern could not be equilibrated."""
-
-
 class Spins(NamedTuple):
     """Where the walk is."""
 
@@ -89,11 +81,6 @@ class Spins(NamedTuple):
     """(N,) site energies at fixed magnitudes, eV; not kept otherwise."""
     counts: Counts
     watched: Any
-
-
-def no_counts(n_replicas: int) -> Counts:
-    """Before the first trial."""
-    return Counts(*(jnp.zeros(n_replicas, jnp.int32) for _ in Counts._fields))
 
 
 @partial(jax.jit, static_argnames="walk")

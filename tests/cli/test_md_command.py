@@ -140,7 +140,8 @@ def test_settings_file_does_the_same(run, whole, start, tmp_path) -> None:
 def test_defaults_are_those_of_the_library() -> None:
     options = {f.name: f.default for f in dataclasses.fields(DynamicsOptions)}
     settings = MDSettings()
-    found = {**vars(settings.dynamics), **vars(settings.moments), **vars(settings.run)}
+    sections = (settings.dynamics, settings.moments, settings.spins, settings.run)
+    found = {name: value for of in sections for name, value in vars(of).items()}
     assert found.pop("steps") == 1000
     for name, value in found.items():
         expected = options[name]

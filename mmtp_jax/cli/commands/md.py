@@ -206,6 +206,11 @@ def _repeated(atoms: Atoms, repeat: tuple[int, ...]) -> Atoms:
 
 def _options(settings: MDSettings) -> dict[str, Any]:
     """What `mmtp_jax.md` takes of `DynamicsOptions`."""
-    options = {**vars(settings.dynamics), **vars(settings.moments), **vars(settings.run)}
+    options = {
+        **vars(settings.dynamics),
+        **vars(settings.moments),
+        **vars(settings.spins),
+        **vars(settings.run),
+    }
     del options["steps"]
     return {**options, "log_every": settings.output.log_every}
