@@ -70,6 +70,8 @@ class Setup:
     final_steps: int = 1500
     n_test: int = 200
     max_iterations: int = 15
+    low: float = 2.0
+    """Grade from which on a configuration is kept."""
 
 
 Errors = dict[str, dict[str, dict[str, float]]]
@@ -206,6 +208,7 @@ def compare(
     start, student = start_set(setup, oracle, seed), new_potential(setup, seed)
     shutil.rmtree(folder, ignore_errors=True)
     options = mmtp.LearnOptions(
+        thresholds=mmtp.Thresholds(setup.low, 10.0),
         max_iterations=setup.max_iterations,
         fit=mmtp.FitOptions(max_iterations=setup.fit_steps, tolerance=1e-4, report_every=10**6),
     )

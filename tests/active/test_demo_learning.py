@@ -18,8 +18,9 @@ def test_the_loop_converges_and_beats_a_random_selection(tmp_path) -> None:
     sys.modules[spec.name] = demo
     spec.loader.exec_module(demo)
     setup = demo.Setup(
-        cutoff=4.2, volumes=(0.95, 1.05), temperatures=(300.0,), fit_steps=300, final_steps=800,
+        cutoff=4.2, volumes=(0.95, 1.05), temperatures=(300.0,), fit_steps=250, final_steps=500,
         n_test=60, max_iterations=8,
+        low=4.0,
     )  # fmt: skip
     oracle = mmtp.PotentialOracle(TEACHER)
     test = demo.test_sets(setup, oracle, tmp_path)
