@@ -24,7 +24,7 @@ from mmtp_jax.simulation.options import DynamicsOptions
 from mmtp_jax.simulation.outcome import Simulation
 from mmtp_jax.simulation.series import UNITS, Series
 from mmtp_jax.simulation.system import System, system_of, thermal_velocities, without_drift
-from mmtp_jax.simulation.watch import Watch
+from mmtp_jax.simulation.watch import BoundWatch, Watch
 
 _SHOWN = ("temperature", "pressure", "energy", "volume", "magnetisation", "n_equilibration")
 
@@ -104,6 +104,8 @@ def md(
         >>> print(result)
         >>> result.series.volume.mean()
     """
+    if isinstance(watch, BoundWatch):
+        watch.check(potential)
     chosen = _options(options)
     atoms_list = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     if not atoms_list:

@@ -6,9 +6,10 @@ replicas that the watch wants stopped, and hands over what the watch has kept.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mmtp_jax.potential.observables import Graph, Observables
+from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.system import System
 
 Array = Any
@@ -48,4 +49,13 @@ class Watch(Protocol):
 
     def drain(self, state: Any) -> tuple[list[Any], Any]:
         """On the host: what was kept, and the state without it."""
+        ...
+
+
+@runtime_checkable
+class BoundWatch(Protocol):
+    """A watch that knows one potential only, as an active set does."""
+
+    def check(self, potential: Potential) -> None:
+        """Raises ValueError where the simulation runs with another potential."""
         ...

@@ -260,6 +260,9 @@ def test_an_active_set_of_another_potential_is_refused(iron, by_configuration, d
     other = iron.replace(moment_coeffs=1.01 * iron.moment_coeffs)
     with pytest.raises(ValueError, match="active set of another potential"):
         watch_equilibration(other, data[:3], Preselection.of(by_configuration))
+    atoms = Atoms("Fe2", positions=data[0].positions, cell=data[0].cell, pbc=True, magmoms=[2, 2])
+    with pytest.raises(ValueError, match="active set of another potential"):
+        mmtp.md(other, atoms, 2, watch=Preselection.of(by_configuration))
 
 
 @pytest.mark.parametrize(("low", "high"), [(2.0, 2.0), (0.0, 1.0), (3.0, 2.0), (1.0, np.inf)])
