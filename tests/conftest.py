@@ -5,6 +5,7 @@ Helpers are fixtures that return functions, because test modules do not import e
 
 from __future__ import annotations
 
+import gc
 import os
 
 # XLA's own threads only compete with the other processes of pytest-xdist.
@@ -39,6 +40,19 @@ def _float64() -> Iterator[None]:
     """Every test, and every fixture of a module, runs in float64."""
     with jax.enable_x64(True):
         yield
+
+
+MOST_MAPS = 20_000
+"""Memory maps of a process after which compiled programs are dropped; Linux allows 65 530."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_memory_maps() -> None:
+    """Every compiled program takes some memory maps; where they run out, XLA aborts."""
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

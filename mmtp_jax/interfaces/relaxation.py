@@ -27,7 +27,7 @@ from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.relax_options import RelaxOptions
 from mmtp_jax.simulation.relax_status import RelaxStatus
 from mmtp_jax.simulation.relax_structures import Frame, RelaxedStructure, relax_structures
-from mmtp_jax.simulation.watch import Watch
+from mmtp_jax.simulation.watch import BoundWatch, Watch
 from mmtp_jax.structures.structure import Structure
 
 
@@ -119,7 +119,8 @@ def relax(
 
     Raises:
         ValueError: if a configuration has no moments to start from, constraints, an unknown
-            element or a cell that cannot relax; or an option is out of range.
+            element or a cell that cannot relax; an option is out of range; or the watch belongs
+            to another potential.
 
     Example:
         >>> found = mmtp.relax(pot, atoms, cell="volume", pressure_GPa=10)
@@ -128,6 +129,8 @@ def relax(
     chosen = _options({"cell": cell, "pressure_GPa": pressure_GPa, **options})
     atoms_list = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     structures = relaxable_structures(potential, atoms_list, start, scale)
+    if isinstance(watch, BoundWatch):
+        watch.check(potential)
     frames: list[list[Atoms]] = [[] for _ in atoms_list]
 
     def record(k: int, frame: Frame) -> None:

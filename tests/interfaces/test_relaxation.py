@@ -122,6 +122,9 @@ def test_a_watch_stops_above_its_threshold_and_keeps_candidates(iron, atoms) -> 
     (block,) = kept
     assert np.all(block.replica == 1)
     assert np.max(block.grade) > 10.0
+    other = iron.replace(moment_coeffs=1.1 * iron.moment_coeffs)
+    with pytest.raises(ValueError, match="another potential"):
+        mmtp.relax(other, atoms, watch=watch)
     # Thresholds out of reach change nothing.
     never = mmtp.Preselection.of(active, mmtp.Thresholds(1e8, 1e9))
     found = mmtp.relax(iron, [relaxed, atoms], watch=never)[1]
