@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
     atoms_list = console.read_data(settings.input.start, potential.species)
     if settings.input.repeat is not None:
-        atoms_list = [_repeated(atoms, settings.input.repeat) for atoms in atoms_list]
+        atoms_list = [repeated(atoms, settings.input.repeat) for atoms in atoms_list]
     dynamics, output = settings.dynamics, settings.output
     print(
         f"{len(atoms_list)} {'replica' if len(atoms_list) == 1 else 'replicas'} of "
@@ -193,7 +193,7 @@ def _written(settings: MDSettings, n_replicas: int) -> list[str]:
     return [*paths, *(path for path in (output.log, output.checkpoint) if path is not None)]
 
 
-def _repeated(atoms: Atoms, repeat: tuple[int, ...]) -> Atoms:
+def repeated(atoms: Atoms, repeat: tuple[int, ...]) -> Atoms:
     """A supercell with the moments of the cell; its results do not hold for it."""
     from mmtp_jax.interfaces.equilibration import moments_of_results
 

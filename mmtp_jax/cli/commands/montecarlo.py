@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.commands.md import _repeated
+    from mmtp_jax.cli.commands.md import repeated
     from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.simulation.binder import binder_crossing, order_curve
 
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     burn_in = args.sweeps // 10 if args.burn_in is None else args.burn_in
     curves, shares, interrupted = [], [], False
     for size in sizes:
-        atoms = _repeated(cell, tuple(np.where(cell.pbc, size, 1)))
+        atoms = repeated(cell, tuple(np.where(cell.pbc, size, 1)))
         with CountProgress(args.sweeps + burn_in, f"sweeps of {len(atoms)} atoms") as progress:
             walk = mmtp.montecarlo(
                 potential, atoms, temperatures, copies=args.copies, sweeps=args.sweeps,
