@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mmtp_jax.oracles.teacher import PotentialOracle
     from mmtp_jax.potential.potential import Potential
     from mmtp_jax.precision import double_precision
-    from mmtp_jax.simulation.equilibrate_structures import EquilibrationWarning
+    from mmtp_jax.simulation.moments.structures import EquilibrationWarning
     from mmtp_jax.structures.domain import ExtrapolationWarning
     from mmtp_jax.structures.results import Result
     from mmtp_jax.structures.units import UnitsWarning
@@ -51,7 +51,7 @@ _HOMES = {
     "EnsembleFit": "fitting.ensemble",
     "Equilibration": "interfaces.equilibration",
     "EquilibrationRun": "active.learning_simulations",
-    "EquilibrationWarning": "simulation.equilibrate_structures",
+    "EquilibrationWarning": "simulation.moments.structures",
     "ExtrapolationWarning": "structures.domain",
     "Fit": "fitting.fit",
     "FitOptions": "fitting.fit",

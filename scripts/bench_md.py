@@ -22,8 +22,8 @@ import numpy as np
 
 import mmtp_jax as mmtp
 from mmtp_jax.potential.observables import evaluate
-from mmtp_jax.simulation.options import DynamicsOptions
-from mmtp_jax.simulation.run import Run
+from mmtp_jax.simulation.dynamics.options import DynamicsOptions
+from mmtp_jax.simulation.dynamics.run import Run
 from mmtp_jax.simulation.system import system_of, thermal_velocities
 from mmtp_jax.structures.batch import default_chunk, make_batches
 from mmtp_jax.structures.structure import Structure

@@ -17,11 +17,11 @@ from mmtp_jax.active.preselection import Preselection
 from mmtp_jax.active.watched_equilibration import watch_equilibration
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
-from mmtp_jax.simulation.dynamics import simulate
-from mmtp_jax.simulation.equilibrate_structures import MomentOptions
-from mmtp_jax.simulation.integrate import Outcome
-from mmtp_jax.simulation.moment_steps import Status
-from mmtp_jax.simulation.options import DynamicsOptions
+from mmtp_jax.simulation.dynamics.integrate import Outcome
+from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
+from mmtp_jax.simulation.dynamics.options import DynamicsOptions
+from mmtp_jax.simulation.moments.steps import Status
+from mmtp_jax.simulation.moments.structures import MomentOptions
 from mmtp_jax.simulation.system import system_of, thermal_velocities
 from mmtp_jax.structures.structure import Structure
 

@@ -15,9 +15,9 @@ from mmtp_jax.active.preselection import Preselection
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
-from mmtp_jax.simulation.equilibrate import equilibrate_graph
-from mmtp_jax.simulation.equilibrate_structures import MAX_ATOMS, MomentOptions
-from mmtp_jax.simulation.moment_steps import Status
+from mmtp_jax.simulation.moments.equilibrate import equilibrate_graph
+from mmtp_jax.simulation.moments.steps import Status
+from mmtp_jax.simulation.moments.structures import MAX_ATOMS, MomentOptions
 from mmtp_jax.simulation.system import System, system_of
 from mmtp_jax.structures.batch import default_chunk, pack
 from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table

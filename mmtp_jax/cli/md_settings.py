@@ -1,7 +1,7 @@
 """Settings of ``mmtp md``: the sections of its TOML file and the options of its command line.
 
-The defaults are those of `mmtp_jax.simulation.options.DynamicsOptions`; a test compares them. This
-module imports no JAX, so that ``mmtp --help`` is quick.
+The defaults are those of `mmtp_jax.simulation.dynamics.options.DynamicsOptions`; a test compares
+them. This module imports no JAX, so that ``mmtp --help`` is quick.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from mmtp_jax.cli.plots import COLOURS
 
 if TYPE_CHECKING:
-    from mmtp_jax.simulation.binder import Crossing, OrderCurve
-    from mmtp_jax.simulation.disorder_sampling import DisorderedStates
+    from mmtp_jax.simulation.spins.binder import Crossing, OrderCurve
+    from mmtp_jax.simulation.spins.disorder_sampling import DisorderedStates
 
 _GREY = "0.65"
 

@@ -17,7 +17,7 @@ from mmtp_jax.interfaces.evaluation import StructureEvaluator
 from mmtp_jax.io.convert import to_structure
 from mmtp_jax.io.mtp import load
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.simulation.equilibrate_structures import (
+from mmtp_jax.simulation.moments.structures import (
     EquilibratedStructure,
     EquilibrationWarning,
     MomentOptions,

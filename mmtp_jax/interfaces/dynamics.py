@@ -18,11 +18,11 @@ from mmtp_jax.io.dynamics_checkpoint import load_dynamics, save_dynamics
 from mmtp_jax.io.trajectory import ThermoLog, TrajectoryWriter, atoms_of_state, cut_to
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
-from mmtp_jax.simulation.dynamics import simulate
-from mmtp_jax.simulation.observer import Observer, Saved, Snapshot
-from mmtp_jax.simulation.options import DynamicsOptions
-from mmtp_jax.simulation.outcome import Simulation
-from mmtp_jax.simulation.series import UNITS, Series
+from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
+from mmtp_jax.simulation.dynamics.observer import Observer, Saved, Snapshot
+from mmtp_jax.simulation.dynamics.options import DynamicsOptions
+from mmtp_jax.simulation.dynamics.outcome import Simulation
+from mmtp_jax.simulation.dynamics.series import UNITS, Series
 from mmtp_jax.simulation.system import System, system_of, thermal_velocities, without_drift
 from mmtp_jax.simulation.watch import BoundWatch, Watch
 

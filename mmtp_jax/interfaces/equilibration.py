@@ -13,12 +13,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE, collapse
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.simulation.equilibrate_structures import (
+from mmtp_jax.simulation.moments.steps import Status
+from mmtp_jax.simulation.moments.structures import (
     EquilibratedStructure,
     MomentOptions,
     equilibrate_structures,
 )
-from mmtp_jax.simulation.moment_steps import Status
 from mmtp_jax.structures.structure import Structure
 
 

@@ -24,9 +24,9 @@ from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.io.formats import write
 from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.simulation.relax_options import RelaxOptions
-from mmtp_jax.simulation.relax_status import RelaxStatus
-from mmtp_jax.simulation.relax_structures import Frame, RelaxedStructure, relax_structures
+from mmtp_jax.simulation.relaxation.options import RelaxOptions
+from mmtp_jax.simulation.relaxation.status import RelaxStatus
+from mmtp_jax.simulation.relaxation.structures import Frame, RelaxedStructure, relax_structures
 from mmtp_jax.simulation.watch import BoundWatch, Watch
 from mmtp_jax.structures.structure import Structure
 

@@ -11,10 +11,10 @@ from ase import Atoms
 
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.simulation.disorder_sampling import DisorderedStates, sample_states
-from mmtp_jax.simulation.equilibrate_structures import MomentOptions
-from mmtp_jax.simulation.spin_options import SpinOptions
-from mmtp_jax.simulation.spin_sampling import SpinState, SpinWalk, walk_spins
+from mmtp_jax.simulation.moments.structures import MomentOptions
+from mmtp_jax.simulation.spins.disorder_sampling import DisorderedStates, sample_states
+from mmtp_jax.simulation.spins.options import SpinOptions
+from mmtp_jax.simulation.spins.sampling import SpinState, SpinWalk, walk_spins
 from mmtp_jax.simulation.system import system_of
 from mmtp_jax.simulation.watch import Watch
 

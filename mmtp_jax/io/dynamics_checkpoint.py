@@ -15,13 +15,13 @@ import jax
 import numpy as np
 
 from mmtp_jax.io.atomic import atomic_write
-from mmtp_jax.simulation.evaluation import Evaluated
-from mmtp_jax.simulation.integrate import State
-from mmtp_jax.simulation.moment_lbfgs import Memory
-from mmtp_jax.simulation.observer import Saved
-from mmtp_jax.simulation.spin_counts import Counts
+from mmtp_jax.simulation.dynamics.evaluation import Evaluated
+from mmtp_jax.simulation.dynamics.integrate import State
+from mmtp_jax.simulation.dynamics.observer import Saved
+from mmtp_jax.simulation.dynamics.thermostats import Chain
+from mmtp_jax.simulation.moments.lbfgs import Memory
+from mmtp_jax.simulation.spins.counts import Counts
 from mmtp_jax.simulation.system import System
-from mmtp_jax.simulation.thermostats import Chain
 
 FORMAT = "mmtp_jax dynamics 2"
 

@@ -18,9 +18,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_extxyz
 
 from mmtp_jax.io.schema import MAGNETIC_FORCES
-from mmtp_jax.simulation.integrate import State
-from mmtp_jax.simulation.observer import Snapshot
-from mmtp_jax.simulation.series import UNITS, Series
+from mmtp_jax.simulation.dynamics.integrate import State
+from mmtp_jax.simulation.dynamics.observer import Snapshot
+from mmtp_jax.simulation.dynamics.series import UNITS, Series
 from mmtp_jax.structures.results import VOIGT
 
 SUFFIXES = (".extxyz", ".xyz")

@@ -16,12 +16,12 @@ from mmtp_jax.active.candidates import CandidateStore, candidates_of, last_outsi
 from mmtp_jax.active.preselection import Preselection, Thresholds
 from mmtp_jax.active.watched_equilibration import _equilibrate, watch_equilibration
 from mmtp_jax.io.convert import to_structures
-from mmtp_jax.simulation.dynamics import simulate
-from mmtp_jax.simulation.equilibrate_structures import MomentOptions, equilibrate_structures
-from mmtp_jax.simulation.integrate import Outcome
-from mmtp_jax.simulation.loop import take_steps
-from mmtp_jax.simulation.moment_steps import Status
-from mmtp_jax.simulation.options import DynamicsOptions
+from mmtp_jax.simulation.dynamics.integrate import Outcome
+from mmtp_jax.simulation.dynamics.loop import take_steps
+from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
+from mmtp_jax.simulation.dynamics.options import DynamicsOptions
+from mmtp_jax.simulation.moments.steps import Status
+from mmtp_jax.simulation.moments.structures import MomentOptions, equilibrate_structures
 from mmtp_jax.simulation.system import system_of, thermal_velocities
 
 FIXED = DynamicsOptions(moments="fixed", timestep_fs=3.0, chunk_steps=64, bounded=False)

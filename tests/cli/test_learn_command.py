@@ -18,7 +18,7 @@ from mmtp_jax.cli.learn_settings import STATES as KNOWN_STATES
 from mmtp_jax.cli.learn_settings import LearnSettings, Simulation
 from mmtp_jax.cli.plots import selected_figure
 from mmtp_jax.cli.settings import build, checked, sections_of, template
-from mmtp_jax.simulation.equilibrate_structures import MomentOptions
+from mmtp_jax.simulation.moments.structures import MomentOptions
 
 TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 

@@ -12,7 +12,7 @@ import pytest
 
 import mmtp_jax as mmtp
 from mmtp_jax.cli.md_settings import MDSettings
-from mmtp_jax.simulation.options import DynamicsOptions
+from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 
 POTENTIAL = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 

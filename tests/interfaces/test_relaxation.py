@@ -14,7 +14,7 @@ from ase.optimize import BFGS
 from ase.units import GPa
 
 import mmtp_jax as mmtp
-from mmtp_jax.simulation.relax_status import RelaxStatus
+from mmtp_jax.simulation.relaxation.status import RelaxStatus
 
 
 @pytest.fixture(scope="module")

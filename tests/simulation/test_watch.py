@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmtp_jax.simulation.dynamics import simulate
-from mmtp_jax.simulation.integrate import Outcome
-from mmtp_jax.simulation.options import DynamicsOptions
+from mmtp_jax.simulation.dynamics.integrate import Outcome
+from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
+from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 
 FIXED = DynamicsOptions(moments="fixed", chunk_steps=64, timestep_fs=2.0)
 

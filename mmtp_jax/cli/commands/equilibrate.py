@@ -11,7 +11,7 @@ from mmtp_jax.cli.commands.evaluate import add_reading_options
 from mmtp_jax.cli.console import add_command
 
 if TYPE_CHECKING:
-    from mmtp_jax.simulation.reliability import Reliability
+    from mmtp_jax.simulation.moments.reliability import Reliability
 
 _EPILOG = """\
 examples:
@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> None:
     from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.interfaces.equilibration import equilibration_of, start_structures
     from mmtp_jax.io.convert import to_structures
-    from mmtp_jax.simulation.equilibrate_structures import MomentOptions, equilibrate_structures
-    from mmtp_jax.simulation.reliability import reliability
+    from mmtp_jax.simulation.moments.reliability import reliability
+    from mmtp_jax.simulation.moments.structures import MomentOptions, equilibrate_structures
 
     options = MomentOptions(
         tolerance=args.tolerance, max_steps=args.max_steps, allow_flips=args.allow_flips
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
 
 def table(report: Reliability, tolerance: float) -> str:
     """The report in words, one number per line."""
-    from mmtp_jax.simulation.moment_steps import Status
+    from mmtp_jax.simulation.moments.steps import Status
 
     rows = [
         (f"converged (all |T| < {tolerance:g} eV/mu_B)", f"{100 * report.converged:.1f} %"),

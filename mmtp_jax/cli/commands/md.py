@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from ase import Atoms
 
-    from mmtp_jax.simulation.series import Series
+    from mmtp_jax.simulation.dynamics.series import Series
 
 LOG_EVERY = 5.0
 """Seconds between lines of progress."""

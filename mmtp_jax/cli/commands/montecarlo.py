@@ -10,7 +10,7 @@ from mmtp_jax.cli import console
 from mmtp_jax.cli.console import add_command
 
 if TYPE_CHECKING:
-    from mmtp_jax.simulation.binder import OrderCurve
+    from mmtp_jax.simulation.spins.binder import OrderCurve
 
 _EPILOG = """\
 examples:
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     import mmtp_jax as mmtp
     from mmtp_jax.cli.commands.md import repeated
     from mmtp_jax.cli.progress import CountProgress
-    from mmtp_jax.simulation.binder import binder_crossing, order_curve
+    from mmtp_jax.simulation.spins.binder import binder_crossing, order_curve
 
     potential = mmtp.load(args.potential, species=console.check_species(args.species))
     cell = console.read_data(args.data, potential.species)[0]

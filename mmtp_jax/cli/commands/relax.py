@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mmtp_jax.active.preselection import Preselection
     from mmtp_jax.interfaces.relaxation import Relaxation
     from mmtp_jax.potential.potential import Potential
-    from mmtp_jax.simulation.relax_options import RelaxOptions
-    from mmtp_jax.simulation.relax_reliability import RelaxReliability
+    from mmtp_jax.simulation.relaxation.options import RelaxOptions
+    from mmtp_jax.simulation.relaxation.reliability import RelaxReliability
     from mmtp_jax.structures.structure import Structure
 
 LISTED = 20
@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
-    from mmtp_jax.simulation.relax_options import RelaxOptions
+    from mmtp_jax.simulation.relaxation.options import RelaxOptions
 
     options = RelaxOptions(
         cell=" ".join(args.cell),
@@ -179,7 +179,7 @@ def _references(
     options: RelaxOptions,
 ) -> list[Structure | None]:
     from mmtp_jax.io.convert import to_structures
-    from mmtp_jax.simulation.relax_reliability import relaxed_reference
+    from mmtp_jax.simulation.relaxation.reliability import relaxed_reference
 
     if args.reference is None:
         labelled = to_structures(atoms_list, potential.species)
@@ -243,7 +243,7 @@ def _report(
 ) -> None:
     import mmtp_jax as mmtp
     from mmtp_jax.io.schema import SOURCE
-    from mmtp_jax.simulation.relax_reliability import relax_reliability
+    from mmtp_jax.simulation.relaxation.reliability import relax_reliability
 
     names = [getattr(atoms, SOURCE, f"{k}") for k, atoms in enumerate(atoms_list, 1)]
     report = relax_reliability(references, [result.details for result in found], potential.species)
@@ -308,7 +308,7 @@ def listing(names: Sequence[str], found: Sequence[Relaxation]) -> str:
 
 def table(report: RelaxReliability) -> str:
     """The report in words, one number per line."""
-    from mmtp_jax.simulation.relax_status import RelaxStatus
+    from mmtp_jax.simulation.relaxation.status import RelaxStatus
 
     rows = [
         ("relaxation reliability", f"{100 * report.relaxed:.1f} %"),

@@ -1,0 +1,1 @@
+"""Molecular dynamics of replicas, moments equilibrated along the way."""

@@ -1,0 +1,296 @@
+"""A run of dynamics on its way: the host's side of `loop`.
+
+The host makes lists of neighbours, drains the watch, and hands over what was recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import require_precision
+from mmtp_jax.simulation.constants import FS, GPA, KB
+from mmtp_jax.simulation.dynamics.barostats import mobility
+from mmtp_jax.simulation.dynamics.evaluation import Model, Moments
+from mmtp_jax.simulation.dynamics.integrate import Ensemble, Outcome, State
+from mmtp_jax.simulation.dynamics.loop import Plan, Reason, Rules, before_start, take_steps
+from mmtp_jax.simulation.dynamics.observer import Observer, Saved, Snapshot
+from mmtp_jax.simulation.dynamics.options import DynamicsOptions
+from mmtp_jax.simulation.dynamics.outcome import Simulation
+from mmtp_jax.simulation.dynamics.series import Series
+from mmtp_jax.simulation.dynamics.thermostats import Bath, keys_of
+from mmtp_jax.simulation.neighbours import NeighbourList, find_neighbours, used_skin
+from mmtp_jax.simulation.spins.dynamics import SpinPlan, SpinSites
+from mmtp_jax.simulation.spins.moves import magnetic_atoms
+from mmtp_jax.simulation.system import System, volumes
+from mmtp_jax.simulation.watch import Watch
+from mmtp_jax.structures.batch import default_chunk
+
+logger = logging.getLogger(__name__)
+
+SECONDS_PER_CHUNK = 0.5
+"""About how long the host waits for steps, so that Ctrl-C and progress need not wait longer."""
+
+SEARCH_AGAIN = 0.5
+"""Share of the skin beyond which a replica's neighbours are searched along with another's."""
+
+
+@dataclass
+class Run:
+    """A run on its way."""
+
+    potential: Potential
+    system: System
+    options: DynamicsOptions
+    watch: Watch | None
+    record: Callable[[np.ndarray, Series], None] | None
+    keep: Callable[[list[Any]], None] | None
+    kept: list[Any] = field(default_factory=list)
+    steps: list[np.ndarray] = field(default_factory=list)
+    rows: list[Series] = field(default_factory=list)
+    n_searches: int = 0
+    n_widened: int = 0
+    state: State | None = None
+    watched: Any = None
+    host_list: NeighbourList | None = None
+    spin_sites: SpinSites | None = None
+
+    def __post_init__(self) -> None:
+        options, n_replicas = self.options, self.system.n_replicas
+        precision = require_precision(options.dtype)
+        constants = np.asarray(self.potential.species_coeffs, float)
+        bare = self.potential.replace(species_coeffs=np.zeros_like(constants))
+        self.model = jax.device_put(
+            Model(bare.astype(*precision), constants, np.float64(options.tolerance))
+        )
+        self.chunk = default_chunk()
+        without_bath = options.ensemble == "nve"
+        self.plan = Plan(
+            ensemble=Ensemble(
+                None if without_bath else options.thermostat,
+                options.barostat if options.ensemble == "npt" else None,
+            ),
+            moments=Moments(
+                options.moments,
+                options.moments_every,
+                options.max_equilibration_steps,
+                options.allow_flips,
+                self.chunk,
+            ),
+            n_rows=options.chunk_steps,
+            spins=self.spin_plan(),
+        )
+        if self.plan.spins is not None:
+            magnitudes = np.abs(self.system.magmoms)
+            self.spin_sites = jax.device_put(SpinSites(self.magnetic_atoms(), magnitudes))
+        self.rules = Rules(np.asarray(options.bounded), np.asarray(options.when_stopped == "all"))
+        if options.ensemble == "npt" and not np.all(self.system.periodic):
+            raise ValueError(
+                "npt needs a cell that is periodic in three directions; set pbc, or use nvt"
+            )
+        temperature = options.per_replica("temperature_K", n_replicas)
+        volume = np.asarray(volumes(self.system))
+        self.bath = jax.device_put(
+            Bath(
+                timestep=np.float64(options.timestep_fs * FS),
+                thermal_energy=KB * temperature,
+                time=np.float64(options.thermostat_time_fs * FS),
+                pressure=GPA * options.per_replica("pressure_GPa", n_replicas),
+                mobility=mobility(
+                    options.bulk_modulus_GPa * GPA, options.barostat_time_fs * FS, volume
+                ),
+            )
+        )
+        self.seconds_per_step = SECONDS_PER_CHUNK
+
+    def magnetic_atoms(self) -> np.ndarray:
+        """Atoms (n,) that change their signs, by the moments of the very start."""
+        start, species = self.system, self.potential.species
+        return magnetic_atoms(start.types, start.magmoms, species, self.options.magnetic)
+
+    def spin_plan(self) -> SpinPlan | None:
+        """How signs change."""
+        options = self.options
+        if options.spins == "none":
+            return None
+        trials = options.trials or int(self.magnetic_atoms().sum())
+        return SpinPlan(options.spins, options.spin_every, trials)
+
+    @property
+    def step(self) -> int:
+        return int(self.state.step)
+
+    @property
+    def has_begun(self) -> bool:
+        return self.state is not None
+
+    @property
+    def has_stopped(self) -> bool:
+        running = np.asarray(self.state.system.running)
+        return not (running.all() if self.options.when_stopped == "all" else running.any())
+
+    def begin(self, resume: Saved | None) -> None:
+        """Make the first list of neighbours, and the first state."""
+        self.started = time.perf_counter()
+        if resume is None:
+            self.search(self.system)
+            keys = keys_of(self.options.seed + k for k in range(self.system.n_replicas))
+            n_padded, dtype = self.list.index.shape[0], self.model.potential.radial_coeffs.dtype
+            self.state = before_start(self.system, keys, n_padded, dtype)
+            if self.watch is not None:
+                self.watched = self.watch.start(self.state.system)
+            self.advance(1, self.bath._replace(timestep=0.0 * self.bath.timestep))
+            return
+        reference = resume.state.system._replace(
+            positions=resume.reference_positions, cell=resume.reference_cell
+        )
+        self.search(reference, width=int(resume.width))
+        if self.watch is not None:
+            self.watched = self.watch.start(resume.state.system)
+        self.state = jax.device_put(resume.state)
+
+    def advance(self, n_steps: int, bath: Bath | None = None) -> None:
+        """Take up to so many steps, with as many lists of neighbours as that needs."""
+        n_done = 0
+        fruitless = None
+        while n_done < n_steps and not self.has_stopped:
+            start = time.perf_counter()
+            todo = min(n_steps - n_done, self.patience)
+            chunk = take_steps(
+                self.plan, self.model, bath or self.bath, self.rules, self.state, self.list, todo,
+                self.watch, self.watched, self.spin_sites,
+            )  # fmt: skip
+            done, reason = int(chunk.n_done), Reason(int(chunk.reason))
+            if done:
+                self.measure((time.perf_counter() - start) / done)
+                rows = jax.tree.map(lambda a, k=done: np.asarray(a)[:k], chunk.rows)
+                self.add(chunk.state, np.arange(self.step + 1, self.step + 1 + done), rows)
+            self.state, self.watched = chunk.state, chunk.watched
+            n_done += done
+            fruitless = None if done else fruitless
+            if fruitless == reason:
+                self.give_up(reason, chunk.stale)
+                reason = Reason.DONE
+            elif reason == Reason.NEIGHBOURS:
+                self.search_again(np.asarray(chunk.stale))
+            elif reason == Reason.WATCH_IS_FULL:
+                self.drain()
+            fruitless = reason if reason != Reason.DONE else None
+
+    @property
+    def patience(self) -> int:
+        """Steps until the host looks again."""
+        most = self.plan.n_rows
+        return max(1, min(most, int(SECONDS_PER_CHUNK / self.seconds_per_step)))
+
+    def measure(self, seconds: float) -> None:
+        # A call that compiles is followed by one of a single step, and forgotten.
+        self.seconds_per_step = seconds
+
+    def search(self, system: System, **options: Any) -> None:
+        host = jax.device_get(system)
+        cutoff, skin = float(self.potential.cutoff), self.options.skin
+        old = self.host_list
+        self.host_list = find_neighbours(host, cutoff, skin, chunk=self.chunk, **options)
+        if old is not None and old.width != self.host_list.width:
+            self.n_widened += 1
+            logger.info(
+                "the list of neighbours is widened from %d to %d places; the program is compiled "
+                "again", old.width, self.host_list.width,
+            )  # fmt: skip
+        self.list = jax.device_put(self.host_list)
+        self.n_searches += 1
+
+    def search_again(self, stale: np.ndarray) -> None:
+        """Make the list anew for these replicas, and for those that are near to it."""
+        system = jax.device_get(self.state.system)
+        near = np.asarray(used_skin(system, self.host_list)) > SEARCH_AGAIN
+        self.search(system, previous=self.host_list, which=stale | (near & system.running))
+
+    def give_up(self, reason: Reason, stale: Any) -> None:
+        """One step needs more than a fresh list or an empty watch gives."""
+        if reason == Reason.WATCH_IS_FULL:
+            raise ValueError(
+                "the watch has no room for what one single step shows it; give it a larger buffer"
+            )
+        state = self.state
+        self.state = state._replace(
+            system=state.system._replace(running=state.system.running & ~stale),
+            outcome=jnp.where(stale, int(Outcome.BLEW_UP), state.outcome).astype(jnp.int32),
+            stopped_at=jnp.where(stale, state.step, state.stopped_at).astype(jnp.int32),
+        )
+
+    def drain(self) -> None:
+        """Take what the watch has kept."""
+        if self.watch is None or self.state is None:
+            return
+        snapshots, self.watched = self.watch.drain(self.watched)
+        self.kept += snapshots
+        if snapshots and self.keep is not None:
+            self.keep(snapshots)
+
+    def add(self, state: State, steps: np.ndarray, rows: Series) -> None:
+        """Record rows."""
+        wanted = steps % self.options.log_every == 0
+        if not wanted.any():
+            return
+        steps, rows = steps[wanted], jax.tree.map(lambda a: a[wanted], rows)
+        self.steps.append(steps)
+        self.rows.append(rows)
+        if self.record is not None:
+            self.record(steps, rows)
+
+    def tell(
+        self,
+        observers: Sequence[Observer],
+        n_steps: int,
+        is_due: Callable[[int], bool],
+        final: bool = False,
+    ) -> None:
+        """Call the observers that are due."""
+        due = [o for o in observers if is_due(o.every)]
+        if not due:
+            return
+        saved = Saved(
+            jax.device_get(self.state),
+            self.host_list.reference_positions,
+            self.host_list.reference_cell,
+            np.asarray(self.host_list.width),
+        )
+        snapshot = Snapshot(self.step, n_steps, self.options.timestep_fs, saved, final)
+        for observer in due:
+            observer.tell(snapshot)
+
+    def result(self, n_steps: int, interrupted: bool) -> Simulation:
+        """What has come of it."""
+        state: State = jax.device_get(self.state)
+        rows = jax.tree.map(lambda *parts: np.concatenate(parts), *self.rows) if self.rows else None
+        if rows is None:
+            rows = Series(*(np.zeros((0, state.system.n_replicas)) for _ in Series._fields))
+        return Simulation(
+            system=state.system,
+            forces=state.known.forces,
+            steps=np.concatenate(self.steps) if self.steps else np.zeros(0, int),
+            timestep_fs=self.options.timestep_fs,
+            series=rows,
+            outcomes=tuple(Outcome(int(k)) for k in state.outcome),
+            stopped_at=state.stopped_at,
+            n_steps=int(state.step),
+            n_wanted=n_steps,
+            interrupted=interrupted,
+            n_unconverged=state.n_unconverged,
+            spins=state.spins,
+            n_searches=self.n_searches,
+            n_widened=self.n_widened,
+            seconds=time.perf_counter() - self.started,
+            kept=tuple(self.kept),
+            min_dist=float(self.potential.min_dist),
+        )

@@ -1,0 +1,77 @@
+"""What is recorded of each step, one number per replica."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from mmtp_jax.simulation.constants import GPA
+from mmtp_jax.simulation.dynamics.integrate import State, conserved_energy
+from mmtp_jax.simulation.system import kinetic_energy, kinetic_tensor, temperatures, volumes
+
+Array = Any
+
+
+class Series(NamedTuple):
+    """Numbers of t steps of R replicas, (t, R) each; those of a stopped replica repeat."""
+
+    energy: Array
+    """Potential energy, eV."""
+    kinetic: Array
+    """eV."""
+    temperature: Array
+    """K."""
+    pressure: Array
+    """(sum m v^2 / 3 - tr dE/d(strain) / 3) / V, GPa; zero without a volume."""
+    volume: Array
+    """Angstrom^3; infinite without one."""
+    conserved: Array
+    """Energy of the atoms less what heat bath and barostat have given to them, eV."""
+    magnetisation: Array
+    """Sum of the moments, mu_B."""
+    max_magnetic_force: Array
+    """Largest |T_i|, eV/mu_B."""
+    n_equilibration: Array
+    """Evaluations of the equilibration."""
+    shortest: Array
+    """Shortest distance, Angstrom."""
+    n_flips: Array
+    """Flips or swaps of signs that were accepted so far."""
+
+
+UNITS = Series(
+    energy="eV",
+    kinetic="eV",
+    temperature="K",
+    pressure="GPa",
+    volume="Angstrom^3",
+    conserved="eV",
+    magnetisation="mu_B",
+    max_magnetic_force="eV/mu_B",
+    n_equilibration="",
+    shortest="Angstrom",
+    n_flips="",
+)
+"""Of each number."""
+
+
+def row_of(state: State) -> Series:
+    """The numbers of one state, (R,) each."""
+    system, known = state.system, state.known
+    volume = volumes(system)
+    kinetic = jnp.trace(kinetic_tensor(system), axis1=1, axis2=2)
+    pressure = (kinetic / volume - jnp.trace(known.stress, axis1=1, axis2=2)) / (3 * GPA)
+    return Series(
+        energy=known.energy,
+        kinetic=kinetic_energy(system),
+        temperature=temperatures(system),
+        pressure=pressure,
+        volume=volume,
+        conserved=conserved_energy(state),
+        magnetisation=jnp.sum(system.magmoms, axis=1),
+        max_magnetic_force=jnp.max(jnp.abs(known.magnetic_forces), axis=1),
+        n_equilibration=known.n_equilibration.astype(float),
+        shortest=known.shortest,
+        n_flips=state.spins.accepted.astype(float),
+    )

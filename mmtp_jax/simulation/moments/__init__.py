@@ -1,0 +1,1 @@
+"""Equilibration of moments at fixed positions."""

@@ -1,0 +1,1 @@
+"""Relaxation of positions, cell and moments."""

@@ -1,0 +1,243 @@
+"""One batch of relaxations on its way: the host's side of `loop`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import require_precision
+from mmtp_jax.simulation.constants import GPA
+from mmtp_jax.simulation.neighbours import padded_count
+from mmtp_jax.simulation.relaxation.cell import basis_of
+from mmtp_jax.simulation.relaxation.coordinates import Problem, geometry_of
+from mmtp_jax.simulation.relaxation.loop import (
+    RelaxPlan,
+    RelaxReason,
+    relax_steps,
+    shown_system,
+)
+from mmtp_jax.simulation.relaxation.neighbours import RaggedList, longest_step, search
+from mmtp_jax.simulation.relaxation.options import EQUILIBRATION_SHARE, RelaxOptions
+from mmtp_jax.simulation.relaxation.status import RelaxStatus
+from mmtp_jax.simulation.relaxation.steps import Limits, RelaxState, before_start
+from mmtp_jax.simulation.watch import Watch
+from mmtp_jax.structures.batch import default_chunk
+from mmtp_jax.structures.structure import Structure
+
+logger = logging.getLogger(__name__)
+
+STEPS_PER_CALL = 20
+"""Steps until the host looks, so that Ctrl-C and progress need not wait longer."""
+
+
+class RelaxModel:
+    """A potential on the device, and what is common to all batches of a relaxation."""
+
+    def __init__(self, potential: Potential, options: RelaxOptions) -> None:
+        self.potential, self.options = potential, options
+        self.constants = np.asarray(potential.species_coeffs, float)
+        self.cutoff = float(potential.cutoff)
+        bare = potential.replace(species_coeffs=np.zeros_like(self.constants))
+        self.on_device = jax.device_put(bare.astype(*require_precision(options.dtype)))
+        step, strain = longest_step(self.cutoff, options.skin)
+        bounds = Limits(
+            forces=options.force_tolerance,
+            stress=options.stress_tolerance_GPa * GPA,
+            magnetic_forces=options.magnetic_tolerance,
+            equilibration=EQUILIBRATION_SHARE * options.magnetic_tolerance,
+            max_step=min(options.max_step, step),
+            max_strain=strain,
+            log_volume=np.log1p(options.max_volume_change),
+            bounded=options.bounded,
+            max_equilibration_steps=int(options.max_equilibration_steps),
+        )
+        self.limits = jax.device_put(Limits(*(np.asarray(value) for value in bounds)))
+        self.width = 0
+        """Places of the widest list so far."""
+
+
+@dataclass
+class RelaxRun:
+    """A batch on its way.
+
+    Args:
+        model: potential and options.
+        structures: the configurations; with a watch, all of the same atoms.
+        shape: least numbers N and C of atoms and configurations, padding included.
+        watch: see `mmtp_jax.simulation.watch`.
+        keep: called with what the watch has kept, as it is drained.
+        numbers: what the watch calls the configurations, if not 0, 1, ...
+    """
+
+    model: RelaxModel
+    structures: Sequence[Structure]
+    shape: tuple[int, int] = (1, 1)
+    watch: Watch | None = None
+    keep: Callable[[list[Any]], None] | None = None
+    numbers: Sequence[int] = ()
+    kept: list[Any] = field(default_factory=list)
+    n_searches: int = 0
+    step: int = 0
+    interrupted: bool = False
+
+    def __post_init__(self) -> None:
+        options, chunk = self.model.options, default_chunk()
+        counts = [len(s) for s in self.structures]
+        self.offsets = np.concatenate([[0], np.cumsum(counts)])
+        total = int(self.offsets[-1])
+        n_conf = len(counts) if self.watch is not None else max(len(counts), self.shape[1])
+        self.shape = (padded_count(max(total, self.shape[0]), chunk), n_conf)
+        self.plan = RelaxPlan(
+            equilibrate=options.moments == "equilibrate",
+            allow_flips=options.allow_flips,
+            chunk=chunk,
+            n_shown=counts[0] if self.watch is not None else 0,
+        )
+        self.problem = jax.device_put(self._problem(counts))
+        self.search()
+        self.state = self._first_state()
+        self.watched = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Does no configuration go on?"""
+        return not self.running.any()
+
+    @property
+    def running(self) -> np.ndarray:
+        """(c,) bool."""
+        status = np.asarray(self.state.status)[: len(self.structures)]
+        return status == RelaxStatus.STEP_LIMIT
+
+    def advance(self, n_steps: int) -> None:
+        """Take up to so many steps, with as many lists of neighbours as that needs."""
+        if self.watch is not None and self.watched is None:
+            geometry = geometry_of(self.problem, self.state.trial)
+            on = jnp.ones(self.shape[1], bool)
+            self.watched = self.watch.start(
+                shown_system(self.plan, self.problem, geometry, self.state.at.magmoms, on)
+            )
+        n_done, fruitless = 0, None
+        while n_done < n_steps and not self.has_ended:
+            model = self.model
+            chunk = relax_steps(
+                self.plan, model.on_device, model.constants, self.problem, model.limits,
+                self.state, self.list, n_steps - n_done, self.watch, self.watched, self.step,
+            )  # fmt: skip
+            self.state, self.watched = chunk.state, chunk.watched
+            done, reason = int(chunk.n_done), RelaxReason(int(chunk.reason))
+            n_done += done
+            self.step += done
+            if not done and fruitless == reason:
+                self.give_up(reason, chunk.stale)
+            elif reason == RelaxReason.NEIGHBOURS:
+                self.search(np.asarray(chunk.stale))
+            elif reason == RelaxReason.WATCH_IS_FULL:
+                self.drain()
+            fruitless = None if done or reason == RelaxReason.DONE else reason
+
+    def search(self, stale: np.ndarray | None = None) -> None:
+        """Make the list of neighbours, or that of the stale ones and those that are near to it."""
+        model, which, now = self.model, None, self.structures
+        if stale is not None:
+            now = self.present()
+            which = np.flatnonzero(stale[: len(now)])
+        self.host_list = search(
+            now, self.shape, model.cutoff, model.options.skin,
+            previous=None if stale is None else self.host_list, which=which, width=model.width,
+        )  # fmt: skip
+        if stale is not None and self.host_list.width > model.width:
+            logger.info(
+                "the list of neighbours is widened from %d to %d places; the program is compiled "
+                "again", model.width, self.host_list.width,
+            )  # fmt: skip
+        model.width = self.host_list.width
+        self.list: RaggedList = jax.device_put(self.host_list)
+        self.n_searches += 1
+
+    def give_up(self, reason: RelaxReason, stale: Any) -> None:
+        """One step needs more than a fresh list or an empty watch gives."""
+        if reason == RelaxReason.WATCH_IS_FULL:
+            raise ValueError(
+                "the watch has no room for what one single step shows it; give it a larger buffer"
+            )
+        status = jnp.where(stale, int(RelaxStatus.NO_DESCENT), self.state.status)
+        self.state = self.state._replace(status=status.astype(jnp.int32))
+
+    def drain(self) -> None:
+        """Take what the watch has kept."""
+        if self.watch is None or self.watched is None:
+            return
+        # A watch that keeps configurations numbers them by their place in the user's list.
+        renumbered = getattr(self.watch, "renumbered", None)
+        state = self.watched
+        if renumbered is not None and self.numbers:
+            state = renumbered(state, self.numbers)
+        snapshots, self.watched = self.watch.drain(state)
+        self.kept += snapshots
+        if snapshots and self.keep is not None:
+            self.keep(snapshots)
+
+    def present(self) -> list[Structure]:
+        """The configurations at the last accepted geometries and moments."""
+        if self.step == 0:
+            return list(self.structures)
+        at = self.state.at
+        positions, cell, magmoms = (
+            np.asarray(a) for a in (at.geometry.positions, at.geometry.cell, at.magmoms)
+        )
+        return [
+            replace(
+                structure,
+                positions=positions[low:high].astype(float),
+                cell=cell[k].astype(float),
+                magmoms=magmoms[low:high].astype(float),
+            )
+            for k, (structure, low, high) in enumerate(
+                zip(self.structures, self.offsets[:-1], self.offsets[1:], strict=True)
+            )
+        ]
+
+    def _problem(self, counts: list[int]) -> Problem:
+        (n_atoms, n_conf), options = self.shape, self.model.options
+        types = np.zeros(n_atoms, np.int32)
+        configuration = np.full(n_atoms, n_conf, np.int32)
+        cell = np.tile(np.eye(3), (n_conf, 1, 1))
+        volume, weight = np.full(n_conf, np.inf), np.ones(n_conf)
+        total = self.offsets[-1]
+        types[:total] = np.concatenate([s.types for s in self.structures])
+        sides = np.zeros(n_atoms)
+        sides[:total] = np.sign(np.concatenate([s.magmoms for s in self.structures]))
+        configuration[:total] = np.repeat(np.arange(len(counts)), counts)
+        for k, structure in enumerate(self.structures):
+            cell[k] = structure.cell
+            if structure.volume is not None:
+                volume[k] = structure.volume
+                weight[k] = np.sqrt(counts[k]) * np.cbrt(structure.volume / counts[k])
+        return Problem(
+            types=types,
+            configuration=configuration,
+            sides=sides,
+            cell=cell,
+            volume=volume,
+            weight=weight,
+            basis=basis_of(options.cell),
+            moves=np.asarray(options.positions),
+            pressure=np.float64(options.pressure_GPa * GPA),
+            periodic=np.asarray(self.structures[0].periodic, bool),
+        )
+
+    def _first_state(self) -> RelaxState:
+        model, n_atoms = self.model, self.shape[0]
+        positions, magmoms = np.zeros((n_atoms, 3)), np.zeros(n_atoms)
+        positions[: self.offsets[-1]] = np.concatenate([s.positions for s in self.structures])
+        magmoms[: self.offsets[-1]] = np.concatenate([s.magmoms for s in self.structures])
+        dtype = np.dtype(model.on_device.radial_coeffs.dtype)
+        return before_start(self.problem, positions, magmoms, dtype)

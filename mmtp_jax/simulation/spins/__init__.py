@@ -1,0 +1,1 @@
+"""Spin flips, disordered local moments, averages over magnetic states."""

@@ -1,0 +1,123 @@
+"""Changes of signs that are tried: the flip of one moment, and the swap of two opposite ones.
+
+A change and its reverse are proposed with the same probability, so that Metropolis' rule alone
+makes detailed balance. A flip takes any magnetic atom. A swap takes any magnetic atom, and then
+any other of the same species that points the other way; the numbers of both kinds, and with them
+the probabilities, are the same before and after.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmtp_jax.simulation.dynamics.thermostats import key_of
+
+Array = Any
+
+MOVES = ("flip", "swap")
+
+_PURPOSE = 7
+"""Of random numbers; those of `thermostats` are smaller."""
+
+
+class Proposal(NamedTuple):
+    """One change of signs for each of R replicas."""
+
+    atoms: Array
+    """(R, A) atoms that change, A = 1 for a flip and 2 for a swap."""
+    possible: Array
+    """(R,) bool: there is such a change. All moments up leave nothing to swap."""
+    log_uniform: Array
+    """(R,) the logarithm of a random number between 0 and 1, for Metropolis' rule."""
+
+
+def propose(
+    move: str, keys: Array, step: Array, trial: Array, magmoms: Array, types: Array, magnetic: Array
+) -> Proposal:
+    """Draw one change for each replica, a function of its key, the step and the trial.
+
+    Args:
+        move: one of `MOVES`.
+        keys: (R, 2) raw random keys.
+        step: () of the dynamics; 0 at fixed geometry.
+        trial: () number of the trial.
+        magmoms: (R, n) mu_B.
+        types: (n,) species.
+        magnetic: (n,) bool, atoms that may change their sign.
+    """
+
+    def numbers(raw: Array) -> Array:
+        key = jax.random.fold_in(key_of(raw, step, _PURPOSE), trial)
+        return jax.random.uniform(key, (3,))
+
+    u = jax.vmap(numbers)(keys)
+    mask = jnp.broadcast_to(magnetic, magmoms.shape)
+    first, possible = _chosen(mask, u[:, 0])
+    log_uniform = jnp.log1p(-u[:, 2])
+    if move == "flip":
+        return Proposal(first[:, None], possible, log_uniform)
+    up = magmoms > 0
+    own = jnp.take_along_axis(up, first[:, None], axis=1)
+    opposite = mask & (up != own) & (types == types[first][:, None])
+    second, possible = _chosen(opposite, u[:, 1])
+    return Proposal(jnp.stack([first, second], axis=1), possible, log_uniform)
+
+
+def changed(move: str, values: Array, proposal: Proposal) -> Array:
+    """Moments, or signs, (R, n) after the change: reversed, or exchanged."""
+    rows = jnp.arange(values.shape[0])[:, None]
+    old = values[rows, proposal.atoms]
+    return values.at[rows, proposal.atoms].set(-old if move == "flip" else old[:, ::-1])
+
+
+def magnetic_atoms(
+    types: np.ndarray,
+    magmoms: np.ndarray,
+    species: tuple[str, ...],
+    magnetic: tuple[str, ...] | None = None,
+) -> np.ndarray:
+    """Atoms (n,) whose signs may change: those of the given species, or with a moment at the start.
+
+    Args:
+        types: (n,) species index.
+        magmoms: (R, n) moments of the start, mu_B.
+        species: chemical symbols of the types.
+        magnetic: symbols of the magnetic species; None for all atoms with a moment in any replica.
+
+    Raises:
+        ValueError: if a symbol is unknown, no atom is magnetic, or a magnetic atom has no moment.
+    """
+    has_moment = np.asarray(magmoms) != 0.0
+    if magnetic is None:
+        found = has_moment.any(axis=0)
+    else:
+        unknown = sorted(set(magnetic) - set(species))
+        if unknown:
+            raise ValueError(
+                f"magnetic names {', '.join(unknown)}, but the potential is for "
+                f"{', '.join(species)}"
+            )
+        found = np.isin(np.asarray(species)[np.asarray(types)], magnetic)
+    if not found.any():
+        raise ValueError(
+            "no atom is magnetic, so there is no sign to change; give the atoms moments, or name "
+            "the magnetic species"
+        )
+    if not has_moment[:, found].all():
+        raise ValueError(
+            "a magnetic atom has no moment to start from; give all of them one, or name the "
+            "magnetic species"
+        )
+    return found
+
+
+def _chosen(mask: Array, uniform: Array) -> tuple[Array, Array]:
+    """One of the true places (R,) of each row of (R, n), all equally likely; is there any?"""
+    count = jnp.cumsum(mask, axis=1)
+    total = count[:, -1]
+    wanted = jnp.minimum(jnp.floor(uniform * total).astype(count.dtype), total - 1)
+    return jnp.argmax(count > wanted[:, None], axis=1), total > 0
