@@ -15,6 +15,9 @@ import hashlib
 import json
 import logging
 import multiprocessing
+import os
+import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -142,11 +145,14 @@ def _run(
         return
     own = ThreadPoolExecutor(workers) if executor is None else None
     pool = executor or own
+    # Threads of our own can be told to stop; an executor of any kind may be on another machine.
+    stop = threading.Event()
+    told = (stop,) if own is not None else ()
     running: dict[Future, int] = {}
     try:
         for k in todo:
             try:
-                running[pool.submit(job, atoms_list[k], folders[k], keys[k])] = k
+                running[pool.submit(job, atoms_list[k], folders[k], keys[k], *told)] = k
             except Exception as error:
                 yield k, _lost(error)
         for future in as_completed(running):
@@ -158,6 +164,7 @@ def _run(
                 continue
             yield k, _answer(folders[k])
     finally:
+        stop.set()
         for future in running:
             future.cancel()
         if own is not None:
@@ -182,7 +189,9 @@ class _Job:
     def in_process(self) -> bool:
         return bool(self.oracle.in_process) and self.timeout_s is None
 
-    def __call__(self, atoms: Atoms, folder: Path, key: str) -> None:
+    def __call__(
+        self, atoms: Atoms, folder: Path, key: str, stop: threading.Event | None = None
+    ) -> None:
         """Try until there are labels; everything is written to the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "result.json").unlink(missing_ok=True)
@@ -190,36 +199,64 @@ class _Job:
         reasons: list[str] = []
         for _ in range(self.retries + 1):
             start = time.perf_counter()
-            attempt = _attempt if self.in_process else self._in_own_process
-            answer = attempt(self, atoms, folder, key, reasons)
+            if self.in_process:
+                answer = _attempt(self, atoms, folder, key, reasons)
+            else:
+                answer = self._in_own_process(atoms, folder, key, reasons, stop)
             if isinstance(answer, Labelled):
                 return
             seconds = time.perf_counter() - start
             reasons.append(answer.reason)
             _write_failure(folder, key, answer, reasons, seconds)
+            if answer.final:
+                return
 
     def _in_own_process(
-        self, job: _Job, atoms: Atoms, folder: Path, key: str, reasons: list[str]
+        self,
+        atoms: Atoms,
+        folder: Path,
+        key: str,
+        reasons: list[str],
+        stop: threading.Event | None,
     ) -> Labelled | Failure:
-        """One attempt in a process that is killed when its time is over."""
+        """One attempt in a process that is killed, with its children, when its time is over."""
         process = multiprocessing.get_context("spawn").Process(
-            target=_attempt, args=(job, atoms, folder, key, reasons), daemon=False
+            target=_attempt_alone, args=(self, atoms, folder, key, reasons), daemon=False
         )
         process.start()
         try:
             deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
             while process.is_alive():
                 process.join(_POLL)
+                if stop is not None and stop.is_set():
+                    return Failure("it was stopped from outside", final=True)
                 if deadline is not None and time.monotonic() > deadline and process.is_alive():
                     return Failure(f"it took longer than {self.timeout_s:g} s and was stopped")
         finally:
             if process.is_alive():
-                process.kill()
+                _kill_group(process)
             process.join()
         if process.exitcode:
             return Failure(f"its process crashed with exit status {process.exitcode}")
         answer = _found(folder, key)
         return answer or Failure("its process ended without a result")
+
+
+def _attempt_alone(job: _Job, *args: Any) -> None:
+    """One attempt in a group of processes of its own, so that it ends with its children."""
+    os.setpgrp()
+    _attempt(job, *args)
+
+
+def _kill_group(process: Any) -> None:
+    """Kill a process and what it has started: a DFT code would go on without it."""
+    try:
+        # Before it has made its own group, it is in ours.
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.kill()
 
 
 def _attempt(
@@ -241,6 +278,7 @@ def _attempt(
         "status": "labelled",
         "key": key,
         "provenance": asdict(answer.provenance),
+        "free": list(answer.free),
         "failed_attempts": reasons,
     }
     _write_json(folder / "result.json", content)
@@ -254,6 +292,7 @@ def _write_failure(
         "status": "failed",
         "key": key,
         "reason": failure.reason,
+        "final": failure.final,
         "failed_attempts": reasons,
         "seconds": seconds,
         "provenance": None if failure.provenance is None else asdict(failure.provenance),
@@ -277,9 +316,10 @@ def _answer(folder: Path) -> Labelled | Failure:
     try:
         content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         if content["status"] == "failed":
-            return Failure(content["reason"])
+            return Failure(content["reason"], final=bool(content.get("final", False)))
         (atoms,) = read_cfg(folder / "labelled.cfg")
-        return Labelled(atoms, Provenance(**content["provenance"]))
+        free = tuple(content.get("free", ()))
+        return Labelled(atoms, Provenance(**content["provenance"]), free)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Failure(f"its result cannot be read ({error})")
 

@@ -39,6 +39,8 @@ class Labelled:
     """With energy, forces, stress (periodic cells) and achieved ``magmoms`` on its calculator, and
     magnetic forces, where the code gives them, in ``arrays["magnetic_forces"]``."""
     provenance: Provenance
+    free: tuple[int, ...] = ()
+    """Atoms whose moments the code was free to choose: their targets are only where it started."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Failure:
     reason: str
     """One sentence."""
     provenance: Provenance | None = None
+    final: bool = False
+    """Another attempt would end in the same way."""
 
 
 class Oracle(Protocol):
@@ -114,6 +118,7 @@ def _fault(answer: Labelled, target: Atoms, moment_tolerance: float) -> str | No
     if achieved.shape != wanted.shape:
         return f"achieved moments have shape {achieved.shape}, targets {wanted.shape}"
     missed = np.abs(achieved - wanted)
+    missed[list(answer.free)] = 0.0
     worst = int(np.argmax(missed)) if missed.size else 0
     if missed.size and not missed[worst] <= moment_tolerance:
         return (

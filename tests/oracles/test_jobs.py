@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +24,7 @@ TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 STRANGE = '''
 """Oracles with faults; child processes import this file."""
 
-import os, time
+import os, subprocess, time
 from dataclasses import dataclass
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -48,15 +49,20 @@ class Strange:
         fault = self.fault if n < self.until else ""
         if fault == "fails":
             return Failure("no density was found")
+        if fault == "final":
+            return Failure("this cell cannot be computed", final=True)
         if fault == "raises":
             raise RuntimeError("the disk is\\nfull")
         if fault == "crashes":
             os._exit(7)
         if fault == "hangs":
+            (folder / "child").write_text(str(subprocess.Popen(["sleep", "600"]).pid))
             time.sleep(600)
         if fault == "nothing":
             return None
         magmoms = atoms.get_initial_magnetic_moments() + (0.5 if fault == "moments" else 0.0)
+        if fault == "free":
+            magmoms[1] += 0.5
         forces = np.full((n_atoms, 3), np.nan if fault == "nan" else 0.25)
         copy = atoms.copy()
         if fault == "moved":
@@ -68,7 +74,8 @@ class Strange:
         copy.calc = SinglePointCalculator(copy, **results)
         copy.set_array("magnetic_forces", np.full(n_atoms, 0.125))
         return Labelled(copy, Provenance("strange", self.version, {"cutoff": 3}, 0.1,
-                                         fault != "unconverged"))
+                                         fault != "unconverged"),
+                        (1,) if fault == "free" else ())
 '''
 
 
@@ -185,6 +192,47 @@ def test_crash_and_time_out_stay_in_their_process(strange, targets, tmp_path) ->
     assert len(jobs.labelled) == 2
     content = json.loads((tmp_path / "b" / "job-00000" / "result.json").read_text())
     assert content["failed_attempts"] == ["it took longer than 6 s and was stopped"]
+    # What the oracle has started ends with it.
+    assert not runs(int((tmp_path / "b" / "job-00000" / "child").read_text()))
+
+
+def runs(pid: int) -> bool:
+    try:
+        # A zombie that nobody waits for counts as ended.
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_an_interruption_stops_jobs_that_run(strange, targets, tmp_path) -> None:
+    def stop(n_done: int) -> None:
+        if n_done:
+            raise KeyboardInterrupt
+
+    # One job is quick, the other would take ten minutes.
+    (tmp_path / "job-00000").mkdir()
+    (tmp_path / "job-00000" / "tries").write_text("1")
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        label_all(strange("hangs", until=1), targets[:2], tmp_path, workers=2, callback=stop)
+    assert time.monotonic() - start < 60.0
+    assert len(list(tmp_path.glob("*/labelled.cfg"))) == 1
+
+
+def test_a_final_failure_is_not_tried_again(strange, targets, tmp_path) -> None:
+    oracle = strange("final", in_process=True)
+    jobs = label_all(oracle, targets[:1], tmp_path, retries=3)
+    assert "this cell cannot be computed" in jobs.failures[0].reason
+    assert (tmp_path / "job-00000" / "tries").read_text() == "1"
+
+
+def test_targets_of_free_atoms_do_not_matter(strange, targets, tmp_path) -> None:
+    oracle = strange("free", in_process=True)
+    (answer,) = label_all(oracle, targets[:1], tmp_path).labelled
+    assert answer.free == (1,)
+    assert label_all(oracle, targets[:1], tmp_path).n_found == 1
+    both = strange("moments", in_process=True)
+    assert "moment of atom 0" in label_all(both, targets[:1], tmp_path / "b").failures[0].reason
 
 
 def test_any_executor_will_do(strange, targets, tmp_path) -> None:
