@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mmtp_jax.interfaces.dynamics import MDResult, md
     from mmtp_jax.interfaces.equilibration import Equilibration, equilibrate
     from mmtp_jax.interfaces.relaxation import Relaxation, relax
+    from mmtp_jax.interfaces.response import response
     from mmtp_jax.interfaces.spins import montecarlo, sample_disorder
     from mmtp_jax.io.formats import read, write
     from mmtp_jax.io.mtp import load, save
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mmtp_jax.oracles.teacher import PotentialOracle
     from mmtp_jax.potential.potential import Potential
     from mmtp_jax.precision import double_precision
+    from mmtp_jax.properties.response import Response, UnstableStateError
     from mmtp_jax.simulation.moments.structures import EquilibrationWarning
     from mmtp_jax.structures.domain import ExtrapolationWarning
     from mmtp_jax.structures.results import Result
@@ -63,10 +65,12 @@ _HOMES = {
     "PotentialOracle": "oracles.teacher",
     "Preselection": "active.preselection",
     "Relaxation": "interfaces.relaxation",
+    "Response": "properties.response",
     "Result": "structures.results",
     "Selection": "active.select",
     "Thresholds": "active.preselection",
     "UnitsWarning": "structures.units",
+    "UnstableStateError": "properties.response",
     "WeightScan": "fitting.cross_validation",
     "Weights": "fitting.weights",
     "cross_validate": "api",
@@ -82,6 +86,7 @@ _HOMES = {
     "montecarlo": "interfaces.spins",
     "read": "io.formats",
     "relax": "interfaces.relaxation",
+    "response": "interfaces.response",
     "sample_disorder": "interfaces.spins",
     "save": "io.mtp",
     "scan_weights": "api",
@@ -111,10 +116,12 @@ __all__ = [
     "PotentialOracle",
     "Preselection",
     "Relaxation",
+    "Response",
     "Result",
     "Selection",
     "Thresholds",
     "UnitsWarning",
+    "UnstableStateError",
     "WeightScan",
     "Weights",
     "cross_validate",
@@ -130,6 +137,7 @@ __all__ = [
     "montecarlo",
     "read",
     "relax",
+    "response",
     "sample_disorder",
     "save",
     "scan_weights",

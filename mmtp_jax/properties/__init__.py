@@ -1,0 +1,1 @@
+"""What potentials are for: elastic constants, equations of state, formation energies, phonons."""
