@@ -37,12 +37,16 @@ class Graph(NamedTuple):
 
     Padding: a neighbour that is not there lies beyond the cutoff; an atom that is not there has
     the configuration C.
+
+    Where a simulation is divided among processes, there may be M > N atoms: the last M - N are
+    only neighbours of others. They have types and moments, forces and magnetic forces, but no
+    energy of their own here.
     """
 
     types: Array
-    """(N,) species index."""
+    """(N,) or (M,) species index."""
     magmoms: Array
-    """(N,) mu_B."""
+    """(N,) or (M,) mu_B."""
     vectors: Array
     """(N, 3, K) to the neighbours, Angstrom."""
     neighbours: Array
@@ -144,7 +148,8 @@ def evaluate(
 
     nothing = jnp.zeros((graph.types.shape[0], 4), graph.vectors.dtype)
     of_neighbours, (sites, outer, own) = fold_chunks(block, nothing, _rows(graph), chunk)
-    of_atom = own + of_neighbours
+    n_others = of_neighbours.shape[0] - own.shape[0]
+    of_atom = jnp.pad(own, ((0, n_others), (0, 0))) + of_neighbours
     virial = per_configuration(graph, outer)
     virial = (virial + jnp.swapaxes(virial, 1, 2)) / 2
     return sites, Observables(
@@ -170,7 +175,8 @@ class _Rows(NamedTuple):
 
 
 def _rows(graph: Graph) -> _Rows:
-    return _Rows(*(getattr(graph, name) for name in _Rows._fields))
+    n_atoms = graph.vectors.shape[0]
+    return _Rows(*(getattr(graph, name)[:n_atoms] for name in _Rows._fields))
 
 
 def _neighborhoods(graph: Graph, rows: _Rows) -> Neighborhoods:
