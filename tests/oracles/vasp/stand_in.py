@@ -1,0 +1,218 @@
+"""Stand-in for the VASP executables, run as ``python stand_in.py PARAMETERS.json``.
+
+It reads INCAR, POSCAR, KPOINTS and POTCAR like VASP and writes OUTCAR, OSZICAR, WAVECAR and CHGCAR
+in VASP's format. The smoothed moment u of each atom has the energy stiffness/2 (u - rest)^2 (and
+no more than ``largest``), M_int = slope(lambda) u + intercept, and the moment of OUTCAR is
+M_int - bias. Only the standard library is used, so that it starts quickly.
+"""
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+
+def read_incar():
+    text = Path("INCAR").read_text().replace("\\\n", " ")
+    tags = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {tag.strip(): value.split() for tag, value in tags.items()}
+
+
+def read_poscar():
+    lines = Path("POSCAR").read_text().splitlines()
+    scale = float(lines[1])
+    cell = [[scale * float(v) for v in line.split()] for line in lines[2:5]]
+    symbols = lines[5].split()
+    counts = [int(v) for v in lines[6].split()]
+    assert lines[7].strip().lower().startswith("d"), "the stand-in reads direct coordinates"
+    rows = [[float(v) for v in line.split()[:3]] for line in lines[8 : 8 + sum(counts)]]
+    positions = [[sum(r[i] * cell[i][k] for i in range(3)) for k in range(3)] for r in rows]
+    return cell, symbols, counts, positions
+
+
+def response(wanted, weight, rest, par):
+    """The smoothed moment where energy and penalty are smallest."""
+    u = (par["stiffness"] * rest + 2 * weight * wanted) / (par["stiffness"] + 2 * weight)
+    return math.copysign(min(abs(u), par["largest"]), u)
+
+
+def main():
+    par = json.loads(Path(sys.argv[1]).read_text())
+    tags = read_incar()
+    cell, symbols, counts, positions = read_poscar()
+    n = sum(counts)
+    kinds = [s for s, count in zip(symbols, counts, strict=True) for _ in range(count)]
+    titles = [line for line in Path("POTCAR").read_text().splitlines() if "TITEL" in line]
+    assert len(titles) == len(symbols), "POTCAR does not fit POSCAR"
+    assert Path("KPOINTS").read_text().splitlines()[2] == "Gamma"
+    constrained = tags["LNONCOLLINEAR"] == [".TRUE."]
+    weight = float(tags["LAMBDA"][0]) if constrained else 0.0
+    name = Path.cwd().name
+    with open(par["log"], "a") as log:
+        log.write(f"{Path.cwd().parent.name} {name}\n")
+    if tags["ISTART"] == ["1"]:
+        assert Path("WAVECAR").exists(), "there is no WAVECAR to start from"
+        assert Path("CHGCAR").read_text().split()[0] == "density"
+    crashes = Path(par["log"] + ".crashes")
+    crashed = crashes.read_text().split() if crashes.exists() else []
+    crash = name in par["crash"] and crashed.count(name) < par["crash_times"]
+    if crash:
+        crashes.write_text(" ".join([*crashed, name]))
+
+    rest = [par["rest"][s] for s in kinds]
+    magmom = [float(v) for v in tags["MAGMOM"]]
+    if constrained:
+        assert len(magmom) == 3 * n
+        assert "ISPIN" not in tags
+        vectors = [[float(v) for v in tags["M_CONSTR"][3 * k : 3 * k + 3]] for k in range(n)]
+        axis = max(range(3), key=lambda i: sum(abs(v[i]) for v in vectors))
+        wanted = [v[axis] for v in vectors]
+        # What MAGMOM starts, the constraint does not flip.
+        rest = [math.copysign(r, magmom[3 * k + axis] or 1) for k, r in enumerate(rest)]
+        free = [w == 0.0 for w in wanted]
+        u = [
+            r if f else response(w, weight, r, par)
+            for w, r, f in zip(wanted, rest, free, strict=True)
+        ]
+        field = [0.0 if f else weight * (a - w) for a, w, f in zip(u, wanted, free, strict=True)]
+    else:
+        assert len(magmom) == n
+        axis = 0
+        u = [math.copysign(r, magmom[k] or 1) for k, r in enumerate(rest)]
+        field = [0.0] * n
+    slope = par["slope"] + par["slope_by_lambda"] * weight
+    total = [slope * a + par["intercept"] for a in u]
+    bias = [par["bias"][s] for s in kinds]
+    moments = [t - b for t, b in zip(total, bias, strict=True)]
+    energy = -8.0 * n + sum(
+        0.5 * par["stiffness"] * (a - r) ** 2 for a, r in zip(u, rest, strict=True)
+    )
+    penalty = sum(f * f for f in field) / weight if constrained else 0.0
+    steps = int(tags["NELM"][0]) if name in par["unconverged"] else 14
+    tilt = par["tilt"] if constrained else 0.0
+
+    write_oszicar(u, total, field, axis, weight, penalty, energy, steps, constrained, tilt)
+    incomplete = crash and "end"
+    write_outcar(
+        par, tags, cell, symbols, counts, positions, moments, axis, energy + penalty, steps,
+        constrained, incomplete, tilt,
+    )  # fmt: skip
+    if crash:
+        print(" LAPACK: Routine ZPOTRF failed!        2           1")
+        os._exit(1)
+    Path("WAVECAR").write_text("waves\n")
+    Path("CHGCAR").write_text("density\n")
+
+
+def vector(value, axis, tilt=0.0):
+    found = [0.0, 0.0, 0.0]
+    found[axis] = value
+    found[(axis + 1) % 3] = tilt
+    return found
+
+
+def write_oszicar(u, total, field, axis, weight, penalty, energy, steps, constrained, tilt):
+    out = ["       N       E                     dE             d eps       ncg     rms"]
+    for step in range(1, steps + 1):
+        if constrained:
+            # Moments on their way: only the last block is the answer.
+            part = 1.0 - 0.5**step if step < steps else 1.0
+            double = sum(2 * f * a for f, a in zip(field, u, strict=True))
+            out += [
+                "",
+                f" E_p = {penalty * (2 - part):12.5E}  lambda = {weight:10.3E}",
+                f"<lVp>= {double:12.5E}",
+                f" DBL = {penalty - double:12.5E}",
+                " ion        MW_int                 M_int",
+            ]
+            for k, (a, t) in enumerate(zip(u, total, strict=True)):
+                left = "".join(f"{part * v:7.3f}" for v in vector(a, axis, tilt))
+                right = "".join(f"{part * v:7.3f}" for v in vector(t, axis, tilt))
+                out.append(f"{k + 1:3d}{left}  {right}")
+        out.append(
+            f"DAV: {step:3d}    {energy + penalty:19.12E}   {-1e-6:12.5E}   {-1e-7:12.5E} 89336"
+            "   0.375E-02"
+        )
+    total_moment = "".join(f"{v:11.4f}" for v in vector(sum(total), axis))
+    out.append(
+        f"   1 F= {energy + penalty:.8E} E0= {energy + penalty:.8E}  d E =0.000000E+00"
+        f"  mag={total_moment}"
+    )
+    if constrained:
+        out += [
+            "",
+            f" E_p = {penalty:12.5E}  lambda = {weight:10.3E}",
+            " ion             lambda*MW_perp",
+        ]
+        for k, f in enumerate(field):
+            out.append(f"{k + 1:3d}" + "".join(f"  {v:12.5E}" for v in vector(f, axis)))
+    Path("OSZICAR").write_text("\n".join(out) + "\n")
+
+
+def write_outcar(
+    par, tags, cell, symbols, counts, positions, moments, axis, energy, steps, constrained,
+    incomplete, tilt,
+):  # fmt: skip
+    out = [" vasp.6.4.2 20Jul23 (build Jan 01 2024 00:00:00) complex", ""]
+    out += [f" POTCAR:    PAW_PBE {s} 06Sep2000" for s in (*symbols, *symbols)]
+    out += [
+        f"   NELM   = {tags['NELM'][0]:>6};   NELMIN=  4; NELMDL= -5     # of ELM steps ",
+        f"   ISPIN  =      {1 if constrained else 2}    spin polarized calculation?",
+        "   k-points           NKPTS =      1   k-points in BZ     NKDIM =      1   "
+        "number of bands    NBANDS=     16",
+        "   ions per type =            " + "".join(f"{c:4d}" for c in counts),
+        " k-points in reciprocal lattice and weights: Gamma-centred mesh",
+        "   0.00000000  0.00000000  0.00000000      1.000",
+        "",
+    ]
+    for step in range(1, steps + 1):
+        out.append(f"{'-' * 39} Iteration      1({step:4d})  {'-' * 39}")
+    if incomplete:
+        Path("OUTCAR").write_text("\n".join(out) + "\n")
+        return
+    converged = "aborting loop because EDIFF is reached"
+    if steps >= int(tags["NELM"][0]) and par["vasp"] != 5:
+        converged = "aborting loop EDIFF was not reached (unconverged)"
+    out += ["", f"{'-' * 24} {converged} {'-' * 40}", ""]
+    table = []
+    for k, letter in enumerate("xyz" if constrained else "x"):
+        values = [vector(m, axis, tilt)[k] for m in moments]
+        head = [
+            "",
+            "",
+            f" magnetization ({letter})",
+            " ",
+            "# of ion       s       p       d       tot",
+        ]
+        table += [*head, "-" * 42]
+        for i, value in enumerate(values):
+            table.append(f"{i + 1:5d}      {0.01:6.3f}  {-0.02:6.3f}  {value:6.3f}  {value:6.3f}")
+        table.append("-" * 42)
+        table += [
+            f"tot        {0.0:6.3f}  {0.0:6.3f}  {sum(values):6.3f}  {sum(values):6.3f}",
+            "",
+            " ",
+        ]
+    out += table
+    stress = [par["stress_kb"] * v for v in (1, 2, 3, 4, 5, 6)]
+    out += ["  in kB " + "".join(f"{v:12.5f}" for v in stress), ""]
+    out += ["      direct lattice vectors                 reciprocal lattice vectors"]
+    out += ["   " + "".join(f"{v:13.9f}" for v in row) + "     0.0  0.0  0.0" for row in cell]
+    out += ["", " POSITION" + " " * 39 + "TOTAL-FORCE (eV/Angst)", " " + "-" * 83]
+    for k, r in enumerate(positions):
+        # A force that says which atom it belongs to.
+        force = [sum(r) / 10 + moments[k], -r[0], 0.1 * r[1]]
+        out.append("".join(f"{v:13.5f}" for v in r) + "    " + "".join(f"{v:14.6f}" for v in force))
+    out += [" " + "-" * 83, "", "  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)"]
+    out += ["  " + "-" * 51, f"  free  energy   TOTEN  = {energy:18.8f} eV", ""]
+    out += [
+        f"  energy  without entropy={energy + 0.02:18.8f}  energy(sigma->0) ={energy + 0.01:18.8f}"
+    ]
+    out += [*table, "", " General timing and accounting informations for this job:", ""]
+    out += ["                  Total CPU time used (sec):      441.703"]
+    Path("OUTCAR").write_text("\n".join(out) + "\n")
+
+
+if __name__ == "__main__":
+    main()
