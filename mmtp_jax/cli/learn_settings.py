@@ -35,6 +35,11 @@ class OracleSettings:
     potential: str | None = setting(
         "The teacher.", example="teacher.mtp", required=True, metavar="FILE"
     )
+    file: str | None = setting(
+        "In place of a teacher: settings of a DFT code, as for 'mmtp label'; see 'mmtp template "
+        "abinit'.",
+        example="abinit.toml", metavar="FILE",
+    )  # fmt: skip
     retries: int = setting("Further attempts of a job that failed.", 1)
     timeout_s: float | None = setting("Wall time of one attempt, s.", example=3600.0)
     workers: int = setting("Jobs at once.", 1)
@@ -147,6 +152,11 @@ def check(settings: LearnSettings, given: dict) -> None:
                 f"the potential starts from {form['start']}, and {', '.join(both)} of a new one "
                 "cannot be given as well; remove one of the two"
             )
+    if settings.oracle.file is not None and {"kind", "potential"} & set(given.get("oracle", {})):
+        raise ValueError(
+            f"the labeller is that of {settings.oracle.file}, and kind and potential of a teacher "
+            "cannot be given as well; remove one of the two"
+        )
     if settings.fit.checkpoint is not None:
         raise ValueError("fit.checkpoint is not for a loop: what was cut off is done again")
     if not settings.simulation:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import mmtp_jax as mmtp
     from mmtp_jax.active.learning_simulations import LearningSimulation
+    from mmtp_jax.oracles.oracle import Oracle
 
 _EPILOG = """\
 examples:
@@ -62,15 +63,18 @@ def run(args: argparse.Namespace) -> int:
     console.check_species(settings.potential.species)
     if not settings.data.files:
         raise ValueError(f"{args.settings}: there are no data to start from; give data.files")
-    if settings.oracle.potential is None:
-        raise ValueError(f"{args.settings}: the oracle needs its potential; give oracle.potential")
+    if settings.oracle.potential is None and settings.oracle.file is None:
+        raise ValueError(
+            f"{args.settings}: the oracle needs its potential; give oracle.potential, or "
+            "oracle.file with the settings of a DFT code"
+        )
 
     import mmtp_jax as mmtp
 
     potential = _potential(settings)
     species = tuple(potential.species)
     start = console.read_data(settings.data.files, species)
-    oracle = mmtp.PotentialOracle(settings.oracle.potential, species)
+    oracle = _oracle(settings, species)
     simulations = [_simulation(s, species) for s in settings.simulation]
     print("potential:")
     print(console.describe(potential, domain=False), flush=True)
@@ -106,6 +110,15 @@ def _potential(settings: LearnSettings) -> mmtp.Potential:
     if form.start is None:
         return new_potential(form, Domain(), settings.fit.seed)
     return mmtp.load(form.start, species=form.species)
+
+
+def _oracle(settings: LearnSettings, species: tuple[str, ...]) -> Oracle:
+    import mmtp_jax as mmtp
+    from mmtp_jax.oracles.configure import read_oracle
+
+    if settings.oracle.file is not None:
+        return read_oracle(settings.oracle.file)
+    return mmtp.PotentialOracle(settings.oracle.potential, species)
 
 
 def _options(settings: LearnSettings) -> mmtp.LearnOptions:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import tomllib
+from importlib import import_module
 from typing import Any
 
 from mmtp_jax.cli import fit_settings, learn_settings, md_settings
@@ -16,6 +18,9 @@ SETTINGS = {
 }
 """Class of the settings of each command that has a settings file, and what else is checked."""
 
+ORACLES = {"abinit": "mmtp_jax.oracles.abinit.template"}
+"""Module with the ``TEMPLATE`` of each labeller that has a settings file."""
+
 
 def add_parser(commands: Any) -> None:
     """Add both commands to those of ``mmtp``."""
@@ -26,7 +31,9 @@ def add_parser(commands: Any) -> None:
         description="Print a settings file with every key, its default and what it means.",
         epilog="example:\n  mmtp template fit > fit.toml",
     )
-    make.add_argument("name", choices=tuple(SETTINGS), help="command that the settings are for")
+    make.add_argument(
+        "name", choices=(*SETTINGS, *ORACLES), help="command or labeller of the settings"
+    )
     make.set_defaults(run=run_template)
     validate = add_command(
         commands,
@@ -41,11 +48,20 @@ def add_parser(commands: Any) -> None:
 
 def run_template(args: argparse.Namespace) -> None:
     """Print a template."""
+    if args.name in ORACLES:
+        print(import_module(ORACLES[args.name]).TEMPLATE, end="")
+        return
     print(template(SETTINGS[args.name][0], args.name), end="")
 
 
 def run_validate(args: argparse.Namespace) -> None:
     """Check a settings file."""
+    if _is_oracle(args.file):
+        from mmtp_jax.oracles.configure import read_oracle
+
+        oracle = read_oracle(args.file)
+        print(f"{args.file}: valid settings of the labeller {type(oracle).__name__}")
+        return
     command, content = read_toml(args.file)
     if command not in SETTINGS:
         raise ValueError(
@@ -61,3 +77,12 @@ def run_validate(args: argparse.Namespace) -> None:
     sections = [t for s in values.values() for t in (s if isinstance(s, list) else [s])]
     n_keys = sum(map(len, sections))
     print(f"{args.file}: valid settings of 'mmtp {command}', {n_keys} keys set")
+
+
+def _is_oracle(path: str) -> bool:
+    """Does the file describe a labeller, not a command?"""
+    with open(path, "rb") as file:
+        try:
+            return "code" in tomllib.load(file)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+            return False

@@ -1,0 +1,245 @@
+"""Labels from ABINIT: attempts in folders of their own, until one converges.
+
+The folder of a job gets ``1-default``, ``2-damped`` and ``3-restart`` as far as they are needed,
+each with ABINIT's input ``run.abi`` and output ``run.abo``; the log is kept where it failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from mmtp_jax.io.schema import MAGNETIC_FORCES
+from mmtp_jax.oracles.abinit.datasets import Dataset, find_dataset
+from mmtp_jax.oracles.abinit.inputs import (
+    LADDER,
+    Attempt,
+    input_text,
+    overlap_of,
+    radii_of,
+    species_of,
+    variables_of,
+)
+from mmtp_jax.oracles.abinit.output import Output, messages_of, parse_output
+from mmtp_jax.oracles.abinit.settings import AbinitSettings
+from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
+
+_NOT_IN_LABELS = ("executable", "mpi", "threads", "attempts")
+"""Settings that change how long it takes, not the labels."""
+_LONGEST = 300
+"""Characters of a message of ABINIT that are kept."""
+
+
+@dataclass(frozen=True)
+class AbinitOracle(AbinitSettings):
+    """Labels from ABINIT with hard constraints on collinear moments; see `AbinitSettings`.
+
+    Moments are those in spheres; spheres of constrained atoms must not overlap. Magnetic forces
+    are the derivatives of the energy that ABINIT gives for its constraint; for free atoms they
+    are zero, because the energy is a minimum there.
+
+    Example:
+        >>> oracle = AbinitOracle({"Fe": "Fe.xml"}, ecut_Ha=15, kspacing=0.25)
+        >>> jobs = mmtp.label_all(oracle, atoms_list, "jobs", workers=4)
+    """
+
+    in_process: ClassVar[bool] = False
+
+    def label(self, atoms: Atoms, folder: Path) -> Labelled | Failure:
+        """Run ABINIT, with more help from attempt to attempt."""
+        start = time.perf_counter()
+        refusal = self._refusal(atoms)
+        if refusal is not None:
+            return Failure(refusal, final=True)
+        datasets = self._datasets(species_of(atoms))
+        ladder = [a for a in LADDER if not a.restart or self._held(atoms).any()]
+        failed: list[str] = []
+        for number, attempt in enumerate(ladder[: self.attempts], 1):
+            place = folder / f"{number}-{attempt.name}"
+            run = _Run(self, datasets, atoms, place)
+            try:
+                output = run(attempt)
+            except _Broken as error:
+                return Failure(str(error))
+            if output.converged:
+                seconds = time.perf_counter() - start
+                return self._labelled(atoms, datasets, attempt, output, run, failed, seconds)
+            failed.append(
+                f"{attempt.name}: residual {output.residual:.1e} after {output.n_steps} steps"
+            )
+        return Failure(f"ABINIT did not converge ({'; '.join(failed)})", final=True)
+
+    def fingerprint(self) -> str:
+        """Settings, contents of the datasets, version of ABINIT."""
+        settings = {k: v for k, v in asdict(self).items() if k not in _NOT_IN_LABELS}
+        settings["datasets"] = {s: d.sha256 for s, d in self._datasets(self.datasets).items()}
+        settings["version"] = version_of(self.executable)
+        return json.dumps(settings, sort_keys=True)
+
+    def _datasets(self, species: Any) -> dict[str, Dataset]:
+        return {s: find_dataset(self.datasets[s], s) for s in species}
+
+    def _held(self, atoms: Atoms) -> np.ndarray:
+        return np.array([self.holds(s) for s in atoms.get_chemical_symbols()])
+
+    def _refusal(self, atoms: Atoms) -> str | None:
+        """Why there is no point in starting."""
+        unknown = [s for s in species_of(atoms) if s not in self.datasets]
+        if unknown:
+            return f"there is no PAW dataset for {', '.join(unknown)} among the settings"
+        if not atoms.pbc.all() or abs(atoms.get_volume()) < 1e-6:
+            return "the configuration is not periodic in all three directions"
+        if atoms.get_initial_magnetic_moments().ndim > 1:
+            return "the moments are vectors, and this labeller is for collinear ones"
+        try:
+            radii = radii_of(self, self._datasets(species_of(atoms)))
+        except ValueError as error:
+            return str(error)
+        overlap = overlap_of(atoms, radii, self._held(atoms))
+        if overlap is not None:
+            return overlap
+        if shutil.which(self.executable) is None:
+            return f"there is no executable {self.executable!r}; install abinit or give its path"
+        return None
+
+    def _labelled(
+        self,
+        atoms: Atoms,
+        datasets: dict[str, Dataset],
+        attempt: Attempt,
+        output: Output,
+        run: _Run,
+        failed: list[str],
+        seconds: float,
+    ) -> Labelled | Failure:
+        held = self._held(atoms)
+        forces = output.magnetic_forces
+        if held.any() and forces is None:
+            return Failure("there are no magnetic forces in ABINIT's output")
+        labelled = Atoms(
+            atoms.symbols,
+            positions=atoms.positions,
+            cell=atoms.cell,
+            pbc=atoms.pbc,
+            magmoms=output.magmoms,
+        )
+        # At rest, a free moment has no force on it.
+        labelled.set_array(MAGNETIC_FORCES, np.where(held, 0.0 if forces is None else forces, 0.0))
+        labelled.calc = SinglePointCalculator(
+            labelled,
+            energy=output.energy,
+            forces=output.forces,
+            stress=output.stress,
+            magmoms=output.magmoms,
+        )
+        settings = {
+            **{k: v for k, v in asdict(self).items() if k not in ("executable", "mpi")},
+            "sha256": {s: d.sha256 for s, d in datasets.items()},
+            "attempt": attempt.name,
+            "failed_attempts": failed,
+            "n_steps": output.n_steps,
+            "residual": output.residual,
+            "cpu_s": output.cpu_s,
+            "warnings": run.warnings,
+        }
+        provenance = Provenance("ABINIT", output.version, settings, seconds, output.converged)
+        free = tuple(int(k) for k in np.flatnonzero(~held))
+        return Labelled(labelled, provenance, free)
+
+
+class _Broken(Exception):
+    """ABINIT ended without a result."""
+
+
+class _Run:
+    """Runs of ABINIT for one attempt."""
+
+    def __init__(
+        self, oracle: AbinitOracle, datasets: dict[str, Dataset], atoms: Atoms, folder: Path
+    ) -> None:
+        self.oracle, self.datasets, self.atoms, self.folder = oracle, datasets, atoms, folder
+        self.warnings: list[str] = []
+
+    def __call__(self, attempt: Attempt) -> Output:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        density = None
+        if attempt.restart:
+            free = self.folder / "free"
+            try:
+                self._abinit(free, attempt, constrain=False)
+            except _Broken as error:
+                raise _Broken(f"without constraint, {error}") from None
+            density = "free/runo_DEN"
+        try:
+            return self._abinit(self.folder, attempt, density=density)
+        finally:
+            if density is not None:
+                _clean(self.folder / "free")
+
+    def _abinit(self, folder: Path, attempt: Attempt, **options: Any) -> Output:
+        """One run in a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for symbol, dataset in self.datasets.items():
+            dataset.install(folder, f"{symbol}.xml")
+        variables = variables_of(self.oracle, self.datasets, self.atoms, attempt, **options)
+        (folder / "run.abi").write_text(input_text(variables), encoding="utf-8")
+        threads = str(self.oracle.threads)
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        with open(folder / "log", "wb") as log:
+            # An input that waits for a terminal would wait for ever.
+            status = subprocess.run(
+                [*shlex.split(self.oracle.mpi), self.oracle.executable, "run.abi"],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **dict.fromkeys(names, threads)},
+                check=False,
+            ).returncode
+        log_text = (folder / "log").read_text(encoding="utf-8", errors="replace")
+        self.warnings += [w[:_LONGEST] for w in messages_of(log_text, "WARNING")]
+        errors = messages_of(log_text, "ERROR") + messages_of(log_text, "BUG")
+        if errors:
+            raise _Broken(f"ABINIT stopped: {errors[0][:_LONGEST]}")
+        output_file = folder / "run.abo"
+        text = output_file.read_text(errors="replace") if output_file.exists() else ""
+        try:
+            output = parse_output(text)
+        except ValueError as error:
+            raise _Broken(f"ABINIT ended with exit status {status}: {error}") from None
+        if output.converged:
+            (folder / "log").unlink()
+        if options.get("constrain", True):
+            _clean(folder)
+        return output
+
+
+def _clean(folder: Path) -> None:
+    """Keep what is read by people: input, output, and the log where something went wrong."""
+    for path in folder.iterdir():
+        if path.name.startswith(("runo_", "runi_")) or path.suffix == ".xml":
+            path.unlink()
+
+
+@lru_cache(maxsize=10)
+def version_of(executable: str) -> str:
+    """The version that an executable says it has, or "unknown"."""
+    try:
+        answer = subprocess.run(
+            [executable, "--version"], capture_output=True, text=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.strip()

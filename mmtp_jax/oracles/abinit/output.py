@@ -1,0 +1,140 @@
+"""What ABINIT answers: energy, forces, stress, moments and magnetic forces of its main output.
+
+In the output energies are in Ha and lengths in bohr. The last ``ETOT`` line has the free energy
+F = E - TS, of which forces and stress are derivatives, with more digits than ``etotal``. After the
+calculation ``fcart`` (Ha/bohr), ``strten`` (Ha/bohr^3, order xx yy zz yz xz xy, sign of
+(1/V) dE/d(strain)) and ``grspin`` (+dE/dm, Ha/mu_B, three components, z is the collinear one) are
+written, and before it the moments in the spheres.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmtp_jax.oracles.abinit.units import BOHR, HARTREE
+
+_NUMBER = r"[-+]?\d+\.\d*(?:[EeDd]?[-+]\d+)?"
+_AFTER = "-outvars: echo values of variables after computation"
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """One calculation; units of this program."""
+
+    version: str
+    energy: float
+    """eV, the free energy."""
+    forces: np.ndarray
+    """(n, 3), eV/Angstrom."""
+    stress: np.ndarray
+    """(6,), eV/Angstrom^3, order and sign of ASE."""
+    magmoms: np.ndarray
+    """(n,), mu_B."""
+    magnetic_forces: np.ndarray | None
+    """(n,), -dE/dm, eV/mu_B; None without constraint."""
+    converged: bool
+    n_steps: int
+    """Of the self-consistency."""
+    residual: float
+    """Of the potential."""
+    cpu_s: float
+    wall_s: float
+
+
+def parse_output(text: str) -> Output:
+    """Read ABINIT's main output.
+
+    Raises:
+        ValueError: if it is cut off or something is missing; one sentence that says what.
+    """
+    version = re.search(r"^\.Version\s+(\S+)\s+of ABINIT", text, re.MULTILINE)
+    if version is None:
+        raise ValueError("it is no output of ABINIT")
+    steps = re.findall(rf"^ ETOT\s*(\d+)\s*({_NUMBER})(.*)$", text, re.MULTILINE)
+    if not steps:
+        raise ValueError("the output ends before the first step of the self-consistency")
+    if "Calculation completed" not in text or _AFTER not in text:
+        raise ValueError(f"the output ends after {len(steps)} steps of the self-consistency")
+    after = text[text.index(_AFTER) :]
+    natom = re.search(r"^[P-]?\s+natom\s+(\d+)", after, re.MULTILINE)
+    n = 1 if natom is None else int(natom[1])
+    number, energy, rest = steps[-1]
+    columns = re.findall(_NUMBER, rest)
+    gradient = _variable(after, "grspin", 3 * n)
+    cpu, wall = _times(text)
+    return Output(
+        version=version[1],
+        energy=_float(energy) * HARTREE,
+        forces=_forces(text, after, n) * HARTREE / BOHR,
+        stress=_stress(text, after) * HARTREE / BOHR**3,
+        magmoms=_moments(text, n),
+        magnetic_forces=None if gradient is None else -gradient.reshape(n, 3)[:, 2] * HARTREE,
+        converged="=>converged" in text,
+        n_steps=int(number),
+        residual=_float(columns[2]) if len(columns) > 2 else float("nan"),
+        cpu_s=cpu,
+        wall_s=wall,
+    )
+
+
+def messages_of(log: str, kind: str) -> list[str]:
+    """Texts of the messages of a kind (ERROR, BUG, WARNING) in ABINIT's log, each once."""
+    blocks = re.findall(rf"^--- !{kind}\s*$(.*?)^\.\.\.", log, re.MULTILINE | re.DOTALL)
+    texts = [block.split("message: |", 1)[-1] for block in blocks]
+    return list(dict.fromkeys(" ".join(t.split()) for t in texts))
+
+
+def _variable(after: str, name: str, size: int) -> np.ndarray | None:
+    found = re.search(rf"^[P-]?\s+{name}\s+((?:{_NUMBER}\s+){{{size}}})", after, re.MULTILINE)
+    return None if found is None else np.array([_float(x) for x in found[1].split()])
+
+
+def _forces(text: str, after: str, n: int) -> np.ndarray:
+    found = _variable(after, "fcart", 3 * n)
+    if found is None:
+        # Zeros are not repeated there.
+        found = _listed(text, "cartesian_forces", n)
+    if found is None:
+        raise ValueError("there are no forces in the output")
+    return found.reshape(n, 3)
+
+
+def _stress(text: str, after: str) -> np.ndarray:
+    found = _variable(after, "strten", 6)
+    if found is None:
+        matrix = _listed(text, "cartesian_stress_tensor", 3)
+        if matrix is None:
+            raise ValueError("there is no stress in the output")
+        found = matrix.reshape(9)[[0, 4, 8, 5, 2, 1]]
+    return found
+
+
+def _listed(text: str, name: str, rows: int) -> np.ndarray | None:
+    """A block of rows ``- [ a, b, c, ]`` of the summary."""
+    row = rf"\s*-\s*\[\s*({_NUMBER}),\s*({_NUMBER}),\s*({_NUMBER}),.*\n"
+    found = re.findall(rf"^{name}\s*:.*\n((?:{row}){{{rows}}})", text, re.MULTILINE)
+    if not found:
+        return None
+    return np.array([_float(x) for x in re.findall(_NUMBER, found[-1][0])])
+
+
+def _moments(text: str, n: int) -> np.ndarray:
+    tables = re.findall(r"^ Atom\s+Radius\s+up_density.*\n((?:\s+\d+\s+.*\n)+)", text, re.MULTILINE)
+    rows = tables[-1].splitlines() if tables else []
+    if len(rows) != n:
+        raise ValueError("there are no moments in spheres for all atoms in the output")
+    return np.array([_float(row.split()[5]) for row in rows])
+
+
+def _times(text: str) -> tuple[float, float]:
+    found = re.search(r"Overall time at end \(sec\) : cpu=\s*([\d.]+)\s+wall=\s*([\d.]+)", text)
+    return (float("nan"), float("nan")) if found is None else (float(found[1]), float(found[2]))
+
+
+def _float(text: str) -> float:
+    text = text.replace("D", "E").replace("d", "e")
+    # Fortran drops the letter of exponents with three digits.
+    return float(re.sub(r"(?<=\d)([-+]\d+)$", r"E\1", text) if "e" not in text.lower() else text)
