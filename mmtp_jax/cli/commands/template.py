@@ -18,7 +18,10 @@ SETTINGS = {
 }
 """Class of the settings of each command that has a settings file, and what else is checked."""
 
-ORACLES = {"abinit": "mmtp_jax.oracles.abinit.template"}
+ORACLES = {
+    "abinit": "mmtp_jax.oracles.abinit.template",
+    "vasp": "mmtp_jax.oracles.vasp.template",
+}
 """Module with the ``TEMPLATE`` of each labeller that has a settings file."""
 
 

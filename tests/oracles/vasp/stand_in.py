@@ -105,6 +105,15 @@ def main():
     Path("CHGCAR").write_text("density\n")
 
 
+def fortran(value, digits, width):
+    """A number as Fortran's E format has it: 0.12345E-02."""
+    mantissa, exponent = f"{abs(value):.{digits - 1}E}".split("E")
+    power = int(exponent) + 1 if value else 0
+    text = f"{'-' if value < 0 else ''}0.{mantissa.replace('.', '')}E{power:+03d}"
+    # Where the width is short, the zero goes first.
+    return text.replace("0.", ".", 1).rjust(width) if len(text) > width else text.rjust(width)
+
+
 def vector(value, axis, tilt=0.0):
     found = [0.0, 0.0, 0.0]
     found[axis] = value
@@ -121,9 +130,9 @@ def write_oszicar(u, total, field, axis, weight, penalty, energy, steps, constra
             double = sum(2 * f * a for f, a in zip(field, u, strict=True))
             out += [
                 "",
-                f" E_p = {penalty * (2 - part):12.5E}  lambda = {weight:10.3E}",
-                f"<lVp>= {double:12.5E}",
-                f" DBL = {penalty - double:12.5E}",
+                f" E_p = {fortran(penalty * (2 - part), 5, 12)}  lambda = {fortran(weight, 3, 10)}",
+                f"<lVp>= {fortran(double, 5, 12)}",
+                f" DBL = {fortran(penalty - double, 5, 12)}",
                 " ion        MW_int                 M_int",
             ]
             for k, (a, t) in enumerate(zip(u, total, strict=True)):
@@ -131,22 +140,22 @@ def write_oszicar(u, total, field, axis, weight, penalty, energy, steps, constra
                 right = "".join(f"{part * v:7.3f}" for v in vector(t, axis, tilt))
                 out.append(f"{k + 1:3d}{left}  {right}")
         out.append(
-            f"DAV: {step:3d}    {energy + penalty:19.12E}   {-1e-6:12.5E}   {-1e-7:12.5E} 89336"
-            "   0.375E-02"
+            f"DAV: {step:3d}    {fortran(energy + penalty, 12, 19)}   -0.10000E-05   -0.10000E-06"
+            " 89336   0.375E-02"
         )
     total_moment = "".join(f"{v:11.4f}" for v in vector(sum(total), axis))
     out.append(
-        f"   1 F= {energy + penalty:.8E} E0= {energy + penalty:.8E}  d E =0.000000E+00"
-        f"  mag={total_moment}"
+        f"   1 F= {fortran(energy + penalty, 8, 14)} E0= {fortran(energy + penalty, 8, 14)}"
+        f"  d E =0.000000E+00  mag={total_moment}"
     )
     if constrained:
         out += [
             "",
-            f" E_p = {penalty:12.5E}  lambda = {weight:10.3E}",
+            f" E_p = {fortran(penalty, 5, 12)}  lambda = {fortran(weight, 3, 10)}",
             " ion             lambda*MW_perp",
         ]
         for k, f in enumerate(field):
-            out.append(f"{k + 1:3d}" + "".join(f"  {v:12.5E}" for v in vector(f, axis)))
+            out.append(f"{k + 1:3d}" + "".join(f"  {fortran(v, 5, 12)}" for v in vector(f, axis)))
     Path("OSZICAR").write_text("\n".join(out) + "\n")
 
 
@@ -161,6 +170,9 @@ def write_outcar(
         f"   ISPIN  =      {1 if constrained else 2}    spin polarized calculation?",
         "   k-points           NKPTS =      1   k-points in BZ     NKDIM =      1   "
         "number of bands    NBANDS=     16",
+        f"   number of dos      NEDOS =    301   number of ions     NIONS = {len(positions):6d}",
+        "   total plane-waves  NPLWV =  13824",
+        "   IBRION =      1    ionic relax: 0-MD 1-quasi-New 2-CG",
         "   ions per type =            " + "".join(f"{c:4d}" for c in counts),
         " k-points in reciprocal lattice and weights: Gamma-centred mesh",
         "   0.00000000  0.00000000  0.00000000      1.000",
