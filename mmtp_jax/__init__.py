@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mmtp_jax.io.mtp import load, save
     from mmtp_jax.oracles.jobs import label_all
     from mmtp_jax.oracles.teacher import PotentialOracle
+    from mmtp_jax.oracles.vasp import VaspOracle
     from mmtp_jax.potential.potential import Potential
     from mmtp_jax.precision import double_precision
     from mmtp_jax.properties.response import Response, UnstableStateError
@@ -71,6 +72,7 @@ _HOMES = {
     "Thresholds": "active.preselection",
     "UnitsWarning": "structures.units",
     "UnstableStateError": "properties.response",
+    "VaspOracle": "oracles.vasp",
     "WeightScan": "fitting.cross_validation",
     "Weights": "fitting.weights",
     "cross_validate": "api",
@@ -122,6 +124,7 @@ __all__ = [
     "Thresholds",
     "UnitsWarning",
     "UnstableStateError",
+    "VaspOracle",
     "WeightScan",
     "Weights",
     "cross_validate",
