@@ -100,7 +100,9 @@ def run(args: argparse.Namespace) -> int:
                 f"{100 * lost:.1f} % of the trials of {len(atoms)} atoms were refused because "
                 "the moments could not be equilibrated: those states are missing"
             )
-        curves.append(order_curve(walk.temperatures, walk.series.order, walk.n_magnetic))
+        curves.append(
+            order_curve(walk.temperatures, walk.series.order, walk.n_magnetic, walk.series.energy)
+        )
         shares.append(walk.acceptance.reshape(len(temperatures), -1).mean(axis=1))
         interrupted = interrupted or walk.interrupted
         print(f"{walk.n_magnetic} magnetic atoms, {walk.n_sweeps} sweeps, {walk.seconds:.1f} s")

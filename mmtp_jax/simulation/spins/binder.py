@@ -6,8 +6,10 @@ U4 goes to 2/3 in the ordered phase and to 0 in the disordered one. At the criti
 depends on the size only weakly: the curves of different sizes cross there (Binder, Z. Phys. B 43,
 119, 1981). With m the order against any pattern of signs this is the Curie or Neel temperature.
 
-Errors are those of a bootstrap over blocks of the time series that are longer than twice its
-autocorrelation time.
+Between the temperatures that were simulated the walks are reweighted (`reweighting`), where their
+energies overlap; elsewhere the difference of two cumulants is interpolated, and what another
+interpolation gives enters the error. Errors are those of a bootstrap over blocks of the time series
+that are longer than twice its autocorrelation time.
 """
 
 from __future__ import annotations
@@ -19,12 +21,34 @@ from itertools import pairwise
 import numpy as np
 
 from mmtp_jax.simulation.constants import KB
+from mmtp_jax.simulation.spins.reweighting import histograms, overlaps, reweighted
 
 BLOCKS_PER_TIME = 4.0
 """Length of a block in autocorrelation times."""
 
 LEAST_BLOCKS = 8
 """Fewer blocks than this give no error worth the name."""
+
+MOST_BLOCKS = 256
+"""Of one temperature; more make the error no better."""
+
+N_BETWEEN = 201
+"""Temperatures of a reweighted curve."""
+
+LEAST_OVERLAP = 0.05
+"""Share of their energies that walks at neighbouring temperatures need to have in common."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reweighted:
+    """The cumulant between the simulated temperatures."""
+
+    temperatures: np.ndarray
+    """(F,) K."""
+    binder: np.ndarray
+    """(F,) U4."""
+    samples: np.ndarray = field(repr=False)
+    """(B, F) U4 of each bootstrap sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +71,8 @@ class OrderCurve:
     """Integrated autocorrelation time of |m|, sweeps."""
     binder_samples: np.ndarray = field(repr=False)
     """(B, T) U4 of each bootstrap sample."""
+    between: Reweighted | None = field(repr=False, default=None)
+    """None without energies, or where those of neighbouring temperatures do not overlap."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +87,8 @@ class Crossing:
     """Atoms of both cells, crossing and its error of each pair of neighbouring sizes, K."""
     share: float
     """Share of the bootstrap samples that cross within the temperatures; a sound estimate has 1."""
+    interpolated: bool = False
+    """The energies of neighbouring temperatures do not overlap: no reweighting was possible."""
 
     def __str__(self) -> str:
         """The estimate and that of each pair."""
@@ -73,6 +101,11 @@ class Crossing:
             lines.append(
                 f"  only {100 * self.share:.0f} % of the bootstrap samples cross within the "
                 "temperatures; take more sweeps, or temperatures on both sides"
+            )
+        if self.interpolated and np.isfinite(self.temperature):
+            lines.append(
+                "  interpolated: the energies at neighbouring temperatures do not overlap; "
+                "temperatures closer to the crossing and to each other make it sharper"
             )
         return "\n".join(lines)
 
@@ -98,6 +131,7 @@ def order_curve(
     temperatures: np.ndarray,
     order: np.ndarray,
     n_magnetic: int,
+    energy: np.ndarray | None = None,
     n_bootstrap: int = 200,
     seed: int = 0,
 ) -> OrderCurve:
@@ -107,6 +141,7 @@ def order_curve(
         temperatures: (R,) K; replicas of the same one are put together.
         order: (t, R) order of each sweep, `SpinSeries.order`.
         n_magnetic: atoms that it is the mean of.
+        energy: (t, R) eV, `SpinSeries.energy`: with it the curve goes on between the temperatures.
         n_bootstrap: samples.
         seed: of the bootstrap.
 
@@ -114,6 +149,7 @@ def order_curve(
         ValueError: if the series is too short for `LEAST_BLOCKS` blocks.
     """
     order = np.asarray(order, float)
+    temperatures = np.asarray(temperatures, float)
     rng = np.random.default_rng(seed)
     rows = []
     distinct = np.unique(temperatures)
@@ -136,6 +172,7 @@ def order_curve(
     whole = np.array([row[0] for row in rows])
     samples = np.array([row[1] for row in rows])
     errors = samples.std(axis=2, ddof=1)
+    whole_times = np.array([row[2] for row in rows])
     return OrderCurve(
         temperatures=distinct,
         n_magnetic=n_magnetic,
@@ -145,19 +182,26 @@ def order_curve(
         susceptibility_error=errors[:, 1],
         binder=whole[:, 2],
         binder_error=errors[:, 2],
-        correlation_time=np.array([row[2] for row in rows]),
+        correlation_time=whole_times,
         binder_samples=samples[:, 2].T,
+        between=None
+        if energy is None or len(distinct) < 2
+        else _between(
+            temperatures, order, np.asarray(energy, float), whole_times, rng, n_bootstrap
+        ),
     )
 
 
 def binder_crossing(curves: Sequence[OrderCurve]) -> Crossing:
     """The temperature at which the Binder cumulants of cells of different sizes cross.
 
-    Of each pair of neighbouring sizes the difference over temperature is fitted by a parabola, or
-    a straight line for fewer than four temperatures, as far around the change of sign as the fit
-    agrees with the errors; its root where the larger cell's cumulant
-    falls below the smaller one's is the crossing. The estimate is the mean of the pairs, weighted
-    by their errors. What is left of the dependence on size is no part of the error.
+    For each pair of neighbouring sizes it is where the larger cell's cumulant falls below the
+    smaller one's, on reweighted curves where there are some. Otherwise the difference is fitted by
+    a parabola, or a straight line for fewer than four temperatures, as far around the change of
+    sign as the fit agrees with the errors; the distance to the crossing of straight lines is then
+    added to the error. The estimate is that of the two largest cells: the crossing drifts with
+    size (for the square Ising lattice, cells of 4 x 4 and 8 x 8 cross 2 % low), and that of the other
+    pairs shows how far. The drift that is left is no part of the error.
 
     Raises:
         ValueError: if there are fewer than two sizes, or their temperatures differ.
@@ -170,31 +214,111 @@ def binder_crossing(curves: Sequence[OrderCurve]) -> Crossing:
         not np.array_equal(c.temperatures, temperatures) for c in curves
     ):
         raise ValueError("a crossing needs the same two or more temperatures for each size")
-    pairs, shares = [], []
-    for small, large in pairwise(curves):
-        error = np.hypot(small.binder_error, large.binder_error)
-        weight = 1.0 / np.maximum(error, 1e-3 * max(error.max(), 1e-12))
-        window = _window(large.binder - small.binder, weight)
-        near, weight = temperatures[window], weight[window]
-        value = _root(near, (large.binder - small.binder)[window], weight)
-        found = np.array(
-            [
-                _root(near, difference[window], weight)
-                for difference in large.binder_samples - small.binder_samples
-            ]
-        )
-        good = np.isfinite(found)
-        shares.append(float(good.mean()))
-        spread = float(np.std(found[good], ddof=1)) if good.sum() > 1 else np.nan
-        pairs.append((small.n_magnetic, large.n_magnetic, value, spread))
+    found = [_pair(small, large) for small, large in pairwise(curves)]
+    pairs = tuple(pair for pair, _, _ in found)
+    share = min(share for _, share, _ in found)
+    interpolated = any(flag for _, _, flag in found)
     values, errors = np.array([pair[2:] for pair in pairs]).T
-    usable = np.isfinite(values) & np.isfinite(errors) & (errors > 0)
-    if not usable.any():
-        return Crossing(float("nan"), float("nan"), tuple(pairs), min(shares))
-    weights = errors[usable] ** -2.0
-    estimate = float(np.sum(weights * values[usable]) / weights.sum())
-    # Neighbouring pairs share a cell: their errors are not independent, and are not reduced.
-    return Crossing(estimate, float(errors[usable].min()), tuple(pairs), min(shares))
+    usable = np.flatnonzero(np.isfinite(values) & np.isfinite(errors) & (errors > 0))
+    if len(usable) == 0:
+        return Crossing(float("nan"), float("nan"), pairs, share, interpolated)
+    largest = usable[-1]
+    return Crossing(float(values[largest]), float(errors[largest]), pairs, share, interpolated)
+
+
+def _pair(
+    small: OrderCurve, large: OrderCurve
+) -> tuple[tuple[int, int, float, float], float, bool]:
+    """Crossing of two sizes, the share of the bootstrap that crosses, and: was it interpolated?"""
+    if small.between is None or large.between is None:
+        value, samples, model_error = _interpolated(small, large)
+    else:
+        fine = small.between.temperatures
+        differences = large.between.samples - small.between.samples
+        spread = np.maximum(differences.std(axis=0), 1e-6)
+        value = _fall(fine, large.between.binder - small.between.binder, spread)
+        samples = np.array([_fall(fine, difference, spread) for difference in differences])
+        model_error = 0.0
+    good = np.isfinite(samples)
+    error = float(np.std(samples[good], ddof=1)) if good.sum() > 1 else np.nan
+    pair = (small.n_magnetic, large.n_magnetic, value, float(np.hypot(error, model_error)))
+    return pair, float(good.mean()), small.between is None or large.between is None
+
+
+def _interpolated(small: OrderCurve, large: OrderCurve) -> tuple[float, np.ndarray, float]:
+    """Crossing of a fit, those of the bootstrap, and what straight lines change."""
+    temperatures = small.temperatures
+    error = np.hypot(small.binder_error, large.binder_error)
+    error = np.maximum(error, 1e-3 * max(error.max(), 1e-12))
+    difference = large.binder - small.binder
+    window = _window(difference, 1.0 / error)
+    near, weight = temperatures[window], 1.0 / error[window]
+    value = _root(near, difference[window], weight)
+    samples = np.array(
+        [_root(near, d[window], weight) for d in large.binder_samples - small.binder_samples]
+    )
+    lines = _fall(temperatures, difference, error)
+    return value, samples, abs(value - lines) if np.isfinite(lines) else 0.0
+
+
+def _between(
+    temperatures: np.ndarray,
+    order: np.ndarray,
+    energy: np.ndarray,
+    times: np.ndarray,
+    rng: np.random.Generator,
+    n_bootstrap: int,
+) -> Reweighted | None:
+    """The reweighted cumulant, where the energies of neighbouring temperatures overlap."""
+    distinct = np.unique(temperatures)
+    energies, powers = [], []
+    for temperature, time in zip(distinct, times, strict=True):
+        of = temperatures == temperature
+        n_replicas = int(of.sum())
+        length = _block_length(len(order), n_replicas, time)
+        n = len(order) // length
+        energies.append(_in_blocks(energy[:, of], n, length))
+        m = _in_blocks(order[:, of], n, length)
+        powers.append(np.stack([m**2, m**4], axis=-1))
+    found = histograms(distinct, energies, powers)
+    if overlaps(found).min() < LEAST_OVERLAP:
+        return None
+    fine = np.linspace(distinct[0], distinct[-1], N_BETWEEN)
+    means, samples = reweighted(found, fine, n_bootstrap, rng)
+    return Reweighted(fine, _cumulant(means), _cumulant(samples))
+
+
+def _block_length(n_sweeps: int, n_replicas: int, time: float) -> int:
+    """Sweeps of a block, at most all."""
+    length = int(np.ceil(max(BLOCKS_PER_TIME * time, n_sweeps * n_replicas / MOST_BLOCKS)))
+    return min(max(1, length), n_sweeps)
+
+
+def _in_blocks(series: np.ndarray, n: int, length: int) -> np.ndarray:
+    """(n R, length) blocks of a series (t, R)."""
+    blocks = series[: n * length].reshape(n, length, series.shape[1])
+    return np.moveaxis(blocks, 2, 1).reshape(-1, length)
+
+
+def _cumulant(means: np.ndarray) -> np.ndarray:
+    """U4 of means of m^2 and m^4 (..., 2)."""
+    return 1.0 - means[..., 1] / (3.0 * np.maximum(means[..., 0], 1e-300) ** 2)
+
+
+def _fall(temperatures: np.ndarray, difference: np.ndarray, error: np.ndarray) -> float:
+    """Where a difference falls through zero; NaN if it does not.
+
+    Noise crosses zero too, far above where both cumulants vanish and far below where both are 2/3.
+    The fall that counts has most of what is clearly positive below it and most of what is clearly
+    negative above it.
+    """
+    signed = np.cumsum(np.clip(difference / error, -3.0, 3.0))
+    falls = np.flatnonzero((difference[:-1] > 0) & (difference[1:] <= 0))
+    if len(falls) == 0:
+        return float("nan")
+    k = falls[np.argmax(signed[falls])]
+    share = difference[k] / (difference[k] - difference[k + 1])
+    return float(temperatures[k] + share * (temperatures[k + 1] - temperatures[k]))
 
 
 def _blocks(order: np.ndarray, time: float) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,9 +80,7 @@ def test_limits_of_the_cumulant_and_coverage_of_its_errors() -> None:
 
 def test_energy_and_order_of_a_small_lattice_are_exact() -> None:
     """All 2^16 patterns of the 4 x 4 lattice."""
-    signs = 1 - 2 * ((np.arange(2**16)[:, None] >> np.arange(16)) & 1).reshape(-1, 4, 4)
-    bonds = sum((signs * np.roll(signs, 1, axis=k)).sum(axis=(1, 2)) for k in (1, 2))
-    m = signs.mean(axis=(1, 2))
+    bonds, m = _patterns(4)
     temperatures = np.array([1.8, 2.3, 3.0]) * EXCHANGE / KB
     walk = _walk(4, temperatures, 3000, 4)
     curve = order_curve(walk.temperatures, walk.series.order, 16)
@@ -100,20 +100,55 @@ def test_energy_and_order_of_a_small_lattice_are_exact() -> None:
         assert curve.order_error[k] < 0.02
 
 
+def _patterns(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of s_i s_j over bonds, and mean of s, of all patterns of a small lattice."""
+    n = size**2
+    signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).reshape(-1, size, size)
+    bonds = sum((signs * np.roll(signs, 1, axis=k)).sum(axis=(1, 2)) for k in (1, 2))
+    return bonds, signs.mean(axis=(1, 2))
+
+
+def _enumerated(size: int, reduced: np.ndarray) -> np.ndarray:
+    """U4 of a small lattice from all its patterns."""
+    bonds, m = _patterns(size)
+    weight = np.exp((bonds - bonds.max()) / reduced[:, None])
+    weight /= weight.sum(axis=1, keepdims=True)
+    return 1 - (weight @ m**4) / (3 * (weight @ m**2) ** 2)
+
+
 def test_cumulants_cross_at_the_curie_temperature() -> None:
     """Small lattices and few sweeps; `scripts/demo_curie.py` is the full run."""
     temperatures = np.array([2.1, 2.2, 2.3, 2.4, 2.5]) * EXCHANGE / KB
     curves = []
     for size, sweeps in ((4, 1500), (8, 3000)):
         walk = _walk(size, temperatures, sweeps, 3, seed=size)
-        curves.append(order_curve(walk.temperatures, walk.series.order, size**2))
-    found = binder_crossing(curves)
-    reduced = np.array([found.temperature, found.error]) * KB / EXCHANGE
-    print("k_B T_C / J", reduced, "exact", ONSAGER)
-    assert found.share > 0.9
-    assert reduced[1] < 0.06
-    # These sizes cross a little too high: the crossing of 4 and 8 is at 2.28 to 2.31.
-    assert abs(reduced[0] - ONSAGER) < 3 * reduced[1] + 0.04
+        curves.append(
+            order_curve(walk.temperatures, walk.series.order, size**2, walk.series.energy)
+        )
+    between = curves[0].between
+    exact = _enumerated(4, between.temperatures * KB / EXCHANGE)
+    assert np.all(np.abs(between.binder - exact) < 4 * between.samples.std(axis=0))
+    # The sharper for it: reweighting uses all temperatures for each.
+    assert between.samples.std(axis=0).max() < curves[0].binder_error.max()
+    for reweighting in (True, False):
+        used = curves if reweighting else [replace(c, between=None) for c in curves]
+        found = binder_crossing(used)
+        reduced = np.array([found.temperature, found.error]) * KB / EXCHANGE
+        print("k_B T_C / J", reduced, "infinite", ONSAGER)
+        assert found.interpolated is not reweighting
+        assert ("interpolated" in str(found)) is not reweighting
+        assert found.share > 0.9
+        assert reduced[1] < 0.06
+        # Cells of 4 and 8 cross at 2.229 +- 0.004 (40 000 sweeps), below the infinite lattice.
+        assert abs(reduced[0] - 2.229) < 3 * reduced[1] + 0.005
+
+
+def test_energies_that_do_not_overlap_are_noticed() -> None:
+    """Two temperatures far apart say nothing of what lies between them."""
+    temperatures = np.array([0.5, 8.0]) * EXCHANGE / KB
+    walk = _walk(8, temperatures, 300, 2)
+    curve = order_curve(walk.temperatures, walk.series.order, 64, walk.series.energy)
+    assert curve.between is None
 
 
 def test_what_is_missing_is_said() -> None:
