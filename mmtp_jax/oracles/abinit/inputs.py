@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from ase.neighborlist import neighbor_list
 
+from mmtp_jax.io.schema import collapse
 from mmtp_jax.oracles.abinit.datasets import Dataset
 from mmtp_jax.oracles.abinit.settings import SMEARINGS, AbinitSettings
 from mmtp_jax.oracles.abinit.units import BOHR
@@ -47,6 +48,11 @@ LADDER = (
 def species_of(atoms: Atoms) -> list[str]:
     """The species in the order of ABINIT's types."""
     return list(dict.fromkeys(atoms.get_chemical_symbols()))
+
+
+def targets_of(atoms: Atoms) -> np.ndarray:
+    """Target moments: (n,) where they are collinear."""
+    return collapse(np.asarray(atoms.get_initial_magnetic_moments(), float))
 
 
 def radii_of(settings: AbinitSettings, datasets: Mapping[str, Dataset]) -> dict[str, float]:
@@ -131,7 +137,7 @@ def variables_of(
     """
     symbols, species = atoms.get_chemical_symbols(), species_of(atoms)
     radii = radii_of(settings, datasets)
-    moments = atoms.get_initial_magnetic_moments()
+    moments = targets_of(atoms)
     held = [constrain and settings.holds(s) for s in species]
     found: dict[str, Any] = {
         "natom": len(atoms),

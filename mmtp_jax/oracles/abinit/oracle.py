@@ -30,6 +30,7 @@ from mmtp_jax.oracles.abinit.inputs import (
     overlap_of,
     radii_of,
     species_of,
+    targets_of,
     variables_of,
 )
 from mmtp_jax.oracles.abinit.output import Output, messages_of, parse_output
@@ -101,7 +102,7 @@ class AbinitOracle(AbinitSettings):
             return f"there is no PAW dataset for {', '.join(unknown)} among the settings"
         if not atoms.pbc.all() or abs(atoms.get_volume()) < 1e-6:
             return "the configuration is not periodic in all three directions"
-        if atoms.get_initial_magnetic_moments().ndim > 1:
+        if targets_of(atoms).ndim > 1:
             return "the moments are vectors, and this labeller is for collinear ones"
         try:
             radii = radii_of(self, self._datasets(species_of(atoms)))

@@ -68,8 +68,8 @@ def parse_output(text: str) -> Output:
     return Output(
         version=version[1],
         energy=_float(energy) * HARTREE,
-        forces=_forces(text, after, n) * HARTREE / BOHR,
-        stress=_stress(text, after) * HARTREE / BOHR**3,
+        forces=_needed(after, "fcart", 3 * n).reshape(n, 3) * HARTREE / BOHR,
+        stress=_needed(after, "strten", 6) * HARTREE / BOHR**3,
         magmoms=_moments(text, n),
         magnetic_forces=None if gradient is None else -gradient.reshape(n, 3)[:, 2] * HARTREE,
         converged="=>converged" in text,
@@ -92,33 +92,11 @@ def _variable(after: str, name: str, size: int) -> np.ndarray | None:
     return None if found is None else np.array([_float(x) for x in found[1].split()])
 
 
-def _forces(text: str, after: str, n: int) -> np.ndarray:
-    found = _variable(after, "fcart", 3 * n)
+def _needed(after: str, name: str, size: int) -> np.ndarray:
+    found = _variable(after, name, size)
     if found is None:
-        # Zeros are not repeated there.
-        found = _listed(text, "cartesian_forces", n)
-    if found is None:
-        raise ValueError("there are no forces in the output")
-    return found.reshape(n, 3)
-
-
-def _stress(text: str, after: str) -> np.ndarray:
-    found = _variable(after, "strten", 6)
-    if found is None:
-        matrix = _listed(text, "cartesian_stress_tensor", 3)
-        if matrix is None:
-            raise ValueError("there is no stress in the output")
-        found = matrix.reshape(9)[[0, 4, 8, 5, 2, 1]]
+        raise ValueError(f"there is no {name} in the output")
     return found
-
-
-def _listed(text: str, name: str, rows: int) -> np.ndarray | None:
-    """A block of rows ``- [ a, b, c, ]`` of the summary."""
-    row = rf"\s*-\s*\[\s*({_NUMBER}),\s*({_NUMBER}),\s*({_NUMBER}),.*\n"
-    found = re.findall(rf"^{name}\s*:.*\n((?:{row}){{{rows}}})", text, re.MULTILINE)
-    if not found:
-        return None
-    return np.array([_float(x) for x in re.findall(_NUMBER, found[-1][0])])
 
 
 def _moments(text: str, n: int) -> np.ndarray:

@@ -1,0 +1,98 @@
+"""Small PAW datasets that only say what they are, and a program that answers in ABINIT's format."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ase import Atoms
+
+from mmtp_jax.oracles.abinit import AbinitOracle
+
+OUTPUT = Path(__file__).with_name("fe2.abo")
+"""Of ABINIT 9.6.2, shortened: two atoms of iron at moments (2.0, 2.5)."""
+
+GPAW = """<?xml version="1.0"?>
+<paw_setup version="0.6">
+  <atom symbol="{symbol}" Z="{Z}" core="18.0" valence="{valence}"/>
+  <valence_states>
+    <state n="4" l="0" f="2"  rc="{radius}" e="-0.19444" id="Fe-4s"/>
+    <state n="3" l="2" f="6"  rc="2.000" e="-0.27580" id="Fe-3d"/>
+  </valence_states>
+  <radial_grid eq="r=a*i/(n-i)" a="0.400000" n="600" istart="0" iend="599" id="g1"/>
+</paw_setup>
+"""
+
+STAND_IN = '''#!{python}
+"""Answers as ABINIT would, by the input that it finds."""
+import pathlib, sys
+if "--version" in sys.argv:
+    print("{version}"); sys.exit()
+text = pathlib.Path(sys.argv[1]).read_text()
+names = [line.split()[0] for line in text.splitlines()]
+answer = pathlib.Path("{output}").read_text()
+kind = "{kind}"
+density = "getden_filepath" in names
+if density:
+    name = text.split("getden_filepath")[1].split('"')[1]
+    assert pathlib.Path(name).read_text() == "density"
+if names.count("prtden") and "prtden 1" in text:
+    assert "constraint_kind" not in names
+    pathlib.Path("runo_DEN").write_text("density")
+pathlib.Path("runo_OUT.nc").write_text("large")
+good = kind == "default" or kind in names or kind == "density" and density
+if kind == "error":
+    print("--- !ERROR\\nsrc_file: a.F90\\nmessage: |\\n    The disk is\\n    full\\n...")
+    sys.exit(14)
+if kind == "crash":
+    pathlib.Path("run.abo").write_text(answer[: answer.index("=>converged")])
+    sys.exit(139)
+if kind == "silent":
+    sys.exit(1)
+print("--- !WARNING\\nsrc_file: a.F90\\nmessage: |\\n    Something is\\n    odd\\n...")
+pathlib.Path("run.abo").write_text(answer if good else answer.replace("=>converged", ""))
+'''
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Callable[..., Path]:
+    """dataset(symbol, ...): a file in the format of GPAW."""
+
+    def make(symbol: str, valence: float = 8, radius: float = 2.2, packed: bool = False) -> Path:
+        z = {"Fe": 26, "Cr": 24, "N": 7}[symbol]
+        text = GPAW.format(symbol=symbol, Z=z, valence=valence, radius=radius)
+        path = tmp_path / (f"{symbol}.PBE.gz" if packed else f"{symbol}.PBE")
+        path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+        return path
+
+    return make
+
+
+@pytest.fixture
+def stand_in(tmp_path, dataset) -> Callable[..., AbinitOracle]:
+    """oracle(kind): labels of a program that converges when ``kind`` is among its input."""
+
+    def make(kind: str, version: str = "9.6.2", **settings) -> AbinitOracle:
+        program = tmp_path / f"abinit-{kind}-{version}"
+        text = STAND_IN.format(python=sys.executable, kind=kind, version=version, output=OUTPUT)
+        program.write_text(text)
+        program.chmod(0o755)
+        iron = str(dataset("Fe", packed=True))
+        return AbinitOracle({"Fe": iron}, executable=str(program), **settings)
+
+    return make
+
+
+@pytest.fixture
+def iron() -> Atoms:
+    """The configuration of the shortened output."""
+    return Atoms(
+        "Fe2",
+        positions=[[0.02, -0.05, 0.02], [1.375, 1.475, 1.435]],
+        cell=[2.83] * 3,
+        pbc=True,
+        magmoms=[2.0, 2.5],
+    )
