@@ -1,0 +1,115 @@
+"""``mmtp label``, and settings files of labellers in other commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+import mmtp_jax as mmtp
+from mmtp_jax.cli.commands.learn import _oracle
+from mmtp_jax.cli.learn_settings import LearnSettings, OracleSettings, Simulation, check
+
+TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("label")
+    cells = []
+    for k, symbol in enumerate(("Fe", "Fe", "Cr")):
+        atoms = bulk(symbol, "bcc", a=2.8 + 0.02 * k, cubic=True)
+        atoms.rattle(0.03, seed=k)
+        atoms.set_initial_magnetic_moments([2.0, -1.8])
+        atoms.info["tag"] = k
+        cells.append(atoms)
+    mmtp.write(folder / "good.extxyz", cells[:2])
+    mmtp.write(folder / "mixed.extxyz", cells)
+    oracle = folder / "teacher.toml"
+    oracle.write_text(f'code = "potential"\n[potential]\npath = "{TEACHER}"\n')
+    return SimpleNamespace(folder=folder, cells=cells, oracle=oracle)
+
+
+def test_labels_go_to_a_file_and_are_not_computed_twice(run, files, tmp_path) -> None:
+    output, good = tmp_path / "labelled.extxyz", files.folder / "good.extxyz"
+    done = run("label", good, "--oracle", files.oracle, "-o", output)
+    assert done.status == 0, done.err
+    assert "2 labelled (2 now, 0 before)" in done.out
+    assert (tmp_path / "labelled-jobs" / "job-00001" / "result.json").exists()
+    expected = mmtp.evaluate(mmtp.load(TEACHER), files.cells[:2])
+    for atoms, target, result in zip(mmtp.read(output), files.cells, expected, strict=False):
+        assert atoms.get_potential_energy() == pytest.approx(result.energy, abs=1e-6)
+        np.testing.assert_allclose(atoms.get_forces(), result.forces, atol=1e-7)
+        np.testing.assert_allclose(
+            atoms.arrays["magnetic_forces"], result.magnetic_forces, atol=1e-7
+        )
+        assert atoms.info["tag"] == target.info["tag"]
+        assert atoms.info["labelled_by"].startswith("mmtp_jax ")
+    again = run("label", good, "--oracle", files.oracle, "-o", output)
+    assert "2 labelled (0 now, 2 before)" in again.out
+
+
+def test_what_fails_is_counted_with_its_reason(run, files, tmp_path) -> None:
+    output, failed = tmp_path / "labelled.cfg", tmp_path / "failed.cfg"
+    done = run(
+        "label", files.folder / "mixed.extxyz", "--oracle", files.oracle, "-o", output,
+        "--jobs", tmp_path / "jobs", "--failed", failed, "--retries", 0,
+    )  # fmt: skip
+    assert done.status == 1
+    assert "2 labelled (2 now, 0 before)" in done.out
+    assert "1 failed" in done.out
+    assert "job-00002: " in done.out
+    assert "has Cr, but the potential is for Fe" in done.out
+    assert len(mmtp.read(output)) == 2
+    assert mmtp.read(failed)[0].get_chemical_symbols() == ["Cr", "Cr"]
+
+
+def test_nothing_labelled_writes_nothing(run, files, tmp_path) -> None:
+    mmtp.write(tmp_path / "chromium.extxyz", files.cells[2:])
+    output = tmp_path / "labelled.cfg"
+    done = run("label", tmp_path / "chromium.extxyz", "--oracle", files.oracle, "-o", output)
+    assert done.status == 1
+    assert "nothing is labelled" in done.out
+    assert not output.exists()
+
+
+def test_mistakes_are_one_sentence(run, files, tmp_path) -> None:
+    good, output = files.folder / "good.extxyz", tmp_path / "out.cfg"
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text('code = "abinit"\n[abinit]\necut = 3\n')
+    for oracle, words in ((wrong, "did you mean 'ecut_Ha'"), (tmp_path / "none.toml", "none.toml")):
+        done = run("label", good, "--oracle", oracle, "-o", output)
+        assert done.status == 2
+        assert words in done.err
+        assert done.err.count("\n") == 1
+    done = run("label", good, "--oracle", files.oracle, "-o", good)
+    assert "is an input" in done.err
+
+
+def test_settings_of_labellers_are_printed_and_checked(run, files, tmp_path) -> None:
+    text = run("template", "abinit").out
+    path = tmp_path / "abinit.toml"
+    path.write_text(text)
+    assert "valid settings of the labeller AbinitOracle" in run("validate", path).out
+    path.write_text(text.replace("Fe =", "Xe =").replace("[abinit.datasets]", "[abinit.data]"))
+    done = run("validate", path)
+    assert done.status == 2
+    assert "unknown key 'data'; did you mean 'datasets'" in done.err
+
+
+def test_the_loop_takes_the_same_file(files) -> None:
+    def settings(**keys) -> LearnSettings:
+        return LearnSettings(
+            oracle=OracleSettings(**keys), simulation=(Simulation(name="md", start=("a.cfg",)),)
+        )
+
+    chosen = settings(file=str(files.oracle))
+    check(chosen, {"oracle": {"file": str(files.oracle)}})
+    assert _oracle(chosen, ("Fe",)) == mmtp.PotentialOracle(str(TEACHER))
+    assert _oracle(settings(potential=str(TEACHER)), ("Fe",)).species == ("Fe",)
+    both = {"file": str(files.oracle), "potential": str(TEACHER)}
+    with pytest.raises(ValueError, match="cannot be given as well"):
+        check(settings(**both), {"oracle": both})
