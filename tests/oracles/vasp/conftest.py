@@ -34,6 +34,7 @@ PARAMETERS = {
     "vasp": 6,
     "crash": [],
     "crash_times": 1,
+    "hang": [],
     "tilt": 0.0,
     "stress_kb": 10.0,
 }

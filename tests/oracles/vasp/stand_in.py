@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sys
+import time
 from pathlib import Path
 
 
@@ -54,6 +55,9 @@ def main():
     if tags["ISTART"] == ["1"]:
         assert Path("WAVECAR").exists(), "there is no WAVECAR to start from"
         assert Path("CHGCAR").read_text().split()[0] == "density"
+    if name in par["hang"]:
+        Path(par["log"] + ".pid").write_text(str(os.getpid()))
+        time.sleep(300)
     crashes = Path(par["log"] + ".crashes")
     crashed = crashes.read_text().split() if crashes.exists() else []
     crash = name in par["crash"] and crashed.count(name) < par["crash_times"]

@@ -10,6 +10,8 @@ import pickle
 import shlex
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -233,6 +235,13 @@ class TestFolders:
         label(STIFF, incar={"ISMEAR": 0})
         assert runs()[n_runs:] == runs()[:n_runs]
 
+    def test_old_output_is_not_taken_for_that_of_a_run_without_any(self, label):
+        label(STIFF)
+        answer = label(STIFF, incar={"ISMEAR": 0}, collinear_command="true")
+        assert answer.reason == (
+            "VASP ended before its end in unconstrained, with exit status 0; it said nothing"
+        )
+
     def test_what_cannot_be_labelled_is_said(self, label, vasp, target, tmp_path):
         answer = label(command="no-such-program")
         assert answer.final
@@ -280,6 +289,21 @@ def test_what_is_final_is_not_tried_again(vasp, target, tmp_path, runs):
     jobs = label_all(vasp({"largest": 1.7}), [target], tmp_path / "labels", retries=3)
     assert "discarded" in jobs.failures[0].reason
     assert runs().count("refined") == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+def test_a_calculation_that_hangs_is_stopped_with_its_job(vasp, target, tmp_path):
+    jobs = label_all(
+        vasp({"hang": ["unconstrained"]}), [target], tmp_path / "labels", retries=0, timeout_s=8
+    )
+    assert "took longer than 8 s" in jobs.failures[0].reason
+    pid = int((tmp_path / "log.pid").read_text())
+    for _ in range(50):
+        state = Path(f"/proc/{pid}/stat")
+        if not state.exists() or state.read_text().split()[2] == "Z":
+            return
+        time.sleep(0.1)
+    pytest.fail("the stand-in goes on without its job")
 
 
 def test_importing_the_oracle_needs_no_jax():
