@@ -1,11 +1,14 @@
 """Molecular dynamics: time per atom and step, next to the bare evaluation and to ASE.
 
     python scripts/bench_md.py --atoms 54 432 --level 8
+    python scripts/bench_md.py --atoms 864 --bare --motep
 
 `evaluate` is one evaluation with neighbours at hand; `fixed` and `equilibrated` are steps of
 constant energy in `mmtp_jax.md`'s own loop, searches of neighbours included; `ASE` is ASE's
-VelocityVerlet with `MMTPCalculator`. The potential is fitted to the shipped data first, unless one
-is given: random coefficients do not hold a crystal together.
+VelocityVerlet with `MMTPCalculator`; `motep` is the same integrator with motep's C engine and its
+own relaxation of the moments, which evaluates the bare energy, so it needs --bare. The potential is
+fitted to the shipped data first, unless one is given: random coefficients do not hold a crystal
+together.
 """
 
 from __future__ import annotations
@@ -31,10 +34,12 @@ from mmtp_jax.structures.structure import Structure
 IRON_MASS = 55.845
 
 
-def fitted(level: int, iterations: int) -> mmtp.Potential:
+def fitted(level: int, iterations: int, symmetrised: bool) -> mmtp.Potential:
     """A potential of iron, cutoff 5 Angstrom and three magnetic functions."""
     atoms_list = mmtp.read(str(files("mmtp_jax") / "data" / "fe_cdft.extxyz"))
-    start = mmtp.Potential.new(level=level, species=("Fe",), magnetic_size=3, cutoff=5.0)
+    start = mmtp.Potential.new(
+        level=level, species=("Fe",), magnetic_size=3, cutoff=5.0, symmetrised=symmetrised
+    )
     # A margin beside the data, so that a hot crystal is not stopped.
     options = {"max_iterations": iterations, "min_dist": 2.0, "max_magmom": 3.5}
     return mmtp.fit(start, atoms_list, **options).potential
@@ -63,7 +68,7 @@ def native(potential: mmtp.Potential, system: Any, options: DynamicsOptions) -> 
     return run
 
 
-def ase_dynamics(potential: mmtp.Potential, system: Any, equilibrate: bool, dt: float) -> Any:
+def ase_dynamics(calculator: Any, system: Any, dt: float) -> Any:
     """ASE's integrator, compiled and warm."""
     import ase.units
     from ase import Atoms
@@ -73,10 +78,17 @@ def ase_dynamics(potential: mmtp.Potential, system: Any, equilibrate: bool, dt: 
     atoms.set_masses(system.masses)
     atoms.set_velocities(system.velocities[0])
     atoms.set_initial_magnetic_moments(system.magmoms[0])
-    atoms.calc = mmtp.MMTPCalculator(potential, equilibrate=equilibrate)
+    atoms.calc = calculator
     dynamics = VelocityVerlet(atoms, dt * ase.units.fs)
     dynamics.run(3)
     return dynamics
+
+
+def of_motep(potential: mmtp.Potential) -> Any:
+    """motep's calculator, which relaxes the moments from those of the last step."""
+    from motep.calculator import make_calculator
+
+    return make_calculator(bench.motep_data(potential), engine="cext", mode="run")
 
 
 def seconds_per_step(steps: int, repeats: int, functions: dict[str, Any]) -> dict[str, float]:
@@ -108,14 +120,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-ase", action="store_true")
+    parser.add_argument("--bare", action="store_true", help="fit without reversal symmetry")
+    parser.add_argument("--motep", action="store_true", help="the peer too")
     parser.add_argument("--json")
     options = parser.parse_args()
 
     potential = (
         mmtp.load(options.potential)
         if options.potential
-        else fitted(options.level, options.iterations)
+        else fitted(options.level, options.iterations, not options.bare)
     )
+    if options.motep and potential.symmetrised:
+        parser.error("motep evaluates the bare energy only; give --bare")
     if options.save:
         mmtp.save(options.save, potential)
     print(bench.environment())
@@ -142,8 +158,12 @@ def main() -> None:
         functions |= {name: run.advance for name, run in runs.items()}
         if not options.no_ase:
             for name, equilibrate in (("ASE fixed", False), ("ASE equilibrated", True)):
-                dynamics = ase_dynamics(potential, system, equilibrate, options.timestep)
-                functions[name] = dynamics.run
+                calculator = mmtp.MMTPCalculator(potential, equilibrate=equilibrate)
+                functions[name] = ase_dynamics(calculator, system, options.timestep).run
+        peer = None
+        if options.motep:
+            peer = ase_dynamics(of_motep(potential), system, options.timestep)
+            functions["ASE motep relaxed"] = peer.run
         times = seconds_per_step(options.steps, options.repeats, functions)
         # ASE runs one replica.
         total = n_atoms * options.replicas
@@ -166,6 +186,10 @@ def main() -> None:
                     f"   {row['evaluations']:.2f} evaluations, {run.n_searches} searches in "
                     f"{run.step} steps, drift {row['drift']:+.4f} meV/atom/ps"
                 )
+            if peer is not None and name == "ASE motep relaxed":
+                # What is left of the magnetic forces where motep's relaxation stops.
+                row["left_eV_per_mu_B"] = float(np.abs(peer.atoms.calc.results["mgrad"]).max())
+                text += f"   largest magnetic force {row['left_eV_per_mu_B']:.1e} eV/mu_B"
             print(text, flush=True)
             rows.append(row)
     bench.save_json(options.json, rows)
