@@ -140,7 +140,7 @@ class SharedEvaluator:
 
         def add(total: np.ndarray) -> None:
             found, positions = self._present()
-            total += own_energy_row(
+            total[:] = own_energy_row(
                 self._graded, found.rows, positions, self._of_rank(found, magmoms), self._chunk
             )
 

@@ -22,8 +22,8 @@ from mmtp_jax.structures.neighbours import SAME_PLACE
 
 Array = Any
 
-MARGIN = 1.1
-"""Factor of numbers of atoms for which there is room from the start."""
+MARGIN = 0.05
+"""Share of more atoms for which there is room from the start; at least a layer of them."""
 
 
 class RankAtoms(NamedTuple):
@@ -73,10 +73,9 @@ class Sizes:
 
     def with_room(self, n_own: int, n_others: int, n_positions: int, width: int) -> Sizes:
         """The same sizes, or larger ones where they do not suffice."""
-        room = MARGIN if self.shared else 1.0
         own = self.own
         if n_own > own or not own:
-            own = padded_count(int(np.ceil(room * max(n_own, 1))), self.chunk)
+            own = padded_count(_with_margin(n_own) if self.shared else max(n_own, 1), self.chunk)
         others = _grown(self.others, n_others) if self.shared else 0
         positions = max(_grown(self.positions, n_positions), own)
         return Sizes(self.shared, self.chunk, own, others, positions, max(self.width, width))
@@ -194,7 +193,12 @@ def _width_when_warm(atoms: RankAtoms, radius: float) -> int:
 
 
 def _grown(size: int, needed: int) -> int:
-    return size if needed <= size else rounded_size(int(np.ceil(MARGIN * needed)))
+    return size if needed <= size else rounded_size(_with_margin(needed))
+
+
+def _with_margin(n: int) -> int:
+    n = max(n, 1)
+    return n + int(np.ceil(max(n ** (2 / 3), MARGIN * n)))
 
 
 def _squares(vectors: np.ndarray) -> np.ndarray:

