@@ -1,0 +1,148 @@
+"""The evaluation as a compiled-elsewhere program: StableHLO by `jax.export`, for other hosts.
+
+The program knows nothing of this package. It takes M atoms, of which the first N have rows of K
+neighbours, whatever these numbers are, and returns energies and derivatives; so it serves whole
+cells (M = N) as well as domains with ghosts (M > N). Files are ``.npz`` without pickle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+
+from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.potential.observables import Graph, evaluate
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import double_precision, require_precision
+
+Array = Any
+
+PLATFORMS = ("cpu", "cuda")
+_VERSION = 1
+
+
+class ExportedValues(NamedTuple):
+    """What the program returns."""
+
+    energies: Array
+    """(N,) E_i of the atoms with rows, eV."""
+    forces: Array
+    """(M, 3) eV/Angstrom; contributions of the rows."""
+    magnetic_forces: Array
+    """(M,) eV/mu_B; contributions of the rows."""
+    strain_derivative: Array
+    """(3, 3) dE/d(strain) = sigma V, eV."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExportedPotential:
+    """A program for the platforms that it was exported for; it is called like a function."""
+
+    program: export.Exported
+    species: tuple[str, ...]
+    """Chemical symbols of the types 0, 1, ..."""
+    cutoff: float
+    """Angstrom; neighbours beyond it contribute nothing, and fill rows that are too long."""
+
+    def __call__(
+        self, types: Array, magmoms: Array, vectors: Array, neighbours: Array
+    ) -> ExportedValues:
+        """Evaluate on the present platform.
+
+        Args:
+            types: (M,) int32 species index.
+            magmoms: (M,) mu_B.
+            vectors: (N, 3, K) from each of the first N atoms to its neighbours, Angstrom.
+            neighbours: (N, K) int32 index of the neighbour among the M atoms.
+        """
+        with double_precision():
+            return ExportedValues(*self.program.call(types, magmoms, vectors, neighbours))
+
+
+def export_potential(
+    potential: Potential, *, platforms: Sequence[str] = PLATFORMS, dtype: Any = np.float64
+) -> ExportedPotential:
+    """Export the evaluation of a potential, its parameters included.
+
+    Args:
+        potential: the potential.
+        platforms: that the program can run on: cpu, cuda, rocm or tpu.
+        dtype: float64 or float32, of the program's arguments and results. In float32 large e0
+            cost the energies their digits; set them to zero with ``potential.replace``.
+
+    Raises:
+        ValueError: for another type.
+    """
+    with double_precision():
+        precision = require_precision(dtype)
+        if precision.edges != precision.contraction:
+            raise ValueError(f"a program has one type, float64 or float32, got {dtype!r}")
+        on_host = potential.astype(precision.edges)
+        m, n, k = export.symbolic_shape("m, n, k", constraints=("m >= n", "n >= 1", "k >= 1"))
+
+        def program(types: Array, magmoms: Array, vectors: Array, neighbours: Array) -> Any:
+            graph = Graph(
+                types=types,
+                magmoms=magmoms,
+                vectors=vectors,
+                neighbours=neighbours,
+                configuration=jnp.zeros(vectors.shape[0], jnp.int32),
+                volumes=jnp.ones(1, precision.edges),
+            )
+            # As arrays of JAX, because traced indices cannot index those of numpy.
+            sites, values = evaluate(jax.tree.map(jnp.asarray, on_host), graph)
+            return sites, values.forces, values.magnetic_forces, values.stress[0]
+
+        def argument(shape: tuple[Any, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(shape, dtype)
+
+        exported = export.export(jax.jit(program), platforms=tuple(platforms))(
+            argument((m,), np.int32),
+            argument((m,), precision.edges),
+            argument((n, 3, k), precision.edges),
+            argument((n, k), np.int32),
+        )
+    return ExportedPotential(exported, tuple(potential.species), float(potential.cutoff))
+
+
+def save_exported(path: str | Path, exported: ExportedPotential) -> None:
+    """Write a program, with species and cutoff, to an ``.npz`` file."""
+    header = {
+        "version": _VERSION,
+        "species": exported.species,
+        "cutoff": exported.cutoff,
+        "platforms": exported.program.platforms,
+    }
+    serialised = np.frombuffer(bytes(exported.program.serialize()), np.uint8)
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, header=np.array(json.dumps(header)), program=serialised)
+
+
+def load_exported(path: str | Path) -> ExportedPotential:
+    """Read what `save_exported` wrote.
+
+    Raises:
+        ValueError: if it is another kind of file, or of a later version of this program.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            header = json.loads(str(file["header"]))
+            serialised = file["program"].tobytes()
+    except (KeyError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} is no exported potential ({error})") from error
+    if header.get("version") != _VERSION:
+        raise ValueError(
+            f"{path} was exported by another version of this program "
+            f"({header.get('version')}); export the potential again"
+        )
+    return ExportedPotential(
+        export.deserialize(bytearray(serialised)), tuple(header["species"]), header["cutoff"]
+    )
