@@ -177,6 +177,7 @@ class Preselection:
             "n": jnp.zeros((), jnp.int32),
             "stop": jnp.zeros(n_replicas, bool),
             "highest": jnp.zeros(n_replicas),
+            "of_step": jnp.zeros(n_replicas),
             "seen_step": jnp.full((), _LONG_AGO, jnp.int32),
             "seen_magmoms": jnp.zeros((n_replicas, n_atoms)),
             "kept_step": jnp.full(n_replicas, _LONG_AGO, jnp.int32),
@@ -218,12 +219,16 @@ class Preselection:
             for name, value in values.items()
         }
         seen = jnp.where(new & finite, grade, 0.0)
+        of_step = jnp.where(step == state["seen_step"], state["of_step"], 0.0)
         return {
             **state,
             **buffers,
             "n": state["n"] + jnp.sum(keep, dtype=jnp.int32),
             "stop": state["stop"] | above,
             "highest": jnp.maximum(state["highest"], seen),
+            "of_step": jnp.where(
+                system.running, jnp.maximum(of_step, grade), state["of_step"]
+            ).astype(float),
             "seen_step": jnp.asarray(step, jnp.int32),
             "seen_magmoms": system.magmoms.astype(state["seen_magmoms"].dtype),
             "kept_step": jnp.where(keep, step, state["kept_step"]).astype(jnp.int32),
@@ -232,6 +237,10 @@ class Preselection:
     def stops(self, state: dict[str, Array]) -> Array:
         """(R,) bool: replicas that met a grade above the upper threshold."""
         return state["stop"]
+
+    def grade(self, state: dict[str, Array]) -> Array:
+        """(R,) the largest grade that each replica had in its last step."""
+        return state["of_step"]
 
     def full(self, state: dict[str, Array]) -> Array:
         """() bool."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from mmtp_jax.cli.fit_settings import Form, Optimiser, WeightSettings
 from mmtp_jax.cli.settings import setting
+from mmtp_jax.cli.shared_settings import Thresholds, check_thresholds
 
 KINDS = ("equilibrate", "md")
 STATES = ("given", "fm", "afm", "random")
@@ -47,19 +48,13 @@ class OracleSettings:
 
 
 @dataclass(frozen=True)
-class PreselectionSettings:
+class PreselectionSettings(Thresholds):
     """What simulations keep, and when they stop (Kotykhov 2025: 2 or 4, and 10)."""
 
-    low: float = setting("Grade from which on a configuration is kept.", 2.0)
-    high: float = setting("Grade above which a simulation stops.", 10.0)
     mode: str = setting(
         "Rows of the active set: whole cells, or atoms.",
         "configuration", choices=("configuration", "neighborhood"),
     )  # fmt: skip
-    every: int | None = setting(
-        "Keep at most one configuration of a replica in so many steps; all if not given.",
-        example=10,
-    )
     limit: int | None = setting("Label at most so many configurations in an iteration.", example=50)
 
 
@@ -141,9 +136,7 @@ def check(settings: LearnSettings, given: dict) -> None:
     Raises:
         ValueError: in words, with the keys.
     """
-    low, high = settings.preselection.low, settings.preselection.high
-    if not 0.0 < low < high:
-        raise ValueError(f"preselection needs 0 < low < high, got low {low:g} and high {high:g}")
+    check_thresholds(settings.preselection.low, settings.preselection.high)
     form = given.get("potential", {})
     if "start" in form:
         both = sorted(set(form) - {"start", "species", "symmetrised"})

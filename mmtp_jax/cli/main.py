@@ -84,7 +84,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``mmtp`` with the given arguments, by default those of the process."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown and (not hasattr(args, "files") or any(word.startswith("-") for word in unknown)):
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if unknown:
+        # What follows an option is left over where files may be any number, also none.
+        args.files += unknown
     name = f"mmtp {args.command}"
     debug = args.debug or os.environ.get("MMTP_DEBUG", "0") not in ("", "0")
     try:

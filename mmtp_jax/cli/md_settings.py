@@ -9,15 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mmtp_jax.cli.settings import setting
+from mmtp_jax.cli.shared_settings import Input, Preselection, check_preselection
 
 
 @dataclass(frozen=True)
-class Input:
+class MDInput(Input):
     """Potential and start."""
 
-    potential: str | None = setting(
-        "Potential, .mtp.", example="pot.mtp", required=True, metavar="FILE"
-    )
     start: tuple[str, ...] = setting(
         "Configurations to start from, with moments; several of the same atoms run together as "
         "replicas. Velocities in the file are used.",
@@ -26,10 +24,6 @@ class Input:
     repeat: tuple[int, ...] | None = setting(
         "Repeat the cell of each so many times along its vectors.", example=(2, 2, 2)
     )
-    species: tuple[str, ...] | None = setting(
-        "Chemical symbols of the types, for a potential that does not name them.",
-        example=("Fe", "Al"), metavar="SYMBOL",
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -139,6 +133,10 @@ class Output:
         example="thermo.csv", metavar="FILE",
     )  # fmt: skip
     log_every: int = setting("Steps between two lines of it.", 1)
+    plot: str | None = setting(
+        "Figure of temperature, energy, pressure, volume and moments over time.",
+        example="thermo.png", metavar="FILE",
+    )  # fmt: skip
     checkpoint: str | None = setting(
         "File that the run can be resumed from, bit for bit.", example="md.npz", metavar="FILE"
     )
@@ -149,11 +147,12 @@ class Output:
 class MDSettings:
     """All settings of ``mmtp md``."""
 
-    input: Input = field(default_factory=Input)
+    input: MDInput = field(default_factory=MDInput)
     dynamics: Dynamics = field(default_factory=Dynamics)
     moments: Moments = field(default_factory=Moments)
     spins: Spins = field(default_factory=Spins)
     run: Run = field(default_factory=Run)
+    preselection: Preselection = field(default_factory=Preselection)
     output: Output = field(default_factory=Output)
 
 
@@ -168,6 +167,7 @@ def check(settings: MDSettings, given: dict[str, dict]) -> None:
         ValueError: in words, with the keys.
     """
     dynamics, output = settings.dynamics, settings.output
+    check_preselection(settings.preselection, given)
     for name, value in (
         ("steps", dynamics.steps + 1),
         ("trajectory_every", output.trajectory_every),

@@ -41,6 +41,8 @@ def setting(
     choices: tuple[str, ...] | None = None,
     required: bool = False,
     positional: bool = False,
+    aliases: tuple[str, ...] = (),
+    words: dict[str, Any] | None = None,
 ) -> Any:
     """A field of a section.
 
@@ -56,11 +58,14 @@ def setting(
         choices: allowed words.
         required: the template shows the key without a comment sign.
         positional: an argument rather than an option.
+        aliases: older names of the option, which ``--help`` does not show.
+        words: options without a value that stand for one, e.g. ``{"--fixed": "fixed"}``.
     """
     metadata = {
         "help": help, "example": example, "flag": flag, "off": off,
         "off_help": off_help, "short": short, "metavar": metavar, "choices": choices,
-        "required": required, "positional": positional,
+        "required": required, "positional": positional, "aliases": aliases,
+        "words": words or {},
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -268,6 +273,11 @@ def _add_option(group: Any, dest: str, field: dataclasses.Field, hint: Any) -> N
     else:
         options["metavar"] = data["metavar"] or {int: "N", float: "X"}.get(kind, "TEXT")
     group.add_argument(*names, **common, **options)
+    if data["aliases"]:
+        group.add_argument(*data["aliases"], **common, **options | {"help": argparse.SUPPRESS})
+    for word, value in data["words"].items():
+        help = f"the same as {flag} {value}"
+        group.add_argument(word, action="store_const", const=value, help=help, **common)
 
 
 def _number_or_text(text: str) -> float | str:

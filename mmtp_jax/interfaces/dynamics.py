@@ -15,7 +15,13 @@ from mmtp_jax.fitting.checkpoint import fingerprint
 from mmtp_jax.fitting.series import numbered
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.io.dynamics_checkpoint import load_dynamics, save_dynamics
-from mmtp_jax.io.trajectory import ThermoLog, TrajectoryWriter, atoms_of_state, cut_to
+from mmtp_jax.io.trajectory import (
+    ThermoLog,
+    TrajectoryWriter,
+    atoms_of_state,
+    cut_to,
+    size_of,
+)
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
@@ -71,6 +77,8 @@ def md(
     checkpoint_every: int = 1000,
     resume: bool = False,
     watch: Watch | None = None,
+    keep: Callable[[list[Any]], None] | None = None,
+    kept_files: Sequence[str | Path] = (),
     callback: Callable[[np.ndarray, Series], None] | None = None,
     **options: Any,
 ) -> MDResult:
@@ -90,7 +98,11 @@ def md(
         checkpoint: file that the run can be resumed from, .npz.
         checkpoint_every: steps between two checkpoints.
         resume: go on from the checkpoint, and add to the files.
-        watch: looks at every configuration, see `mmtp_jax.simulation.watch`.
+        watch: looks at every configuration, see `mmtp_jax.simulation.watch`. In a resumed run it
+            starts anew.
+        keep: called with what the watch has kept, as it is drained, and before each checkpoint.
+        kept_files: files that ``keep`` adds to, e.g. that of a `CandidateFile`; a resumed run cuts
+            them to where they were at the checkpoint.
         callback: called with (t,) steps and their rows (t, R) as they come.
         **options: the fields of `DynamicsOptions`, e.g. ``ensemble="nvt"``, ``temperature_K=600``,
             ``timestep_fs=1.0``, ``moments="fixed"``.
@@ -115,6 +127,7 @@ def md(
         symbols=tuple(atoms_list[0].symbols),
         trajectories=trajectory_paths(trajectory, len(atoms_list)),
         log=log,
+        kept=[Path(path) for path in kept_files],
         checkpoint=checkpoint,
         belongs_to=_fingerprint(potential, system, chosen),
     )
@@ -122,7 +135,7 @@ def md(
     last: list[Snapshot] = []
     observers = [
         *([Observer(trajectory_every, files.frames)] if files.frames else []),
-        *([Observer(checkpoint_every, files.save)] if checkpoint is not None else []),
+        *([Observer(checkpoint_every, files.save, drains=True)] if checkpoint is not None else []),
         # Never due on the way: it is told of the end.
         Observer(max(n_steps, 1), last.append),
     ]
@@ -135,7 +148,7 @@ def md(
 
     result = simulate(
         potential, system, n_steps, chosen, watch=watch, observers=observers, record=record,
-        resume=saved,
+        keep=keep, resume=saved,
     )  # fmt: skip
     final = last[-1].state
     found = [atoms_of_state(final, r, files.symbols) for r in range(len(atoms_list))]
@@ -174,6 +187,7 @@ class Files:
     symbols: tuple[str, ...]
     trajectories: list[Path]
     log: str | Path | None
+    kept: list[Path]
     checkpoint: str | Path | None
     belongs_to: str
     frames: TrajectoryWriter | None = None
@@ -182,7 +196,8 @@ class Files:
     @property
     def growing(self) -> list[Path]:
         """Files that are added to."""
-        return [*self.trajectories, *([Path(self.log)] if self.log is not None else [])]
+        log = [Path(self.log)] if self.log is not None else []
+        return [*self.trajectories, *log, *self.kept]
 
     def open(self, resume: bool, timestep_fs: float) -> Saved | None:
         """Start the files, or cut them to where the checkpoint was; what to go on from."""
@@ -203,12 +218,12 @@ class Files:
         if self.trajectories:
             self.frames = TrajectoryWriter(self.trajectories, self.symbols, last)
         if self.log is not None:
-            self.thermo = ThermoLog(self.log, timestep_fs, go_on=resume)
+            self.thermo = ThermoLog(self.log, timestep_fs, len(self.symbols), go_on=resume)
         return saved
 
     def save(self, snapshot: Snapshot) -> None:
         """Write the checkpoint."""
-        sizes = {path.name: path.stat().st_size for path in self.growing}
+        sizes = {path.name: size_of(path) for path in self.growing}
         save_dynamics(self.checkpoint, snapshot.saved, self.belongs_to, sizes)
 
 

@@ -56,16 +56,22 @@ def write_cfg(
     symbols = check_species(species)
     if symbols is None:
         symbols = tuple(dict.fromkeys(s for atoms in configurations for s in atoms.symbols))
-    lost: Counter[str] = Counter()
     with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for k, atoms in enumerate(configurations, 1):
-            try:
-                _write_one(file, atoms, symbols, lost)
-            except ValueError as error:
-                message = f"cannot write {os.fspath(path)}, configuration {k}: {error}"
-                raise ValueError(message) from error
+        write_cfg_text(file, configurations, symbols, os.fspath(path))
+
+
+def write_cfg_text(
+    file: TextIO, configurations: Sequence[Atoms], species: Sequence[str], name: str
+) -> None:
+    """Write configurations to an open file; messages call it ``name``. See `write_cfg`."""
+    lost: Counter[str] = Counter()
+    for k, atoms in enumerate(configurations, 1):
+        try:
+            _write_one(file, atoms, tuple(species), lost)
+        except ValueError as error:
+            raise ValueError(f"cannot write {name}, configuration {k}: {error}") from error
     for what, count in lost.items():
-        logger.warning("%s: %s of %d configurations is left out", os.fspath(path), what, count)
+        logger.warning("%s: %s of %d configurations is left out", name, what, count)
 
 
 def _write_one(file: TextIO, atoms: Atoms, species: tuple[str, ...], lost: Counter[str]) -> None:

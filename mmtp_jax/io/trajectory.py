@@ -100,11 +100,14 @@ class ThermoLog:
     Args:
         path: the file.
         timestep_fs: time step.
+        n_atoms: atoms of a replica.
         go_on: the file is continued.
     """
 
-    def __init__(self, path: str | Path, timestep_fs: float, go_on: bool = False) -> None:
-        self.path, self.timestep_fs = Path(path), timestep_fs
+    def __init__(
+        self, path: str | Path, timestep_fs: float, n_atoms: int, go_on: bool = False
+    ) -> None:
+        self.path, self.timestep_fs, self.n_atoms = Path(path), timestep_fs, n_atoms
         if not go_on:
             self.path.write_text(",".join(self.header()) + "\n", encoding="utf-8")
 
@@ -113,17 +116,20 @@ class ThermoLog:
         """Names of the columns, with units."""
         of_series = zip(Series._fields, UNITS, strict=True)
         names = [f"{name} ({unit})" if unit else name for name, unit in of_series]
-        return ["step", "time (fs)", "replica", *names]
+        return ["step", "time (fs)", "replica", "atoms", *names]
 
     def __call__(self, steps: np.ndarray, rows: Series) -> None:
-        """Add rows (t, R)."""
+        """Add rows (t, R); cells of numbers that are not known are empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         columns = [np.asarray(column) for column in rows]
         for k, step in enumerate(steps):
             for r in range(columns[0].shape[1]):
-                values = [f"{column[k, r]:.12g}" for column in columns]
-                writer.writerow([int(step), f"{step * self.timestep_fs:g}", r, *values])
+                values = [
+                    "" if np.isnan(column[k, r]) else f"{column[k, r]:.12g}" for column in columns
+                ]
+                start = [int(step), f"{step * self.timestep_fs:g}", r, self.n_atoms]
+                writer.writerow([*start, *values])
         append(self.path, text.getvalue())
 
 
@@ -142,10 +148,18 @@ def cut_to(path: str | Path, size: int) -> None:
         ValueError: if it is not there, or shorter than that.
     """
     path = Path(path)
-    found = path.stat().st_size if path.is_file() else 0
+    found = size_of(path)
+    if size == 0 and not path.is_file():
+        return
     if not path.is_file() or found < size:
         raise ValueError(
             f"{path} has {found} bytes, but had {size} when the checkpoint was written; to resume, "
             "put it back, or start afresh"
         )
     os.truncate(path, size)
+
+
+def size_of(path: str | Path) -> int:
+    """Bytes of a file; 0 where it is not there."""
+    path = Path(path)
+    return path.stat().st_size if path.is_file() else 0

@@ -59,3 +59,12 @@ class BoundWatch(Protocol):
     def check(self, potential: Potential) -> None:
         """Raises ValueError where the simulation runs with another potential."""
         ...
+
+
+@runtime_checkable
+class GradedWatch(Protocol):
+    """A watch that grades what it is shown."""
+
+    def grade(self, state: Any) -> Array:
+        """(R,) the largest grade of each replica in the last step that it was shown."""
+        ...

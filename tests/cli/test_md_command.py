@@ -12,6 +12,7 @@ import pytest
 
 import mmtp_jax as mmtp
 from mmtp_jax.cli.md_settings import MDSettings
+from mmtp_jax.cli.thermo_plots import read_thermo, thermo_figure
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 
 POTENTIAL = Path(__file__).parents[1] / "simulation" / "fe.mtp"
@@ -189,3 +190,39 @@ def test_a_run_that_stops_early_has_another_status(run, start, tmp_path) -> None
     result = run("md", POTENTIAL, close, "--steps", 5, "--moments", "fixed")
     assert result.status == 1
     assert "closer than the shortest distance" in result.out
+
+
+def test_summary_is_plotted_on_the_way_and_later(run, command, tmp_path) -> None:
+    result = command(tmp_path, "--steps", 12, "--plot", tmp_path / "thermo.png")
+    assert result.status == 0, result.err
+    assert (tmp_path / "thermo.png").stat().st_size > 20_000
+    later = run("plot", tmp_path / "thermo.csv", "-o", tmp_path / "thermo.pdf")
+    assert later.status == 0, later.err
+    assert (tmp_path / "thermo.pdf").read_bytes().startswith(b"%PDF")
+    thermo = read_thermo(tmp_path / "thermo.csv")
+    assert thermo.n_atoms == 16
+    assert thermo.time_ps == pytest.approx(2e-3 * np.arange(13))
+    frames = mmtp.read(tmp_path / "run.1.extxyz")
+    moments = frames[1].get_magnetic_moments()
+    assert thermo.magnetisation[10, 1] == pytest.approx(moments.sum(), abs=1e-6)
+    assert thermo.mean_moment[10, 1] == pytest.approx(np.abs(moments).mean(), abs=1e-6)
+    assert np.isnan(thermo.grade).all()
+    axes = thermo_figure(thermo).axes
+    lines = {a.get_ylabel().split("\n")[0]: a.get_lines() for a in axes}
+    assert len(lines) == 6, "the volume stays, and has no panel"
+    assert all(len(of) == 2 for of in lines.values())
+    energy = (thermo.energy[-1] - thermo.energy[0]) * 1e3 / 16
+    assert [of.get_ydata()[-1] for of in lines["Potential energy"]] == pytest.approx(energy)
+    assert f"drift {thermo.drift[0]:.2g}, " in axes[2].get_title()
+    assert thermo.drift == pytest.approx(slopes(thermo), rel=1e-6)
+
+    (tmp_path / "other.csv").write_text("step,loss\n1,2\n")
+    wrong = run("plot", tmp_path / "other.csv", "-o", tmp_path / "x.png")
+    assert wrong.status == 2
+    assert "is it a log of 'mmtp md --log'" in wrong.err
+
+
+def slopes(thermo) -> list[float]:
+    """Slopes of least squares, by their formula."""
+    time = thermo.time_ps - thermo.time_ps.mean()
+    return list(time @ thermo.conserved / (time @ time) * 1e3 / thermo.n_atoms)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from mmtp_jax.cli import console
 from mmtp_jax.cli.commands.evaluate import add_reading_options
 from mmtp_jax.cli.console import add_command
-from mmtp_jax.cli.progress import CountProgress
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -69,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         console.check_distinct(path, [*args.data, args.oracle])
 
     import mmtp_jax as mmtp
+    from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.oracles.configure import read_oracle
 
     oracle = read_oracle(args.oracle)

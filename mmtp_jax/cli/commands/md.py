@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from mmtp_jax.cli import console
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.md_settings import MDSettings, check
-from mmtp_jax.cli.settings import add_options, build, merge, options_given, read_settings
+from mmtp_jax.cli.shared_settings import add_settings, collect, inputs_of
+from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
     import numpy as np
     from ase import Atoms
 
+    from mmtp_jax.interfaces.dynamics import MDResult
     from mmtp_jax.simulation.dynamics.series import Series
 
 LOG_EVERY = 5.0
@@ -28,6 +30,7 @@ examples:
   mmtp md pot.mtp a.cfg b.cfg --ensemble npt --temperature 300 600 --log thermo.csv
   mmtp template md > md.toml; mmtp md --settings md.toml --checkpoint md.npz
   mmtp md --settings md.toml --checkpoint md.npz --resume --steps 20000
+  mmtp md pot.mtp start.cfg --active-set active.npz --grade-break 10 --candidates met.cfg
 
 The first file that ends in .mtp is the potential. Ctrl-C ends the run; what was done is written,
 and the exit status is 130. It is 1 where a replica stopped before the end.
@@ -45,25 +48,15 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="potential (.mtp) and start configurations"
-    )
-    parser.add_argument(
-        "--settings", metavar="TOML", help="file with any of the settings; options here win"
-    )
-    parser.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint, and add to the files"
     )
-    add_options(parser, MDSettings, skip=frozenset({"input.potential", "input.start"}))
+    add_settings(parser, MDSettings)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    in_file = read_settings(args.settings, MDSettings, "md") if args.settings else {}
-    given = merge(in_file, options_given(args, MDSettings), _positional(args.files))
-    settings = build(MDSettings, given)
-    check(settings, given)
-    console.check_species(settings.input.species)
+    settings = collect(args, MDSettings, "md", check)
     _check_files(settings, args)
 
     import mmtp_jax as mmtp
@@ -73,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if settings.input.repeat is not None:
         atoms_list = [repeated(atoms, settings.input.repeat) for atoms in atoms_list]
     dynamics, output = settings.dynamics, settings.output
+    watched = Watched(settings.preselection, potential, go_on=args.resume)
     print(
         f"{len(atoms_list)} {'replica' if len(atoms_list) == 1 else 'replicas'} of "
         f"{len(atoms_list[0])} atoms, {dynamics.ensemble}, {dynamics.steps} steps of "
@@ -95,14 +89,27 @@ def run(args: argparse.Namespace) -> int:
             checkpoint=output.checkpoint,
             checkpoint_every=output.checkpoint_every,
             resume=args.resume,
+            watch=watched.watch,
+            keep=watched.keep,
+            kept_files=watched.files,
             callback=progress,
             **_options(settings),
         )
     print(result)
     speed = len(result.steps) * output.log_every * result.system.positions[..., 0].size
     print(f"{result.seconds:.1f} s, {speed / result.seconds:.3g} atoms x steps per second")
+    _say_what_stopped(result, watched)
+    watched.report()
     for path in _written(settings, len(atoms_list)):
         print(f"wrote {path}")
+    if output.plot is not None:
+        from mmtp_jax.cli.plots import save_figure
+        from mmtp_jax.cli.thermo_plots import read_thermo, thermo_figure, thermo_of
+
+        # A log holds also what was done before a restart.
+        thermo = thermo_of(result) if output.log is None else read_thermo(output.log)
+        save_figure(output.plot, thermo_figure(thermo))
+        print(f"wrote {output.plot}")
     if result.interrupted:
         return console.INTERRUPTED
     return 0 if result.completed else 1
@@ -153,36 +160,26 @@ class Progress:
             self._next = time.monotonic() + LOG_EVERY
 
 
-def _positional(files: list[str]) -> dict[str, dict[str, Any]]:
-    potentials = [file for file in files if file.endswith(".mtp")]
-    if len(potentials) > 1:
-        raise ValueError(f"give one potential, got {' and '.join(potentials)}")
-    given: dict[str, Any] = {}
-    if potentials:
-        given["potential"] = potentials[0]
-    start = tuple(file for file in files if file not in potentials)
-    if start:
-        given["start"] = start
-    return {"input": given}
+def _say_what_stopped(result: MDResult, watched: Watched) -> None:
+    from mmtp_jax.simulation.dynamics.integrate import Outcome
+
+    for replica, outcome in enumerate(result.outcomes):
+        if outcome == Outcome.WATCH:
+            print(watched.stopped(f"replica {replica}", replica))
 
 
 def _check_files(settings: MDSettings, args: argparse.Namespace) -> None:
-    if settings.input.potential is None or not settings.input.start:
-        raise ValueError(
-            "give a potential and a start, e.g. mmtp md pot.mtp start.cfg; the name of the "
-            "potential must end in .mtp"
-        )
     if args.resume and settings.output.checkpoint is None:
         raise ValueError("to resume a run, give the checkpoint that it wrote, --checkpoint FILE")
     output = settings.output
-    written = [p for p in (output.trajectory, output.log, output.checkpoint) if p is not None]
-    console.check_outputs(*written)
+    written = (output.trajectory, output.log, output.checkpoint, settings.preselection.candidates)
+    written = [path for path in written if path is not None]
+    console.check_outputs(*written, plots=[output.plot])
+    written += [output.plot] if output.plot is not None else []
     if len({Path(path).resolve() for path in written}) < len(written):
         raise ValueError("two outputs have the same file name")
-    inputs = [settings.input.potential, *settings.input.start]
-    inputs += [args.settings] if args.settings else []
     for path in written:
-        console.check_distinct(path, inputs)
+        console.check_distinct(path, inputs_of(settings, args))
 
 
 def _written(settings: MDSettings, n_replicas: int) -> list[str]:

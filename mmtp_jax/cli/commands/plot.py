@@ -1,4 +1,4 @@
-"""``mmtp plot``: parity of a potential on data, or the loss of a fit."""
+"""``mmtp plot``: parity of a potential on data, the log of dynamics, or the loss of a fit."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mmtp_jax.cli.console import add_command
 _EPILOG = """\
 examples:
   mmtp plot pot.mtp train.cfg --validation test.cfg -o parity.png
+  mmtp plot thermo.csv -o thermo.png
   mmtp plot --history loss.csv -o loss.png
 """
 
@@ -21,17 +22,21 @@ def add_parser(commands: Any) -> None:
     parser = add_command(
         commands,
         "plot",
-        help="parity plot of a potential, or the loss of a fit",
-        description="Plot predictions over labels, or the loss history of a fit.",
+        help="parity plot of a potential, log of dynamics, loss of a fit",
+        description="Plot predictions over labels, what mmtp md --log wrote over time, or the loss "
+        "history of a fit.",
         epilog=_EPILOG,
     )
-    parser.add_argument("potential", metavar="POTENTIAL", nargs="?", help="potential, .mtp")
+    parser.add_argument(
+        "potential", metavar="POTENTIAL|CSV", nargs="?",
+        help="potential, .mtp; or alone, what `mmtp md --log CSV` wrote",
+    )  # fmt: skip
     parser.add_argument("data", metavar="DATA", nargs="*", help="labelled configurations")
     parser.add_argument("--validation", metavar="FILE", help="more of them, in another colour")
     parser.add_argument("--history", metavar="CSV", help="what `mmtp fit --history CSV` wrote")
     parser.add_argument(
         "-o", "--output", metavar="FILE",
-        help="figure, .png, .pdf or .svg (default parity.png or loss.png)",
+        help="figure, .png, .pdf or .svg (default parity.png, thermo.png or loss.png)",
     )  # fmt: skip
     add_reading_options(parser)
     parser.set_defaults(run=run)
@@ -39,20 +44,27 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    parity = args.potential is not None
-    if parity == (args.history is not None) or (parity and not args.data):
-        raise ValueError("give a potential and data, or --history and a file")
-    output = args.output or ("parity.png" if parity else "loss.png")
+    given = args.potential is not None
+    thermo = given and args.potential.endswith(".csv") and not args.data
+    parity = given and not thermo
+    if given == (args.history is not None) or (parity and not args.data):
+        raise ValueError("give a potential and data, a .csv of mmtp md, or --history and a file")
+    output = args.output or ("parity.png" if parity else "thermo.png" if thermo else "loss.png")
     console.check_outputs(plots=(output,))
     inputs = [args.history, args.potential, args.validation, *args.data]
     console.check_distinct(output, [path for path in inputs if path is not None])
 
     from mmtp_jax.cli.plots import loss_figure, parity_figure, read_history, save_figure
 
-    save_figure(
-        output,
-        parity_figure(_sets(args)) if parity else loss_figure(*read_history(args.history)),
-    )
+    if parity:
+        figure = parity_figure(_sets(args))
+    elif thermo:
+        from mmtp_jax.cli.thermo_plots import read_thermo, thermo_figure
+
+        figure = thermo_figure(read_thermo(args.potential))
+    else:
+        figure = loss_figure(*read_history(args.history))
+    save_figure(output, figure)
     print(f"wrote {output}")
 
 

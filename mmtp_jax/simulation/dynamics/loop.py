@@ -31,6 +31,7 @@ from mmtp_jax.simulation.neighbours import NeighbourList, used_skin
 from mmtp_jax.simulation.spins.counts import no_counts
 from mmtp_jax.simulation.spins.dynamics import SpinPlan, SpinSites, with_kept_signs, with_new_signs
 from mmtp_jax.simulation.system import System
+from mmtp_jax.simulation.watch import GradedWatch
 
 Array = Any
 
@@ -165,7 +166,9 @@ def take_steps(
         state = _kept_where_stopped(before, state)
         state = _judged(rules, model, state, watch, watched)
         stop = _all_stop(rules, state)
-        rows = jax.tree.map(lambda all, one: all.at[at.n_done].set(one), at.rows, row_of(state))
+        grade = watch.grade(watched) if isinstance(watch, GradedWatch) else None
+        row = row_of(state, grade)
+        rows = jax.tree.map(lambda all, one: all.at[at.n_done].set(one), at.rows, row)
         reason = jnp.where(stop, Reason.STOPPED, Reason.DONE).astype(at.reason.dtype)
         after = Chunk(state, watched, rows, at.n_done + 1, reason, at.stale)
         if watch is None:

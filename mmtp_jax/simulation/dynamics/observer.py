@@ -47,3 +47,5 @@ class Observer:
 
     every: int
     tell: Callable[[Snapshot], None]
+    drains: bool = False
+    """What the watch has kept is handed over before."""

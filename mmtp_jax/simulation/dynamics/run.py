@@ -169,11 +169,13 @@ class Run:
                 self.watch, self.watched, self.spin_sites,
             )  # fmt: skip
             done, reason = int(chunk.n_done), Reason(int(chunk.reason))
+            first = self.step + 1
+            # Before the rows are handed over, where Ctrl-C may come: they belong to this state.
+            self.state, self.watched = chunk.state, chunk.watched
             if done:
                 self.measure((time.perf_counter() - start) / done)
                 rows = jax.tree.map(lambda a, k=done: np.asarray(a)[:k], chunk.rows)
-                self.add(chunk.state, np.arange(self.step + 1, self.step + 1 + done), rows)
-            self.state, self.watched = chunk.state, chunk.watched
+                self.add(np.arange(first, first + done), rows)
             n_done += done
             fruitless = None if done else fruitless
             if fruitless == reason:
@@ -237,7 +239,7 @@ class Run:
         if snapshots and self.keep is not None:
             self.keep(snapshots)
 
-    def add(self, state: State, steps: np.ndarray, rows: Series) -> None:
+    def add(self, steps: np.ndarray, rows: Series) -> None:
         """Record rows."""
         wanted = steps % self.options.log_every == 0
         if not wanted.any():
@@ -259,6 +261,8 @@ class Run:
         due = [o for o in observers if is_due(o.every)]
         if not due:
             return
+        if any(observer.drains for observer in due):
+            self.drain()
         saved = Saved(
             jax.device_get(self.state),
             self.host_list.reference_positions,

@@ -30,6 +30,8 @@ class Series(NamedTuple):
     """Energy of the atoms less what heat bath and barostat have given to them, eV."""
     magnetisation: Array
     """Sum of the moments, mu_B."""
+    mean_moment: Array
+    """Mean of |m_i|, mu_B."""
     max_magnetic_force: Array
     """Largest |T_i|, eV/mu_B."""
     n_equilibration: Array
@@ -38,6 +40,8 @@ class Series(NamedTuple):
     """Shortest distance, Angstrom."""
     n_flips: Array
     """Flips or swaps of signs that were accepted so far."""
+    grade: Array
+    """Largest grade of extrapolation that the step met; NaN where no watch knows it."""
 
 
 UNITS = Series(
@@ -48,16 +52,18 @@ UNITS = Series(
     volume="Angstrom^3",
     conserved="eV",
     magnetisation="mu_B",
+    mean_moment="mu_B",
     max_magnetic_force="eV/mu_B",
     n_equilibration="",
     shortest="Angstrom",
     n_flips="",
+    grade="",
 )
 """Of each number."""
 
 
-def row_of(state: State) -> Series:
-    """The numbers of one state, (R,) each."""
+def row_of(state: State, grade: Array | None = None) -> Series:
+    """The numbers of one state, (R,) each; ``grade`` (R,) is what a watch says of its step."""
     system, known = state.system, state.known
     volume = volumes(system)
     kinetic = jnp.trace(kinetic_tensor(system), axis1=1, axis2=2)
@@ -70,8 +76,10 @@ def row_of(state: State) -> Series:
         volume=volume,
         conserved=conserved_energy(state),
         magnetisation=jnp.sum(system.magmoms, axis=1),
+        mean_moment=jnp.mean(jnp.abs(system.magmoms), axis=1),
         max_magnetic_force=jnp.max(jnp.abs(known.magnetic_forces), axis=1),
         n_equilibration=known.n_equilibration.astype(float),
         shortest=known.shortest,
         n_flips=state.spins.accepted.astype(float),
+        grade=jnp.full_like(known.energy, jnp.nan) if grade is None else grade,
     )

@@ -1,0 +1,223 @@
+"""Figures of dynamics and relaxations: a line for each replica or configuration."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mmtp_jax.cli.plots import COLOURS
+
+if TYPE_CHECKING:
+    from mmtp_jax.interfaces.dynamics import MDResult
+
+_MORE_COLOURS = (*COLOURS, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""The other colours of Okabe and Ito, in the order in which they are taken."""
+
+_MU_B = r"$\mu_\mathrm{B}$"
+
+_NEEDED = (
+    "step", "time (fs)", "replica", "atoms", "temperature (K)", "energy (eV)", "conserved (eV)",
+    "pressure (GPa)", "volume (Angstrom^3)", "magnetisation (mu_B)", "mean_moment (mu_B)",
+    "grade",
+)  # fmt: skip
+
+LISTED = 8
+"""Most replicas that the legend and the title name."""
+
+
+@dataclass(frozen=True)
+class Thermo:
+    """Time series of R replicas, (t, R) each, but ``time_ps`` (t,)."""
+
+    time_ps: np.ndarray
+    n_atoms: int
+    temperature: np.ndarray
+    """K."""
+    energy: np.ndarray
+    """Potential energy, eV."""
+    conserved: np.ndarray
+    """eV."""
+    pressure: np.ndarray
+    """GPa."""
+    volume: np.ndarray
+    """Angstrom^3; infinite without one."""
+    magnetisation: np.ndarray
+    """Sum of the moments, mu_B."""
+    mean_moment: np.ndarray
+    """Mean of |m|, mu_B."""
+    grade: np.ndarray
+    """NaN where it was not watched."""
+
+    @property
+    def drift(self) -> np.ndarray:
+        """Slope (R,) of the conserved energy, meV/atom/ps; NaN for fewer than two rows."""
+        if len(self.time_ps) < 2:
+            return np.full(self.energy.shape[1], np.nan)
+        values = self.conserved - self.conserved.mean(axis=0)
+        return np.polyfit(self.time_ps, values, 1)[0] * 1e3 / self.n_atoms
+
+
+def thermo_of(result: MDResult) -> Thermo:
+    """The time series of a run."""
+    names = [name for name in Thermo.__dataclass_fields__ if name not in ("time_ps", "n_atoms")]
+    series = {name: np.asarray(getattr(result.series, name)) for name in names}
+    return Thermo(result.time_fs * 1e-3, result.system.n_atoms, **series)
+
+
+def is_thermo(path: str | Path) -> bool:
+    """Is this a CSV that ``mmtp md --log`` wrote?"""
+    with open(path, newline="", encoding="utf-8") as file:
+        return set(_NEEDED) <= set(next(csv.reader(file), []))
+
+
+def read_thermo(path: str | Path) -> Thermo:
+    """The time series of a CSV that ``mmtp md --log`` wrote.
+
+    Raises:
+        ValueError: if the file has no such columns, no rows, or not as many of each replica.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = sorted(set(_NEEDED) - set(reader.fieldnames or ()))
+        if missing:
+            raise ValueError(
+                f"{path}: no column {missing[0]!r}; is it a log of 'mmtp md --log' of this version?"
+            )
+        rows = [[float(row[name] or "nan") for name in _NEEDED] for row in reader]
+    if not rows:
+        raise ValueError(f"{path}: no rows")
+    columns = dict(zip(_NEEDED, np.array(rows).T, strict=True))
+    n_replicas = int(columns["replica"].max()) + 1
+    if len(rows) % n_replicas:
+        raise ValueError(f"{path}: the last step has not a row for each of {n_replicas} replicas")
+    tables = {name.split(" ")[0]: of.reshape(-1, n_replicas) for name, of in columns.items()}
+    names = [name for name in Thermo.__dataclass_fields__ if name not in ("time_ps", "n_atoms")]
+    return Thermo(
+        time_ps=tables["time"][:, 0] * 1e-3,
+        n_atoms=int(tables["atoms"][0, 0]),
+        **{name: tables[name] for name in names},
+    )
+
+
+def thermo_figure(thermo: Thermo) -> Figure:
+    """Temperature, energies, pressure, volume and moments over time, one line for each replica.
+
+    Energies are per atom, from their first value on; the slope of the conserved one, which is the
+    total energy at constant energy, is in the title.
+    """
+    n = thermo.n_atoms
+    panels: list[tuple[str, np.ndarray, str]] = [
+        ("Temperature (K)", thermo.temperature, ""),
+        ("Potential energy\n(meV/atom)", _from_start(thermo.energy, n), ""),
+        ("Conserved energy\n(meV/atom)", _from_start(thermo.conserved, n), _drift(thermo.drift)),
+    ]
+    if np.all(np.isfinite(thermo.volume)):
+        panels.append(("Pressure (GPa)", thermo.pressure, ""))
+        if np.any(np.ptp(thermo.volume, axis=0) > 1e-9 * thermo.volume[0]):
+            panels.append(("Volume (Å$^3$/atom)", thermo.volume / n, ""))
+    panels += [
+        (f"Mean |m| ({_MU_B})", thermo.mean_moment, ""),
+        (f"Magnetisation\n({_MU_B}/atom)", thermo.magnetisation / n, ""),
+    ]
+    if np.any(np.isfinite(thermo.grade)):
+        panels.append((r"Extrapolation grade $\gamma$", thermo.grade, ""))
+    lines = [(thermo.time_ps, f"replica {r}") for r in range(thermo.energy.shape[1])]
+    return _panels(panels, lines, "Time (ps)", integer=False)
+
+
+def relaxation_figure(traces: Sequence[Any], names: Sequence[str]) -> Figure:
+    """Enthalpy, forces, stress and magnetic forces over the steps, one line for each configuration.
+
+    Args:
+        traces: what `mmtp_jax.interfaces.relaxation.Trace` has of each configuration.
+        names: of the configurations.
+    """
+    shown = [(t, name) for t, name in zip(traces, names, strict=True) if len(t.steps)]
+    if not shown:
+        raise ValueError("no configuration has taken a step, so there is nothing to plot")
+
+    def column(kind: str) -> list[np.ndarray]:
+        return [np.asarray(getattr(trace, kind), float) for trace, _ in shown]
+
+    enthalpies = [1e3 * (np.asarray(t.enthalpy) - t.enthalpy[-1]) / t.n_atoms for t, _ in shown]
+    panels = [
+        ("Enthalpy above its end\n(meV/atom)", enthalpies, ""),
+        ("Largest force (eV/Å)", column("force"), ""),
+        ("Stress + p (GPa)", column("stress_GPa"), ""),
+        (f"Magnetic force (eV/{_MU_B})", column("magnetic_force"), ""),
+    ]
+    panels = [panel for k, panel in enumerate(panels) if k == 0 or any(np.any(c) for c in panel[1])]
+    lines = [(np.asarray(trace.steps), name) for trace, name in shown]
+    return _panels(panels, lines, "Step", integer=True, logarithmic=True)
+
+
+def _panels(
+    panels: Sequence[tuple[str, Any, str]],
+    lines: Sequence[tuple[np.ndarray, str]],
+    xlabel: str,
+    integer: bool,
+    logarithmic: bool = False,
+) -> Figure:
+    """Panels in two columns; values are (t, R), or one array for each line."""
+    rows = (len(panels) + 1) // 2
+    figure = Figure(figsize=(8.2, 1.9 * rows + 0.7), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.06, w_pad=0.08)
+    grid = np.ravel(figure.subplots(rows, 2, squeeze=False, sharex=True))
+    for axes, (label, values, title) in zip(grid, panels, strict=False):
+        of_lines = values if isinstance(values, list) else list(values.T)
+        for k, ((x, name), y) in enumerate(zip(lines, of_lines, strict=True)):
+            # A logarithmic axis has no place for zero.
+            y = np.where(y > 0.0, y, np.nan) if logarithmic else y
+            axes.plot(
+                x, y, color=_MORE_COLOURS[k % len(_MORE_COLOURS)], linewidth=1.1, label=name,
+                marker="o" if len(x) < 40 and logarithmic else None, markersize=2.5,
+                alpha=0.9 if len(lines) <= 3 else 0.75,
+            )  # fmt: skip
+        if logarithmic and any(np.any(y > 0.0) for y in of_lines):
+            axes.set_yscale("log")
+        else:
+            axes.yaxis.set_major_locator(MaxNLocator(5))
+            axes.ticklabel_format(axis="y", useOffset=False)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=integer))
+        axes.set_ylabel(label, fontsize=9)
+        axes.set_title(title, fontsize=9)
+        axes.margins(x=0.02)
+        axes.grid(True, which="major", color="0.9", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(which="both", labelsize=8.5)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    for axes in grid[max(0, len(panels) - 2) : len(panels)]:
+        axes.set_xlabel(xlabel, fontsize=9)
+        axes.tick_params(labelbottom=True)
+    figure.align_ylabels()
+    if 1 < len(lines) <= LISTED:
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside upper center", ncols=min(4, len(lines)), frameon=False,
+            fontsize=9,
+        )  # fmt: skip
+    return figure
+
+
+def _from_start(energy: np.ndarray, n_atoms: int) -> np.ndarray:
+    return 1e3 * (energy - energy[0]) / n_atoms
+
+
+def _drift(drift: np.ndarray) -> str:
+    if not np.all(np.isfinite(drift)):
+        return ""
+    if len(drift) <= 3:
+        numbers = ", ".join(f"{value:.2g}" for value in drift)
+    else:
+        numbers = f"{drift.min():.2g} to {drift.max():.2g}"
+    return f"drift {numbers} meV/atom/ps"

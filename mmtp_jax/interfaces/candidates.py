@@ -1,0 +1,93 @@
+"""Candidates of simulations as one file of configurations, ``.cfg`` or ``.extxyz``."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from ase import Atoms
+from ase.io.extxyz import write_extxyz
+
+from mmtp_jax.active.candidates import Block, Candidate, candidates_of
+from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.cfg_writer import write_cfg_text
+
+SUFFIXES = (".cfg", ".extxyz", ".xyz")
+
+GRADE = "MV_grade"
+"""Entry of ``atoms.info``, and so feature of .cfg files, with the grade. The name is MLIP's."""
+
+
+class CandidateFile:
+    """A file of candidates that only grows, and is replaced as a whole each time.
+
+    Nothing is written before there is a candidate. The file of a run that is resumed begins with
+    what it had.
+
+    Args:
+        path: the file.
+        species: chemical symbols of the potential.
+        go_on: the file is continued; else one that is there is removed.
+
+    Raises:
+        ValueError: if the name has another suffix.
+
+    Example:
+        >>> file = CandidateFile("met.cfg", pot.species)
+        >>> mmtp.md(pot, atoms, 1000, watch=mmtp.Preselection.of(active), keep=file.add)
+    """
+
+    def __init__(self, path: str | Path, species: Sequence[str], go_on: bool = False) -> None:
+        self.path, self.species = Path(path), tuple(species)
+        if self.path.suffix not in SUFFIXES:
+            raise ValueError(
+                f"cannot write candidates to {path}: its name must end in {', '.join(SUFFIXES)}"
+            )
+        self.n = 0
+        """Candidates that were added."""
+        self._text: list[str] | None = None if go_on else []
+        self._waiting: list[Block] = []
+        if not go_on:
+            self.path.unlink(missing_ok=True)
+
+    def add(self, blocks: Sequence[Block]) -> None:
+        """Add the candidates of blocks, and write the file."""
+        # First of all, so that Ctrl-C while writing loses nothing: the next call writes them.
+        self._waiting += blocks
+        self.write()
+
+    def write(self) -> None:
+        """Write what has not been written yet."""
+        if self._text is None:
+            # Read late: a run that is resumed cuts the file first.
+            self._text = [self.path.read_text(encoding="utf-8")] if self.path.is_file() else []
+        done = len(self._waiting)
+        if not done:
+            return
+        found = [c for block in self._waiting[:done] for c in candidates_of(block)]
+        text = [*self._text, _text(self.path, [self._atoms(c) for c in found], self.species)]
+        with atomic_write(self.path) as temporary:
+            temporary.write_text("".join(text), encoding="utf-8")
+        self._text, self._waiting = text, self._waiting[done:]
+        self.n += len(found)
+
+    def _atoms(self, candidate: Candidate) -> Atoms:
+        structure = candidate.structure
+        return Atoms(
+            [self.species[k] for k in structure.types],
+            structure.positions,
+            cell=structure.cell,
+            pbc=structure.periodic,
+            magmoms=structure.magmoms,
+            info={GRADE: candidate.grade, "step": candidate.step, "replica": candidate.replica},
+        )
+
+
+def _text(path: Path, atoms_list: list[Atoms], species: Sequence[str]) -> str:
+    text = io.StringIO()
+    if path.suffix == ".cfg":
+        write_cfg_text(text, atoms_list, species, str(path))
+    else:
+        write_extxyz(text, atoms_list)
+    return text.getvalue()

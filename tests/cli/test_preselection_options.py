@@ -1,0 +1,206 @@
+"""``--active-set`` and its thresholds in md, relax, mc and equilibrate."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+import mmtp_jax as mmtp
+from mmtp_jax.cli.commands.grade import GRADE
+from mmtp_jax.interfaces import candidates
+
+POTENTIAL = Path(__file__).parents[1] / "simulation" / "fe.mtp"
+
+
+@pytest.fixture(scope="module")
+def active(tmp_path_factory) -> SimpleNamespace:
+    """An active set of cells of two atoms near to equilibrium, and a cell to start from."""
+    folder = tmp_path_factory.mktemp("active")
+    training = []
+    for k in range(8):
+        atoms = bulk("Fe", cubic=True, a=2.80 + 0.01 * k)
+        atoms.rattle(0.04, seed=k)
+        atoms.set_initial_magnetic_moments([2.1 + 0.03 * k, 2.2 - 0.02 * k])
+        training.append(atoms)
+    potential = mmtp.load(POTENTIAL)
+    found = mmtp.ActiveSet.from_configurations(potential, training)
+    found.save(folder / "active.npz")
+    start = bulk("Fe", cubic=True, a=2.84)
+    start.rattle(0.02, seed=3)
+    start.set_initial_magnetic_moments([2.2, 2.2])
+    mmtp.write(folder / "start.extxyz", start)
+    return SimpleNamespace(set=found, file=folder / "active.npz", start=folder / "start.extxyz")
+
+
+def md(run, active, folder, *options):
+    return run(
+        "md", POTENTIAL, active.start, active.start, "--ensemble", "nvt", "--seed", 4,
+        "--temperature", 20, 2000, "--timestep", 2, "--tolerance", 1e-5,
+        "--active-set", active.file, "--candidates", folder / "met.extxyz",
+        "--log", folder / "thermo.csv", "--checkpoint", folder / "md.npz",
+        "--checkpoint-every", 15, *options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def grades(run, active, tmp_path_factory) -> np.ndarray:
+    """(steps, replicas) of 40 steps that nothing stops, from the log."""
+    folder = tmp_path_factory.mktemp("free")
+    result = md(
+        run, active, folder, "--steps", 40, "--grade-select", 1e-6, "--grade-break", 1e6,
+        "--unbounded",
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    with open(folder / "thermo.csv", newline="") as file:
+        of_log = np.array([float(row["grade"]) for row in csv.DictReader(file)]).reshape(-1, 2)
+    # The log has the largest grade of the iterates that the file has one by one.
+    met = mmtp.read(folder / "met.extxyz")
+    expected = np.zeros_like(of_log)
+    for atoms in met:
+        place = atoms.info["step"], atoms.info["replica"]
+        expected[place] = max(expected[place], atoms.info[GRADE])
+    assert of_log == pytest.approx(expected, rel=1e-6)
+    assert f"{len(met)} configurations with a grade of at least 1e-06" in result.out
+    assert active.set.grade(met) == pytest.approx([a.info[GRADE] for a in met], rel=1e-4)
+    return of_log
+
+
+def test_md_stops_one_replica_and_names_it(run, active, grades, tmp_path) -> None:
+    high = 0.7 * grades[:, 1].max()
+    assert grades[:, 0].max() < high
+    step = int(np.argmax(grades[:, 1] > high))
+    assert 0 < step < 40
+    result = md(
+        run, active, tmp_path, "--steps", 40, "--grade-select", high / 3, "--grade-break", high,
+        "--unbounded",
+    )  # fmt: skip
+    assert result.status == 1, result.err
+    met = mmtp.read(tmp_path / "met.extxyz")
+    last = [a for a in met if a.info["replica"] == 1][-1]
+    assert last.info["step"] == step
+    assert (
+        f"replica 1 stopped at step {step}: its grade is {last.info[GRADE]:.4g}, above {high:.6g} "
+        "(--grade-break)" in result.out
+    )
+    assert "replica 0 stopped" not in result.out
+    assert f"wrote {tmp_path / 'met.extxyz'}, {len(met)} candidates" in result.out
+    assert all(a.info[GRADE] >= high / 3 for a in met)
+
+
+def test_resumed_md_keeps_the_same_candidates(run, active, grades, tmp_path) -> None:
+    thresholds = ("--grade-select", 0.6 * grades[:15].max(), "--grade-break", 1e6, "--unbounded")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    assert md(run, active, whole, "--steps", 40, *thresholds).status == 0
+    assert md(run, active, cut, "--steps", 22, *thresholds).status == 0
+    before = (cut / "met.extxyz").read_text()
+    assert 0 < len(before) < (whole / "met.extxyz").stat().st_size
+    # What a killed run leaves behind: more than the checkpoint knows of.
+    (cut / "met.extxyz").write_text(before + before)
+    result = md(run, active, cut, "--steps", 40, "--resume", *thresholds)
+    assert result.status == 0, result.err
+    for name in ("met.extxyz", "thermo.csv"):
+        assert (cut / name).read_text() == (whole / name).read_text()
+    without = run(
+        "md", POTENTIAL, active.start, active.start, "--ensemble", "nvt", "--seed", 4,
+        "--temperature", 20, 2000, "--timestep", 2, "--tolerance", 1e-5, "--unbounded",
+        "--log", cut / "thermo.csv", "--checkpoint", cut / "md.npz", "--resume", "--steps", 50,
+    )  # fmt: skip
+    assert without.status == 2
+    assert "goes with the files" in without.err
+    # A fresh run keeps the old file aside, and does not go on with it.
+    again = md(run, active, cut, "--steps", 0, "--grade-select", 1e5, *thresholds[2:])
+    assert f"kept as {cut / 'met.extxyz'}.bak" in again.out
+    assert "is not written" in again.out
+    assert not (cut / "met.extxyz").exists()
+
+
+def test_ctrl_c_loses_no_candidate(run, active, grades, tmp_path, monkeypatch) -> None:
+    def interrupted(self, steps, rows):
+        if steps[-1] >= 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmtp_jax.cli.commands.md.Progress.__call__", interrupted)
+    result = md(
+        run, active, tmp_path, "--steps", 40, "--grade-select", 1e-6, "--grade-break", 1e6,
+        "--unbounded",
+    )  # fmt: skip
+    assert result.status == 130
+    met = mmtp.read(tmp_path / "met.extxyz")
+    assert max(a.info["step"] for a in met) >= 4
+    assert {(a.info["step"], a.info["replica"]) for a in met} >= {
+        (s, r) for s in (0, 1, 2) for r in (0, 1)
+    }
+
+
+def test_candidate_file_survives_ctrl_c_while_it_writes(active, tmp_path, monkeypatch) -> None:
+    file = candidates.CandidateFile(tmp_path / "met.cfg", ("Fe",))
+    block = _block(3)
+    file.add([block])
+    first = (tmp_path / "met.cfg").read_text()
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(candidates, "_text", cut)
+        with pytest.raises(KeyboardInterrupt):
+            file.add([block])
+    assert (tmp_path / "met.cfg").read_text() == first
+    file.write()
+    met = mmtp.read(tmp_path / "met.cfg", species=("Fe",))
+    assert file.n == len(met) == 6
+    assert [float(a.info[GRADE]) for a in met] == pytest.approx([2.0, 3.0, 4.0] * 2)
+    assert met[1].get_initial_magnetic_moments() == pytest.approx([2.0, -2.0])
+    assert candidates.GRADE == GRADE
+
+
+def _block(n):
+    from mmtp_jax.active.candidates import Block
+
+    atoms = bulk("Fe", cubic=True, a=2.84)
+    return Block(
+        positions=np.tile(atoms.positions, (n, 1, 1)), cell=np.tile(atoms.cell.array, (n, 1, 1)),
+        magmoms=np.tile([2.0, -2.0], (n, 1)), grade=np.arange(2.0, 2.0 + n),
+        outside=np.zeros(n, bool), step=np.arange(n), replica=np.zeros(n, int),
+        types=np.zeros(2, int), periodic=np.ones(3, bool),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--grade-break", 5), "need an --active-set"),
+        (("--active-set", "SET", "--grade-select", 20), "0 < low < high, got low 20 and high 10"),
+        (("--active-set", "SET", "--candidates", "met.traj"), "must end in .cfg, .extxyz or .xyz"),
+        (("--active-set", "SET", "--grade-every", 0), "every of a preselection must be at least 1"),
+        (("--active-set", "absent.npz"), "absent.npz"),
+    ],
+)
+@pytest.mark.parametrize("command", ["md"])
+def test_mistakes_are_named(run, active, command, options, words) -> None:
+    options = [active.file if option == "SET" else option for option in options]
+    more = ("--temperatures", 300) if command == "mc" else ()
+    result = run(command, POTENTIAL, active.start, *more, *options)
+    assert result.status == 2
+    assert words in result.err
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["md"])
+def test_the_set_of_another_potential_is_refused(run, active, tmp_path, command) -> None:
+    potential = mmtp.load(POTENTIAL)
+    mmtp.save(
+        tmp_path / "other.mtp", potential.replace(moment_coeffs=1.1 * potential.moment_coeffs)
+    )
+    more = ("--temperatures", 300) if command == "mc" else ()
+    result = run(command, tmp_path / "other.mtp", active.start, *more, "--active-set", active.file)
+    assert result.status == 2
+    assert "potential" in result.err
+    assert result.err.count("\n") == 1
