@@ -27,7 +27,7 @@ from mmtp_jax.precision import with_double_precision
 from mmtp_jax.properties.coordinates import N_STRAINS, energy_at, places
 from mmtp_jax.structures.batch import pack
 from mmtp_jax.structures.domain import check_domain
-from mmtp_jax.structures.neighbours import neighbour_table
+from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
 from mmtp_jax.structures.structure import Structure
 
 Array = Any
@@ -164,23 +164,8 @@ class Response:
                 f"{self.structure.name}: elastic constants need a cell that is periodic in three "
                 "directions; set pbc"
             )
-        uu, ue, ee = self.without_moments(moments)
-        if positions and self.n_atoms > 1:
-            ee = ee - ue.T @ self._relaxing(uu, ue)
-        return (ee + ee.T) / (2 * volume)
-
-    def _relaxing(self, uu: np.ndarray, ue: np.ndarray) -> np.ndarray:
-        """uu^+ ue (3 n, 6) without translations."""
-        basis = without_translations(self.n_atoms)
-        inner = basis.T @ uu @ basis
-        lowest = float(np.linalg.eigvalsh(inner)[0])
-        if lowest <= 0.0:
-            raise UnstableStateError(
-                f"{self.structure.name}: the atoms are at no minimum of the energy (lowest force "
-                f"constant {lowest:.3g} eV/Angstrom^2); relax the positions, or the structure is "
-                "dynamically unstable"
-            )
-        return basis @ np.linalg.solve(inner, basis.T @ ue)
+        curvature = strain_curvature(*self.without_moments(moments), self.structure.name, positions)
+        return curvature / volume
 
     def _free_moments(self) -> np.ndarray:
         """Places of the moments that follow."""
@@ -204,6 +189,38 @@ class Response:
                     "or clamp them"
                 )
         return free
+
+
+def strain_curvature(
+    uu: np.ndarray, ue: np.ndarray, ee: np.ndarray, name: str, positions: bool = True
+) -> np.ndarray:
+    """d2E/de de (6, 6) at positions that relax, or that only follow the cell, eV.
+
+    Args:
+        uu: (3 n, 3 n) second derivatives by positions, eV/Angstrom^2.
+        ue: (3 n, 6) eV/Angstrom.
+        ee: (6, 6) eV.
+        name: what errors call the configuration.
+        positions: they relax.
+
+    Raises:
+        UnstableStateError: if they are at no minimum.
+    """
+    n_atoms = len(uu) // 3
+    if not positions or n_atoms == 1:
+        return (ee + ee.T) / 2
+    basis = without_translations(n_atoms)
+    inner = basis.T @ uu @ basis
+    lowest = float(np.linalg.eigvalsh(inner)[0])
+    if lowest <= 0.0:
+        raise UnstableStateError(
+            f"{name}: the atoms are at no minimum of the energy (lowest force constant "
+            f"{lowest:.3g} eV/Angstrom^2); relax the positions, or the structure is dynamically "
+            "unstable"
+        )
+    mixed = basis.T @ ue
+    relaxed = ee - mixed.T @ np.linalg.solve(inner, mixed)
+    return (relaxed + relaxed.T) / 2
 
 
 def without_translations(n_atoms: int) -> np.ndarray:
@@ -257,7 +274,7 @@ def structure_response(potential: Potential, structure: Structure) -> Response:
     cutoff = float(potential.cutoff)
     table = neighbour_table(structure, cutoff)
     check_domain(potential, [structure], [table]).warn(stacklevel=3)
-    graph = pack([structure], [table], cutoff).graph
+    graph = response_graph(structure, table, cutoff)
     n, n_padded = len(structure), graph.types.shape[0]
     real = places(n, n_padded)
     energy, first, rows = jax.device_get(
@@ -285,10 +302,29 @@ def structure_response(potential: Potential, structure: Structure) -> Response:
     )
 
 
-def blocks_of(columns: np.ndarray, n_atoms: int) -> np.ndarray:
-    """Places (blocks, width) of the rows of a Hessian, filled up with -1."""
-    width = min(max(ATOMS_PER_BLOCK // n_atoms, 1), len(columns))
-    n_blocks = -(-len(columns) // width)
-    found = np.full(n_blocks * width, -1)
+def response_graph(structure: Structure, table: NeighbourTable, cutoff: float) -> Graph:
+    """One structure padded into fewer shapes than usual: Hessians take seconds to compile."""
+    n, width = len(structure), table.index.shape[1]
+    return pack(
+        [structure], [table], cutoff, n_atoms=_power(n) if n < 16 else 0, width=_half_octave(width)
+    ).graph
+
+
+def blocks_of(columns: np.ndarray, n_padded: int) -> np.ndarray:
+    """Places (blocks, width) of the rows of a Hessian, filled up with -1 to those of all atoms."""
+    size = 4 * n_padded + N_STRAINS
+    width = min(max(ATOMS_PER_BLOCK // n_padded, 1), size)
+    found = np.full(-(-size // width) * width, -1)
     found[: len(columns)] = columns
-    return found.reshape(n_blocks, width)
+    return found.reshape(-1, width)
+
+
+def _power(n: int) -> int:
+    """The smallest power of two that is not below n, at least 2."""
+    return 1 << max(n - 1, 1).bit_length()
+
+
+def _half_octave(n: int) -> int:
+    """The smallest of 16, 24, 32, 48, 64, ... that is not below n."""
+    power = max(_power(n), 16)
+    return 3 * power // 4 if power > 16 and n <= 3 * power // 4 else power

@@ -1,0 +1,49 @@
+"""Is a magnetic state still the one that was asked for after a relaxation?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmtp_jax.properties.response import UnstableStateError
+
+MAGNETIC = 0.5
+"""Size of a moment from which its loss is noted, mu_B."""
+
+VANISHED = 0.1
+"""Share of a moment below which it counts as lost."""
+
+
+def flipped(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """(n,) bool: moments that were there and have the other sign now."""
+    start, end = np.asarray(start), np.asarray(end)
+    return (start * end < 0.0) & (np.abs(start) >= MAGNETIC) & ~vanished(start, end)
+
+
+def vanished(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """(n,) bool: moments that were there and are not any more."""
+    start, end = np.abs(start), np.abs(end)
+    return (start >= MAGNETIC) & (end < VANISHED * start)
+
+
+def lost_state(start: np.ndarray, end: np.ndarray) -> str:
+    """What has become of the moments, in words; empty where they kept their signs."""
+    found = []
+    for which, what in ((flipped, "have changed their sign"), (vanished, "have vanished")):
+        places = np.flatnonzero(which(start, end))
+        if places.size:
+            k = int(places[0])
+            found.append(
+                f"{places.size} of {len(start)} moments {what} (atom {k}: {start[k]:.3g} to "
+                f"{end[k]:.3g} mu_B)"
+            )
+    return " and ".join(found)
+
+
+def require_state(name: str, start: np.ndarray, end: np.ndarray) -> None:
+    """Raise `UnstableStateError` if moments have flipped or vanished."""
+    lost = lost_state(start, end)
+    if lost:
+        raise UnstableStateError(
+            f"{name}: {lost}: the magnetic state that was asked for is no minimum of this "
+            "potential here; start from other moments or another volume"
+        )
