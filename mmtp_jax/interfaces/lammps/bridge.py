@@ -245,6 +245,5 @@ class LammpsBridge:
                 f"magmoms must be one finite moment for each of {n} atoms or each species, got "
                 f"shape {start.shape}"
             )
-        atoms = self._host.atoms()
-        self._host.own(MAGMOM)[:] = start[atoms.ids[: atoms.n_own] - 1]
+        self._host.own(MAGMOM)[:] = start[self._host.own_ids() - 1]
         return start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -57,15 +58,15 @@ class SharedEvaluator:
         self._skin, self._radius = options.skin, float(potential.cutoff) + options.skin
         # The shortest pair of a training set defines R_min, and must not count by round-off.
         self._shortest = float(potential.min_dist) * (1 - 1e-9)
-        device = jax.local_devices()[ranks.place_on_node() % jax.local_device_count()]
+        self._device = jax.local_devices()[ranks.place_on_node() % jax.local_device_count()]
         with double_precision():
             self.precision = require_precision(options.dtype)
             without = potential.replace(species_coeffs=np.zeros(potential.n_species))
-            self.potential = jax.device_put(without.astype(*self.precision), device)
+            self.potential = jax.device_put(without.astype(*self.precision), self._device)
             """With e0 = 0."""
             if preselection is not None:
                 parts = preselection.factors, preselection.potential
-                self._factors, self._graded = jax.device_put(parts, device)
+                self._factors, self._graded = jax.device_put(parts, self._device)
                 self._by_atom = preselection.mode == NEIGHBORHOOD
         self._chunk = default_chunk()
         self._sizes = Sizes(shared=ranks.size > 1, chunk=self._chunk)
@@ -169,8 +170,9 @@ class SharedEvaluator:
         """The neighbours, searched again if need be, and padded positions."""
         atoms = self.host.atoms()
         if self._list is None or not self._list.is_valid(atoms, self._skin):
-            self._list = find_rows(atoms, self.host.n_atoms, self._radius, self._sizes)
-            self._sizes = self._list.sizes
+            found = find_rows(atoms, self.host.n_atoms, self._radius, self._sizes)
+            self._list = replace(found, rows=jax.device_put(found.rows, self._device))
+            self._sizes = found.sizes
             self.n_searches += 1
         return self._list, self._list.padded(atoms.positions)
 

@@ -101,6 +101,10 @@ class LammpsHost:
             n_own=n_own,
         )
 
+    def own_ids(self) -> np.ndarray:
+        """(n,)."""
+        return np.array(self.own("id"), np.int64)
+
     def own(self, name: str) -> np.ndarray:
         """(n,) of a property of own atoms, mu_B say; a view that may be written to."""
         n_own = self.lmp.extract_setting("nlocal")

@@ -83,10 +83,12 @@ class SharedMoments:
             self._memory = jax.device_put(empty_memory(self._graph), device)
         self._state: State | None = None
         self._bounds: Bounds | None = None
+        self._is_judged = False
 
     def start(self, magmoms: np.ndarray) -> None:
         """Begin a search at moments (n,)."""
         graph = self._graph._replace(magmoms=magmoms)
+        self._is_judged = False
         self._state, self._bounds = _start(
             self._potential, graph, self._memory, self.options.allow_flips, self._sites_dtype
         )
@@ -94,6 +96,10 @@ class SharedMoments:
     @property
     def trial(self) -> np.ndarray:
         """(n,) moments to be evaluated next, mu_B."""
+        if self._is_judged:
+            self._state = _proceed(self._state, self._graph, self._bounds, self.options.max_change)
+            self._memory = self._state.memory
+            self._is_judged = False
         return np.asarray(self._state.trial)
 
     @property
@@ -104,22 +110,22 @@ class SharedMoments:
     @property
     def energy(self) -> float:
         """At the accepted moments, eV, without e0."""
-        return float(self._state.values.energy[0])
+        return float(self._first(self._state.values.energy))
 
     @property
     def status(self) -> Status:
         """`Status.STEP_LIMIT` where the search is not at its end."""
-        return Status(int(self._state.status[0]))
+        return Status(int(self._first(self._state.status)))
 
     @property
     def residual(self) -> float:
         """Largest |T_i| of the moments that are not held, eV/mu_B."""
-        return float(self._state.residual[0])
+        return float(self._first(self._state.residual))
 
     @property
     def n_steps(self) -> int:
         """Evaluations."""
-        return int(self._state.n_steps[0])
+        return int(self._first(self._state.n_steps))
 
     @property
     def goes_on(self) -> bool:
@@ -137,20 +143,25 @@ class SharedMoments:
             magnetic_forces=totals.magnetic_forces,
         )
         sites = totals.sites.astype(self._sites_dtype)
-        options = self.options
-        self._state = _advance(
-            self._state, self._graph, self._bounds, sites, values,
-            options.tolerance, options.max_change,
-        )  # fmt: skip
+        # A search that ends here does not need the next direction, which costs as much.
+        self._state = _judge(
+            self._state, self._graph, self._bounds, sites, values, self.options.tolerance
+        )
+        self._is_judged = True
         self._memory = self._state.memory
-        return int(self._state.refused[0]) == 0
+        return int(self._first(self._state.refused)) == 0
+
+    @staticmethod
+    def _first(values: Array) -> Array:
+        """Of the only configuration; an index of JAX would be a program of its own."""
+        return np.asarray(values)[0]
 
     def accepted(self) -> Totals:
         """What was evaluated at the accepted moments."""
         values = self._state.values
         return Totals(
-            energy=float(values.energy[0]),
-            strain_derivative=np.asarray(values.stress[0]),
+            energy=float(self._first(values.energy)),
+            strain_derivative=self._first(values.stress),
             forces=np.asarray(values.forces),
             magnetic_forces=np.asarray(values.magnetic_forces),
             sites=np.asarray(self._state.sites, float),
@@ -173,14 +184,17 @@ def _start(
 
 
 @jax.jit
-def _advance(
+def _judge(
     state: State,
     graph: Graph,
     bounds: Bounds,
     sites: Array,
     values: Observables,
     tolerance: Array,
-    max_change: Array,
 ) -> State:
-    state = judged(state, graph, sites, values, bounds, tolerance)
+    return judged(state, graph, sites, values, bounds, tolerance)
+
+
+@jax.jit
+def _proceed(state: State, graph: Graph, bounds: Bounds, max_change: Array) -> State:
     return with_next_trial(state, graph, bounds, max_change)

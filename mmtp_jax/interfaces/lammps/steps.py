@@ -143,5 +143,4 @@ class Steps:
 
     def _write(self, name: str, values: np.ndarray) -> None:
         """Give own atoms their part of values (n,)."""
-        atoms = self._host.atoms()
-        self._host.own(name)[:] = values[atoms.ids[: atoms.n_own] - 1]
+        self._host.own(name)[:] = values[self._host.own_ids() - 1]

