@@ -125,9 +125,7 @@ def constant_pressure_run(
     )
 
 
-def thermal_expansion_of(
-    runs: Sequence[ConstantPressureRun], degree: int = 2
-) -> ThermalExpansion:
+def thermal_expansion_of(runs: Sequence[ConstantPressureRun], degree: int = 2) -> ThermalExpansion:
     """Of runs at different temperatures.
 
     Args:

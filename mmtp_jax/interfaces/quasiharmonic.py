@@ -1,0 +1,137 @@
+"""Quasi-harmonic thermodynamics of ASE atoms, in one magnetic state or in the paramagnetic one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from mmtp_jax.interfaces.elastic import relaxed_states
+from mmtp_jax.interfaces.equilibration import start_structures
+from mmtp_jax.interfaces.phonons import (
+    crystal_of,
+    paramagnetic_crystal,
+    paramagnetic_phonons_of_crystal,
+    phonons_of_crystal,
+    scaled_crystal,
+)
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.properties.crystal import import_phonopy, supercell_matrix
+from mmtp_jax.properties.phonons import MESH, ImaginaryModesWarning
+from mmtp_jax.properties.quasiharmonic import MIN_VOLUMES, QuasiHarmonic, quasi_harmonic
+
+STRAINS = tuple(float(x) for x in np.linspace(-0.01, 0.02, 7).round(6))
+"""Of lengths, against the relaxed crystal."""
+
+TEMPERATURES = tuple(range(0, 1001, 10))
+
+
+def quasiharmonic(
+    potential: Potential,
+    atoms: Atoms,
+    supercell: int | Sequence[Any] | None = None,
+    temperatures: Sequence[float] = TEMPERATURES,
+    *,
+    strains: Sequence[float] = STRAINS,
+    pressure_GPa: float = 0.0,
+    states: int = 0,
+    magnetic: Sequence[str] | None = None,
+    seed: int = 0,
+    moments: str = "follow",
+    eos: str = "vinet",
+    mesh: float | Sequence[int] = MESH,
+    allow_imaginary: bool = False,
+    callback: Callable[[int], None] | None = None,
+    **options: Any,
+) -> QuasiHarmonic:
+    """Thermal expansion, heat capacity, bulk modulus over temperature (Kotykhov 2025, Sec. III.E).
+
+    The crystal is relaxed; then all its lengths are scaled by each strain, shape, positions and
+    moments relax at that volume, and phonons are calculated. The paramagnetic state is an average
+    over disordered magnetic states of the ideal crystal at each volume, the same ones at all.
+
+    Args:
+        potential: the potential.
+        atoms: a unit cell with moments; it is not changed.
+        supercell: as for `mmtp_jax.phonons`.
+        temperatures: K.
+        strains: of lengths, five or more.
+        pressure_GPa: external pressure.
+        states: magnetic states of the paramagnetic average; 0 for the state of ``atoms``.
+        magnetic: species with disordered signs; None for all atoms with a moment.
+        seed: of the states.
+        moments: ``"follow"`` the atoms, or ``"clamped"``.
+        eos: ``"vinet"``, ``"birch_murnaghan"`` or ``"murnaghan"``.
+        mesh: of q: length in Angstrom, or three integers.
+        allow_imaginary: leave imaginary modes out, in place of an error.
+        callback: called with the number of volumes that are done.
+        **options: of the relaxations, as for `mmtp_jax.relax`.
+
+    Raises:
+        UnstableStateError: if moments flip or vanish at a volume, or there are imaginary modes.
+        ValueError: if a relaxation does not end, or no equation of state fits.
+        ImportError: if phonopy is not installed.
+
+    Example:
+        >>> found = mmtp.quasiharmonic(pot, atoms, 3, range(0, 801, 10))
+        >>> print(found)
+        >>> found.expansion, found.heat_capacity, found.bulk_modulus, found.at(300)
+    """
+    import_phonopy()
+    strains = sorted(set(map(float, strains)))
+    if len(strains) < MIN_VOLUMES or strains[0] <= -0.2:
+        raise ValueError(
+            f"give {MIN_VOLUMES} or more different strains of lengths above -0.2, got {strains}"
+        )
+    of_atoms = crystal_of(atoms)
+    chosen = None if magnetic is None else tuple(magnetic)
+    cell = atoms.cell.array
+    matrix = supercell_matrix(supercell, cell, float(potential.cutoff))
+    found = []
+    if states:
+        (structure,) = start_structures(potential, [atoms])
+        ideal = paramagnetic_crystal(
+            potential, of_atoms.with_structure(structure), matrix, states, chosen, seed
+        )
+        for strain in strains:
+            found.append(
+                _quiet(
+                    paramagnetic_phonons_of_crystal, potential, scaled_crystal(ideal, 1 + strain),
+                    matrix, states, moments=moments, magnetic=chosen, seed=seed,
+                )
+            )  # fmt: skip
+            if callback is not None:
+                callback(len(found))
+    else:
+        relaxed = relaxed_states(potential, [atoms], {**options, "pressure_GPa": pressure_GPa})[0]
+        scaled = []
+        for strain in strains:
+            copy = atoms.copy()
+            copy.set_cell(relaxed.cell * (1 + strain))
+            copy.set_positions(relaxed.positions * (1 + strain))
+            copy.set_initial_magnetic_moments(relaxed.magmoms)
+            copy.calc = None
+            scaled.append(copy)
+        for structure in relaxed_states(potential, scaled, {**options, "cell": "shape"}):
+            found.append(
+                _quiet(
+                    phonons_of_crystal, potential, of_atoms.with_structure(structure), matrix,
+                    moments=moments,
+                )
+            )  # fmt: skip
+            if callback is not None:
+                callback(len(found))
+    return quasi_harmonic(
+        found, temperatures, pressure_GPa=pressure_GPa, eos=eos, mesh=mesh,
+        allow_imaginary=allow_imaginary,
+    )  # fmt: skip
+
+
+def _quiet(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Imaginary modes are an error later, unless they are allowed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImaginaryModesWarning)
+        return function(*args, **kwargs)

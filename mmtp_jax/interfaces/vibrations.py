@@ -1,0 +1,135 @@
+"""Vibrations and thermal expansion from the files and frames of molecular dynamics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from mmtp_jax.io.thermo import read_series
+from mmtp_jax.properties.dos import RESOLUTION_THZ, VibrationalDOS, vibrational_dos_of
+from mmtp_jax.properties.expansion import (
+    ThermalExpansion,
+    constant_pressure_run,
+    thermal_expansion_of,
+)
+
+TIME = "time_fs"
+
+_SAME = 1e-6
+
+
+def vibrational_dos(
+    frames: Sequence[Atoms] | Sequence[Sequence[Atoms]],
+    *,
+    interval_fs: float | None = None,
+    skip: float = 0.1,
+    resolution_THz: float = RESOLUTION_THZ,
+    max_THz: float | None = None,
+) -> VibrationalDOS:
+    """Vibrational density of states from the velocities of dynamics (Burov 2026, Figs. 4 and 5).
+
+    Best of a run at constant energy, or of one with a weak thermostat: a strong one broadens lines.
+
+    Args:
+        frames: of one trajectory, e.g. ``mmtp.read("run.extxyz")``; or several trajectories of the
+            same atoms, whose correlations are averaged.
+        interval_fs: time between frames; by default that of their ``info["time_fs"]``, which
+            ``mmtp md`` writes.
+        skip: share of each trajectory to leave out at its start.
+        resolution_THz: full width at half maximum to which lines are smeared.
+        max_THz: highest frequency.
+
+    Returns:
+        `VibrationalDOS`, total and by species; its integral is 3 N.
+
+    Raises:
+        ValueError: if frames have no velocities, no times or times that differ, or are too few.
+
+    Warns:
+        AliasingWarning: if the frames are too rare for the fastest vibrations.
+
+    Example:
+        >>> found = mmtp.vibrational_dos(mmtp.read("run.extxyz"))
+        >>> found.frequencies, found.total, found.species["Fe"]
+    """
+    runs = [list(frames)] if isinstance(frames[0], Atoms) else [list(run) for run in frames]
+    if not 0.0 <= skip < 1.0:
+        raise ValueError(f"skip is a share of the trajectory between 0 and 1, got {skip}")
+    first = runs[0][0]
+    intervals = []
+    for number, run in enumerate(runs, 1):
+        for k, atoms in enumerate(run, 1):
+            if not atoms.has("momenta"):
+                raise ValueError(
+                    f"trajectory {number}, frame {k} has no velocities; those that 'mmtp md "
+                    "--trajectory' writes as .extxyz have them"
+                )
+            if len(atoms) != len(first) or np.any(atoms.numbers != first.numbers):
+                raise ValueError(f"trajectory {number}, frame {k} is of other atoms than the first")
+        intervals.append(_interval(run, number) if interval_fs is None else interval_fs)
+    if np.ptp(intervals) > _SAME * max(intervals):
+        raise ValueError(f"the times between frames differ: {sorted(set(intervals))} fs")
+    return vibrational_dos_of(
+        [np.array([a.get_velocities() for a in run[int(skip * len(run)) :]]) for run in runs],
+        first.get_masses(),
+        list(first.symbols),
+        float(intervals[0]),
+        resolution_THz=resolution_THz,
+        max_THz=max_THz,
+    )
+
+
+def _interval(run: Sequence[Atoms], number: int) -> float:
+    """Time between the frames of a trajectory, fs."""
+    if any(TIME not in atoms.info for atoms in run) or len(run) < 2:
+        raise ValueError(
+            f"trajectory {number}: frames do not say their time (info['{TIME}']); give the time "
+            "between frames"
+        )
+    times = np.array([float(atoms.info[TIME]) for atoms in run])
+    steps = np.diff(times)
+    if steps[0] <= 0.0 or np.abs(steps - steps[0]).max() > 1e-4 * abs(steps[0]):
+        k = int(np.argmax(np.abs(steps - steps[0])))
+        raise ValueError(
+            f"trajectory {number}: frames are not equally far apart in time (frame {k + 1} at "
+            f"{times[k]:g} fs, the next at {times[k + 1]:g} fs); leave out those that are not"
+        )
+    return float(steps.mean())
+
+
+def thermal_expansion(
+    logs: Sequence[str | Path], *, pressure_GPa: float = 0.0, skip: float = 0.2, degree: int = 2
+) -> ThermalExpansion:
+    """Thermal expansion and heat capacity of runs at constant pressure and several temperatures.
+
+    Args:
+        logs: CSV files that ``mmtp md --log`` has written; replicas of one are runs by themselves.
+        pressure_GPa: that the barostat holds.
+        skip: share of each run to leave out at its start.
+        degree: of the polynomials in temperature.
+
+    Raises:
+        ValueError: if a log has too few rows or no volume that changes, or all have one
+            temperature.
+
+    Example:
+        >>> print(mmtp.thermal_expansion(["300.csv", "600.csv", "900.csv"]))
+    """
+    runs = []
+    for path in [logs] if isinstance(logs, (str, Path)) else logs:
+        names = ("temperature", "volume", "energy", "kinetic", "mean_moment", "atoms")
+        columns = read_series(path, names)
+        for replica in range(columns["volume"].shape[1]):
+            values = [columns[name][:, replica] for name in names[:-1]]
+            try:
+                runs.append(
+                    constant_pressure_run(
+                        *values, int(columns["atoms"][0, replica]), pressure_GPa, skip
+                    )
+                )
+            except ValueError as error:
+                raise ValueError(f"{path}, replica {replica}: {error}") from error
+    return thermal_expansion_of(runs, degree)
