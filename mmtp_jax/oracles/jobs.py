@@ -1,18 +1,11 @@
 """Jobs of an oracle: each in its own folder, several at once, resumed, retried, set aside.
 
-A folder of jobs looks like this, and each file appears whole or not at all:
-
-    job-00000/target.cfg      what is to be labelled
-    job-00000/labelled.cfg    the labels
-    job-00000/result.json     how it ended, with provenance or the reasons of all failures
-
-A job whose result is there, for the same configuration and the same oracle, is not run again.
+A job whose result is on disk (`mmtp_jax.oracles.job_files`), for the same configuration and the
+same oracle, is not run again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import multiprocessing
 import os
@@ -22,21 +15,25 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 
-from mmtp_jax.io.atomic import atomic_write
-from mmtp_jax.io.cfg import read_cfg, write_cfg
+from mmtp_jax.oracles.job_files import (
+    found_result,
+    key_of,
+    read_result,
+    start_job,
+    write_failure,
+    write_labels,
+)
 from mmtp_jax.oracles.oracle import (
     MOMENT_TOLERANCE,
     Failure,
     Labelled,
     Oracle,
-    Provenance,
     checked,
 )
 
@@ -104,9 +101,9 @@ def label_all(
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    keys = [_key(oracle, atoms) for atoms in atoms_list]
+    keys = [key_of(oracle, atoms) for atoms in atoms_list]
     folders = [folder / f"job-{k:05d}" for k in range(len(atoms_list))]
-    answers: list[Any] = [_found(f, key) for f, key in zip(folders, keys, strict=True)]
+    answers: list[Any] = [found_result(f, key) for f, key in zip(folders, keys, strict=True)]
     answers = [
         None if a is None else checked(a, atoms, moment_tolerance)
         for a, atoms in zip(answers, atoms_list, strict=True)
@@ -141,7 +138,7 @@ def _run(
     if executor is None and (job.in_process or workers == 1):
         for k in todo:
             job(atoms_list[k], folders[k], keys[k])
-            yield k, _answer(folders[k])
+            yield k, read_result(folders[k])
         return
     own = ThreadPoolExecutor(workers) if executor is None else None
     pool = executor or own
@@ -162,7 +159,7 @@ def _run(
             except (Exception, CancelledError) as error:
                 yield k, _lost(error)
                 continue
-            yield k, _answer(folders[k])
+            yield k, read_result(folders[k])
     finally:
         stop.set()
         for future in running:
@@ -194,8 +191,7 @@ class _Job:
     ) -> None:
         """Try until there are labels; everything is written to the folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").unlink(missing_ok=True)
-        write_cfg(folder / "target.cfg", atoms)
+        start_job(folder, atoms)
         reasons: list[str] = []
         for _ in range(self.retries + 1):
             start = time.perf_counter()
@@ -207,7 +203,7 @@ class _Job:
                 return
             seconds = time.perf_counter() - start
             reasons.append(answer.reason)
-            _write_failure(folder, key, answer, reasons, seconds)
+            write_failure(folder, key, answer, reasons, seconds)
             if answer.final:
                 return
 
@@ -238,14 +234,22 @@ class _Job:
             process.join()
         if process.exitcode:
             return Failure(f"its process crashed with exit status {process.exitcode}")
-        answer = _found(folder, key)
+        answer = found_result(folder, key)
         return answer or Failure("its process ended without a result")
 
 
 def _attempt_alone(job: _Job, *args: Any) -> None:
     """One attempt in a group of processes of its own, so that it ends with its children."""
     os.setpgrp()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     _attempt(job, *args)
+
+
+def _end_with(parent: int) -> None:
+    """Kill this group of processes when the parent is gone: nobody would read the answer."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _kill_group(process: Any) -> None:
@@ -271,72 +275,7 @@ def _attempt(
         answer = Failure(f"the oracle raised {type(error).__name__}: {text}")
     answer = checked(answer, atoms, job.moment_tolerance)
     if isinstance(answer, Failure):
-        _write_failure(folder, key, answer, [*reasons, answer.reason], 0.0)
+        write_failure(folder, key, answer, [*reasons, answer.reason], 0.0)
         return answer
-    write_cfg(folder / "labelled.cfg", answer.atoms)
-    content = {
-        "status": "labelled",
-        "key": key,
-        "provenance": asdict(answer.provenance),
-        "free": list(answer.free),
-        "failed_attempts": reasons,
-    }
-    _write_json(folder / "result.json", content)
+    write_labels(folder, key, answer, reasons)
     return answer
-
-
-def _write_failure(
-    folder: Path, key: str, failure: Failure, reasons: list[str], seconds: float
-) -> None:
-    content = {
-        "status": "failed",
-        "key": key,
-        "reason": failure.reason,
-        "final": failure.final,
-        "failed_attempts": reasons,
-        "seconds": seconds,
-        "provenance": None if failure.provenance is None else asdict(failure.provenance),
-    }
-    _write_json(folder / "result.json", content)
-
-
-def _found(folder: Path, key: str) -> Labelled | Failure | None:
-    """The result on disk, if it is for this configuration and this oracle."""
-    try:
-        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(content, dict) or content.get("key") != key:
-        return None
-    return _answer(folder)
-
-
-def _answer(folder: Path) -> Labelled | Failure:
-    """The result on disk, as it was written."""
-    try:
-        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        if content["status"] == "failed":
-            return Failure(content["reason"], final=bool(content.get("final", False)))
-        (atoms,) = read_cfg(folder / "labelled.cfg")
-        free = tuple(content.get("free", ()))
-        return Labelled(atoms, Provenance(**content["provenance"]), free)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Failure(f"its result cannot be read ({error})")
-
-
-def _key(oracle: Oracle, atoms: Atoms) -> str:
-    """Hash of what is asked and who is asked."""
-    digest = hashlib.sha256(oracle.fingerprint().encode())
-    for array in (
-        atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc,
-        atoms.get_initial_magnetic_moments(),
-    ):  # fmt: skip
-        array = np.ascontiguousarray(array)
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from importlib import import_module
@@ -217,6 +219,44 @@ def test_an_interruption_stops_jobs_that_run(strange, targets, tmp_path) -> None
         label_all(strange("hangs", until=1), targets[:2], tmp_path, workers=2, callback=stop)
     assert time.monotonic() - start < 60.0
     assert len(list(tmp_path.glob("*/labelled.cfg"))) == 1
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {modules!r})
+from ase.build import bulk
+from strange_oracles import Strange
+from mmtp_jax.oracles.jobs import label_all
+if __name__ == "__main__":
+    label_all(Strange("hangs"), [bulk("Fe")], {folder!r}, retries=0)
+"""
+
+
+def test_jobs_end_when_the_program_is_killed(strange, tmp_path) -> None:
+    script, modules = (
+        tmp_path / "script.py",
+        str(Path(sys.modules[strange.__module__].__file__).parent),
+    )
+    script.write_text(SCRIPT.format(modules=modules, folder=str(tmp_path)))
+    child = tmp_path / "job-00000" / "child"
+    program = subprocess.Popen([sys.executable, str(script)])
+    try:
+        assert within(60.0, lambda: child.exists() and child.read_text())
+        pid = int(child.read_text())
+        assert runs(pid)
+    finally:
+        program.kill()
+        program.wait()
+    assert within(30.0, lambda: not runs(pid))
+
+
+def within(seconds: float, happens) -> bool:
+    end = time.monotonic() + seconds
+    while not happens():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def test_a_final_failure_is_not_tried_again(strange, targets, tmp_path) -> None:

@@ -1,0 +1,98 @@
+"""What a job of an oracle has on disk; each file appears whole or not at all.
+
+job-00000/target.cfg      what is to be labelled
+job-00000/labelled.cfg    the labels
+job-00000/result.json     how it ended, with provenance or the reasons of all failures
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.cfg import read_cfg, write_cfg
+from mmtp_jax.oracles.oracle import Failure, Labelled, Oracle, Provenance
+
+
+def key_of(oracle: Oracle, atoms: Atoms) -> str:
+    """Hash of what is asked and who is asked."""
+    digest = hashlib.sha256(oracle.fingerprint().encode())
+    for array in (
+        atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc,
+        atoms.get_initial_magnetic_moments(),
+    ):  # fmt: skip
+        array = np.ascontiguousarray(array)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def start_job(folder: Path, atoms: Atoms) -> None:
+    """Write what is to be labelled, and forget an older result."""
+    (folder / "result.json").unlink(missing_ok=True)
+    write_cfg(folder / "target.cfg", atoms)
+
+
+def write_labels(folder: Path, key: str, answer: Labelled, reasons: list[str]) -> None:
+    """Write labels, and the reasons of the attempts before them."""
+    write_cfg(folder / "labelled.cfg", answer.atoms)
+    content = {
+        "status": "labelled",
+        "key": key,
+        "provenance": asdict(answer.provenance),
+        "free": list(answer.free),
+        "failed_attempts": reasons,
+    }
+    _write_json(folder / "result.json", content)
+
+
+def write_failure(
+    folder: Path, key: str, failure: Failure, reasons: list[str], seconds: float
+) -> None:
+    """Write the last failure, and the reasons of all."""
+    content = {
+        "status": "failed",
+        "key": key,
+        "reason": failure.reason,
+        "final": failure.final,
+        "failed_attempts": reasons,
+        "seconds": seconds,
+        "provenance": None if failure.provenance is None else asdict(failure.provenance),
+    }
+    _write_json(folder / "result.json", content)
+
+
+def found_result(folder: Path, key: str) -> Labelled | Failure | None:
+    """The result on disk, if it is for this configuration and this oracle."""
+    try:
+        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or content.get("key") != key:
+        return None
+    return read_result(folder)
+
+
+def read_result(folder: Path) -> Labelled | Failure:
+    """The result on disk, as it was written."""
+    try:
+        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        if content["status"] == "failed":
+            return Failure(content["reason"], final=bool(content.get("final", False)))
+        (atoms,) = read_cfg(folder / "labelled.cfg")
+        free = tuple(content.get("free", ()))
+        return Labelled(atoms, Provenance(**content["provenance"]), free)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Failure(f"its result cannot be read ({error})")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
