@@ -65,7 +65,7 @@ class Setup:
     magnetic_size: int = 3
     cutoff: float = 4.5
     volumes: tuple[float, ...] = (1.0, 1.06)
-    temperatures: tuple[float, ...] = (50.0, 150.0)
+    temperatures: tuple[float, ...] = (100.0, 250.0)
     states: tuple[str, ...] = ("fm", "afm")
     magmoms: tuple[float, ...] = (1.6, 2.6)
     n_steps: int = 200
