@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmtp_jax.fitting import processes
 from mmtp_jax.io.atomic import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,12 @@ class Checkpoint:
         return step % self.every == 0
 
     def save(self, history: list[float], state: Any) -> None:
-        """Write history and state, replacing an older checkpoint at once."""
+        """Write history and state, replacing an older checkpoint at once.
+
+        Of several processes the first writes; a fit of all is resumed by all.
+        """
+        if not processes.is_first():
+            return
         leaves = {f"leaf{k}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(state))}
         header = {"format": FORMAT, "fingerprint": self.belongs_to, "history": history}
         text = np.frombuffer(json.dumps(header).encode(), np.uint8)

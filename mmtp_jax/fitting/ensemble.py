@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmtp_jax.fitting import processes
 from mmtp_jax.fitting.fit import Fit, FitOptions, FitProblem, Teller, prepared_sets
 from mmtp_jax.fitting.lockstep import optimise_together
 from mmtp_jax.fitting.prepared import PreparedSet
@@ -151,19 +152,18 @@ def _fit_together(
         raise ValueError("members that are fitted in parallel have no checkpoint; drop one of both")
     problems: list[FitProblem] = []
     for potential in potentials:
-        targets = problems[0].targets if problems else None
-        problems.append(
-            FitProblem.of(potential, training, validation, options, targets, stacklevel=5)
-        )
+        data = problems[0].data if problems else None
+        problems.append(FitProblem.of(potential, training, validation, options, data, stacklevel=5))
     n = len(problems)
     task = Task(0, 1, f"best of members 1 to {n}")
-    outcomes = optimise_together(
-        [problem.optimiser for problem in problems],
-        [problem.starting_parameters() for problem in problems],
-        problems[0].max_iterations,
-        options.tolerance,
-        Teller(problems[0], for_task(callback, task)),
-    )
+    with processes.interrupts() as interrupts:
+        outcomes = optimise_together(
+            [problem.optimiser for problem in problems],
+            [problem.starting_parameters() for problem in problems],
+            problems[0].max_iterations,
+            options.tolerance,
+            Teller(problems[0], for_task(callback, task), interrupts),
+        )
     fits = []
     for k, (problem, outcome) in enumerate(zip(problems, outcomes, strict=True)):
         fits.append(problem.result(outcome))

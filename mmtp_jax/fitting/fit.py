@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jax
 import numpy as np
 
-from mmtp_jax.fitting.checkpoint import Checkpoint, fingerprint
-from mmtp_jax.fitting.dataset import Targets, make_targets
+from mmtp_jax.fitting import processes
+from mmtp_jax.fitting.checkpoint import Checkpoint
 from mmtp_jax.fitting.gauss_newton import GaussNewton
 from mmtp_jax.fitting.initial import (
     data_domain,
@@ -23,18 +22,17 @@ from mmtp_jax.fitting.metric import sample
 from mmtp_jax.fitting.optimise import Optimiser, Outcome, optimise
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.report import Errors, Report
+from mmtp_jax.fitting.sharding import check_devices
+from mmtp_jax.fitting.training_data import TrainingData
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.potential.potential import Potential, one_per_species
 from mmtp_jax.precision import with_double_precision
-from mmtp_jax.structures.batch import Batch, default_chunk, make_batches
+from mmtp_jax.structures.batch import default_chunk
 from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.structure import Structure
 from mmtp_jax.structures.units import warn_of_units
 
 METHODS = ("lbfgs", "gauss-newton")
-
-JACOBIAN_BYTES = 2**30
-"""Rows of the Jacobian that Gauss-Newton keeps at a time."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +91,16 @@ class FitOptions:
     checkpoint_every: int = 100
     report_every: int = 20
     """Steps between evaluations of the errors that a callback is told."""
+    devices: int | str | None = None
+    """Devices to divide the data over: their number or ``"all"``; None is one, or all where
+    `jax.distributed` has joined several processes."""
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
         if self.keep_domain and (self.min_dist is not None or self.max_magmom is not None):
             raise ValueError("keep_domain leaves no room for min_dist or max_magmom; drop one")
+        check_devices(self.devices)
 
 
 @with_double_precision
@@ -110,6 +112,9 @@ def fit_structures(
     callback: Callable[[Progress], None] | None = None,
 ) -> Fit:
     """Fit the parameters of a potential, full batch, in float64.
+
+    Where `jax.distributed` has joined several processes, all of them call this with the same
+    arguments, and all have the result; only the first writes the checkpoint.
 
     Ctrl-C ends the fit after the running step; the result is then the best so far, not converged.
 
@@ -155,8 +160,7 @@ class FitProblem:
     training: PreparedSet
     validation: PreparedSet | None
     options: FitOptions
-    targets: list[Targets]
-    """On the device."""
+    data: TrainingData
     optimiser: Optimiser
 
     @classmethod
@@ -166,7 +170,7 @@ class FitProblem:
         training: PreparedSet,
         validation: PreparedSet | None,
         options: FitOptions,
-        targets: list[Targets] | None = None,
+        data: TrainingData | None = None,
         stacklevel: int = 2,
     ) -> FitProblem:
         """Put the intervals, the targets and the optimiser together.
@@ -176,7 +180,7 @@ class FitProblem:
             training: what is fitted.
             validation: what is only reported.
             options: weights, limits, initial values, checkpoint.
-            targets: of the training set, where they are on the device already.
+            data: the training set, where it is on its devices already.
             stacklevel: of warnings; 2 is the caller.
         """
         potential = _with_training_domain(potential.astype(np.float64), training, options)
@@ -186,15 +190,17 @@ class FitProblem:
                 found.warn(stacklevel)
         constants = species_energies(training.structures, potential.n_species)
         warn_of_units(training.structures, training.tables, constants, stacklevel)
-        if targets is None:
-            batches = _batches(training, options.method, potential.n_parameters)
-            targets = jax.device_put(make_targets(training.structures, batches, options.weights))
+        if data is None:
+            data = TrainingData.of(
+                training, options.weights, options.method, options.devices, potential.n_parameters
+            )
+        targets, mesh = data.targets, data.mesh
         if options.method == "gauss-newton":
-            optimiser: Optimiser = GaussNewton(potential, targets, default_chunk())
+            optimiser: Optimiser = GaussNewton(potential, targets, default_chunk(), mesh)
         else:
-            part = sample(training, targets, options.weights, potential.n_parameters)
-            optimiser = LBFGS(potential, targets, default_chunk(), part)
-        return cls(potential, training, validation, options, targets, optimiser)
+            part = sample(training, targets, options.weights, potential.n_parameters, mesh)
+            optimiser = LBFGS(potential, targets, default_chunk(), part, mesh)
+        return cls(potential, training, validation, options, data, optimiser)
 
     @property
     def max_iterations(self) -> int:
@@ -204,14 +210,15 @@ class FitProblem:
 
     def run(self, callback: Callable[[Progress], None] | None = None) -> Fit:
         """Optimise, and evaluate the errors of the best parameters."""
-        outcome = optimise(
-            self.optimiser,
-            theta=self.starting_parameters,
-            max_iterations=self.max_iterations,
-            tolerance=self.options.tolerance,
-            checkpoint=self._checkpoint(),
-            tell=Teller(self, callback),
-        )
+        with processes.interrupts() as interrupts:
+            outcome = optimise(
+                self.optimiser,
+                theta=self.starting_parameters,
+                max_iterations=self.max_iterations,
+                tolerance=self.options.tolerance,
+                checkpoint=self._checkpoint(),
+                tell=Teller(self, callback, interrupts),
+            )
         return self.result(outcome)
 
     def starting_parameters(self) -> np.ndarray:
@@ -221,8 +228,10 @@ class FitProblem:
             constants = species_energies(self.training.structures, potential.n_species)
             if constants is not None:
                 potential = potential.replace(species_coeffs=constants)
-            potential = with_linear_coefficients(potential, self.targets, default_chunk())
-        return potential.flatten()
+            potential = with_linear_coefficients(
+                potential, self.data.targets, default_chunk(), self.data.mesh
+            )
+        return processes.from_first(potential.flatten())
 
     def result(self, outcome: Outcome) -> Fit:
         """The potential of an outcome, with its errors."""
@@ -230,7 +239,7 @@ class FitProblem:
         return Fit(
             potential=fitted,
             report=Report(
-                self.training.errors(fitted),
+                self.data.errors(fitted),
                 None if validation is None else validation.errors(fitted),
             ),
             converged=outcome.converged,
@@ -242,29 +251,23 @@ class FitProblem:
             validation_loss=(
                 None if validation is None else validation.loss(fitted, self.options.weights)
             ),
-            fill=self.training.fill,
+            fill=self.data.fill,
         )
 
     def _checkpoint(self) -> Checkpoint | None:
-        if self.options.checkpoint is None:
+        path = self.options.checkpoint
+        if path is None and not processes.several():
+            return None
+        belongs_to = self.data.fingerprint(self.potential)
+        processes.check_same(belongs_to, "data, potentials, weights or methods")
+        if path is None:
             return None
         return Checkpoint(
-            self.options.checkpoint,
-            fingerprint(self.options.method, self.potential, self.targets),
+            path,
+            belongs_to,
             self.optimiser.shapes(self.potential.flatten()),
             self.options.checkpoint_every,
         )
-
-
-def _batches(training: PreparedSet, method: str, n_parameters: int) -> list[Batch]:
-    """The graphs of a fit: as few as possible, and small enough for the rows of the Jacobian."""
-    if method != "gauss-newton":
-        return training.batches
-    # Each atom has four observables; those of the configurations are few beside them.
-    max_atoms = max(1, int(JACOBIAN_BYTES / (8 * 6 * n_parameters)))
-    return make_batches(
-        training.structures, training.cutoff, max_atoms=max_atoms, tables=training.tables
-    )
 
 
 def _with_training_domain(
@@ -286,12 +289,19 @@ class Teller:
 
     problem: FitProblem
     callback: Callable[[Progress], None] | None
+    interrupts: processes.Interrupts | None = None
+    """Of several processes."""
 
     def __call__(self, iteration: int, loss: float, theta: np.ndarray) -> None:
         """Tell of one step."""
+        if self.interrupts is not None:
+            self.interrupts.check()
+        problem, errors = self.problem, None
+        # All processes evaluate the errors together, whoever of them has a callback.
+        if self.callback is None and self.interrupts is None:
+            return
+        if iteration % problem.options.report_every == 0:
+            errors = problem.data.errors(problem.potential.unflatten(theta))
         if self.callback is None:
             return
-        problem, errors = self.problem, None
-        if iteration % problem.options.report_every == 0:
-            errors = problem.training.errors(problem.potential.unflatten(theta))
         self.callback(Progress(iteration, problem.max_iterations, loss, errors))

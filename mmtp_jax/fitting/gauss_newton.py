@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from mmtp_jax.fitting.dataset import Targets
-from mmtp_jax.fitting.loss import residuals
+from mmtp_jax.fitting.loss import loss
 from mmtp_jax.fitting.normal_equations import normal_equations
+from mmtp_jax.fitting.processes import from_first
 from mmtp_jax.potential.potential import Potential
 
 Array = Any
@@ -46,8 +48,14 @@ class GaussNewton:
     stall_window = 3
     default_iterations = 60
 
-    def __init__(self, potential: Potential, targets: Sequence[Targets], chunk: int | None) -> None:
-        self.potential, self.targets, self.chunk = potential, list(targets), chunk
+    def __init__(
+        self,
+        potential: Potential,
+        targets: Sequence[Targets],
+        chunk: int | None,
+        mesh: Mesh | None = None,
+    ) -> None:
+        self.potential, self.targets, self.chunk, self.mesh = potential, list(targets), chunk, mesh
 
     def start(self, theta: Array) -> State:
         """The state before the first step."""
@@ -62,13 +70,15 @@ class GaussNewton:
 
     def step(self, state: State) -> State:
         """The first damped step that lowers the loss; the same state if none does."""
-        matrix, gradient = normal_equations(state.theta, self.potential, self.targets, self.chunk)
+        matrix, gradient = normal_equations(
+            state.theta, self.potential, self.targets, self.chunk, self.mesh
+        )
         diagonal = np.maximum(state.curvature, np.diag(matrix))
         # Parameters that no label depends on still need a finite step.
         metric = np.maximum(diagonal, 1e-12 * diagonal.max(initial=0.0))
         damping = float(state.damping)
         for _ in range(MAX_REJECTIONS):
-            step = _solve(matrix + damping * np.diag(metric), -gradient)
+            step = from_first(_solve(matrix + damping * np.diag(metric), -gradient))
             value = self._loss(state.theta + step)
             if np.isfinite(value) and value < state.value:
                 expected = -(2.0 * gradient @ step + step @ matrix @ step)
@@ -94,15 +104,17 @@ class GaussNewton:
     def _loss(self, theta: Array) -> float:
         return float(
             sum(
-                _sum_of_squares(jnp.asarray(theta), self.potential, part, self.chunk)
+                _sum_of_squares(theta, self.potential, part, self.chunk, self.mesh)
                 for part in self.targets
             )
         )
 
 
-@partial(jax.jit, static_argnames="chunk")
-def _sum_of_squares(theta: Array, potential: Potential, part: Targets, chunk: int | None) -> Array:
-    return jnp.sum(residuals(theta, potential, part, chunk) ** 2)
+@partial(jax.jit, static_argnames=("chunk", "mesh"))
+def _sum_of_squares(
+    theta: Array, potential: Potential, part: Targets, chunk: int | None, mesh: Mesh | None
+) -> Array:
+    return loss(jnp.asarray(theta), potential, [part], chunk, mesh)
 
 
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:

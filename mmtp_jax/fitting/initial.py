@@ -7,13 +7,17 @@ least-squares problem with the weights of the loss itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from mmtp_jax.fitting.dataset import Targets
+from mmtp_jax.fitting.sharding import add_up
+from mmtp_jax.potential.einsum import matmul
 from mmtp_jax.potential.observables import Graph, Observables, evaluate
 from mmtp_jax.potential.potential import Potential, chebyshev_rescaling
 from mmtp_jax.structures.neighbours import NeighbourTable
@@ -102,14 +106,17 @@ def species_energies(structures: Sequence[Structure], n_species: int) -> np.ndar
 
 
 def with_linear_coefficients(
-    potential: Potential, targets: Sequence[Targets], chunk: int | None = None
+    potential: Potential,
+    targets: Sequence[Targets],
+    chunk: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Potential:
     """The potential with e0 and xi solved from the weighted least-squares problem.
 
     A small ridge keeps directions that the data do not determine at their present value.
     """
     start = potential.replace(moment_coeffs=np.zeros_like(np.asarray(potential.moment_coeffs)))
-    normal, right = _normal_equations(start, targets, chunk)
+    normal, right = _normal_equations(start, targets, chunk, mesh)
     scale = np.sqrt(np.diag(normal))
     scale[scale == 0.0] = 1.0
     ridge = 1e-6
@@ -123,26 +130,39 @@ def with_linear_coefficients(
 
 
 def _normal_equations(
-    potential: Potential, targets: Sequence[Targets], chunk: int | None
+    potential: Potential, targets: Sequence[Targets], chunk: int | None, mesh: Mesh | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """A^T A and A^T r of the weighted rows A = d(observable)/d(xi, e0) and residuals r."""
     matrix, right = 0.0, 0.0
     for part in targets:
-        columns, predicted = _linear_columns(potential, part.graph, chunk=chunk)
-        weights = jax.tree.map(
-            lambda w, p: np.sqrt(np.broadcast_to(w, p.shape)).ravel(), part.weights, predicted
-        )
-        root = np.concatenate(list(weights))
-        labels = np.concatenate([np.ravel(v) for v in part.values])
-        now = np.concatenate([np.ravel(np.asarray(p)) for p in predicted])
-        used = root > 0.0
-        rows = np.asarray(columns)[:, used] * root[used]
-        matrix = matrix + rows @ rows.T
-        right = right + rows @ (root * (labels - now))[used]
+        a, r = _of_graph(potential, part, chunk, mesh)
+        matrix, right = matrix + np.asarray(a), right + np.asarray(r)
     return matrix, right
 
 
-@jax.jit(static_argnames="chunk")
+@partial(jax.jit, static_argnames=("chunk", "mesh"))
+def _of_graph(
+    potential: Potential, part: Targets, chunk: int | None, mesh: Mesh | None
+) -> tuple[Array, Array]:
+    return add_up(partial(_of_part, chunk=chunk), mesh)(potential, part)
+
+
+def _of_part(potential: Potential, part: Targets, chunk: int | None) -> tuple[Array, Array]:
+    columns, now = _linear_columns(potential, part.graph, chunk)
+    weighted = jax.tree.map(
+        lambda p, label, w: (
+            jnp.ravel(jnp.sqrt(jnp.broadcast_to(w, p.shape))),
+            jnp.ravel(label - p),
+        ),
+        now,
+        part.values,
+        part.weights,
+    )
+    root, rest = (jnp.concatenate(found) for found in zip(*weighted, strict=True))
+    rows = columns * root
+    return matmul(rows, rows.T), matmul(rows, root * rest)
+
+
 def _linear_columns(
     potential: Potential, graph: Graph, chunk: int | None
 ) -> tuple[Array, Observables]:

@@ -8,18 +8,21 @@ direction. The metric is that of the parameters at the start, and is renewed aft
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from mmtp_jax.fitting.dataset import Targets
 from mmtp_jax.fitting.loss import loss
 from mmtp_jax.fitting.metric import metric
 from mmtp_jax.fitting.normal_equations import normal_equations
+from mmtp_jax.fitting.processes import from_first
+from mmtp_jax.fitting.sharding import replicated
 from mmtp_jax.potential.einsum import matmul
 from mmtp_jax.potential.potential import Potential
 
@@ -67,6 +70,7 @@ class LBFGS:
         targets: the data set.
         chunk: atoms per block of a loop.
         sample: the part of the data set that its curvature is taken from.
+        mesh: the devices that both are spread over.
     """
 
     stall_window = 100
@@ -78,8 +82,9 @@ class LBFGS:
         targets: Sequence[Targets],
         chunk: int | None,
         sample: Sequence[Targets],
+        mesh: Mesh | None = None,
     ) -> None:
-        self.loss = _loss_in_chunks(chunk)
+        self.loss, self.mesh = _loss_in_chunks(chunk, mesh), mesh
         self.data = (potential, list(targets))
         self.sample, self.chunk = list(sample), chunk
         # A metric costs P Jacobian-vector products of the sample, each about 0.6 gradients; at
@@ -123,22 +128,20 @@ class LBFGS:
         return float(progress.loss)
 
     def _at(self, theta: Array, n_steps: Array) -> Progress:
-        matrix, _ = normal_equations(theta, self.data[0], self.sample, self.chunk)
-        return start(self.loss, jnp.asarray(theta), metric(matrix), n_steps, *self.data)
+        matrix, _ = normal_equations(theta, self.data[0], self.sample, self.chunk, self.mesh)
+        columns = from_first(metric(matrix))
+        return start(self.loss, jnp.asarray(theta), columns, n_steps, *self.data, mesh=self.mesh)
 
 
 def _n_atoms(targets: Sequence[Targets]) -> int:
-    return sum(part.graph.types.shape[0] for part in targets)
+    # With shards there are two axes.
+    return sum(int(np.prod(part.graph.types.shape)) for part in targets)
 
 
-_LOSSES: dict[int | None, Loss] = {}
-
-
-def _loss_in_chunks(chunk: int | None) -> Loss:
+@cache
+def _loss_in_chunks(chunk: int | None, mesh: Mesh | None) -> Loss:
     """The loss for a chunk size; always the same object, so that nothing is compiled twice."""
-    if chunk not in _LOSSES:
-        _LOSSES[chunk] = partial(loss, chunk=chunk)
-    return _LOSSES[chunk]
+    return partial(loss, chunk=chunk, mesh=mesh)
 
 
 def make_optimizer() -> optax.GradientTransformationExtraArgs:
@@ -156,7 +159,14 @@ def theta_of(progress: Progress) -> Array:
     return progress.origin + matmul(progress.metric, progress.x)
 
 
-def start(loss: Loss, theta: Array, metric: Array, n_steps: Array, *data: Any) -> Progress:
+def start(
+    loss: Loss,
+    theta: Array,
+    metric: Array,
+    n_steps: Array,
+    *data: Any,
+    mesh: Mesh | None = None,
+) -> Progress:
     """The state before a step with a new metric.
 
     Loss and gradient come from a step of length zero, whose first trial is where it starts: to
@@ -166,6 +176,8 @@ def start(loss: Loss, theta: Array, metric: Array, n_steps: Array, *data: Any) -
     still = _strongly_typed(
         Progress(theta, metric, x, n_steps, NOT_EVALUATED, x, make_optimizer().init(x))
     )
+    # Where a step leaves its arrays: from elsewhere it would be compiled once more.
+    still = replicated(still, mesh)
     found = step(loss, still, *data)
     value = jnp.where(found.loss < NOT_EVALUATED, found.loss, jnp.nan)
     return still._replace(loss=value, gradient=found.gradient)

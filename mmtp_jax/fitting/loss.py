@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from mmtp_jax.fitting.dataset import Targets
+from mmtp_jax.fitting.sharding import add_up
 from mmtp_jax.potential.observables import observables
 from mmtp_jax.potential.potential import Potential
 
@@ -28,7 +31,11 @@ def residuals(theta: Array, potential: Potential, part: Targets, chunk: int | No
 
 
 def loss(
-    theta: Array, potential: Potential, targets: Sequence[Targets], chunk: int | None = None
+    theta: Array,
+    potential: Potential,
+    targets: Sequence[Targets],
+    chunk: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Array:
     """sum over observables of weight * (predicted - label)^2, a scalar.
 
@@ -37,7 +44,14 @@ def loss(
         potential: gives everything but the parameters.
         targets: the data set.
         chunk: atoms per block of a loop, see `observables`.
+        mesh: the devices that ``targets`` are spread over, see `Shards`.
     """
+    return add_up(partial(_loss, chunk=chunk), mesh)(theta, potential, list(targets))
+
+
+def _loss(
+    theta: Array, potential: Potential, targets: Sequence[Targets], chunk: int | None
+) -> Array:
     total = jnp.zeros((), theta.dtype)
     for part in targets:
         total += jnp.sum(residuals(theta, potential, part, chunk) ** 2)

@@ -9,10 +9,12 @@ methods take steps that are nearly those of Gauss-Newton, at the cost of a gradi
 from __future__ import annotations
 
 import numpy as np
+from jax.sharding import Mesh
 from scipy.linalg import solve_triangular
 
 from mmtp_jax.fitting.dataset import Targets, make_targets
 from mmtp_jax.fitting.prepared import PreparedSet
+from mmtp_jax.fitting.sharding import Shards
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.structures.batch import pack, rounded_size
 from mmtp_jax.structures.structure import LABELS
@@ -41,7 +43,11 @@ def metric(matrix: np.ndarray) -> np.ndarray:
 
 
 def sample(
-    training: PreparedSet, targets: list[Targets], weights: Weights, n_parameters: int
+    training: PreparedSet,
+    targets: list[Targets],
+    weights: Weights,
+    n_parameters: int,
+    mesh: Mesh | None = None,
 ) -> list[Targets]:
     """A part of the data set that is large enough for the curvature of its loss.
 
@@ -50,9 +56,11 @@ def sample(
         targets: all of it.
         weights: of the labels.
         n_parameters: P.
+        mesh: the devices that ``targets`` are spread over.
 
     Returns:
-        ``targets`` where the set is not much larger than needed, else a random part in one graph.
+        ``targets`` where the set is not much larger than needed, else a random part in one graph,
+        spread like them.
     """
     sizes = np.array([len(s) for s in training.structures])
     room = rounded_size(int(ATOMS_PER_PARAMETER * n_parameters))
@@ -79,6 +87,10 @@ def sample(
         width=max(b.graph.neighbours.shape[1] for b in training.batches),
     )
     try:
+        if mesh is not None:
+            tables = [training.tables[k] for k in chosen]
+            part = PreparedSet(structures, tables, [batch], training.cutoff)
+            return Shards.of(part, weights, mesh).targets
         return make_targets(structures, [batch], weights)
     except ValueError:
         # Labels that have a weight are rare.

@@ -9,9 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from mmtp_jax.fitting.dataset import Targets
 from mmtp_jax.fitting.loss import residuals
+from mmtp_jax.fitting.sharding import add_up
 from mmtp_jax.potential.einsum import matmul
 from mmtp_jax.potential.potential import Potential
 
@@ -19,18 +21,28 @@ Array = Any
 
 
 def normal_equations(
-    theta: Array, potential: Potential, targets: Sequence[Targets], chunk: int | None
+    theta: Array,
+    potential: Potential,
+    targets: Sequence[Targets],
+    chunk: int | None,
+    mesh: Mesh | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """J^T J (P, P) and J^T r (P,), added up over the graphs of a data set."""
+    """J^T J (P, P) and J^T r (P,), added up over the graphs of a data set, and over its shards."""
     matrix, gradient = 0.0, 0.0
     for part in targets:
-        a, g = _of_graph(jnp.asarray(theta), potential, part, chunk)
+        a, g = _of_graph(theta, potential, part, chunk, mesh)
         matrix, gradient = matrix + np.asarray(a), gradient + np.asarray(g)
     return matrix, gradient
 
 
-@partial(jax.jit, static_argnames="chunk")
+@partial(jax.jit, static_argnames=("chunk", "mesh"))
 def _of_graph(
+    theta: Array, potential: Potential, part: Targets, chunk: int | None, mesh: Mesh | None
+) -> tuple[Array, Array]:
+    return add_up(partial(_of_part, chunk=chunk), mesh)(jnp.asarray(theta), potential, part)
+
+
+def _of_part(
     theta: Array, potential: Potential, part: Targets, chunk: int | None
 ) -> tuple[Array, Array]:
     def of(theta: Array) -> Array:

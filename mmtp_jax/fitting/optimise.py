@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from mmtp_jax.fitting.checkpoint import Checkpoint
+from mmtp_jax.fitting.checkpoint import Checkpoint, fingerprint
+from mmtp_jax.fitting.processes import check_same
 
 Array = Any
 
@@ -143,8 +144,10 @@ class Course:
 def _begin(
     optimiser: Optimiser, theta: Callable[[], Array], checkpoint: Checkpoint | None
 ) -> tuple[Any, list[float]]:
-    if checkpoint is not None and checkpoint.exists():
-        return checkpoint.load()
+    found = checkpoint.load() if checkpoint is not None and checkpoint.exists() else None
+    check_same(fingerprint("checkpoint", found), "checkpoints")
+    if found is not None:
+        return found
     state = optimiser.start(theta())
     return state, [optimiser.value(state)]
 

@@ -188,5 +188,5 @@ def default_chunk() -> int:
     """
     if jax.default_backend() == "cpu":
         return CPU_CHUNK
-    limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 16 * 2**30)
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 16 * 2**30)
     return 2 ** max(10, int(np.log2(limit / (4 * BYTES_PER_ATOM))))

@@ -63,7 +63,7 @@ def compiled() -> dict[str, int]:
     return {
         "step": lbfgs.step._cache_size(),
         "normal equations": normal_equations._of_graph._cache_size(),
-        "least squares": initial._linear_columns._cache_size(),
+        "least squares": initial._of_graph._cache_size(),
         "evaluation": evaluate_graph._cache_size(),
     }
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmtp_jax.fitting import fit as fit_module
+from mmtp_jax.fitting import training_data
 from mmtp_jax.fitting.dataset import make_targets
 from mmtp_jax.fitting.fit import FitOptions, fit_structures
 from mmtp_jax.fitting.gauss_newton import GaussNewton
@@ -50,7 +50,7 @@ def test_a_data_set_in_several_graphs_gives_the_same_steps(student, data, monkey
     options = FitOptions(method="gauss-newton", max_iterations=2, tolerance=0.0)
     together = fit_structures(student, data[:6], options=options)
     n_atoms = max(len(s) for s in data[:6])
-    monkeypatch.setattr(fit_module, "JACOBIAN_BYTES", 8 * 6 * student.n_parameters * n_atoms)
+    monkeypatch.setattr(training_data, "JACOBIAN_BYTES", 8 * 6 * student.n_parameters * n_atoms)
     apart = fit_structures(student, data[:6], options=options)
     np.testing.assert_allclose(apart.history, together.history, rtol=1e-6)
     assert 0.5 < together.fill <= 1.0

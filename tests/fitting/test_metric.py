@@ -54,12 +54,12 @@ def test_a_singular_matrix_has_a_metric():
 def test_the_sample_is_a_part_with_the_same_kinds_of_labels(student, data):
     training, _ = prepared_sets(data, [], float(student.cutoff))
     problem = FitProblem.of(student, training, None, FitOptions())
-    everything = sample(training, problem.targets, Weights(), n_parameters=10**6)
-    assert everything is problem.targets
-    (part,) = sample(training, problem.targets, Weights(), n_parameters=8)
+    everything = sample(training, problem.data.targets, Weights(), n_parameters=10**6)
+    assert everything is problem.data.targets
+    (part,) = sample(training, problem.data.targets, Weights(), n_parameters=8)
     n_atoms = int(np.sum(np.asarray(part.graph.configuration) < part.graph.n_configurations))
     assert 4 <= n_atoms <= 8
-    for whole, some in zip(problem.targets[0].weights, part.weights, strict=True):
+    for whole, some in zip(problem.data.targets[0].weights, part.weights, strict=True):
         assert (np.max(some) > 0) == (np.max(whole) > 0)
 
 
@@ -67,15 +67,15 @@ def test_a_metric_of_a_sample_serves_the_whole_set(student, data):
     """Far fewer steps than with no metric reach the same loss."""
     training, _ = prepared_sets(data, [], float(student.cutoff))
     problem = FitProblem.of(student, training, None, FitOptions())
-    part = sample(training, problem.targets, Weights(), n_parameters=20)
-    optimiser = LBFGS(student, problem.targets, None, part)
+    part = sample(training, problem.data.targets, Weights(), n_parameters=20)
+    optimiser = LBFGS(student, problem.data.targets, None, part)
     state = optimiser.start(problem.starting_parameters())
     first = float(state.loss)
     for _ in range(15):
         state = optimiser.step(state)
     assert float(state.loss) < 0.5 * first
     np.testing.assert_allclose(
-        loss(optimiser.theta(state), student, problem.targets), state.loss, rtol=1e-9
+        loss(optimiser.theta(state), student, problem.data.targets), state.loss, rtol=1e-9
     )
 
 
