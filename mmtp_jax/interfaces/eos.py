@@ -1,0 +1,239 @@
+"""Equation of state and magnetisation over volume, at 0 K and from dynamics (Burov 2026, Fig. 3).
+
+At 0 K the moments are equilibrated at each volume, and positions relax. At a temperature, replicas
+of a supercell run at fixed volumes in contact with a heat bath, and pressure and moments are
+averages over the steps after thermalisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from mmtp_jax.interfaces.dynamics import start_system
+from mmtp_jax.interfaces.elastic import TIGHT
+from mmtp_jax.interfaces.relaxation import relax
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import with_double_precision
+from mmtp_jax.properties.birch_murnaghan import BirchMurnaghan, fit_energies, fit_pressures
+from mmtp_jax.properties.states import lost_state
+from mmtp_jax.simulation.constants import GPA
+from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
+from mmtp_jax.simulation.dynamics.observer import Observer, Snapshot
+from mmtp_jax.simulation.dynamics.options import DynamicsOptions
+
+BLOCKS = 8
+"""Blocks of a time series whose means give the standard error."""
+
+DEFAULT_SCALES = tuple(np.linspace(0.97, 1.03, 9))
+"""Of the lengths of the cell."""
+
+
+@dataclass(frozen=True, eq=False)
+class EquationOfState:
+    """Energy, pressure and moments at k volumes, and a Birch-Murnaghan fit of those that count."""
+
+    scales: np.ndarray
+    """(k,) factor of the cell vectors."""
+    volumes: np.ndarray
+    """(k,) Angstrom^3 per atom."""
+    energies: np.ndarray
+    """(k,) eV per atom; at a temperature the mean potential energy."""
+    pressures: np.ndarray
+    """(k,) GPa."""
+    moments: np.ndarray
+    """(k,) mean |m| of all atoms, mu_B."""
+    magnetisations: np.ndarray
+    """(k,) sum of the moments per atom, mu_B."""
+    counts: np.ndarray
+    """(k,) bool: the state was kept and the calculation ended; others take no part in the fit."""
+    messages: tuple[str, ...] = field(repr=False)
+    """What is wrong with each, empty where nothing is."""
+    fit: BirchMurnaghan
+    """To energies at 0 K, to pressures at a temperature; volume and energy per atom."""
+    temperature_K: float | None
+    """None for 0 K without zero-point motion."""
+    pressure_errors: np.ndarray | None = None
+    """(k,) standard errors of averages over time, GPa."""
+    moment_errors: np.ndarray | None = None
+
+    def lattice_parameters(self, atoms_per_cell: float = 2.0) -> np.ndarray:
+        """(k,) of cubic cells with so many atoms, Angstrom."""
+        return np.cbrt(atoms_per_cell * self.volumes)
+
+    def lattice_parameter(self, atoms_per_cell: float = 2.0) -> float:
+        """At zero pressure, of a cubic cell with so many atoms, Angstrom."""
+        return float(np.cbrt(atoms_per_cell * self.fit.volume))
+
+    @property
+    def moment(self) -> float:
+        """Mean |m| at zero pressure, by interpolation between the volumes, mu_B."""
+        order = np.argsort(self.volumes[self.counts])
+        volumes, moments = self.volumes[self.counts][order], self.moments[self.counts][order]
+        return float(np.interp(self.fit.volume, volumes, moments))
+
+
+def equation_of_state(
+    potential: Potential,
+    atoms: Atoms,
+    scales: Sequence[float] = DEFAULT_SCALES,
+    *,
+    temperature_K: float | None = None,
+    shape: bool = False,
+    n_steps: int = 2000,
+    n_thermalise: int | None = None,
+    sample_every: int = 5,
+    callback: Callable[[int], None] | None = None,
+    **options: Any,
+) -> EquationOfState:
+    """Energy, pressure and magnetic moments against volume, and a Birch-Murnaghan fit.
+
+    Args:
+        potential: the potential.
+        atoms: a crystal; for dynamics a supercell. It is not changed. Its moments define the
+            magnetic state at all volumes.
+        scales: factors of its cell vectors, at least four; the minimum must lie between.
+        temperature_K: of dynamics at fixed volumes (Burov 2026, Fig. 3); None for 0 K.
+        shape: at 0 K, the shape of the cell relaxes at each volume.
+        n_steps: of dynamics, thermalisation included.
+        n_thermalise: first steps that do not count, by default a quarter.
+        sample_every: steps between two samples of the moments.
+        callback: called with the number of volumes, or steps, that are done.
+        **options: of the relaxations (see `mmtp_jax.relax`) or of dynamics (see `mmtp_jax.md`;
+            ``timestep_fs``, ``thermostat``, ``seed``, ``spins``, ...).
+
+    Raises:
+        ValueError: if fewer than four volumes can be calculated without the loss of the magnetic
+            state, or there is no minimum between them.
+
+    Example:
+        >>> found = mmtp.equation_of_state(pot, atoms)
+        >>> found.lattice_parameter(), found.fit.bulk_modulus, found.moment
+        >>> warm = mmtp.equation_of_state(pot, atoms.repeat(4), temperature_K=300)
+    """
+    scales = np.asarray(scales, float)
+    if scales.ndim != 1 or len(np.unique(scales)) < 4 or not np.all(scales > 0):
+        raise ValueError(f"scales must be four or more different positive numbers, got {scales}")
+    if not np.all(atoms.pbc):
+        raise ValueError("an equation of state needs a cell that is periodic in 3D; set pbc")
+    replicas = [_scaled(atoms, scale) for scale in scales]
+    if temperature_K is None:
+        return _at_rest(potential, replicas, scales, shape, callback, options)
+    samples = n_steps // 4 if n_thermalise is None else n_thermalise
+    if not 0 <= samples <= n_steps - BLOCKS * sample_every:
+        raise ValueError(
+            f"n_thermalise = {samples} of {n_steps} steps leaves fewer than {BLOCKS} samples; run "
+            "longer"
+        )
+    chosen = DynamicsOptions(ensemble="nvt", temperature_K=temperature_K, **options)
+    return _in_motion(
+        potential, replicas, scales, chosen, (n_steps, samples, sample_every), callback
+    )
+
+
+def _at_rest(
+    potential: Potential,
+    replicas: list[Atoms],
+    scales: np.ndarray,
+    shape: bool,
+    callback: Callable[[int], None] | None,
+    options: dict[str, Any],
+) -> EquationOfState:
+    settings = {**TIGHT, "cell": "shape" if shape else "none", **options}
+    found = relax(potential, replicas, callback=callback, **settings)
+    messages = tuple(
+        lost_state(f.start_magmoms, f.magmoms) or ("" if f.converged else f.message) for f in found
+    )
+    counts = np.array([not message for message in messages])
+    n = len(replicas[0])
+    volumes = np.array([f.volume for f in found]) / n
+    energies = np.array([f.energy for f in found]) / n
+    _require(counts, messages)
+    return EquationOfState(
+        scales=scales,
+        volumes=volumes,
+        energies=energies,
+        pressures=np.array([-f.details.result.stress[:3].mean() for f in found]) / GPA,
+        moments=np.array([np.abs(f.magmoms).mean() for f in found]),
+        magnetisations=np.array([f.magmoms.mean() for f in found]),
+        counts=counts,
+        messages=messages,
+        fit=fit_energies(volumes[counts], energies[counts]),
+        temperature_K=None,
+    )
+
+
+@with_double_precision
+def _in_motion(
+    potential: Potential,
+    replicas: list[Atoms],
+    scales: np.ndarray,
+    options: DynamicsOptions,
+    steps: tuple[int, int, int],
+    callback: Callable[[int], None] | None,
+) -> EquationOfState:
+    n_steps, n_thermalise, every = steps
+    magmoms: list[np.ndarray] = []
+
+    def look(snapshot: Snapshot) -> None:
+        if snapshot.step >= n_thermalise and not snapshot.final:
+            magmoms.append(np.array(snapshot.state.system.magmoms))
+        if callback is not None:
+            callback(snapshot.step)
+
+    system = start_system(potential, replicas, options)
+    run = simulate(potential, system, n_steps, options, observers=[Observer(every, look)])
+    if run.interrupted:
+        raise KeyboardInterrupt
+    messages = tuple(run.message_of(r) if o else "" for r, o in enumerate(run.outcomes))
+    counts = np.array([not message for message in messages])
+    _require(counts, messages)
+    late = run.steps >= n_thermalise
+    n = len(replicas[0])
+    sampled = np.array(magmoms)
+    volumes = np.array([atoms.get_volume() for atoms in replicas]) / n
+    pressures, pressure_errors = _mean(run.series.pressure[late])
+    moments, moment_errors = _mean(np.abs(sampled).mean(axis=2))
+    return EquationOfState(
+        scales=scales,
+        volumes=volumes,
+        energies=run.series.energy[late].mean(axis=0) / n,
+        pressures=pressures,
+        moments=moments,
+        magnetisations=sampled.mean(axis=(0, 2)),
+        counts=counts,
+        messages=messages,
+        fit=fit_pressures(volumes[counts], pressures[counts]),
+        temperature_K=float(np.ravel(options.temperature_K)[0]),
+        pressure_errors=pressure_errors,
+        moment_errors=moment_errors,
+    )
+
+
+def _mean(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (R,) of a time series (t, R), and its standard error from the means of blocks."""
+    blocks = np.array([part.mean(axis=0) for part in np.array_split(series, BLOCKS)])
+    return series.mean(axis=0), blocks.std(axis=0, ddof=1) / np.sqrt(BLOCKS)
+
+
+def _require(counts: np.ndarray, messages: Sequence[str]) -> None:
+    if counts.sum() < 4:
+        first = next(message for message in messages if message)
+        raise ValueError(
+            f"only {int(counts.sum())} of {len(counts)} volumes count; for example: {first}; "
+            "choose other volumes or other moments to start from"
+        )
+
+
+def _scaled(atoms: Atoms, scale: float) -> Atoms:
+    copy = atoms.copy()
+    if not copy.has("initial_magmoms"):
+        results = getattr(atoms.calc, "results", None) or {}
+        if "magmoms" in results:
+            copy.set_initial_magnetic_moments(results["magmoms"])
+    copy.set_cell(atoms.cell.array * scale, scale_atoms=True)
+    return copy

@@ -1,0 +1,214 @@
+"""Formation energies, volumes and moments against composition (Kotykhov 2024, Figs. 5 and 6).
+
+E_f = (E - sum_z n_z mu_z) / N after full relaxation, with mu_z the energy per atom of element z in
+its reference. Several potentials, an ensemble, give mean and two standard deviations.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from mmtp_jax.interfaces.relaxation import Relaxation, relax
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.properties.states import MAGNETIC, lost_state
+
+
+@dataclass(frozen=True, eq=False)
+class FormationEnergies:
+    """What p potentials say about k relaxed configurations.
+
+    Means and deviations are over the potentials with which a configuration was relaxed; NaN where
+    there is none, and deviations are NaN with one potential.
+    """
+
+    symbols: tuple[str, ...]
+    """The elements, S of them."""
+    compositions: np.ndarray
+    """(k, S) atoms of each element."""
+    energies: np.ndarray
+    """(p, k) formation energies, eV per atom."""
+    volumes: np.ndarray
+    """(p, k) Angstrom^3 per atom."""
+    moments: np.ndarray
+    """(p, k) |sum of the moments| per magnetic atom, mu_B; NaN where there is none."""
+    chemical_potentials: np.ndarray = field(repr=False)
+    """(p, S) energies per atom of the references, eV."""
+    converged: np.ndarray
+    """(p, k) bool."""
+    messages: tuple[tuple[str, ...], ...] = field(repr=False)
+    """(p, k) what is wrong, empty where nothing is; a lost moment is noted and does count."""
+    relaxed: tuple[tuple[Atoms, ...], ...] = field(repr=False)
+    """(p, k) final configurations."""
+
+    def fraction(self, symbol: str) -> np.ndarray:
+        """(k,) atomic fraction of an element."""
+        total = self.compositions.sum(axis=1)
+        return self.compositions[:, self.symbols.index(symbol)] / total
+
+    def lattice_parameters(self, atoms_per_cell: float) -> np.ndarray:
+        """(p, k) (V per cell)^(1/3), Angstrom."""
+        return np.cbrt(atoms_per_cell * self.volumes)
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """(k,) mean of (p, k) over the potentials that count."""
+        return _over_potentials(np.mean, self._counted(values), 1)
+
+    def two_sigma(self, values: np.ndarray) -> np.ndarray:
+        """(k,) twice the standard deviation of (p, k) over the potentials that count."""
+        return 2 * _over_potentials(lambda v: np.std(v, ddof=1), self._counted(values), 2)
+
+    def lowest(self) -> np.ndarray:
+        """Places of the configuration with the lowest mean formation energy of each composition."""
+        mean = self.mean(self.energies)
+        shares = self.compositions / self.compositions.sum(axis=1, keepdims=True)
+        _, group = np.unique(np.round(shares, 9), axis=0, return_inverse=True)
+        found = []
+        for g in np.unique(group):
+            members = np.flatnonzero((np.ravel(group) == g) & np.isfinite(mean))
+            if members.size:
+                found.append(int(members[np.argmin(mean[members])]))
+        return np.array(sorted(found, key=lambda k: tuple(shares[k])[::-1]), int)
+
+    def _counted(self, values: np.ndarray) -> np.ndarray:
+        return np.where(self.converged, values, np.nan)
+
+
+def formation_energies(
+    potentials: Potential | Sequence[Potential],
+    atoms_list: Sequence[Atoms],
+    references: Mapping[str, Atoms | float] | None = None,
+    *,
+    magnetic: Sequence[str] | None = None,
+    callback: Callable[[int], None] | None = None,
+    **options: Any,
+) -> FormationEnergies:
+    """Formation energy, volume and moment of configurations after full relaxation.
+
+    Args:
+        potentials: one, or the members of an ensemble.
+        atoms_list: configurations with moments to start from; they are not changed.
+        references: of each element a configuration, which is relaxed as well, or its energy per
+            atom in eV. Without any, the configuration of ``atoms_list`` of that element alone with
+            the lowest energy.
+        magnetic: elements whose atoms a moment is divided among; by default those that start with
+            a moment of 0.5 mu_B or more anywhere.
+        callback: called with the number of relaxations that are done.
+        **options: of the relaxations, see `mmtp_jax.relax`.
+
+    Raises:
+        ValueError: if an element has no reference, or a reference cannot be relaxed.
+
+    Example:
+        >>> found = mmtp.formation_energies(ensemble.potentials, atoms_list, {"Fe": fe, "Al": al})
+        >>> found.fraction("Al"), found.mean(found.energies), found.two_sigma(found.energies)
+        >>> found.lattice_parameters(2)[:, found.lowest()]
+    """
+    members = [potentials] if isinstance(potentials, Potential) else list(potentials)
+    atoms_list = list(atoms_list)
+    if not members or not atoms_list:
+        raise ValueError("formation energies need at least one potential and one configuration")
+    symbols = tuple(s for s in members[0].species if any(s in a.symbols for a in atoms_list))
+    compositions = np.array([[Counter(a.symbols)[s] for s in symbols] for a in atoms_list])
+    given = dict(references or {})
+    extra = {s: given[s] for s in symbols if isinstance(given.get(s), Atoms)}
+    per_member = len(atoms_list) + len(extra)
+    columns: dict[str, list[Any]] = {"energies": [], "volumes": [], "moments": []}
+    potentials_of, flags, messages, ends = [], [], [], []
+    share = _magnetic_atoms(atoms_list, symbols, compositions, magnetic)
+    for p, potential in enumerate(members):
+        done = None if callback is None else lambda k, p=p: callback(p * per_member + k)
+        found = relax(potential, [*atoms_list, *extra.values()], callback=done, **options)
+        own, of_references = found[: len(atoms_list)], found[len(atoms_list) :]
+        mu = _chemical_potentials(
+            symbols, compositions, own, given, dict(zip(extra, of_references, strict=True))
+        )
+        sizes = compositions.sum(axis=1)
+        total = np.array([f.energy for f in own])
+        columns["energies"].append((total - compositions @ mu) / sizes)
+        columns["volumes"].append([np.nan if f.volume is None else f.volume for f in own] / sizes)
+        columns["moments"].append([abs(f.magmoms.sum()) for f in own] / share)
+        potentials_of.append(mu)
+        flags.append([f.converged for f in own])
+        messages.append(tuple(map(_message, own)))
+        ends.append(tuple(f.atoms for f in own))
+    return FormationEnergies(
+        symbols=symbols,
+        compositions=compositions,
+        **{name: np.array(rows, float) for name, rows in columns.items()},
+        chemical_potentials=np.array(potentials_of),
+        converged=np.array(flags),
+        messages=tuple(messages),
+        relaxed=tuple(ends),
+    )
+
+
+def _message(found: Relaxation) -> str:
+    return lost_state(found.start_magmoms, found.magmoms) if found.converged else found.message
+
+
+def _chemical_potentials(
+    symbols: Sequence[str],
+    compositions: np.ndarray,
+    own: Sequence[Relaxation],
+    given: Mapping[str, Atoms | float],
+    of_references: Mapping[str, Relaxation],
+) -> np.ndarray:
+    found = []
+    for k, symbol in enumerate(symbols):
+        if symbol in of_references:
+            end = of_references[symbol]
+            if set(end.atoms.symbols) != {symbol} or not end.converged:
+                raise ValueError(
+                    f"the reference of {symbol} ({end.atoms.get_chemical_formula()}) must be of "
+                    f"that element alone and must relax: {end.message}"
+                )
+            found.append(end.energy / len(end.atoms))
+        elif symbol in given:
+            found.append(float(given[symbol]))
+        else:
+            pure = [
+                f.energy / row.sum()
+                for f, row in zip(own, compositions, strict=True)
+                if row[k] == row.sum() and f.converged
+            ]
+            if not pure:
+                raise ValueError(
+                    f"no configuration of {symbol} alone was relaxed to refer to; give one as "
+                    f'references={{"{symbol}": atoms}}, or its energy per atom'
+                )
+            found.append(min(pure))
+    return np.array(found)
+
+
+def _magnetic_atoms(
+    atoms_list: Sequence[Atoms],
+    symbols: Sequence[str],
+    compositions: np.ndarray,
+    magnetic: Sequence[str] | None,
+) -> np.ndarray:
+    """(k,) atoms of magnetic elements; NaN where there is none."""
+    if magnetic is None:
+        largest = dict.fromkeys(symbols, 0.0)
+        for atoms in atoms_list:
+            for symbol, moment in zip(
+                atoms.symbols, np.abs(atoms.get_initial_magnetic_moments()), strict=True
+            ):
+                largest[symbol] = max(largest[symbol], float(np.max(moment)))
+        magnetic = [s for s in symbols if largest[s] >= MAGNETIC]
+    unknown = sorted(set(magnetic) - set(symbols))
+    if unknown:
+        raise ValueError(f"magnetic names {', '.join(unknown)}, which no configuration contains")
+    count = compositions[:, [s in magnetic for s in symbols]].sum(axis=1).astype(float)
+    return np.where(count > 0, count, np.nan)
+
+
+def _over_potentials(reduce: Callable[..., Any], values: np.ndarray, least: int) -> np.ndarray:
+    """(k,) reduction of (p, k) without the NaN; NaN where fewer than ``least`` are left."""
+    columns = [column[np.isfinite(column)] for column in np.asarray(values, float).T]
+    return np.array([reduce(c) if len(c) >= least else np.nan for c in columns])
