@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from mmtp_jax.interfaces.spins import montecarlo, sample_disorder
     from mmtp_jax.io.formats import read, write
     from mmtp_jax.io.mtp import load, save
+    from mmtp_jax.oracles.abinit.oracle import AbinitOracle
+    from mmtp_jax.oracles.configure import read_oracle
     from mmtp_jax.oracles.jobs import label_all
     from mmtp_jax.oracles.teacher import PotentialOracle
     from mmtp_jax.oracles.vasp import VaspOracle
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AbinitOracle": "oracles.abinit.oracle",
     "ActiveSet": "active.active_set",
     "CandidateStore": "active.candidates",
     "CrossValidation": "fitting.cross_validation",
@@ -96,6 +99,7 @@ _HOMES = {
     "md": "interfaces.dynamics",
     "montecarlo": "interfaces.spins",
     "read": "io.formats",
+    "read_oracle": "oracles.configure",
     "relax": "interfaces.relaxation",
     "response": "interfaces.response",
     "sample_disorder": "interfaces.spins",
@@ -109,6 +113,7 @@ _HOMES = {
 """Public names and the module that each is in."""
 
 __all__ = [
+    "AbinitOracle",
     "ActiveSet",
     "CandidateStore",
     "CrossValidation",
@@ -152,6 +157,7 @@ __all__ = [
     "md",
     "montecarlo",
     "read",
+    "read_oracle",
     "relax",
     "response",
     "sample_disorder",
