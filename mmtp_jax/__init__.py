@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mmtp_jax.fitting.weights import Weights
     from mmtp_jax.interfaces.calculator import MMTPCalculator
     from mmtp_jax.interfaces.dynamics import MDResult, md
+    from mmtp_jax.interfaces.elastic import elastic_constants, paramagnetic_elastic_constants
+    from mmtp_jax.interfaces.eos import EquationOfState, equation_of_state
     from mmtp_jax.interfaces.equilibration import Equilibration, equilibrate
     from mmtp_jax.interfaces.export import (
         ExportedPotential,
@@ -34,9 +36,13 @@ if TYPE_CHECKING:
         load_exported,
         save_exported,
     )
+    from mmtp_jax.interfaces.formation import FormationEnergies, formation_energies
+    from mmtp_jax.interfaces.phonons import paramagnetic_phonons, phonons
+    from mmtp_jax.interfaces.quasiharmonic import quasiharmonic
     from mmtp_jax.interfaces.relaxation import Relaxation, relax
     from mmtp_jax.interfaces.response import response
     from mmtp_jax.interfaces.spins import montecarlo, sample_disorder
+    from mmtp_jax.interfaces.vibrations import thermal_expansion, vibrational_dos
     from mmtp_jax.io.formats import read, write
     from mmtp_jax.io.mtp import load, save
     from mmtp_jax.oracles.abinit.oracle import AbinitOracle
@@ -46,6 +52,11 @@ if TYPE_CHECKING:
     from mmtp_jax.oracles.vasp import VaspOracle
     from mmtp_jax.potential.potential import Potential
     from mmtp_jax.precision import double_precision
+    from mmtp_jax.properties.dos import VibrationalDOS
+    from mmtp_jax.properties.elastic import ElasticConstants
+    from mmtp_jax.properties.expansion import ThermalExpansion
+    from mmtp_jax.properties.phonons import ImaginaryModesWarning, Phonons
+    from mmtp_jax.properties.quasiharmonic import QuasiHarmonic
     from mmtp_jax.properties.response import Response, UnstableStateError
     from mmtp_jax.simulation.moments.structures import EquilibrationWarning
     from mmtp_jax.structures.domain import ExtrapolationWarning
@@ -60,7 +71,9 @@ _HOMES = {
     "CandidateStore": "active.candidates",
     "CrossValidation": "fitting.cross_validation",
     "DynamicsRun": "active.learning_simulations",
+    "ElasticConstants": "properties.elastic",
     "EnsembleFit": "fitting.ensemble",
+    "EquationOfState": "interfaces.eos",
     "Equilibration": "interfaces.equilibration",
     "EquilibrationRun": "active.learning_simulations",
     "EquilibrationWarning": "simulation.moments.structures",
@@ -68,36 +81,49 @@ _HOMES = {
     "ExtrapolationWarning": "structures.domain",
     "Fit": "fitting.fit",
     "FitOptions": "fitting.fit",
+    "FormationEnergies": "interfaces.formation",
+    "ImaginaryModesWarning": "properties.phonons",
     "LearnOptions": "active.learning_options",
     "Learned": "active.learning",
     "MDResult": "interfaces.dynamics",
     "MMTPCalculator": "interfaces.calculator",
+    "Phonons": "properties.phonons",
     "Potential": "potential.potential",
     "PotentialOracle": "oracles.teacher",
     "Preselection": "active.preselection",
+    "QuasiHarmonic": "properties.quasiharmonic",
     "Relaxation": "interfaces.relaxation",
     "Response": "properties.response",
     "Result": "structures.results",
     "Selection": "active.select",
+    "ThermalExpansion": "properties.expansion",
     "Thresholds": "active.preselection",
     "UnitsWarning": "structures.units",
     "UnstableStateError": "properties.response",
     "VaspOracle": "oracles.vasp",
+    "VibrationalDOS": "properties.dos",
     "WeightScan": "fitting.cross_validation",
     "Weights": "fitting.weights",
     "cross_validate": "api",
     "double_precision": "precision",
+    "elastic_constants": "interfaces.elastic",
+    "equation_of_state": "interfaces.eos",
     "equilibrate": "interfaces.equilibration",
     "evaluate": "api",
     "export_potential": "interfaces.export",
     "fit": "api",
     "fit_ensemble": "api",
+    "formation_energies": "interfaces.formation",
     "label_all": "oracles.jobs",
     "learn": "active.learning",
     "load": "io.mtp",
     "load_exported": "interfaces.export",
     "md": "interfaces.dynamics",
     "montecarlo": "interfaces.spins",
+    "paramagnetic_elastic_constants": "interfaces.elastic",
+    "paramagnetic_phonons": "interfaces.phonons",
+    "phonons": "interfaces.phonons",
+    "quasiharmonic": "interfaces.quasiharmonic",
     "read": "io.formats",
     "read_oracle": "oracles.configure",
     "relax": "interfaces.relaxation",
@@ -108,6 +134,8 @@ _HOMES = {
     "scan_weights": "api",
     "select": "active.select",
     "split": "api",
+    "thermal_expansion": "interfaces.vibrations",
+    "vibrational_dos": "interfaces.vibrations",
     "write": "io.formats",
 }
 """Public names and the module that each is in."""
@@ -118,7 +146,9 @@ __all__ = [
     "CandidateStore",
     "CrossValidation",
     "DynamicsRun",
+    "ElasticConstants",
     "EnsembleFit",
+    "EquationOfState",
     "Equilibration",
     "EquilibrationRun",
     "EquilibrationWarning",
@@ -126,36 +156,49 @@ __all__ = [
     "ExtrapolationWarning",
     "Fit",
     "FitOptions",
+    "FormationEnergies",
+    "ImaginaryModesWarning",
     "LearnOptions",
     "Learned",
     "MDResult",
     "MMTPCalculator",
+    "Phonons",
     "Potential",
     "PotentialOracle",
     "Preselection",
+    "QuasiHarmonic",
     "Relaxation",
     "Response",
     "Result",
     "Selection",
+    "ThermalExpansion",
     "Thresholds",
     "UnitsWarning",
     "UnstableStateError",
     "VaspOracle",
+    "VibrationalDOS",
     "WeightScan",
     "Weights",
     "cross_validate",
     "double_precision",
+    "elastic_constants",
+    "equation_of_state",
     "equilibrate",
     "evaluate",
     "export_potential",
     "fit",
     "fit_ensemble",
+    "formation_energies",
     "label_all",
     "learn",
     "load",
     "load_exported",
     "md",
     "montecarlo",
+    "paramagnetic_elastic_constants",
+    "paramagnetic_phonons",
+    "phonons",
+    "quasiharmonic",
     "read",
     "read_oracle",
     "relax",
@@ -166,6 +209,8 @@ __all__ = [
     "scan_weights",
     "select",
     "split",
+    "thermal_expansion",
+    "vibrational_dos",
     "write",
 ]
 
