@@ -11,7 +11,6 @@ from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.interfaces.export import export_potential, load_exported, save_exported
 from mmtp_jax.structures.neighbours import neighbour_table
 
-
 pytest.importorskip("flatbuffers", reason="jax.export writes with it: pip install flatbuffers")
 
 
