@@ -17,24 +17,24 @@ from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
 from mmtp_jax.simulation.moments.equilibrate import equilibrate_graph
 from mmtp_jax.simulation.moments.steps import Status
-from mmtp_jax.simulation.moments.structures import MAX_ATOMS, MomentOptions
+from mmtp_jax.simulation.moments.structures import (
+    MAX_ATOMS,
+    EquilibratedStructure,
+    MomentOptions,
+)
 from mmtp_jax.simulation.system import System, system_of
 from mmtp_jax.structures.batch import default_chunk, pack
 from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
+from mmtp_jax.structures.results import results_of
 from mmtp_jax.structures.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
-class WatchedEquilibration:
+class WatchedEquilibration(EquilibratedStructure):
     """How the equilibration of one structure ended."""
 
-    magmoms: np.ndarray
-    """(n,) mu_B."""
-    status: Status
     stopped: bool
-    """The watch stopped it."""
-    n_steps: int
-    """Evaluations."""
+    """The watch stopped it; its moments are those of some later iterate."""
 
 
 @partial(jax.jit, static_argnames=("allow_flips", "chunk"))
@@ -62,7 +62,7 @@ def _equilibrate(
         potential, graph, tolerance=tolerance, max_steps=max_steps, max_change=max_change,
         allow_flips=allow_flips, chunk=chunk, observe=observe, halt=halt, carry=watched,
     )  # fmt: skip
-    return found.magmoms, found.status, found.n_steps, watched
+    return found._replace(memory=None), watched
 
 
 def watch_equilibration(
@@ -72,6 +72,7 @@ def watch_equilibration(
     options: MomentOptions | None = None,
     keep: Callable[[list[Block]], None] | None = None,
     max_atoms: int = MAX_ATOMS,
+    callback: Callable[[int], None] | None = None,
 ) -> list[WatchedEquilibration]:
     """Equilibrate the moments of structures, every iterate of which the watch is shown.
 
@@ -85,6 +86,7 @@ def watch_equilibration(
         options: tolerance and limits.
         keep: called with what was kept, where the watch has no store.
         max_atoms: most atoms of a batch.
+        callback: called with the number of structures done after each batch.
 
     Raises:
         ValueError: if the watch has no room for the iterates of one equilibration, or belongs to
@@ -94,6 +96,7 @@ def watch_equilibration(
     options = options or MomentOptions()
     tables = [neighbour_table(s, float(potential.cutoff)) for s in structures]
     found: list[Any] = [None] * len(structures)
+    n_done = 0
     for members in _alike(structures, max_atoms):
         results = _of_batch(
             potential,
@@ -106,6 +109,9 @@ def watch_equilibration(
         )
         for k, result in zip(members, results, strict=True):
             found[k] = result
+        n_done += len(members)
+        if callback is not None:
+            callback(n_done)
     return found
 
 
@@ -122,7 +128,7 @@ def _of_batch(
     batch = pack(structures, tables, float(potential.cutoff))
     limits = (options.tolerance, options.max_steps, options.max_change)
     with double_precision():
-        magmoms, status, n_steps, watched = _equilibrate(
+        found, watched = _equilibrate(
             potential.astype(np.float64), batch.graph, jax.tree.map(np.asarray, system), watch,
             watch.start(system), limits, options.allow_flips, default_chunk(),
         )  # fmt: skip
@@ -135,9 +141,20 @@ def _of_batch(
         blocks, _ = watch.drain(watch.renumbered(watched, numbers))
         if blocks and keep is not None:
             keep(blocks)
+    found = jax.device_get(found)
+    magmoms = batch.split(np.asarray(found.magmoms))
+    results = results_of(batch, structures, found.site_energies, found.observables)
     return [
-        WatchedEquilibration(m, Status(int(status[k])), bool(stopped[k]), int(n_steps[k]))
-        for k, m in enumerate(batch.split(np.asarray(magmoms)))
+        WatchedEquilibration(
+            magmoms=magmoms[slot],
+            start_magmoms=np.array(structures[member].magmoms, float),
+            result=result,
+            residual=float(found.residual[slot]),
+            n_steps=int(found.n_steps[slot]),
+            status=Status.STOPPED if stopped[slot] else Status(int(found.status[slot])),
+            stopped=bool(stopped[slot]),
+        )
+        for slot, (member, result) in enumerate(results)
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mmtp_jax.cli.settings import setting
-from mmtp_jax.cli.shared_settings import Input, Preselection, check_preselection
+from mmtp_jax.cli.shared_settings import Input, Preselection, check_preselection, magnetic
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,7 @@ class Spins:
     trials: int = setting(
         "Flips or swaps in each block; 0 for as many as there are magnetic atoms.", 0
     )
-    magnetic: tuple[str, ...] | None = setting(
-        "Species whose signs change, if not all atoms with a moment.",
-        example=("Fe",), metavar="SYMBOL",
-    )  # fmt: skip
+    magnetic: tuple[str, ...] | None = magnetic()
 
 
 @dataclass(frozen=True)

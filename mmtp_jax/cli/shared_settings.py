@@ -62,6 +62,22 @@ class StartMoments:
     allow_flips: bool = setting("Moments may change their sign.", False, off="--no-flips")
 
 
+def treatment(shortcut: str) -> Any:
+    """A field: whether moments follow; ``shortcut`` is the option that fixes them."""
+    return setting(
+        "'equilibrate': moments minimise the energy; 'fixed': their magnitudes stay.",
+        "equilibrate", choices=("equilibrate", "fixed"), words={shortcut: "fixed"},
+    )  # fmt: skip
+
+
+def magnetic() -> Any:
+    """A field: which species change their signs."""
+    return setting(
+        "Species whose signs change, if not all atoms with a moment.",
+        example=("Fe",), metavar="SYMBOL",
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Thresholds:
     """What simulations keep, and when they stop (Kotykhov 2025: 2 or 4, and 10)."""
@@ -128,6 +144,19 @@ def check_preselection(settings: Preselection, given: Values) -> None:
     if candidates is not None and not candidates.endswith((".cfg", ".extxyz", ".xyz")):
         raise ValueError(
             f"cannot write candidates to {candidates}: its name must end in .cfg, .extxyz or .xyz"
+        )
+
+
+def check_single_start(settings: Input) -> None:
+    """Refuse several files to start from where the first configuration alone counts.
+
+    Raises:
+        ValueError: if there are several files.
+    """
+    if len(settings.start) > 1:
+        raise ValueError(
+            f"give one file to start from, got {' and '.join(settings.start)}; its first "
+            "configuration counts"
         )
 
 

@@ -16,6 +16,7 @@ from mmtp_jax.cli.plots import COLOURS
 
 if TYPE_CHECKING:
     from mmtp_jax.interfaces.dynamics import MDResult
+    from mmtp_jax.simulation.relaxation.structures import Frame
 
 _MORE_COLOURS = (*COLOURS, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """The other colours of Okabe and Ito, in the order in which they are taken."""
@@ -132,29 +133,34 @@ def thermo_figure(thermo: Thermo) -> Figure:
     return _panels(panels, lines, "Time (ps)", integer=False)
 
 
-def relaxation_figure(traces: Sequence[Any], names: Sequence[str]) -> Figure:
-    """Enthalpy, forces, stress and magnetic forces over the steps, one line for each configuration.
+def relaxation_figure(traces: Sequence[Sequence[Frame]], names: Sequence[str]) -> Figure:
+    """Enthalpy, forces, stress and magnetic forces over the steps, a line for each configuration.
 
     Args:
-        traces: what `mmtp_jax.interfaces.relaxation.Trace` has of each configuration.
+        traces: the start and the accepted steps of each configuration.
         names: of the configurations.
+
+    Raises:
+        ValueError: if there is nothing to plot.
     """
-    shown = [(t, name) for t, name in zip(traces, names, strict=True) if len(t.steps)]
+    shown = [(trace, name) for trace, name in zip(traces, names, strict=True) if trace]
     if not shown:
         raise ValueError("no configuration has taken a step, so there is nothing to plot")
 
     def column(kind: str) -> list[np.ndarray]:
-        return [np.asarray(getattr(trace, kind), float) for trace, _ in shown]
+        return [np.array([getattr(frame, kind) for frame in trace]) for trace, _ in shown]
 
-    enthalpies = [1e3 * (np.asarray(t.enthalpy) - t.enthalpy[-1]) / t.n_atoms for t, _ in shown]
+    sizes = [len(trace[0].structure) for trace, _ in shown]
+    enthalpies = [1e3 * (h - h[-1]) / n for h, n in zip(column("enthalpy"), sizes, strict=True)]
     panels = [
         ("Enthalpy above its end\n(meV/atom)", enthalpies, ""),
         ("Largest force (eV/Å)", column("force"), ""),
-        ("Stress + p (GPa)", column("stress_GPa"), ""),
-        (f"Magnetic force (eV/{_MU_B})", column("magnetic_force"), ""),
+        ("Largest stress + p (GPa)", column("stress_GPa"), ""),
+        (f"Largest magnetic\nforce (eV/{_MU_B})", column("magnetic_force"), ""),
     ]
     panels = [panel for k, panel in enumerate(panels) if k == 0 or any(np.any(c) for c in panel[1])]
-    lines = [(np.asarray(trace.steps), name) for trace, name in shown]
+    steps = column("step")
+    lines = [(x, name) for x, (_, name) in zip(steps, shown, strict=True)]
     return _panels(panels, lines, "Step", integer=True, logarithmic=True)
 
 

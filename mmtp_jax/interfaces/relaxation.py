@@ -80,6 +80,7 @@ def relax(
     watch: Watch | None = None,
     keep: Callable[[list[Any]], None] | None = None,
     callback: Callable[[int], None] | None = None,
+    record: Callable[[int, Frame], None] | None = None,
     **options: Any,
 ) -> Relaxation | list[Relaxation]:
     """Minimise the enthalpy E + p V over positions, cell and moments (Kotykhov 2024, Sec. 2.1).
@@ -109,6 +110,8 @@ def relax(
         watch: looks at every configuration, e.g. a `mmtp_jax.Preselection`.
         keep: called with what the watch has kept.
         callback: called with the number of configurations that are done.
+        record: called with the place of a configuration in the list and its `Frame`, for the start
+            and each step that was taken.
         **options: the other fields of `RelaxOptions`: ``force_tolerance`` (eV/Angstrom),
             ``stress_tolerance_GPa``, ``magnetic_tolerance`` (eV/mu_B), ``max_steps``,
             ``positions=False``, ``moments="fixed"``, ``allow_flips``, ``max_volume_change``,
@@ -133,8 +136,11 @@ def relax(
         watch.check(potential)
     frames: list[list[Atoms]] = [[] for _ in atoms_list]
 
-    def record(k: int, frame: Frame) -> None:
-        frames[k].append(_frame(atoms_list[k], frame))
+    def note(k: int, frame: Frame) -> None:
+        if trajectory is not None:
+            frames[k].append(_frame(atoms_list[k], frame))
+        if record is not None:
+            record(k, frame)
 
     try:
         found = relax_structures(
@@ -144,7 +150,7 @@ def relax(
             watch=watch,
             keep=keep,
             callback=callback,
-            record=None if trajectory is None else record,
+            record=None if trajectory is None and record is None else note,
         )
     finally:
         if trajectory is not None:
@@ -220,9 +226,8 @@ def _moved(atoms: Atoms, structure: Structure) -> Atoms:
 
 
 def _frame(atoms: Atoms, frame: Frame) -> Atoms:
-    structure, energy = frame
-    copy = _moved(atoms, structure)
-    copy.calc = SinglePointCalculator(copy, energy=energy, magmoms=structure.magmoms)
+    copy = _moved(atoms, frame.structure)
+    copy.calc = SinglePointCalculator(copy, energy=frame.energy, magmoms=frame.structure.magmoms)
     return copy
 
 

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from mmtp_jax.fitting.checkpoint import fingerprint
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.moments.structures import MomentOptions
 from mmtp_jax.simulation.spins.disorder_sampling import DisorderedStates, sample_states
 from mmtp_jax.simulation.spins.options import SpinOptions
-from mmtp_jax.simulation.spins.sampling import SpinState, SpinWalk, walk_spins
+from mmtp_jax.simulation.spins.outcome import SpinObserver, SpinSaved, SpinState, SpinWalk
+from mmtp_jax.simulation.spins.sampling import walk_spins
 from mmtp_jax.simulation.system import system_of
-from mmtp_jax.simulation.watch import Watch
+from mmtp_jax.simulation.watch import BoundWatch, Watch
 
 
 def montecarlo(
@@ -26,8 +28,10 @@ def montecarlo(
     *,
     copies: int = 1,
     watch: Watch | None = None,
+    keep: Callable[[list[Any]], None] | None = None,
     callback: Callable[[int], None] | None = None,
-    resume: SpinState | None = None,
+    observer: SpinObserver | None = None,
+    resume: SpinState | SpinSaved | None = None,
     **options: Any,
 ) -> SpinWalk:
     """Sample the signs of moments at fixed positions, at several temperatures together.
@@ -43,8 +47,11 @@ def montecarlo(
         copies: independent replicas of each temperature; replica ``t * copies + c`` is copy c of
             temperature t.
         watch: is shown every configuration, see `mmtp_jax.simulation.watch`.
+        keep: called with what the watch has kept.
         callback: called with the number of sweeps done.
-        resume: the ``state`` of an earlier result to go on from.
+        observer: told now and then, and at the end, of what the walk can go on from.
+        resume: what an observer was told: its sweeps count, and are part of the result. Or the
+            ``state`` of an earlier result, whose sweeps do not count.
         **options: the fields of `SpinOptions`, e.g. ``sweeps=2000``, ``move="swap"``,
             ``moments="fixed"``, ``magnetic=("Cr",)``.
 
@@ -66,11 +73,31 @@ def montecarlo(
         raise ValueError(f"temperatures must be numbers of at least 0 K, got {temperatures}")
     if copies < 1:
         raise ValueError(f"copies must be at least 1, got {copies}")
+    if isinstance(watch, BoundWatch):
+        watch.check(potential)
     (structure,) = start_structures(potential, [atoms])
     system = system_of([structure] * (len(values) * copies), atoms.get_masses())
     return walk_spins(
-        potential, system, np.repeat(values, copies), chosen, watch=watch, callback=callback,
-        resume=resume,
+        potential, system, np.repeat(values, copies), chosen, watch=watch, keep=keep,
+        callback=callback, observer=observer, resume=resume,
+    )  # fmt: skip
+
+
+def walk_fingerprint(
+    potential: Potential,
+    atoms: Atoms,
+    temperatures: Sequence[float],
+    copies: int,
+    **options: Any,
+) -> str:
+    """Of all that the course of `montecarlo` depends on; how long it is does not matter."""
+    chosen = dataclasses.replace(SpinOptions(**options), sweeps=1, burn_in=0)
+    (structure,) = start_structures(potential, [atoms])
+    settings = {**vars(chosen), "dtype": str(chosen.dtype), "copies": copies}
+    arrays = (structure.cell, structure.periodic, structure.positions, structure.types)
+    return fingerprint(
+        repr(sorted(settings.items())), potential, arrays, structure.magmoms,
+        np.asarray(temperatures, float),
     )  # fmt: skip
 
 

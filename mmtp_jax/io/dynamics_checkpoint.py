@@ -5,16 +5,10 @@ A resumed run takes the same steps, bit for bit on the same machine, as one that
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
-
-from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.state_file import filled, load_state, save_state
 from mmtp_jax.simulation.dynamics.evaluation import Evaluated
 from mmtp_jax.simulation.dynamics.integrate import State
 from mmtp_jax.simulation.dynamics.observer import Saved
@@ -43,9 +37,7 @@ def save_dynamics(
         "step": int(saved.state.step),
         "files": dict(files),
     }
-    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, header=text, **_named(saved))
+    save_state(path, header, saved)
 
 
 def load_dynamics(path: str | Path, belongs_to: str) -> tuple[Saved, dict[str, int]]:
@@ -54,41 +46,18 @@ def load_dynamics(path: str | Path, belongs_to: str) -> tuple[Saved, dict[str, i
     Raises:
         ValueError: if the file is no checkpoint of dynamics, or belongs to another run.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(file["header"].tobytes().decode())
-            arrays = {name: file[name] for name in file.files if name != "header"}
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is not a readable checkpoint of dynamics ({error}); start afresh"
-        ) from error
-    names = list(_named(_SKELETON))
-    known = header.get("format") == FORMAT and sorted(names) == sorted(arrays)
-    if not known or header.get("fingerprint") != belongs_to:
-        raise ValueError(
-            f"{path} belongs to another run (other start, potential, settings or program version);"
-            " give the same input as before, or start afresh"
-        )
-    leaves = [arrays[name] for name in names]
-    return jax.tree.unflatten(jax.tree.structure(_SKELETON), leaves), dict(header["files"])
+    expected = {"format": FORMAT, "fingerprint": belongs_to}
+    saved, header = load_state(path, "dynamics", expected, lambda _: _SKELETON)
+    return saved, dict(header["files"])
 
 
-def _named(saved: Saved) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_flatten_with_path(saved)[0]
-    return {jax.tree_util.keystr(path).lstrip("."): np.asarray(leaf) for path, leaf in leaves}
-
-
-def _filled(kind: type, **given: Any) -> Any:
-    return kind(**{name: given.get(name, 0) for name in kind._fields})
-
-
-_SKELETON = _filled(
+_SKELETON = filled(
     Saved,
-    state=_filled(
+    state=filled(
         State,
-        system=_filled(System),
-        known=_filled(Evaluated, memory=_filled(Memory)),
-        chain=_filled(Chain),
-        spins=_filled(Counts),
+        system=filled(System),
+        known=filled(Evaluated, memory=filled(Memory)),
+        chain=filled(Chain),
+        spins=filled(Counts),
     ),
 )

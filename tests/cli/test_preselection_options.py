@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -183,7 +184,7 @@ def _block(n):
         (("--active-set", "absent.npz"), "absent.npz"),
     ],
 )
-@pytest.mark.parametrize("command", ["md"])
+@pytest.mark.parametrize("command", ["md", "relax", "mc", "equilibrate"])
 def test_mistakes_are_named(run, active, command, options, words) -> None:
     options = [active.file if option == "SET" else option for option in options]
     more = ("--temperatures", 300) if command == "mc" else ()
@@ -193,7 +194,7 @@ def test_mistakes_are_named(run, active, command, options, words) -> None:
     assert result.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["md"])
+@pytest.mark.parametrize("command", ["md", "relax", "mc", "equilibrate"])
 def test_the_set_of_another_potential_is_refused(run, active, tmp_path, command) -> None:
     potential = mmtp.load(POTENTIAL)
     mmtp.save(
@@ -204,3 +205,82 @@ def test_the_set_of_another_potential_is_refused(run, active, tmp_path, command)
     assert result.status == 2
     assert "potential" in result.err
     assert result.err.count("\n") == 1
+
+
+def test_mc_stops_and_names_the_replica(run, active, tmp_path) -> None:
+    words = (
+        "mc", POTENTIAL, active.start, "--temperatures", 300, 3000, "--sizes", 1, "--sweeps", 40,
+        "--burn-in", 0, "--tolerance", 1e-4, "--active-set", active.file,
+    )  # fmt: skip
+    free = run(
+        *words, "--candidates", tmp_path / "all.cfg", "--grade-select", 1e-6, "--grade-break", 1e9
+    )
+    assert free.status == 0, free.err
+    met = mmtp.read(tmp_path / "all.cfg", species=("Fe",))
+    assert {int(a.info["replica"]) for a in met} == {0, 1}
+    assert max(int(a.info["step"]) for a in met) == 39
+    grades = np.array([float(a.info[GRADE]) for a in met])
+    assert active.set.grade(met) == pytest.approx(grades, rel=1e-6)
+    high = 0.5 * grades.max()
+    first = met[int(np.argmax(grades > high))]
+    met_file, checkpoint = tmp_path / "met.cfg", ("--checkpoint", tmp_path / "mc.npz")
+    words = (*words, "--candidates", met_file, "--grade-select", high / 2, *checkpoint)
+    result = run(*words, "--grade-break", high)
+    assert result.status == 1, result.err
+    who = (
+        f"replica {first.info['replica']} ({(300, 3000)[int(first.info['replica'])]} K) of 2 atoms"
+    )
+    expected = f"{who} stopped at sweep {first.info['step']}: its grade is "
+    assert expected in result.out
+    kept = mmtp.read(met_file, species=("Fe",))
+    assert max(float(a.info[GRADE]) for a in kept) > high
+    assert f"wrote {met_file}, {len(kept)} candidates" in result.out
+    # It does not go on where it has stopped.
+    before = met_file.read_text()
+    again = run(*words, "--grade-break", high, "--resume")
+    assert again.status == 1, again.err
+    assert met_file.read_text() == before
+
+
+def test_equilibrate_stops_and_names_the_configuration(run, active, tmp_path) -> None:
+    good = mmtp.read(active.start)[0]
+    bad = good.copy()
+    bad.set_initial_magnetic_moments([1.2, 2.9])
+    mmtp.write(tmp_path / "two.extxyz", [good, bad])
+    high = 0.5 * active.set.grade([bad])[0]
+    assert active.set.grade([good])[0] < high
+    options = ("--active-set", active.file, "--candidates", tmp_path / "met.extxyz")
+    result = run(
+        "equilibrate", POTENTIAL, tmp_path / "two.extxyz", *options, "--grade-select", high / 2,
+        "--grade-break", high, "--json", tmp_path / "e.json", "-o", tmp_path / "out.extxyz",
+    )  # fmt: skip
+    assert result.status == 1, result.err
+    assert "two.extxyz, configuration 2 stopped: its grade is" in result.out
+    assert "configuration 1 stopped" not in result.out
+    content = json.loads((tmp_path / "e.json").read_text())
+    assert [c["status"] for c in content["configurations"]] == ["converged", "stopped"]
+    # What is not stopped is what is found without a watch.
+    (expected,) = mmtp.equilibrate(mmtp.load(POTENTIAL), [good], tolerance=5e-6)
+    found = mmtp.read(tmp_path / "out.extxyz")[0]
+    assert found.get_magnetic_moments() == pytest.approx(expected.magmoms, abs=1e-5)
+    assert found.get_potential_energy() == pytest.approx(expected.energy, abs=1e-6)
+    assert found.get_stress() == pytest.approx(expected.atoms.get_stress(), abs=1e-6)
+    assert len(mmtp.read(tmp_path / "met.extxyz")) >= 1
+
+
+def test_relax_names_configuration_step_and_grade(run, active, tmp_path) -> None:
+    start = mmtp.read(active.start)[0]
+    wide = start.copy()
+    wide.set_cell(1.1 * wide.cell.array, scale_atoms=True)
+    mmtp.write(tmp_path / "two.extxyz", [start, wide])
+    high = 0.5 * active.set.grade([wide])[0]
+    assert active.set.grade([start])[0] < high
+    result = run(
+        "relax", POTENTIAL, tmp_path / "two.extxyz", "--active-set", active.file, "--grade-break",
+        high, "--grade-select", high / 2, "--candidates", tmp_path / "met.extxyz",
+    )  # fmt: skip
+    assert result.status == 1, result.err
+    assert "two.extxyz, configuration 2 stopped at step 0: its grade is" in result.out
+    worst = max(mmtp.read(tmp_path / "met.extxyz"), key=lambda a: a.info[GRADE])
+    assert (worst.info["replica"], worst.info["step"]) == (1, 0)
+    assert f"its grade is {worst.info[GRADE]:.4g}, above" in result.out

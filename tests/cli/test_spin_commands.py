@@ -80,6 +80,7 @@ def test_sample_averages(run, tmp_path) -> None:
         (("mc", "--temperatures", 300, "--plot", "x.txt"), "cannot plot to x.txt"),
         (("sample", "-n", 1, "--fixed"), "at least two states"),
         (("sample", "--atom", 7), "--atom must be between"),
+        (("mc", "--temperatures", 300, "--resume"), "give the checkpoint that it wrote"),
     ],
 )
 def test_mistakes_are_named(run, ising, options, words) -> None:
@@ -87,3 +88,110 @@ def test_mistakes_are_named(run, ising, options, words) -> None:
     result = run(command, *ising, *rest)
     assert result.status == 2
     assert words in result.err
+
+
+@pytest.fixture(scope="module")
+def walk(run, ising):
+    """walk(folder, *options): sizes 2 and 3 at two temperatures, with checkpoint and table."""
+
+    def of(folder: Path, *options: object):
+        return run(
+            "mc", *ising, "--fixed", "--sizes", 2, 3, "--temperatures", 1240, 1400, "--burn-in",
+            30, "--checkpoint", folder / "mc.npz", "-o", folder / "mc.csv", *options,
+        )  # fmt: skip
+
+    return of
+
+
+def _walks(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files if name != "header"}
+
+
+def _same(one: Path, other: Path) -> None:
+    one, other = _walks(one), _walks(other)
+    assert sorted(one) == sorted(other)
+    for name in one:
+        assert np.array_equal(one[name], other[name]), name
+
+
+@pytest.fixture(scope="module")
+def whole(walk, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    result = walk(folder, "--sweeps", 600)
+    assert result.status == 0, result.err
+    assert len(_walks(folder / "mc.npz")["['size3'].rows.energy"]) == 630
+    return folder
+
+
+@pytest.mark.parametrize("after", [1, 10, 300, 630, 640, 1200])
+def test_ctrl_c_anywhere_loses_nothing(walk, whole, tmp_path, monkeypatch, after) -> None:
+    """In the burn-in, within a size, between the sizes, and in the second."""
+    total = 0
+
+    class Interrupts:
+        def __init__(self, *_):
+            self.before = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def __call__(self, n_done):
+            nonlocal total
+            total += n_done - self.before
+            self.before = n_done
+            if total >= after:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        # A few sweeps at a time, so that Ctrl-C comes where it should.
+        patch.setattr("mmtp_jax.simulation.spins.run.SECONDS_PER_CALL", 1e-9)
+        patch.setattr("mmtp_jax.cli.progress.CountProgress", Interrupts)
+        cut = walk(tmp_path, "--sweeps", 600)
+        assert cut.status == 130, cut.err
+    rows = sum(
+        len(v) for k, v in _walks(tmp_path / "mc.npz").items() if "energy" in k and "rows" in k
+    )
+    assert rows == after
+    result = walk(tmp_path, "--sweeps", 600, "--resume")
+    assert result.status == 0, result.err
+    _same(tmp_path / "mc.npz", whole / "mc.npz")
+    assert (tmp_path / "mc.csv").read_text() == (whole / "mc.csv").read_text()
+
+
+def test_a_walk_that_is_done_goes_on_with_more_sweeps(walk, whole, tmp_path, run, ising) -> None:
+    assert walk(tmp_path, "--sweeps", 400).status == 0
+    assert walk(tmp_path, "--sweeps", 600, "--resume").status == 0
+    _same(tmp_path / "mc.npz", whole / "mc.npz")
+    assert (tmp_path / "mc.csv").read_text() == (whole / "mc.csv").read_text()
+    other = walk(tmp_path, "--sweeps", 600, "--resume", "--seed", 3)
+    assert other.status == 2
+    assert "belongs to another run" in other.err
+    again = walk(tmp_path, "--sweeps", 200)
+    assert f"kept as {tmp_path / 'mc.npz'}.bak" in again.out
+    (tmp_path / "mc.npz").write_bytes(b"nothing")
+    broken = walk(tmp_path, "--resume")
+    assert "is not a readable checkpoint of spin flips" in broken.err
+
+
+def test_checkpoints_are_written_on_the_way(walk, tmp_path, monkeypatch) -> None:
+    from mmtp_jax.io import spin_checkpoint
+
+    written = []
+    save = spin_checkpoint.save_spins
+
+    def counted(path, walks, *rest):
+        written.append({size: len(walk.rows.energy) for size, walk in walks.items()})
+        save(path, walks, *rest)
+
+    monkeypatch.setattr("mmtp_jax.simulation.spins.run.ROWS", 256)
+    monkeypatch.setattr("mmtp_jax.io.spin_checkpoint.save_spins", counted)
+    result = walk(tmp_path, "--sweeps", 300, "--checkpoint-seconds", 0)
+    assert result.status == 0, result.err
+    assert written[0] == {2: 1}
+    assert written[-1] == {2: 330, 3: 330}
+    assert len(written) > 4
+    assert {2: 330} in written

@@ -7,20 +7,30 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands.evaluate import add_reading_options
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.equilibrate_settings import EquilibrateSettings, check
+from mmtp_jax.cli.shared_settings import add_settings, collect, inputs_of
+from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mmtp_jax.potential.potential import Potential
     from mmtp_jax.simulation.moments.reliability import Reliability
+    from mmtp_jax.simulation.moments.structures import EquilibratedStructure
+    from mmtp_jax.structures.structure import Structure
 
 _EPILOG = """\
 examples:
   mmtp equilibrate pot.mtp configurations.cfg -o equilibrated.cfg
   mmtp equilibrate pot.mtp new.extxyz --start Fe=2.2 Al=-0.1 --json reliability.json
+  mmtp equilibrate pot.mtp new.cfg --active-set active.npz --candidates met.cfg
+  mmtp template equilibrate > equilibrate.toml; mmtp equilibrate --settings equilibrate.toml
 
 The share that converges to 5e-6 eV/mu_B is the equilibration reliability of Kotykhov 2024, Table
 3. Errors are those of the configurations that converged and whose own magnetic forces are unknown
-or at most 1e-3 eV/mu_B: the moments of others were constrained, and are no reference.
+or at most 1e-3 eV/mu_B: the moments of others were constrained, and are no reference. The exit
+status is 1 if a grade above the upper threshold has stopped one.
 """
 
 
@@ -34,75 +44,55 @@ def add_parser(commands: Any) -> None:
         "from the moments of the file.",
         epilog=_EPILOG,
     )
-    parser.add_argument("potential", metavar="POTENTIAL", help="potential, .mtp")
-    parser.add_argument("data", metavar="DATA", nargs="+", help="configurations of any format")
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="configurations at their new moments, .cfg or .extxyz",
-    )
-    parser.add_argument(
-        "--start",
-        nargs="+",
-        metavar="SYMBOL=MOMENT",
-        help="start from a moment for each species (mu_B), not from those of the file",
-    )
-    parser.add_argument(
-        "--scale", type=float, default=1.0, help="factor of the moments at the start"
-    )
-    parser.add_argument(
-        "--tolerance",
-        type=float,
-        default=5e-6,
-        help="largest magnetic force at the end, eV/mu_B (default 5e-6)",
-    )
-    parser.add_argument(
-        "--max-steps", type=int, default=200, help="most evaluations of each (default 200)"
-    )
-    parser.add_argument("--allow-flips", action="store_true", help="moments may change their sign")
-    parser.add_argument("--json", metavar="FILE", help="the numbers of the table, and each result")
-    add_reading_options(parser)
+    add_settings(parser, EquilibrateSettings)
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    console.check_outputs(args.output, args.json)
-    for path in (args.output, args.json):
-        console.check_distinct(path, [args.potential, *args.data])
-    start = moments_of_words(args.start)
+    settings = collect(args, EquilibrateSettings, "equilibrate", check)
+    given, output = settings.moments, settings.output
+    written = (output.output, output.json, settings.preselection.candidates)
+    console.check_outputs(*written)
+    for path in written:
+        console.check_distinct(path, inputs_of(settings, args))
+    start = moments_of_words(given.start)
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.interfaces.equilibration import equilibration_of, start_structures
     from mmtp_jax.io.convert import to_structures
     from mmtp_jax.simulation.moments.reliability import reliability
-    from mmtp_jax.simulation.moments.structures import MomentOptions, equilibrate_structures
+    from mmtp_jax.simulation.moments.structures import MomentOptions
 
     options = MomentOptions(
-        tolerance=args.tolerance, max_steps=args.max_steps, allow_flips=args.allow_flips
+        tolerance=given.tolerance, max_steps=given.max_steps, allow_flips=given.allow_flips
     )
-    potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    atoms_list = console.read_data(args.data, potential.species, args.magnetic_gradient)
+    potential = mmtp.load(settings.input.potential, species=settings.input.species)
+    atoms_list = console.read_data(
+        settings.input.start, potential.species, settings.input.magnetic_gradient
+    )
     references = to_structures(atoms_list, potential.species)
-    structures = start_structures(potential, atoms_list, start, args.scale)
-    with CountProgress(len(structures), "configurations") as progress:
-        found = equilibrate_structures(potential, structures, options, callback=progress)
+    structures = start_structures(potential, atoms_list, start, given.scale)
+    watched = Watched(settings.preselection, potential)
+    found = _equilibrated(potential, structures, options, watched)
     report = reliability(references, found, potential.species)
-    print(table(report, args.tolerance))
-    if args.output is not None:
+    print(table(report, given.tolerance))
+    stopped = [k for k, result in enumerate(found) if getattr(result, "stopped", False)]
+    for k in stopped:
+        print(watched.stopped(structures[k].name, k, ""))
+    watched.report()
+    if output.output is not None:
         results = [equilibration_of(a, f) for a, f in zip(atoms_list, found, strict=True)]
-        mmtp.write(args.output, [result.atoms for result in results], species=potential.species)
-        print(f"\nwrote {args.output}")
-    if args.json is not None:
+        mmtp.write(output.output, [result.atoms for result in results], species=potential.species)
+        print(f"\nwrote {output.output}")
+    if output.json is not None:
         console.write_json(
-            args.json,
+            output.json,
             {
                 "mmtp_jax": mmtp.__version__,
-                "potential": args.potential,
-                "data": args.data,
-                "tolerance": args.tolerance,
+                "potential": settings.input.potential,
+                "data": list(settings.input.start),
+                "tolerance": given.tolerance,
                 "reliability": dataclasses.asdict(report),
                 "configurations": [
                     {
@@ -116,7 +106,23 @@ def run(args: argparse.Namespace) -> None:
                 ],
             },
         )
-        print(f"wrote {args.json}")
+        print(f"wrote {output.json}")
+    return 1 if stopped else 0
+
+
+def _equilibrated(
+    potential: Potential, structures: Sequence[Structure], options: Any, watched: Watched
+) -> Sequence[EquilibratedStructure]:
+    from mmtp_jax.active.watched_equilibration import watch_equilibration
+    from mmtp_jax.cli.progress import CountProgress
+    from mmtp_jax.simulation.moments.structures import equilibrate_structures
+
+    with CountProgress(len(structures), "configurations") as progress:
+        if watched.watch is None:
+            return equilibrate_structures(potential, structures, options, callback=progress)
+        return watch_equilibration(
+            potential, structures, watched.watch, options, keep=watched.keep, callback=progress
+        )
 
 
 def table(report: Reliability, tolerance: float) -> str:
@@ -150,7 +156,7 @@ def table(report: Reliability, tolerance: float) -> str:
     return "\n".join(lines)
 
 
-def moments_of_words(words: list[str] | None) -> dict[str, float] | None:
+def moments_of_words(words: Sequence[str] | None) -> dict[str, float] | None:
     """Moments by species from words like ``Fe=2.2``, which may also stand in one argument."""
     if words is None:
         return None

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.montecarlo_settings import MonteCarloSettings, check
+from mmtp_jax.cli.shared_settings import add_settings, collect, inputs_of
+from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
-    from mmtp_jax.simulation.spins.binder import OrderCurve
+    import numpy as np
+    from ase import Atoms
+
+    from mmtp_jax.potential.potential import Potential
+    from mmtp_jax.simulation.spins.binder import Crossing, OrderCurve
+    from mmtp_jax.simulation.spins.outcome import SpinSaved, SpinWalk
 
 _EPILOG = """\
 examples:
   mmtp mc pot.mtp start.cfg --temperatures 600 800 1000 1200 --sweeps 2000 -o order.csv
   mmtp mc pot.mtp cell.cfg --sizes 2 3 4 --temperatures 900 1000 1100 1200 --plot order.png
+  mmtp template mc > mc.toml; mmtp mc --settings mc.toml --checkpoint mc.npz
+  mmtp mc --settings mc.toml --checkpoint mc.npz --resume --sweeps 20000
 
 The order is measured against the signs of the start: start a ferromagnet with all moments up, an
 antiferromagnet in its own pattern. With two or more --sizes, multiples of the cell along its
 periodic directions, the crossing of the Binder cumulants estimates the Curie or Neel temperature.
+The walk ends where the grade of one replica is above --grade-break (exit status 1).
 """
 
 
@@ -33,111 +46,213 @@ def add_parser(commands: Any) -> None:
         "at several temperatures together.",
         epilog=_EPILOG,
     )
-    parser.add_argument("potential", metavar="POTENTIAL", help="potential, .mtp")
-    parser.add_argument("data", metavar="DATA", help="configuration with moments; the first counts")
     parser.add_argument(
-        "--temperatures", nargs="+", type=float, required=True, metavar="T", help="temperatures, K"
+        "--resume", action="store_true", help="go on from the checkpoint, also with more sweeps"
     )
-    parser.add_argument(
-        "--sizes", nargs="+", type=int, default=[1], metavar="N", help="multiples of the cell"
-    )
-    parser.add_argument("--sweeps", type=int, default=1000, help="recorded sweeps (default 1000)")
-    parser.add_argument("--burn-in", type=int, help="sweeps before (default a tenth of them)")
-    parser.add_argument("--copies", type=int, default=1, help="replicas per temperature")
-    parser.add_argument(
-        "--swap", action="store_true", help="swap opposite moments: their numbers stay"
-    )
-    parser.add_argument(
-        "--fixed", action="store_true", help="keep the magnitudes: far faster, less physics"
-    )
-    parser.add_argument(
-        "--warm", action="store_true", help="equilibrate from the present magnitudes"
-    )
-    parser.add_argument("--magnetic", nargs="+", metavar="SYMBOL", help="species that flip")
-    parser.add_argument("--species", nargs="+", metavar="SYMBOL", help="symbols of the types")
-    parser.add_argument("--seed", type=int, default=0, help="of the walk (default 0)")
-    parser.add_argument("-o", "--output", metavar="FILE", help="the table as .csv")
-    parser.add_argument("--json", metavar="FILE", help="table and crossing")
-    parser.add_argument("--plot", metavar="FILE", help="order, susceptibility, Binder cumulant")
+    add_settings(parser, MonteCarloSettings)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    console.check_outputs(args.output, args.json, plots=[args.plot])
-    for path in (args.output, args.json, args.plot):
-        console.check_distinct(path, [args.potential, args.data])
-    sizes, temperatures = sorted(set(args.sizes)), sorted(set(args.temperatures))
-    if sizes[0] < 1:
-        raise ValueError(f"--sizes must be positive, got {sizes[0]}")
-    if temperatures[0] <= 0:
-        raise ValueError(f"--temperatures must be positive, got {temperatures[0]:g} K")
-
-    import numpy as np
+    settings = collect(args, MonteCarloSettings, "mc", check)
+    _check_files(settings, args)
+    output = settings.output
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.commands.md import repeated
-    from mmtp_jax.cli.progress import CountProgress
-    from mmtp_jax.simulation.spins.binder import binder_crossing, order_curve
 
-    potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    cell = console.read_data(args.data, potential.species)[0]
-    burn_in = args.sweeps // 10 if args.burn_in is None else args.burn_in
-    curves, shares, interrupted = [], [], False
-    for size in sizes:
-        atoms = repeated(cell, tuple(np.where(cell.pbc, size, 1)))
-        with CountProgress(args.sweeps + burn_in, f"sweeps of {len(atoms)} atoms") as progress:
+    potential = mmtp.load(settings.input.potential, species=settings.input.species)
+    cell = console.read_data(settings.input.start, potential.species)[0]
+    watched = Watched(settings.preselection, potential, go_on=args.resume)
+    walks = _Walks(settings, potential, cell, watched)
+    if args.resume:
+        walks.load()
+    elif output.checkpoint is not None:
+        note = console.keep_backup(output.checkpoint)
+        if note:
+            print(f"{output.checkpoint}:{note}")
+    walks.run()
+    rows = [row for curve, share in walks.curves for row in _rows(curve, share)]
+    if rows:
+        print("  ".join(f"{name:>16}" for name in rows[0]))
+    for row in rows:
+        print("  ".join(f"{value:>16.5g}" for value in row.values()))
+    crossing = _crossing(walks)
+    watched.report()
+    if output.checkpoint is not None:
+        print(f"wrote {output.checkpoint}")
+    if rows:
+        _write(settings, rows, [curve for curve, _ in walks.curves], crossing)
+    if walks.interrupted:
+        return console.INTERRUPTED
+    return 1 if walks.stopped else 0
+
+
+class _Walks:
+    """The walks of all sizes, one after the other."""
+
+    def __init__(
+        self, settings: MonteCarloSettings, potential: Potential, cell: Atoms, watched: Watched
+    ) -> None:
+        import numpy as np
+
+        from mmtp_jax.interfaces.spins import walk_fingerprint
+
+        of = settings.walk
+        self.settings, self.potential, self.cell, self.watched = settings, potential, cell, watched
+        self.sizes = sorted(set(of.sizes))
+        self.temperatures = np.unique(of.temperatures_K)
+        self.burn_in = of.sweeps // 10 if of.burn_in is None else of.burn_in
+        self.options = {
+            "move": of.move, "moments": of.moments, "warm": of.warm, "tolerance": of.tolerance,
+            "magnetic": of.magnetic, "seed": of.seed, "sweeps": of.sweeps,
+            "burn_in": self.burn_in, "when_stopped": "all",
+        }  # fmt: skip
+        self.belongs_to = walk_fingerprint(
+            potential, cell, self.temperatures, of.copies, **self.options
+        )
+        self.saved: dict[int, SpinSaved] = {}
+        self.curves: list[tuple[OrderCurve, np.ndarray]] = []
+        self.interrupted = self.stopped = False
+
+    def load(self) -> None:
+        """Go on from the checkpoint."""
+        from mmtp_jax.io.spin_checkpoint import load_spins
+        from mmtp_jax.io.trajectory import cut_to
+
+        path = self.settings.output.checkpoint
+        self.saved, sizes = load_spins(path, self.belongs_to)
+        names = [Path(file).name for file in self.watched.files]
+        if names != list(sizes):
+            raise ValueError(
+                f"{path} goes with the files {list(sizes)}, not {names}; give the same ones to "
+                "resume"
+            )
+        for file in self.watched.files:
+            cut_to(file, sizes[Path(file).name])
+
+    def save(self, size: int, saved: SpinSaved) -> None:
+        """Write the checkpoint."""
+        from mmtp_jax.io.spin_checkpoint import save_spins
+        from mmtp_jax.io.trajectory import size_of
+
+        self.saved[size] = saved
+        sizes = {Path(file).name: size_of(file) for file in self.watched.files}
+        save_spins(self.settings.output.checkpoint, self.saved, self.belongs_to, sizes)
+
+    def run(self) -> None:
+        """Walk until all is done, a grade is too high, or Ctrl-C."""
+        for size in self.sizes:
+            self.walk(size)
+            if self.interrupted or self.stopped:
+                break
+
+    def walk(self, size: int) -> None:
+        """Walk with cells of one size."""
+        import numpy as np
+
+        import mmtp_jax as mmtp
+        from mmtp_jax.cli.commands.md import repeated
+        from mmtp_jax.cli.progress import CountProgress
+        from mmtp_jax.simulation.spins.outcome import SpinObserver
+
+        output, of, watched = self.settings.output, self.settings.walk, self.watched
+        atoms = repeated(self.cell, tuple(np.where(self.cell.pbc, size, 1)))
+        watched.highest.clear()
+        observer = None
+        if output.checkpoint is not None:
+            observer = SpinObserver(output.checkpoint_seconds, lambda s: self.save(size, s))
+        n_sweeps = of.sweeps + self.burn_in
+        with CountProgress(n_sweeps, f"sweeps of {len(atoms)} atoms") as progress:
             walk = mmtp.montecarlo(
-                potential, atoms, temperatures, copies=args.copies, sweeps=args.sweeps,
-                burn_in=burn_in, move="swap" if args.swap else "flip",
-                moments="fixed" if args.fixed else "equilibrate", warm=args.warm,
-                magnetic=None if args.magnetic is None else tuple(args.magnetic),
-                seed=args.seed, callback=progress,
+                self.potential, atoms, self.temperatures, copies=of.copies, watch=watched.watch,
+                keep=watched.keep, callback=progress, observer=observer,
+                resume=self.saved.get(size), **self.options,
             )  # fmt: skip
+        self.interrupted, self.stopped = walk.interrupted, bool(walk.stopped.any())
         lost = float(walk.inadmissible.mean())
         if lost:
             console.warn(
                 f"{100 * lost:.1f} % of the trials of {len(atoms)} atoms were refused because "
                 "the moments could not be equilibrated: those states are missing"
             )
-        curves.append(
-            order_curve(walk.temperatures, walk.series.order, walk.n_magnetic, walk.series.energy)
-        )
-        shares.append(walk.acceptance.reshape(len(temperatures), -1).mean(axis=1))
-        interrupted = interrupted or walk.interrupted
         print(f"{walk.n_magnetic} magnetic atoms, {walk.n_sweeps} sweeps, {walk.seconds:.1f} s")
-        if interrupted:
-            break
-    rows = [row for curve, share in zip(curves, shares, strict=True) for row in _rows(curve, share)]
-    names = list(rows[0])
-    print("  ".join(f"{name:>16}" for name in names))
-    for row in rows:
-        print("  ".join(f"{value:>16.5g}" for value in row.values()))
-    crossing = None
-    if len(curves) > 1 and len(temperatures) > 1:
-        crossing = binder_crossing(curves)
-        print(crossing)
-    if args.output is not None:
+        for replica in np.flatnonzero(walk.stopped):
+            who = f"replica {replica} ({walk.temperatures[replica]:g} K) of {len(atoms)} atoms"
+            print(watched.stopped(who, int(replica), "sweep"))
+        self.add(walk)
+
+    def add(self, walk: SpinWalk) -> None:
+        """Average over a walk; of one that was cut short only if it is long enough."""
+        from mmtp_jax.simulation.spins.binder import order_curve
+
+        try:
+            curve = order_curve(
+                walk.temperatures, walk.series.order, walk.n_magnetic, walk.series.energy
+            )
+        except ValueError as error:
+            if not (self.interrupted or self.stopped):
+                raise
+            print(f"no averages of {walk.n_magnetic} magnetic atoms: {error}")
+            return
+        share = walk.acceptance.reshape(len(self.temperatures), -1).mean(axis=1)
+        self.curves.append((curve, share))
+
+
+def _check_files(settings: MonteCarloSettings, args: argparse.Namespace) -> None:
+    output = settings.output
+    if not settings.walk.temperatures_K:
+        raise ValueError("give temperatures, e.g. --temperatures 900 1000 1100")
+    if args.resume and output.checkpoint is None:
+        raise ValueError("to resume a walk, give the checkpoint that it wrote, --checkpoint FILE")
+    written = (output.output, output.json, output.checkpoint, settings.preselection.candidates)
+    console.check_outputs(*written, plots=[output.plot])
+    for path in (*written, output.plot):
+        console.check_distinct(path, inputs_of(settings, args))
+
+
+def _crossing(walks: _Walks) -> Crossing | None:
+    if len(walks.curves) < 2 or len(walks.temperatures) < 2:
+        return None
+    from mmtp_jax.simulation.spins.binder import binder_crossing
+
+    crossing = binder_crossing([curve for curve, _ in walks.curves])
+    print(crossing)
+    return crossing
+
+
+def _write(
+    settings: MonteCarloSettings,
+    rows: Sequence[dict[str, float]],
+    curves: Sequence[OrderCurve],
+    crossing: Crossing | None,
+) -> None:
+    import numpy as np
+
+    import mmtp_jax as mmtp
+
+    output = settings.output
+    if output.output is not None:
         from mmtp_jax.io.atomic import atomic_write
 
-        with atomic_write(args.output) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, names)
+        with atomic_write(output.output) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-        print(f"wrote {args.output}")
-    if args.json is not None:
-        content = {"mmtp_jax": mmtp.__version__, "potential": args.potential, "rows": rows}
+        print(f"wrote {output.output}")
+    if output.json is not None:
+        content = {"mmtp_jax": mmtp.__version__, "potential": settings.input.potential}
+        content["rows"] = list(rows)
         if crossing is not None and np.isfinite(crossing.temperature):
             content |= {"crossing_K": crossing.temperature, "crossing_error_K": crossing.error}
-        console.write_json(args.json, content)
-        print(f"wrote {args.json}")
-    if args.plot is not None:
+        console.write_json(output.json, content)
+        print(f"wrote {output.json}")
+    if output.plot is not None:
         from mmtp_jax.cli.plots import save_figure
         from mmtp_jax.cli.spin_plots import order_figure
 
-        save_figure(args.plot, order_figure(curves, crossing))
-        print(f"wrote {args.plot}")
-    return console.INTERRUPTED if interrupted else 0
+        save_figure(output.plot, order_figure(curves, crossing))
+        print(f"wrote {output.plot}")
 
 
 def _rows(curve: OrderCurve, acceptance: Any) -> list[dict[str, float]]:

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.commands.equilibrate import moments_of_words
-from mmtp_jax.cli.commands.evaluate import add_reading_options
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.relax_settings import RelaxSettings, check
+from mmtp_jax.cli.shared_settings import add_settings, collect, inputs_of
+from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mmtp_jax.active.preselection import Preselection
     from mmtp_jax.interfaces.relaxation import Relaxation
     from mmtp_jax.potential.potential import Potential
     from mmtp_jax.simulation.relaxation.options import RelaxOptions
     from mmtp_jax.simulation.relaxation.reliability import RelaxReliability
+    from mmtp_jax.simulation.relaxation.structures import Frame
     from mmtp_jax.structures.structure import Structure
 
 LISTED = 20
@@ -30,7 +32,8 @@ examples:
   mmtp relax pot.mtp configurations.cfg -o relaxed.cfg
   mmtp relax pot.mtp start.extxyz --cell volume --pressure 10 -o relaxed.extxyz
   mmtp relax pot.mtp a.cfg --cell xx yy --trajectory steps.extxyz --json relax.json
-  mmtp relax pot.mtp new.cfg --active-set active.npz --grade-high 10 --candidates met.cfg
+  mmtp relax pot.mtp new.cfg --active-set active.npz --grade-break 10 --candidates met.cfg
+  mmtp template relax > relax.toml; mmtp relax --settings relax.toml --plot relax.png
 
 The share that is relaxed is the relaxation reliability of Kotykhov 2024, Table 4. Errors are those
 of relaxed configurations against --reference, or else against configurations of DATA whose labels
@@ -50,130 +53,70 @@ def add_parser(commands: Any) -> None:
         "of the file.",
         epilog=_EPILOG,
     )
-    parser.add_argument("potential", metavar="POTENTIAL", help="potential, .mtp")
-    parser.add_argument("data", metavar="DATA", nargs="+", help="configurations of any format")
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="relaxed configurations, .cfg or .extxyz"
-    )
-    parser.add_argument(
-        "--cell", nargs="+", default=["full"], metavar="WHAT", help="what may change (default full)"
-    )
-    parser.add_argument(
-        "--pressure", type=float, default=0.0, metavar="GPA", help="positive compresses"
-    )
-    for name, default, unit in (
-        ("force", 1e-3, "force at the end, eV/Angstrom"),
-        ("stress", 1e-2, "component of stress plus pressure, GPa"),
-        ("magnetic", 1e-3, "magnetic force at the end, eV/mu_B"),
-    ):
-        parser.add_argument(
-            f"--{name}-tolerance",
-            type=float,
-            default=default,
-            metavar="X",
-            help=f"largest {unit} (default {default:g})",
-        )
-    parser.add_argument(
-        "--max-steps", type=int, default=300, help="most steps of each (default 300)"
-    )
-    parser.add_argument(
-        "--start",
-        nargs="+",
-        metavar="SYMBOL=MOMENT",
-        help="start from a moment for each species (mu_B), not from those of the file",
-    )
-    parser.add_argument(
-        "--scale", type=float, default=1.0, help="factor of the moments at the start"
-    )
-    parser.add_argument("--allow-flips", action="store_true", help="moments may change their sign")
-    parser.add_argument("--fixed-moments", action="store_true", help="keep the moments")
-    parser.add_argument("--fixed-positions", action="store_true", help="atoms only follow the cell")
-    parser.add_argument(
-        "--max-volume-change",
-        type=float,
-        default=0.5,
-        metavar="X",
-        help="stop when the volume has grown by this share, or shrunk likewise (default 0.5)",
-    )
-    parser.add_argument(
-        "--unbounded",
-        action="store_true",
-        help="go on at distances and moments that the potential does not cover",
-    )
-    parser.add_argument(
-        "--trajectory", metavar="FILE", help="all steps, one file for each configuration"
-    )
-    parser.add_argument(
-        "--reference", metavar="FILE", help="relaxed configurations to compare with, in this order"
-    )
-    parser.add_argument("--json", metavar="FILE", help="the numbers of the table, and each result")
-    _add_preselection(parser)
-    add_reading_options(parser)
+    add_settings(parser, RelaxSettings)
     parser.set_defaults(run=run)
-
-
-def _add_preselection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--active-set", metavar="NPZ", help="watch the grade by this set (mmtp grade writes it)"
-    )
-    parser.add_argument(
-        "--grade-low", type=float, metavar="X", help="grade from which to keep (default 2)"
-    )
-    parser.add_argument(
-        "--grade-high", type=float, metavar="X", help="grade above which to stop (default 10)"
-    )
-    parser.add_argument(
-        "--candidates", metavar="FILE", help="configurations above the lower grade, .cfg or .extxyz"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    written = (args.output, args.json, args.candidates, args.trajectory)
-    console.check_outputs(*written)
-    inputs = [args.potential, *args.data, *(f for f in (args.reference, args.active_set) if f)]
-    for path in written:
+    settings = collect(args, RelaxSettings, "relax", check)
+    output, moments = settings.output, settings.moments
+    written = (output.output, output.json, settings.preselection.candidates, output.trajectory)
+    console.check_outputs(*written, plots=[output.plot])
+    inputs = inputs_of(settings, args)
+    inputs += [] if settings.input.reference is None else [settings.input.reference]
+    for path in (*written, output.plot):
         console.check_distinct(path, inputs)
-    if args.active_set is None and (args.grade_low or args.grade_high or args.candidates):
-        raise ValueError("--grade-low, --grade-high and --candidates need an --active-set")
-    start = moments_of_words(args.start)
+    start = moments_of_words(moments.start)
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
+    from mmtp_jax.io.schema import SOURCE
     from mmtp_jax.simulation.relaxation.options import RelaxOptions
 
+    cell = " ".join(settings.relaxation.cell)
     options = RelaxOptions(
-        cell=" ".join(args.cell),
-        positions=not args.fixed_positions,
-        moments="fixed" if args.fixed_moments else "equilibrate",
-        allow_flips=args.allow_flips,
-        pressure_GPa=args.pressure,
-        force_tolerance=args.force_tolerance,
-        stress_tolerance_GPa=args.stress_tolerance,
-        magnetic_tolerance=args.magnetic_tolerance,
-        max_steps=args.max_steps,
-        max_volume_change=args.max_volume_change,
-        bounded=not args.unbounded,
+        **{**vars(settings.relaxation), "cell": cell},
+        moments=moments.moments,
+        allow_flips=moments.allow_flips,
     )
-    potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    atoms_list = console.read_data(args.data, potential.species, args.magnetic_gradient)
-    references = _references(args, potential, atoms_list, options)
-    watch, kept = _watch(args, potential), []
+    potential = mmtp.load(settings.input.potential, species=settings.input.species)
+    atoms_list = console.read_data(
+        settings.input.start, potential.species, settings.input.magnetic_gradient
+    )
+    references = _references(settings, potential, atoms_list, options)
+    watched = Watched(settings.preselection, potential)
+    traces: list[list[Frame]] = [[] for _ in atoms_list]
     with CountProgress(len(atoms_list), "configurations") as progress:
         found = mmtp.relax(
-            potential, atoms_list, **vars(options), start=start, scale=args.scale,
-            trajectory=args.trajectory, watch=watch, keep=kept.extend, callback=progress,
+            potential, atoms_list, **vars(options), start=start, scale=moments.scale,
+            trajectory=output.trajectory, watch=watched.watch, keep=watched.keep,
+            callback=progress,
+            record=None if output.plot is None else lambda k, frame: traces[k].append(frame),
         )  # fmt: skip
-    _report(args, potential, atoms_list, found, references)
-    if args.candidates is not None:
-        _write_candidates(args.candidates, potential, kept)
+    names = [getattr(atoms, SOURCE, f"{k}") for k, atoms in enumerate(atoms_list, 1)]
+    _report(settings, potential, names, found, references)
+    for k, (name, result) in enumerate(zip(names, found, strict=True)):
+        if result.status.name == "WATCH":
+            print(watched.stopped(name, k))
+    watched.report()
+    if output.plot is not None:
+        _plot(output.plot, traces, names)
     if any(result.status.name == "INTERRUPTED" for result in found):
         return console.INTERRUPTED
     return 0 if all(result.converged for result in found) else 1
 
 
+def _plot(path: str, traces: Sequence[Sequence[Frame]], names: Sequence[str]) -> None:
+    from mmtp_jax.cli.plots import save_figure
+    from mmtp_jax.cli.thermo_plots import relaxation_figure
+
+    save_figure(path, relaxation_figure(traces, names))
+    print(f"wrote {path}")
+
+
 def _references(
-    args: argparse.Namespace,
+    settings: RelaxSettings,
     potential: Potential,
     atoms_list: Sequence[Atoms],
     options: RelaxOptions,
@@ -181,91 +124,50 @@ def _references(
     from mmtp_jax.io.convert import to_structures
     from mmtp_jax.simulation.relaxation.reliability import relaxed_reference
 
-    if args.reference is None:
+    path = settings.input.reference
+    if path is None:
         labelled = to_structures(atoms_list, potential.species)
         return [relaxed_reference(structure, options) for structure in labelled]
-    given = console.read_data(args.reference, potential.species, args.magnetic_gradient)
+    given = console.read_data(path, potential.species, settings.input.magnetic_gradient)
     if len(given) != len(atoms_list):
         raise ValueError(
-            f"{args.reference} has {len(given)} configurations for {len(atoms_list)} to relax; "
+            f"{path} has {len(given)} configurations for {len(atoms_list)} to relax; "
             "give one for each, in the same order"
         )
     return list(to_structures(given, potential.species))
 
 
-def _watch(args: argparse.Namespace, potential: Potential) -> Preselection | None:
-    if args.active_set is None:
-        return None
-    from mmtp_jax.active.active_set import ActiveSet
-    from mmtp_jax.active.preselection import Preselection, Thresholds
-
-    given = {"low": args.grade_low, "high": args.grade_high}
-    thresholds = Thresholds(**{k: v for k, v in given.items() if v is not None})
-    return Preselection.of(ActiveSet.load(args.active_set, potential), thresholds)
-
-
-def _write_candidates(path: str, potential: Potential, blocks: Sequence[Any]) -> None:
-    import mmtp_jax as mmtp
-    from mmtp_jax.active.candidates import candidates_of
-    from mmtp_jax.cli.commands.grade import GRADE
-
-    candidates = [candidate for block in blocks for candidate in candidates_of(block)]
-    if not candidates:
-        print(f"no configuration had a grade to be kept for; {path} is not written")
-        return
-    found = []
-    for candidate in candidates:
-        atoms = _bare_atoms(potential, candidate.structure)
-        atoms.info[GRADE] = candidate.grade
-        found.append(atoms)
-    mmtp.write(path, found, species=potential.species)
-    print(f"wrote {path}, {len(found)} candidates")
-
-
-def _bare_atoms(potential: Potential, structure: Structure) -> Atoms:
-    from ase import Atoms
-
-    return Atoms(
-        [potential.species[k] for k in structure.types],
-        structure.positions,
-        cell=structure.cell,
-        pbc=structure.periodic,
-        magmoms=structure.magmoms,
-    )
-
-
 def _report(
-    args: argparse.Namespace,
+    settings: RelaxSettings,
     potential: Potential,
-    atoms_list: Sequence[Atoms],
+    names: Sequence[str],
     found: Sequence[Relaxation],
     references: Sequence[Structure | None],
 ) -> None:
     import mmtp_jax as mmtp
-    from mmtp_jax.io.schema import SOURCE
     from mmtp_jax.simulation.relaxation.reliability import relax_reliability
 
-    names = [getattr(atoms, SOURCE, f"{k}") for k, atoms in enumerate(atoms_list, 1)]
+    options, output = settings.relaxation, settings.output
     report = relax_reliability(references, [result.details for result in found], potential.species)
     print(listing(names, found))
     print()
     print(table(report))
-    if args.output is not None:
-        mmtp.write(args.output, [result.atoms for result in found], species=potential.species)
-        print(f"\nwrote {args.output}")
-    if args.json is not None:
+    if output.output is not None:
+        mmtp.write(output.output, [result.atoms for result in found], species=potential.species)
+        print(f"\nwrote {output.output}")
+    if output.json is not None:
         console.write_json(
-            args.json,
+            output.json,
             {
                 "mmtp_jax": mmtp.__version__,
-                "potential": args.potential,
-                "data": args.data,
-                "cell": " ".join(args.cell),
-                "pressure_GPa": args.pressure,
+                "potential": settings.input.potential,
+                "data": list(settings.input.start),
+                "cell": " ".join(options.cell),
+                "pressure_GPa": options.pressure_GPa,
                 "tolerances": {
-                    "force": args.force_tolerance,
-                    "stress_GPa": args.stress_tolerance,
-                    "magnetic": args.magnetic_tolerance,
+                    "force": options.force_tolerance,
+                    "stress_GPa": options.stress_tolerance_GPa,
+                    "magnetic": options.magnetic_tolerance,
                 },
                 "reliability": dataclasses.asdict(report),
                 "configurations": [
@@ -287,7 +189,7 @@ def _report(
                 ],
             },
         )
-        print(f"wrote {args.json}")
+        print(f"wrote {output.json}")
 
 
 def listing(names: Sequence[str], found: Sequence[Relaxation]) -> str:

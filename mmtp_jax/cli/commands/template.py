@@ -7,7 +7,15 @@ import tomllib
 from importlib import import_module
 from typing import Any
 
-from mmtp_jax.cli import fit_settings, learn_settings, md_settings
+from mmtp_jax.cli import (
+    equilibrate_settings,
+    fit_settings,
+    learn_settings,
+    md_settings,
+    montecarlo_settings,
+    relax_settings,
+    sample_settings,
+)
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.settings import build, checked, read_toml, template
 
@@ -15,6 +23,10 @@ SETTINGS = {
     "fit": (fit_settings.FitSettings, fit_settings.check),
     "learn": (learn_settings.LearnSettings, learn_settings.check),
     "md": (md_settings.MDSettings, md_settings.check),
+    "equilibrate": (equilibrate_settings.EquilibrateSettings, equilibrate_settings.check),
+    "relax": (relax_settings.RelaxSettings, relax_settings.check),
+    "mc": (montecarlo_settings.MonteCarloSettings, montecarlo_settings.check),
+    "sample": (sample_settings.SampleSettings, sample_settings.check),
 }
 """Class of the settings of each command that has a settings file, and what else is checked."""
 

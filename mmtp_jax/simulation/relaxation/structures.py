@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,8 +21,23 @@ from mmtp_jax.structures.batch import default_chunk, rounded_size
 from mmtp_jax.structures.results import VOIGT, Result
 from mmtp_jax.structures.structure import Structure
 
-Frame = tuple[Structure, float]
-"""A configuration on its way, and its energy in eV."""
+
+class Frame(NamedTuple):
+    """A configuration on its way: at its start, or after a step that was accepted."""
+
+    structure: Structure
+    step: int
+    """Geometries that were evaluated before it."""
+    energy: float
+    """eV."""
+    enthalpy: float
+    """E + p V, eV."""
+    force: float
+    """Largest |f_i|, eV/Angstrom; 0 where atoms may not move."""
+    stress_GPa: float
+    """Largest component of stress plus pressure, of those that the cell may follow."""
+    magnetic_force: float
+    """Largest |T_i| of the moments that are not held, eV/mu_B; 0 where they are fixed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,20 +162,40 @@ def _relax(
         if record is None:
             continue
         enthalpies = np.asarray(run.state.enthalpy)[: len(part)]
-        energies = _energies(run)
-        frames = run.present() if np.any(enthalpies != seen) else []
-        for k, frame in enumerate(frames):
-            if enthalpies[k] != seen[k]:
-                record(int(part[k]), (frame, energies[k]))
+        if np.any(enthalpies != seen):
+            for k, frame in enumerate(_frames(run)):
+                if enthalpies[k] != seen[k]:
+                    record(int(part[k]), frame)
         seen = enthalpies
 
 
-def _energies(run: RelaxRun) -> list[float]:
-    at = run.state.at.values.energy
-    return [
-        float(energy) + float(run.model.constants[structure.types].sum())
-        for energy, structure in zip(np.asarray(at), run.structures, strict=False)
-    ]
+def _frames(run: RelaxRun) -> list[Frame]:
+    """Where all configurations of a batch are."""
+    state, pressure = run.state, run.model.options.pressure_GPa * GPA
+    energies, forces, stresses, residuals = (
+        np.asarray(a, float)
+        for a in (
+            state.at.values.energy,
+            state.largest_force,
+            state.largest_stress,
+            state.at.residual,
+        )
+    )
+    frames = []
+    for k, structure in enumerate(run.present()):
+        energy = float(energies[k]) + float(run.model.constants[structure.types].sum())
+        frames.append(
+            Frame(
+                structure=structure,
+                step=run.step - 1,
+                energy=energy,
+                enthalpy=energy + pressure * (structure.volume or 0.0),
+                force=float(forces[k]),
+                stress_GPa=float(stresses[k]) / GPA,
+                magnetic_force=float(residuals[k]),
+            )
+        )
+    return frames
 
 
 def _results(run: RelaxRun, interrupted: bool) -> list[RelaxedStructure]:

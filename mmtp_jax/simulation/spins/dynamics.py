@@ -121,6 +121,7 @@ def _changed(
             thermal_energy=thermal_energy,
             keys=state.keys,
             step=step,
+            shown_step=step,
             memory=empty_memory(graph),
         )
         walk = Walk(plan.kind, moments, False)

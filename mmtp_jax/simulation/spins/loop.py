@@ -73,7 +73,9 @@ def take_sweeps(
         return (at.n_done < jnp.minimum(n_sweeps, n_rows)) & ~at.full
 
     def one(at: Sweeps) -> Sweeps:
-        spins = try_change(walk, model, around, at.spins, at.trial, watch)
+        sweep = (at.trial // per_sweep).astype(around.shown_step.dtype)
+        here = around._replace(shown_step=sweep)
+        spins = try_change(walk, model, here, at.spins, at.trial, watch)
         after = at._replace(spins=spins, trial=at.trial + 1)
         if watch is None:
             return after

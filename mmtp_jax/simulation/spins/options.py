@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmtp_jax.simulation.dynamics.evaluation import MOMENTS
+from mmtp_jax.simulation.dynamics.options import WHEN_STOPPED
 from mmtp_jax.simulation.moments.equilibrate import MAX_STEPS, TOLERANCE
 from mmtp_jax.simulation.spins.moves import MOVES
 
@@ -33,13 +34,15 @@ class SpinOptions:
     """Most evaluations of one equilibration."""
     magnetic: tuple[str, ...] | None = None
     """Species whose signs change; None for all atoms that have a moment at the start."""
+    when_stopped: str = "freeze"
+    """``"freeze"``: the others go on where the watch has stopped one; ``"all"``: all stop."""
     seed: int = 0
     """Of the first replica; the others have the next ones."""
     dtype: Any = np.float64
     """Of the evaluation: float64, float32 or ``"mixed"``."""
 
     def __post_init__(self) -> None:
-        for name, known in (("move", MOVES), ("moments", MOMENTS)):
+        for name, known in (("move", MOVES), ("moments", MOMENTS), ("when_stopped", WHEN_STOPPED)):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"

@@ -66,6 +66,8 @@ class Surroundings(NamedTuple):
     """(R, 2) random keys."""
     step: Array
     """() of the dynamics; 0 at fixed geometry."""
+    shown_step: Array
+    """() that a watch is told: the step of the dynamics; the sweep at fixed geometry."""
     memory: Memory
     """With which each equilibration starts."""
 
@@ -231,7 +233,9 @@ def _looking(watch: Any, model: Model, around: Surroundings) -> Any:
         size = system.n_replicas * system.n_atoms
         magmoms = graph.magmoms[:size].reshape(system.magmoms.shape).astype(float)
         shown = values._replace(energy=values.energy + constants)
-        return watch.look(watched, system._replace(magmoms=magmoms), graph, shown, around.step)
+        return watch.look(
+            watched, system._replace(magmoms=magmoms), graph, shown, around.shown_step
+        )
 
     return look
 

@@ -253,11 +253,12 @@ def test_the_enthalpy_never_rises(iron, bcc) -> None:
     )  # fmt: skip
     for k, frame in frames.items():
         assert 3 < len(frame) <= found[k].n_steps
-        h = np.array([energy + 10.0 * GPA * volume_of(s) for s, energy in frame])
+        h = np.array([f.energy + 10.0 * GPA * volume_of(f.structure) for f in frame])
+        assert [f.enthalpy for f in frame] == pytest.approx(h, rel=1e-12)
         assert np.all(np.diff(h) < 16 * options.magnetic_tolerance**2)
-        assert frame[-1][1] == pytest.approx(found[k].result.energy, abs=1e-9)
-        np.testing.assert_array_equal(frame[-1][0].positions, found[k].structure.positions)
-        np.testing.assert_array_equal(frame[0][0].positions, found[k].start.positions)
+        assert frame[-1].energy == pytest.approx(found[k].result.energy, abs=1e-9)
+        np.testing.assert_array_equal(frame[-1].structure.positions, found[k].structure.positions)
+        np.testing.assert_array_equal(frame[0].structure.positions, found[k].start.positions)
 
 
 def test_pressure_is_minus_the_slope_of_the_energy(iron, bcc) -> None:

@@ -18,7 +18,8 @@ from mmtp_jax.simulation.constants import KB
 from mmtp_jax.simulation.moments.structures import MomentOptions, equilibrate_structures
 from mmtp_jax.simulation.spins.loop import take_sweeps
 from mmtp_jax.simulation.spins.options import SpinOptions
-from mmtp_jax.simulation.spins.sampling import SpinWalk, walk_spins
+from mmtp_jax.simulation.spins.outcome import SpinObserver, SpinSaved, SpinWalk
+from mmtp_jax.simulation.spins.sampling import walk_spins
 from mmtp_jax.simulation.system import System, system_of
 from mmtp_jax.structures.structure import Structure
 
@@ -236,6 +237,16 @@ def test_walk_is_a_function_of_the_seed_and_resumes_exactly(bare, soft, options)
         joined = np.concatenate([getattr(w.series, name) for w in (first, second)])
         assert np.array_equal(joined, getattr(whole.series, name))
     assert np.array_equal(whole.acceptance, second.acceptance)
+    # Cut in the burn-in; what the observer is told last is all that is needed.
+    told: list[SpinSaved] = []
+    short = replace(options, sweeps=1, burn_in=1)
+    walk_spins(soft, system, temperatures, short, observer=SpinObserver(1e9, told.append))
+    assert len(told) == 1
+    assert len(told[0].rows.energy) == 2
+    rest = walk_spins(soft, system, temperatures, options, resume=told[0])
+    for one, other in zip(rest.series, whole.series, strict=True):
+        assert np.array_equal(one, other)
+    assert np.array_equal(rest.magmoms, whole.magmoms)
 
 
 def test_neighbours_alone_give_the_energy(iron, crystal) -> None:

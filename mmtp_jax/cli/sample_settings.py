@@ -1,0 +1,59 @@
+"""Settings of ``mmtp sample``: the sections of its TOML file and the options of its command line.
+
+The defaults are those of `mmtp_jax.sample_disorder`; a test compares them. This module imports no
+JAX, so that ``mmtp --help`` is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mmtp_jax.cli.settings import Values, setting
+from mmtp_jax.cli.shared_settings import Input, check_single_start, magnetic, treatment
+
+
+@dataclass(frozen=True)
+class States:
+    """The disordered states."""
+
+    n: int = setting("Number of states.", 50, flag="-n")
+    moments: str = treatment("--fixed")
+    tolerance: float = setting("Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3)
+    magnetic: tuple[str, ...] | None = magnetic()
+    seed: int = setting("Seed of the states.", 0)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written."""
+
+    json: str | None = setting(
+        "Averages and standard errors.", example="average.json", metavar="FILE"
+    )
+    plot: str | None = setting(
+        "Figure of the convergence with the number of states.",
+        example="convergence.png", metavar="FILE",
+    )  # fmt: skip
+    atom: int = setting("Atom whose force is printed and plotted, from 0.", 0)
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """All settings of ``mmtp sample``."""
+
+    input: Input = field(default_factory=Input)
+    states: States = field(default_factory=States)
+    output: Output = field(default_factory=Output)
+
+
+def check(settings: SampleSettings, given: Values) -> None:
+    """Refuse settings that cannot be.
+
+    Args:
+        settings: the settings.
+        given: the values that were given, by section and key.
+
+    Raises:
+        ValueError: in words, with the keys.
+    """
+    check_single_start(settings.input)

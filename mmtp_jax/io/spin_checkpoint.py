@@ -1,0 +1,54 @@
+"""Walks over the signs of moments on disk: the state and the sweeps of cells of several sizes.
+
+A resumed walk gives the same series, bit for bit on the same machine, as one that went on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmtp_jax.io.state_file import filled, load_state, save_state
+from mmtp_jax.simulation.spins.counts import Counts
+from mmtp_jax.simulation.spins.loop import SpinSeries
+from mmtp_jax.simulation.spins.outcome import SpinSaved, SpinState
+
+FORMAT = "mmtp_jax spins 1"
+
+
+def save_spins(
+    path: str | Path, walks: Mapping[int, SpinSaved], belongs_to: str, files: Mapping[str, int]
+) -> None:
+    """Write a checkpoint, replacing an older one at once.
+
+    Args:
+        path: the file.
+        walks: what the walks of cells of each size go on from.
+        belongs_to: fingerprint of the potential, the cell and the settings.
+        files: sizes in bytes of the files that the walks add to.
+    """
+    header = {
+        "format": FORMAT,
+        "fingerprint": belongs_to,
+        "sizes": list(walks),
+        "files": dict(files),
+    }
+    save_state(path, header, {f"size{size}": walk for size, walk in walks.items()})
+
+
+def load_spins(path: str | Path, belongs_to: str) -> tuple[dict[int, SpinSaved], dict[str, int]]:
+    """What the walks of each size go on from, and the sizes in bytes that their files had.
+
+    Raises:
+        ValueError: if the file is no checkpoint of walks, or belongs to others.
+    """
+    expected = {"format": FORMAT, "fingerprint": belongs_to}
+    walks, header = load_state(
+        path, "spin flips", expected, lambda h: {f"size{n}": _SKELETON for n in h["sizes"]}
+    )
+    return {n: walks[f"size{n}"] for n in header["sizes"]}, dict(header["files"])
+
+
+_SKELETON = filled(
+    SpinSaved, state=filled(SpinState, counts=filled(Counts)), rows=filled(SpinSeries)
+)

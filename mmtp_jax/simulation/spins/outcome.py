@@ -1,0 +1,87 @@
+"""What a walk over the signs of moments can go on from, and how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmtp_jax.simulation.spins.counts import Counts
+from mmtp_jax.simulation.spins.loop import SpinSeries
+
+
+class SpinState(NamedTuple):
+    """Where a walk is, bit for bit; a pytree of numpy arrays."""
+
+    magmoms: np.ndarray
+    """(R, n) mu_B."""
+    reference: np.ndarray
+    """(R, n) magnitudes from which equilibrations start, mu_B."""
+    energy: np.ndarray
+    """(R,) less the constants of the species, eV."""
+    sites: np.ndarray
+    """(N,) site energies, eV."""
+    counts: Counts
+    trial: np.ndarray
+    """() trials done."""
+
+
+class SpinSaved(NamedTuple):
+    """All that a walk goes on from; a pytree of numpy arrays."""
+
+    state: SpinState
+    rows: SpinSeries
+    """(t, R) of all sweeps so far, those of the burn-in included."""
+    stopped: np.ndarray
+    """(R,) bool: the watch has stopped the replica."""
+
+
+@dataclass(frozen=True)
+class SpinObserver:
+    """Calls a function with what a walk can go on from: now and then, and at the end."""
+
+    seconds: float
+    """Least time between two calls."""
+    tell: Callable[[SpinSaved], None]
+
+
+@dataclass(frozen=True)
+class SpinWalk:
+    """How a walk of R replicas went; all arrays are numpy arrays."""
+
+    temperatures: np.ndarray
+    """(R,) K."""
+    series: SpinSeries = field(repr=False)
+    """(t, R) each, after the burn-in."""
+    magmoms: np.ndarray = field(repr=False)
+    """(R, n) at the end, mu_B."""
+    magnetic: np.ndarray = field(repr=False)
+    """(n,) bool, atoms whose signs change."""
+    pattern: np.ndarray = field(repr=False)
+    """(n,) signs that the order is measured against; 0 at atoms that are not magnetic."""
+    acceptance: np.ndarray
+    """(R,) share of the trials that were accepted, burn-in included."""
+    inadmissible: np.ndarray
+    """(R,) share of the trials that were refused because the moments could not be equilibrated."""
+    seconds: float
+    """Wall time, compilation included."""
+    interrupted: bool
+    """The user stopped it with Ctrl-C."""
+    stopped: np.ndarray
+    """(R,) bool: the watch has stopped the replica."""
+    kept: tuple[Any, ...] = field(repr=False)
+    """What the watch kept."""
+    state: SpinState = field(repr=False)
+    """To go on from."""
+
+    @property
+    def n_magnetic(self) -> int:
+        """Number of magnetic atoms of a replica."""
+        return int(np.sum(self.magnetic))
+
+    @property
+    def n_sweeps(self) -> int:
+        """Sweeps that were recorded."""
+        return len(self.series.energy)

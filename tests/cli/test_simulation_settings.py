@@ -1,0 +1,204 @@
+"""Settings of equilibrate, relax, mc and sample: defaults, files, older options, order of words."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+import mmtp_jax as mmtp
+from mmtp_jax.cli.commands.template import SETTINGS
+from mmtp_jax.cli.equilibrate_settings import EquilibrateSettings
+from mmtp_jax.cli.main import build_parser
+from mmtp_jax.cli.montecarlo_settings import MonteCarloSettings
+from mmtp_jax.cli.relax_settings import RelaxSettings
+from mmtp_jax.cli.sample_settings import SampleSettings
+from mmtp_jax.cli.settings import build, checked, options_given, sections_of, template
+from mmtp_jax.cli.shared_settings import Preselection as PreselectionSettings
+from mmtp_jax.simulation.moments.structures import MomentOptions
+from mmtp_jax.simulation.relaxation.options import RelaxOptions
+from mmtp_jax.simulation.spins.options import SpinOptions
+
+POTENTIAL = Path(__file__).parents[1] / "simulation" / "fe.mtp"
+COMMANDS = ("equilibrate", "relax", "mc", "sample", "md")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_templates_hold_every_key_and_the_defaults(run, tmp_path, command) -> None:
+    text = run("template", command).out
+    path = tmp_path / "settings.toml"
+    path.write_text(text)
+    valid = run("validate", path)
+    assert valid.status == 0, valid.err
+    assert f"valid settings of 'mmtp {command}'" in valid.out
+    settings_class = SETTINGS[command][0]
+    text = re.sub(r"^#(?=\w+ = )", "", template(settings_class, command), flags=re.MULTILINE)
+    content = tomllib.loads(text)
+    assert content.pop("command") == command
+    settings = build(settings_class, checked(content, settings_class, "template"))
+    for name, section in sections_of(settings_class).items():
+        assert set(content[name]) == {field.name for field in dataclasses.fields(section)}
+        for field in dataclasses.fields(section):
+            if field.default not in (None, ()):
+                assert getattr(getattr(settings, name), field.name) == field.default
+    path.write_text(path.read_text().replace("[input]", "[input]\npotental = 3"))
+    wrong = run("validate", path)
+    assert wrong.status == 2
+    assert "did you mean 'input.potential'" in wrong.err
+
+
+def _defaults(kind) -> dict:
+    return {f.name: f.default for f in dataclasses.fields(kind)}
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    options, settings = _defaults(RelaxOptions), RelaxSettings()
+    for name, value in vars(settings.relaxation).items():
+        assert value == (("full",) if name == "cell" else options[name]), name
+    assert settings.moments.moments == options["moments"]
+    assert settings.moments.allow_flips == options["allow_flips"]
+    walk, options = MonteCarloSettings().walk, _defaults(SpinOptions)
+    for name in ("sweeps", "move", "moments", "warm", "tolerance", "magnetic", "seed"):
+        assert getattr(walk, name) == options[name], name
+    moments, options = EquilibrateSettings().moments, _defaults(MomentOptions)
+    assert moments.max_steps == options["max_steps"]
+    assert moments.allow_flips == options["allow_flips"]
+    sample = inspect.signature(mmtp.sample_disorder).parameters
+    for name, value in vars(SampleSettings().states).items():
+        assert value == sample[name].default, name
+    chosen, thresholds = PreselectionSettings(), mmtp.Thresholds()
+    assert (chosen.low, chosen.high) == (thresholds.low, thresholds.high)
+    of = inspect.signature(mmtp.Preselection.of).parameters
+    assert (chosen.every, chosen.capacity) == (of["every"].default, of["capacity"].default)
+
+
+@pytest.mark.parametrize(
+    ("words", "section", "key", "value"),
+    [
+        ("relax --fixed-moments", "moments", "moments", "fixed"),
+        ("relax --fixed-positions", "relaxation", "positions", False),
+        ("relax --unbounded", "relaxation", "bounded", False),
+        ("relax --stress-tolerance 0.5", "relaxation", "stress_tolerance_GPa", 0.5),
+        ("relax --pressure 2", "relaxation", "pressure_GPa", 2.0),
+        ("relax --cell xx yy", "relaxation", "cell", ("xx", "yy")),
+        ("relax --grade-low 3", "preselection", "low", 3.0),
+        ("relax --grade-high 5", "preselection", "high", 5.0),
+        ("relax --grade-select 3", "preselection", "low", 3.0),
+        ("relax --grade-break 5", "preselection", "high", 5.0),
+        ("relax --max-volume-change 0.1", "relaxation", "max_volume_change", 0.1),
+        ("relax --magnetic-gradient", "input", "magnetic_gradient", True),
+        ("relax --start Fe=2 Al=-0.1", "moments", "start", ("Fe=2", "Al=-0.1")),
+        ("equilibrate --start Fe=2", "moments", "start", ("Fe=2",)),
+        ("equilibrate --scale 0.5", "moments", "scale", 0.5),
+        ("equilibrate --allow-flips", "moments", "allow_flips", True),
+        ("equilibrate --species Fe Al", "input", "species", ("Fe", "Al")),
+        ("mc --temperatures 300 400", "walk", "temperatures_K", (300.0, 400.0)),
+        ("mc --swap", "walk", "move", "swap"),
+        ("mc --fixed", "walk", "moments", "fixed"),
+        ("mc --warm", "walk", "warm", True),
+        ("mc --burn-in 0", "walk", "burn_in", 0),
+        ("mc --copies 3", "walk", "copies", 3),
+        ("mc --magnetic Fe", "walk", "magnetic", ("Fe",)),
+        ("sample -n 7", "states", "n", 7),
+        ("sample --fixed", "states", "moments", "fixed"),
+        ("sample --atom 2", "output", "atom", 2),
+    ],
+)
+def test_every_older_option_sets_its_key(words, section, key, value) -> None:
+    args = build_parser().parse_args(words.split())
+    settings_class = SETTINGS[words.split()[0]][0]
+    assert options_given(args, settings_class) == {section: {key: value}}
+
+
+@pytest.fixture(scope="module")
+def start(fitted, data, tmp_path_factory):
+    path = tmp_path_factory.mktemp("start") / "one.extxyz"
+    mmtp.write(path, data.atoms_list[:1])
+    return path
+
+
+def test_a_file_and_options_do_the_same(run, fitted, start, tmp_path) -> None:
+    file, outputs = tmp_path / "e.toml", [tmp_path / f"{k}.json" for k in range(3)]
+    file.write_text(
+        f'command = "equilibrate"\n[input]\npotential = "{fitted.potential}"\n'
+        f'start = ["{start}"]\n[moments]\nscale = 0.9\nmax_steps = 3\n'
+        f'[output]\njson = "{outputs[0]}"\n'
+    )
+    runs = [
+        run("equilibrate", "--settings", file),
+        run("equilibrate", start, "--settings", file, "--json", outputs[1], fitted.potential),
+        run(
+            "equilibrate", fitted.potential, "--scale", 0.9, start, "--max-steps", 3,
+            "--json", outputs[2],
+        ),
+    ]  # fmt: skip
+    assert [r.status for r in runs] == [0] * 3, [r.err for r in runs]
+    assert outputs[0].read_bytes() == outputs[1].read_bytes() == outputs[2].read_bytes()
+    other = run("relax", "--settings", file)
+    assert other.status == 2
+    assert "are for 'mmtp equilibrate', not for 'mmtp relax'" in other.err
+
+
+def test_files_are_found_wherever_they_stand(run, fitted, start, tmp_path) -> None:
+    other = tmp_path / "potential"
+    other.write_bytes(fitted.potential.read_bytes())
+    # As before, where no name ends in .mtp the first is the potential.
+    found = run("equilibrate", other, start, "--max-steps", 3)
+    assert found.status == 0, found.err
+    assert "1 configurations" in found.out
+    for words, message in (
+        (("equilibrate", start, "--scal", 0.5, fitted.potential), None),
+        (("equilibrate", start, "--unknown", 0.5, fitted.potential), "unrecognized arguments"),
+        (("equilibrate", start), "give a potential and a start"),
+        (("sample", fitted.potential, start, start), "give one file to start from"),
+        (("mc", fitted.potential, start), "give temperatures"),
+        (("mc", fitted.potential, start, "--temperatures", 300, "--sweeps", 0), "must be positive"),
+    ):
+        result = run(*words)
+        assert result.status == (2 if message else 0), result.err
+        assert message is None or message in result.err
+
+
+def test_relaxation_is_plotted(run, tmp_path) -> None:
+    from mmtp_jax.cli.thermo_plots import relaxation_figure
+
+    start, plot = tmp_path / "two.extxyz", tmp_path / "relax.png"
+    atoms_list = [bulk("Fe", cubic=True, a=lattice) for lattice in (2.75, 2.9)]
+    for k, atoms in enumerate(atoms_list):
+        atoms.rattle(0.05, seed=k)
+        atoms.set_initial_magnetic_moments([2.2, 2.0])
+    mmtp.write(start, atoms_list)
+    result = run(
+        "relax", POTENTIAL, start, "--max-steps", 6, "--unbounded", "--plot", plot,
+        "--trajectory", tmp_path / "steps.extxyz",
+    )  # fmt: skip
+    assert result.status in (0, 1), result.err
+    assert plot.stat().st_size > 20_000
+    frames = [[], []]
+    found = mmtp.relax(
+        mmtp.load(POTENTIAL), atoms_list, max_steps=6, bounded=False,
+        record=lambda k, frame: frames[k].append(frame),
+    )  # fmt: skip
+    for k, trace in enumerate(frames):
+        written = mmtp.read(tmp_path / f"steps.{k}.extxyz")
+        assert len(written) == len(trace) > 1
+        assert [f.energy for f in trace] == pytest.approx(
+            [a.get_potential_energy() for a in written], abs=1e-6
+        )
+        assert np.all(np.diff([f.enthalpy for f in trace]) < 0)
+        last = trace[-1]
+        assert last.force == pytest.approx(found[k].force)
+        assert last.stress_GPa == pytest.approx(found[k].stress_GPa)
+        assert last.magnetic_force == pytest.approx(found[k].magnetic_force)
+        assert last.energy == pytest.approx(found[k].energy)
+    axes = relaxation_figure(frames, ["a", "b"]).axes
+    assert len(axes) == 4
+    of_first = axes[1].get_lines()[0]
+    assert list(of_first.get_ydata()) == pytest.approx([f.force for f in frames[0]])
+    assert list(of_first.get_xdata()) == [f.step for f in frames[0]]
