@@ -75,9 +75,15 @@ def phonopy_of(crystal: Crystal, supercell: np.ndarray, magnetic: bool = True) -
     with warnings.catch_warnings():
         # An antiferromagnet's primitive cell is that of its moments: as it should be.
         warnings.filterwarnings("ignore", message=".*Type-IV magnetic space group.*")
-        warnings.filterwarnings("ignore", message=".*automatic primitive.*")
+        warnings.filterwarnings("ignore", message="primitive_matrix defaulted to")
         warnings.filterwarnings("ignore", message=".*Point group symmetries.*")
-        return phonopy.Phonopy(cell, supercell_matrix=supercell, symprec=SYMPREC, log_level=0)
+        return phonopy.Phonopy(
+            cell,
+            supercell_matrix=supercell,
+            primitive_matrix="auto",
+            symprec=SYMPREC,
+            log_level=0,
+        )
 
 
 def _phonopy_atoms(crystal: Crystal, moments: np.ndarray | None) -> PhonopyAtoms:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mmtp_jax.properties.crystal import import_phonopy
+from mmtp_jax.properties.crystal import SYMPREC
 from mmtp_jax.simulation.constants import KB
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Phonons:
             raise ValueError("phonons of a single magnetic state have no standard error")
         found = self.phonopy.run_qpoints(q, with_eigenvectors=True)
         frequencies, vectors = np.array(found.frequencies), np.array(found.eigenvectors)
-        with_states = self.phonopy.copy()
+        with_states = without_force_constants(self.phonopy)
         squares = []
         for constants in self.samples:
             with_states.force_constants = constants
@@ -197,15 +197,28 @@ class Phonons:
             mesh: length in Angstrom, or three integers.
             pitch: distance of the frequencies, THz.
         """
-        import_phonopy()
-        self.phonopy.run_mesh(mesh, with_eigenvectors=True, is_mesh_symmetry=False)
-        found = self.phonopy.run_projected_dos(freq_pitch=pitch)
-        by_atom = np.array(found.projected_dos)
         symbols = np.array(self.phonopy.primitive.symbols)
-        species = {
-            str(s): by_atom[symbols == s].sum(axis=0) for s in dict.fromkeys(symbols.tolist())
+        several = len(set(symbols.tolist())) > 1
+        # By species every q counts, else those that symmetry leaves.
+        grid = self.phonopy.run_mesh(mesh, with_eigenvectors=several, is_mesh_symmetry=not several)
+        lowest = float(np.min(grid.frequencies))
+        options = {
+            "freq_min": 0.0 if lowest > -IMAGINARY else 1.05 * lowest,
+            "freq_max": 1.03 * float(np.max(grid.frequencies)),
+            "freq_pitch": pitch,
         }
-        return DensityOfStates(np.array(found.frequency_points), by_atom.sum(axis=0), species)
+        if not several:
+            found = self.phonopy.run_total_dos(**options)
+            total = np.array(found.dos)
+            species = {str(symbols[0]): total}
+        else:
+            found = self.phonopy.run_projected_dos(**options)
+            by_atom = np.array(found.projected_dos)
+            species = {
+                s: by_atom[symbols == s].sum(axis=0) for s in dict.fromkeys(symbols.tolist())
+            }
+            total = by_atom.sum(axis=0)
+        return DensityOfStates(np.array(found.frequency_points), total, species)
 
     def thermal(self, temperatures: Any, mesh: float | Any = MESH) -> Thermal:
         """Free energy, entropy and heat capacity at temperatures (K).
@@ -264,6 +277,17 @@ class Phonons:
         if self.note:
             lines.append(f"note: {self.note}")
         return "\n".join(lines)
+
+
+def without_force_constants(phonopy: Phonopy) -> Phonopy:
+    """A new object of the same cells."""
+    return type(phonopy)(
+        phonopy.unitcell,
+        supercell_matrix=phonopy.supercell_matrix,
+        primitive_matrix=phonopy.primitive_matrix,
+        symprec=SYMPREC,
+        log_level=0,
+    )
 
 
 def lowest_mode(q: np.ndarray, frequencies: np.ndarray) -> Mode:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 METHODS = ("gonze", "wang")
 
+COULOMB = 14.399645478
+"""e^2 / (4 pi epsilon_0), eV Angstrom."""
+
 NEUTRAL = 0.01
 """Share of the largest charge that may be left over."""
 
@@ -52,7 +55,12 @@ def set_polar(
             f"the Born charges of the primitive cell sum to {np.abs(left).max():.3g} e, and must "
             "cancel; give charges of opposite sign"
         )
-    phonopy.nac_params = {"born": charges, "dielectric": epsilon, "method": method}
+    phonopy.nac_params = {
+        "born": charges,
+        "dielectric": epsilon,
+        "factor": COULOMB,
+        "method": method,
+    }
 
 
 def _tensor(value: Any, name: str) -> np.ndarray:

@@ -137,7 +137,8 @@ def quasi_harmonic(
     n = found[0].n_atoms
     with warnings.catch_warnings():
         # Cubic or not, what is asked for is the volume.
-        warnings.filterwarnings("ignore", message="Lattice parameter fitting was skipped.*")
+        warnings.filterwarnings("ignore", message="Lattice parameter fitting was skipped")
+        warnings.filterwarnings("ignore", message="Lattice parameters are extrapolated")
         try:
             result = run_qha(
                 [p.phonopy for p in found],

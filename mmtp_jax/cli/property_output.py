@@ -1,0 +1,73 @@
+"""Files of a property: tables as CSV, numbers as JSON, a figure as PDF and PNG, all of one name."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmtp_jax.cli import console
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURES = (".pdf", ".png")
+
+
+class PropertyFiles:
+    """``PREFIX.json``, ``PREFIX.csv``, ``PREFIX_NAME.csv``, ``PREFIX.pdf`` and ``PREFIX.png``.
+
+    Args:
+        prefix: of all names, with or without folder.
+        tables: names of the tables; the empty one has the prefix alone.
+        inputs: files that must not be written over.
+
+    Raises:
+        ValueError: if the folder cannot be written to, or a file is an input.
+    """
+
+    def __init__(self, prefix: str, tables: Sequence[str], inputs: Sequence[str]) -> None:
+        self.prefix = str(Path(prefix).with_suffix("")) if _has_suffix(prefix) else prefix
+        names = [self._table(name) for name in tables]
+        self.paths = [f"{self.prefix}.json", *names, *(self.prefix + end for end in FIGURES)]
+        console.check_outputs(*self.paths)
+        for path in self.paths:
+            console.check_distinct(path, inputs)
+
+    def table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write a table."""
+        from mmtp_jax.io.atomic import atomic_write
+
+        with atomic_write(self._table(name)) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows([_cell(value) for value in row] for row in rows)
+
+    def json(self, content: dict[str, Any]) -> None:
+        """Write the numbers, with the version of the package."""
+        from mmtp_jax import __version__
+
+        console.write_json(f"{self.prefix}.json", {"mmtp_jax": __version__, **content})
+
+    def figure(self, figure: Figure) -> None:
+        """Write the figure in both formats."""
+        from mmtp_jax.cli.plots import save_figure
+
+        for end in FIGURES:
+            save_figure(self.prefix + end, figure)
+
+    def __str__(self) -> str:
+        """What was written, in a line."""
+        return f"wrote {', '.join(self.paths)}"
+
+    def _table(self, name: str) -> str:
+        return f"{self.prefix}_{name}.csv" if name else f"{self.prefix}.csv"
+
+
+def _has_suffix(prefix: str) -> bool:
+    return Path(prefix).suffix in (".json", ".csv", *FIGURES)
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:.8g}"

@@ -1,0 +1,222 @@
+"""Figures of vibrations: phonon bands, densities of states, quasi-harmonic thermodynamics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mmtp_jax.cli.plots import COLOURS
+
+if TYPE_CHECKING:
+    from mmtp_jax.properties.dos import VibrationalDOS
+    from mmtp_jax.properties.expansion import ThermalExpansion
+    from mmtp_jax.properties.phonons import Bands, DensityOfStates
+    from mmtp_jax.properties.quasiharmonic import QuasiHarmonic
+
+_MEV_PER_THZ = 4.135667696
+_COLOURS = (*COLOURS, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_KB = r"$k_\mathrm{B}$"
+
+
+def bands_figure(
+    bands: Bands, dos: DensityOfStates | None = None, errors: Sequence[np.ndarray] | None = None
+) -> Figure:
+    """Phonon bands, with the density of states beside them (Kotykhov 2025, Figs. 6-8).
+
+    Args:
+        bands: along a path.
+        dos: to draw beside.
+        errors: standard errors of the frequencies of each line, shaded.
+    """
+    figure = Figure(figsize=(7.6 if dos is not None else 5.8, 3.9), layout="constrained")
+    if dos is None:
+        axes = figure.subplots()
+    else:
+        axes, beside = figure.subplots(1, 2, width_ratios=(3.2, 1.0), sharey=True)
+    ticks: list[tuple[float, str]] = []
+    for k, (distance, values) in enumerate(zip(bands.distances, bands.frequencies, strict=True)):
+        axes.plot(distance, values, color=COLOURS[0], linewidth=1.3)
+        if errors is not None:
+            for mode in range(values.shape[1]):
+                low, high = (values[:, mode] + s * errors[k][:, mode] for s in (-1, 1))
+                axes.fill_between(distance, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
+        for place, name in zip(distance[[0, -1]], bands.path.labels[k], strict=True):
+            _add_tick(ticks, float(place), _special(name))
+    for place, _ in ticks:
+        axes.axvline(place, color="0.8", linewidth=0.8, zorder=0)
+    axes.set_xticks([place for place, _ in ticks], [name for _, name in ticks])
+    axes.set_xlim(ticks[0][0], ticks[-1][0])
+    axes.set_ylabel("Frequency (THz)")
+    lowest = min(0.0, bands.lowest.frequency)
+    if lowest < -0.05:
+        axes.axhspan(1.2 * lowest, 0.0, color=COLOURS[1], alpha=0.08, linewidth=0)
+        axes.text(0.02, 0.02, "imaginary", transform=axes.transAxes, color=COLOURS[1], fontsize=8.5)
+    axes.axhline(0.0, color="0.5", linewidth=0.8)
+    axes.set_ylim(bottom=1.1 * lowest if lowest < -0.05 else 0.0)
+    _plain(axes)
+    last = axes
+    if dos is not None:
+        for k, (symbol, part) in enumerate(dos.species.items()):
+            if len(dos.species) > 1:
+                beside.plot(
+                    part, dos.frequencies, color=_COLOURS[(k + 1) % len(_COLOURS)], linewidth=1.2,
+                    label=symbol,
+                )  # fmt: skip
+        beside.plot(dos.total, dos.frequencies, color=COLOURS[0], linewidth=1.3, label="total")
+        beside.set_xlabel("DOS (1/THz)")
+        beside.set_xlim(left=0.0)
+        beside.xaxis.set_major_locator(MaxNLocator(4))
+        if len(dos.species) > 1:
+            beside.legend(frameon=False, fontsize=8.5)
+        _plain(beside)
+        last = beside
+    other = last.secondary_yaxis("right", functions=(_to_mev, _from_mev))
+    other.set_ylabel("Energy (meV)")
+    other.tick_params(labelsize=9)
+    return figure
+
+
+def dos_figure(found: VibrationalDOS) -> Figure:
+    """Vibrational density of states, total and by species (Burov 2026, Figs. 4 and 5)."""
+    figure = Figure(figsize=(5.4, 3.7), layout="constrained")
+    axes = figure.subplots()
+    if len(found.species) > 1:
+        for k, (symbol, part) in enumerate(found.species.items()):
+            axes.plot(
+                found.frequencies, part, color=_COLOURS[(k + 1) % len(_COLOURS)], linewidth=1.2,
+                label=symbol,
+            )  # fmt: skip
+    axes.plot(found.frequencies, found.total, color=COLOURS[0], linewidth=1.4, label="total")
+    # Most of what frames resolve is above the highest vibration.
+    rising = np.cumsum(found.total)
+    end = found.frequencies[np.searchsorted(rising, 0.999 * rising[-1])]
+    axes.set_xlim(0.0, min(1.15 * end, found.frequencies[-1]))
+    axes.set_ylim(bottom=0.0)
+    axes.set_xlabel("Frequency (THz)")
+    axes.set_ylabel("Vibrational DOS (1/THz)")
+    axes.set_title(
+        f"{found.n_atoms} atoms, {found.temperature:.0f} K, {found.n_frames} frames",
+        fontsize=10.5,
+    )
+    if len(found.species) > 1:
+        axes.legend(frameon=False, fontsize=9)
+    _plain(axes)
+    other = axes.secondary_xaxis("top", functions=(_to_mev, _from_mev))
+    other.set_xlabel("Energy (meV)", fontsize=9)
+    other.tick_params(labelsize=9)
+    return figure
+
+
+def quasiharmonic_figure(found: QuasiHarmonic) -> Figure:
+    """Free energy over volume; expansion, heat capacity and bulk modulus over temperature."""
+    figure = Figure(figsize=(8.4, 6.0), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
+    (first, second), (third, fourth) = figure.subplots(2, 2)
+    _free_energies(first, found)
+    t = found.temperatures
+    # The first value of a difference is none.
+    second.plot(t[1:], 1e6 * found.expansion[1:], color=COLOURS[0], linewidth=1.4)
+    second.set_ylabel(r"Linear expansion $\alpha$ ($10^{-6}$/K)")
+    third.plot(t[1:], found.heat_capacity[1:], color=COLOURS[0], linewidth=1.4, label=r"$C_p$")
+    third.axhline(3.0, color="0.6", linewidth=0.9, linestyle="--", label="Dulong-Petit")
+    third.set_ylabel(f"Heat capacity ({_KB}/atom)")
+    third.legend(frameon=False, fontsize=8.5)
+    fourth.plot(t, found.bulk_modulus, color=COLOURS[0], linewidth=1.4)
+    fourth.set_ylabel("Bulk modulus (GPa)")
+    for axes in (second, third, fourth):
+        axes.set_xlabel("Temperature (K)")
+        axes.set_xlim(t[0], t[-1])
+    if found.expansion.min() >= 0.0:
+        second.set_ylim(bottom=0.0)
+    third.set_ylim(bottom=0.0)
+    for axes in (first, second, third, fourth):
+        _plain(axes)
+    return figure
+
+
+def expansion_figure(found: ThermalExpansion) -> Figure:
+    """Volume, expansion and heat capacity over the temperatures of runs."""
+    figure = Figure(figsize=(10.0, 3.3), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08)
+    panels = figure.subplots(1, 3)
+    t = found.temperatures
+    style = {"marker": "o", "markersize": 4.0, "linewidth": 1.2, "capsize": 2.5}
+    panels[0].errorbar(t, found.volume, found.volume_error, color=COLOURS[0], **style)
+    panels[0].set_ylabel("Volume (Å$^3$/atom)")
+    panels[1].errorbar(
+        t, 1e6 * found.expansion, 1e6 * found.expansion_error, color=COLOURS[0], **style
+    )
+    panels[1].set_ylabel(r"Linear expansion $\alpha$ ($10^{-6}$/K)")
+    panels[2].errorbar(
+        t, found.heat_capacity, found.heat_capacity_error, color=COLOURS[0], **style,
+        label=r"$\mathrm{d}H/\mathrm{d}T$",
+    )  # fmt: skip
+    panels[2].plot(
+        t, [run.fluctuation_heat_capacity for run in found.runs], color=COLOURS[1], marker="^",
+        markersize=4.5, linestyle="none", label="fluctuations",
+    )  # fmt: skip
+    panels[2].axhline(3.0, color="0.6", linewidth=0.9, linestyle="--", label="Dulong-Petit")
+    panels[2].set_ylabel(f"Heat capacity $C_p$ ({_KB}/atom)")
+    panels[2].legend(frameon=False, fontsize=8.5)
+    for axes in panels:
+        axes.set_xlabel("Temperature (K)")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.ticklabel_format(useOffset=False)
+        _plain(axes)
+    return figure
+
+
+def _free_energies(axes: Any, found: QuasiHarmonic) -> None:
+    """Free energy over volume at a few temperatures, and its minimum."""
+    grid = found.details.helmholtz_volume / found.phonons[0].n_atoms
+    chosen = np.unique(np.linspace(0, len(found.temperatures) - 1, 5).round().astype(int))
+    zero = found.free_energy[0]
+    fine = np.linspace(found.volumes[0], found.volumes[-1], 100)
+    for k in chosen:
+        shade = str(0.75 - 0.6 * k / max(chosen[-1], 1))
+        smooth = np.polyfit(found.volumes - fine.mean(), grid[k] - zero, 3)
+        axes.plot(found.volumes, 1e3 * (grid[k] - zero), "o", color=shade, markersize=3.0)
+        axes.plot(fine, 1e3 * np.polyval(smooth, fine - fine.mean()), color=shade, linewidth=1.0)
+        axes.annotate(
+            f"{found.temperatures[k]:.0f} K", (fine[-1], 1e3 * (grid[k][-1] - zero)),
+            xytext=(4, 0), textcoords="offset points", fontsize=8, va="center",
+        )  # fmt: skip
+    axes.plot(
+        found.volume, 1e3 * (found.free_energy - zero), color=COLOURS[1], linewidth=1.3,
+        label="equilibrium",
+    )  # fmt: skip
+    axes.margins(x=0.14)
+    axes.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    axes.set_xlabel("Volume (Å$^3$/atom)")
+    axes.set_ylabel("Free energy (meV/atom)")
+
+
+def _add_tick(ticks: list[tuple[float, str]], place: float, name: str) -> None:
+    """Ends of lines that meet are one tick; two names where the path jumps."""
+    if ticks and abs(ticks[-1][0] - place) < 1e-9:
+        old = ticks[-1][1]
+        ticks[-1] = (place, old if old == name else f"{old}|{name}")
+    else:
+        ticks.append((place, name))
+
+
+def _special(name: str) -> str:
+    return r"$\Gamma$" if name == "G" else name
+
+
+def _to_mev(thz: Any) -> Any:
+    return np.asarray(thz) * _MEV_PER_THZ
+
+
+def _from_mev(mev: Any) -> Any:
+    return np.asarray(mev) / _MEV_PER_THZ
+
+
+def _plain(axes: Any) -> None:
+    axes.tick_params(which="both", labelsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
