@@ -200,8 +200,8 @@ def binder_crossing(curves: Sequence[OrderCurve]) -> Crossing:
     a parabola, or a straight line for fewer than four temperatures, as far around the change of
     sign as the fit agrees with the errors; the distance to the crossing of straight lines is then
     added to the error. The estimate is that of the two largest cells: the crossing drifts with
-    size (for the square Ising lattice, cells of 4 x 4 and 8 x 8 cross 2 % low), and that of the other
-    pairs shows how far. The drift that is left is no part of the error.
+    size (for the square Ising lattice, 4 x 4 and 8 x 8 cross 2 % low), and that of the other pairs
+    shows how far. The drift that is left is no part of the error.
 
     Raises:
         ValueError: if there are fewer than two sizes, or their temperatures differ.
