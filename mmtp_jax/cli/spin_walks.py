@@ -1,0 +1,132 @@
+"""The walks of ``mmtp mc``: cells of several sizes, one after the other, with a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmtp_jax.cli import console
+from mmtp_jax.cli.montecarlo_settings import MonteCarloSettings
+from mmtp_jax.cli.watched import Watched
+
+if TYPE_CHECKING:
+    import numpy as np
+    from ase import Atoms
+
+    from mmtp_jax.potential.potential import Potential
+    from mmtp_jax.simulation.spins.binder import OrderCurve
+    from mmtp_jax.simulation.spins.outcome import SpinSaved, SpinWalk
+
+
+class SpinWalks:
+    """The walks of all sizes, one after the other."""
+
+    def __init__(
+        self, settings: MonteCarloSettings, potential: Potential, cell: Atoms, watched: Watched
+    ) -> None:
+        import numpy as np
+
+        from mmtp_jax.interfaces.spins import walk_fingerprint
+
+        of = settings.walk
+        self.settings, self.potential, self.cell, self.watched = settings, potential, cell, watched
+        self.sizes = sorted(set(of.sizes))
+        self.temperatures = np.unique(of.temperatures_K)
+        self.burn_in = of.sweeps // 10 if of.burn_in is None else of.burn_in
+        self.options = {
+            "move": of.move, "moments": of.moments, "warm": of.warm, "tolerance": of.tolerance,
+            "magnetic": of.magnetic, "seed": of.seed, "sweeps": of.sweeps,
+            "burn_in": self.burn_in, "when_stopped": "all",
+        }  # fmt: skip
+        self.belongs_to = walk_fingerprint(
+            potential, cell, self.temperatures, of.copies, **self.options
+        )
+        self.saved: dict[int, SpinSaved] = {}
+        self.curves: list[tuple[OrderCurve, np.ndarray]] = []
+        self.interrupted = self.stopped = False
+
+    def load(self) -> None:
+        """Go on from the checkpoint."""
+        from mmtp_jax.io.spin_checkpoint import load_spins
+        from mmtp_jax.io.trajectory import cut_to
+
+        path = self.settings.output.checkpoint
+        self.saved, sizes = load_spins(path, self.belongs_to)
+        names = [Path(file).name for file in self.watched.files]
+        if names != list(sizes):
+            raise ValueError(
+                f"{path} goes with the files {list(sizes)}, not {names}; give the same ones to "
+                "resume"
+            )
+        for file in self.watched.files:
+            cut_to(file, sizes[Path(file).name])
+
+    def save(self, size: int, saved: SpinSaved) -> None:
+        """Write the checkpoint."""
+        from mmtp_jax.io.spin_checkpoint import save_spins
+        from mmtp_jax.io.trajectory import size_of
+
+        self.saved[size] = saved
+        sizes = {Path(file).name: size_of(file) for file in self.watched.files}
+        save_spins(self.settings.output.checkpoint, self.saved, self.belongs_to, sizes)
+
+    def run(self) -> None:
+        """Walk until all is done, a grade is too high, or Ctrl-C."""
+        for size in self.sizes:
+            self.walk(size)
+            if self.interrupted or self.stopped:
+                break
+
+    def walk(self, size: int) -> None:
+        """Walk with cells of one size."""
+        import numpy as np
+
+        import mmtp_jax as mmtp
+        from mmtp_jax.cli.commands.md import repeated
+        from mmtp_jax.cli.progress import CountProgress
+        from mmtp_jax.simulation.spins.outcome import SpinObserver
+
+        output, of, watched = self.settings.output, self.settings.walk, self.watched
+        atoms = repeated(self.cell, tuple(np.where(self.cell.pbc, size, 1)))
+        watched.highest.clear()
+        observer = None
+        if output.checkpoint is not None:
+            observer = SpinObserver(output.checkpoint_seconds, lambda s: self.save(size, s))
+        n_sweeps = of.sweeps + self.burn_in
+        with CountProgress(n_sweeps, f"sweeps of {len(atoms)} atoms") as progress:
+            walk = mmtp.montecarlo(
+                self.potential, atoms, self.temperatures, copies=of.copies, watch=watched.watch,
+                keep=watched.keep, callback=progress, observer=observer,
+                resume=self.saved.get(size), **self.options,
+            )  # fmt: skip
+        self.interrupted, self.stopped = walk.interrupted, bool(walk.stopped.any())
+        lost = float(walk.inadmissible.mean())
+        if lost:
+            console.warn(
+                f"{100 * lost:.1f} % of the trials of {len(atoms)} atoms were refused because "
+                "the moments could not be equilibrated: those states are missing"
+            )
+        print(f"{walk.n_magnetic} magnetic atoms, {walk.n_sweeps} sweeps, {walk.seconds:.1f} s")
+        for replica in np.flatnonzero(walk.stopped):
+            who = f"replica {replica} ({walk.temperatures[replica]:g} K) of {len(atoms)} atoms"
+            print(watched.stopped(who, int(replica), "sweep"))
+        self.add(walk)
+
+    def add(self, walk: SpinWalk) -> None:
+        """Average over a walk; of one that was cut short only if it is long enough."""
+        from mmtp_jax.simulation.spins.binder import order_curve
+
+        if (self.interrupted or self.stopped) and walk.n_sweeps < 2:
+            print(f"no averages of {walk.n_magnetic} magnetic atoms: nothing after the burn-in")
+            return
+        try:
+            curve = order_curve(
+                walk.temperatures, walk.series.order, walk.n_magnetic, walk.series.energy
+            )
+        except ValueError as error:
+            if not (self.interrupted or self.stopped):
+                raise
+            print(f"no averages of {walk.n_magnetic} magnetic atoms: {error}")
+            return
+        share = walk.acceptance.reshape(len(self.temperatures), -1).mean(axis=1)
+        self.curves.append((curve, share))
