@@ -92,9 +92,8 @@ def dos_figure(found: VibrationalDOS) -> Figure:
             )  # fmt: skip
     axes.plot(found.frequencies, found.total, color=COLOURS[0], linewidth=1.4, label="total")
     # Most of what frames resolve is above the highest vibration.
-    rising = np.cumsum(found.total)
-    end = found.frequencies[np.searchsorted(rising, 0.999 * rising[-1])]
-    axes.set_xlim(0.0, min(1.15 * end, found.frequencies[-1]))
+    end = found.frequencies[np.flatnonzero(found.total > 0.02 * found.total.max())[-1]]
+    axes.set_xlim(0.0, min(1.1 * end, found.frequencies[-1]))
     axes.set_ylim(bottom=0.0)
     axes.set_xlabel("Frequency (THz)")
     axes.set_ylabel("Vibrational DOS (1/THz)")

@@ -232,11 +232,16 @@ def paramagnetic_crystal(
     return scaled_crystal(crystal, (scaled.volume / whole.volume) ** (1 / 3))
 
 
-def scaled_crystal(crystal: Crystal, factor: float) -> Crystal:
-    """All lengths times a factor."""
+def scaled_crystal(crystal: Crystal, factor: float, name: str | None = None) -> Crystal:
+    """All lengths times a factor; ``name`` is what messages call it."""
     unit = crystal.structure
     return crystal.with_structure(
-        replace(unit, cell=unit.cell * factor, positions=unit.positions * factor)
+        replace(
+            unit,
+            cell=unit.cell * factor,
+            positions=unit.positions * factor,
+            name=name or unit.name,
+        )
     )
 
 

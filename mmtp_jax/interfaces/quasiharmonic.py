@@ -18,15 +18,21 @@ from mmtp_jax.interfaces.phonons import (
     phonons_of_crystal,
     scaled_crystal,
 )
+from mmtp_jax.io.schema import SOURCE
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.crystal import import_phonopy, supercell_matrix
 from mmtp_jax.properties.phonons import MESH, ImaginaryModesWarning
 from mmtp_jax.properties.quasiharmonic import MIN_VOLUMES, QuasiHarmonic, quasi_harmonic
+from mmtp_jax.structures.structure import Structure
 
 STRAINS = tuple(float(x) for x in np.linspace(-0.01, 0.02, 7).round(6))
 """Of lengths, against the relaxed crystal."""
 
 TEMPERATURES = tuple(range(0, 1001, 10))
+
+
+class MissingStatesWarning(UserWarning):
+    """Averages at different volumes are over different magnetic states."""
 
 
 def quasiharmonic(
@@ -36,6 +42,7 @@ def quasiharmonic(
     temperatures: Sequence[float] = TEMPERATURES,
     *,
     strains: Sequence[float] = STRAINS,
+    relax: bool = True,
     pressure_GPa: float = 0.0,
     states: int = 0,
     magnetic: Sequence[str] | None = None,
@@ -59,6 +66,8 @@ def quasiharmonic(
         supercell: as for `mmtp_jax.phonons`.
         temperatures: K.
         strains: of lengths, five or more.
+        relax: strains are of the crystal where it has the external pressure, or without any in the
+            paramagnetic state; else of ``atoms``.
         pressure_GPa: external pressure.
         states: magnetic states of the paramagnetic average; 0 for the state of ``atoms``.
         magnetic: species with disordered signs; None for all atoms with a moment.
@@ -74,6 +83,10 @@ def quasiharmonic(
         UnstableStateError: if moments flip or vanish at a volume, or there are imaginary modes.
         ValueError: if a relaxation does not end, or no equation of state fits.
         ImportError: if phonopy is not installed.
+
+    Warns:
+        VolumeRangeWarning: if the volume leaves those that were calculated.
+        MissingStatesWarning: if a disordered state is no minimum at some of the volumes.
 
     Example:
         >>> found = mmtp.quasiharmonic(pot, atoms, 3, range(0, 801, 10))
@@ -93,20 +106,31 @@ def quasiharmonic(
     found = []
     if states:
         (structure,) = start_structures(potential, [atoms])
-        ideal = paramagnetic_crystal(
-            potential, of_atoms.with_structure(structure), matrix, states, chosen, seed
-        )
+        ideal = of_atoms.with_structure(structure)
+        if relax:
+            ideal = paramagnetic_crystal(potential, ideal, matrix, states, chosen, seed)
         for strain in strains:
+            at_volume = scaled_crystal(ideal, 1 + strain, _name(ideal.structure, strain))
             found.append(
                 _quiet(
-                    paramagnetic_phonons_of_crystal, potential, scaled_crystal(ideal, 1 + strain),
-                    matrix, states, moments=moments, magnetic=chosen, seed=seed,
+                    paramagnetic_phonons_of_crystal, potential, at_volume, matrix, states,
+                    moments=moments, magnetic=chosen, seed=seed,
                 )
             )  # fmt: skip
             if callback is not None:
                 callback(len(found))
+        counts = [p.n_states for p in found]
+        if min(counts) < states:
+            warnings.warn(
+                f"{ideal.structure.name}: of {states} magnetic states {min(counts)} to "
+                f"{max(counts)} count at the volumes, the others lose their moments: the averages "
+                "are over different states; take larger volumes",
+                MissingStatesWarning,
+                stacklevel=2,
+            )
     else:
-        relaxed = relaxed_states(potential, [atoms], {**options, "pressure_GPa": pressure_GPa})[0]
+        first = {"pressure_GPa": pressure_GPa} if relax else {"cell": "none"}
+        (relaxed,) = relaxed_states(potential, [atoms], {**options, **first})
         scaled = []
         for strain in strains:
             copy = atoms.copy()
@@ -114,6 +138,7 @@ def quasiharmonic(
             copy.set_positions(relaxed.positions * (1 + strain))
             copy.set_initial_magnetic_moments(relaxed.magmoms)
             copy.calc = None
+            setattr(copy, SOURCE, _name(relaxed, strain))
             scaled.append(copy)
         for structure in relaxed_states(potential, scaled, {**options, "cell": "shape"}):
             found.append(
@@ -128,6 +153,11 @@ def quasiharmonic(
         found, temperatures, pressure_GPa=pressure_GPa, eos=eos, mesh=mesh,
         allow_imaginary=allow_imaginary,
     )  # fmt: skip
+
+
+def _name(structure: Structure, strain: float) -> str:
+    """What messages call a scaled crystal."""
+    return f"{structure.name}, lengths times {1 + strain:.4g}"
 
 
 def _quiet(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

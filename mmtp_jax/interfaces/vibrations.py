@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from mmtp_jax.properties.expansion import (
 TIME = "time_fs"
 
 _SAME = 1e-6
+
+
+class StoppedRunWarning(UserWarning):
+    """A run of dynamics has ended early."""
 
 
 def vibrational_dos(
@@ -115,6 +120,9 @@ def thermal_expansion(
         ValueError: if a log has too few rows or no volume that changes, or all have one
             temperature.
 
+    Warns:
+        StoppedRunWarning: if a run has stopped early; it does not count.
+
     Example:
         >>> print(mmtp.thermal_expansion(["300.csv", "600.csv", "900.csv"]))
     """
@@ -124,6 +132,15 @@ def thermal_expansion(
         columns = read_series(path, names)
         for replica in range(columns["volume"].shape[1]):
             values = [columns[name][:, replica] for name in names[:-1]]
+            if len(values[1]) > 1 and values[1][-1] == values[1][-2] and np.ptp(values[1]) > 0.0:
+                # Rows of a replica that has stopped repeat its last one.
+                warnings.warn(
+                    f"{path}, replica {replica}: the run has stopped before its end; it does not "
+                    "count",
+                    StoppedRunWarning,
+                    stacklevel=2,
+                )
+                continue
             try:
                 runs.append(
                     constant_pressure_run(

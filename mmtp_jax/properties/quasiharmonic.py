@@ -198,6 +198,6 @@ def _require_stable(phonons: Sequence[Phonons], mesh: float | Any) -> None:
         if lowest.frequency < -IMAGINARY:
             raise UnstableStateError(
                 f"{of.name}: imaginary modes at {of.volume:.4g} Angstrom^3/atom, lowest {lowest}: "
-                "no free energy of harmonic phonons exists there; choose other volumes or a larger "
+                "harmonic phonons have no free energy there; choose other volumes or a larger "
                 "supercell, or allow imaginary modes, which then are left out"
             )

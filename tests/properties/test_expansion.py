@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import mmtp_jax as mmtp
+from mmtp_jax.interfaces.vibrations import StoppedRunWarning
 from mmtp_jax.io.trajectory import ThermoLog
 from mmtp_jax.properties.expansion import block_error
 from mmtp_jax.simulation.constants import KB
@@ -58,6 +59,19 @@ def test_bad_logs_are_refused(tmp_path) -> None:
         mmtp.thermal_expansion([path])
     with pytest.raises(ValueError, match="rows are left"):
         mmtp.thermal_expansion([path], skip=0.999)
+
+
+def test_runs_that_have_stopped_do_not_count(tmp_path) -> None:
+    path, cut = tmp_path / "thermo.csv", tmp_path / "cut.csv"
+    _log(path, [300, 500, 700])
+    header, *rows = path.read_text().splitlines()
+    kept = rows[0::3], rows[1::3], rows[2::3]
+    stopped = [*kept[2][:100], *([kept[2][100]] * (len(kept[2]) - 100))]
+    lines = [line for step in zip(kept[0], kept[1], stopped, strict=True) for line in step]
+    cut.write_text("\n".join([header, *lines]) + "\n")
+    with pytest.warns(StoppedRunWarning, match="replica 2: the run has stopped"):
+        found = mmtp.thermal_expansion([cut])
+    assert found.temperatures == pytest.approx([300, 500])
 
 
 def test_errors_of_correlated_series() -> None:

@@ -14,6 +14,7 @@ import mmtp_jax as mmtp
 pytest.importorskip("phonopy")
 
 from mmtp_jax.interfaces.phonons import crystal_of, default_path
+from mmtp_jax.interfaces.quasiharmonic import MissingStatesWarning
 from mmtp_jax.properties.crystal import (
     Crystal,
     MissingPackageError,
@@ -236,6 +237,25 @@ def test_paramagnetic_phonons(iron, primitive) -> None:
     assert squares.mean() == pytest.approx(h[0] ** 2, rel=1e-6)
     expected = squares.std(ddof=1) / np.sqrt(found.n_states) / (2 * h[0])
     assert error[0] == pytest.approx([expected] * 3, rel=1e-5)
+
+
+def test_the_paramagnetic_state_expands(iron, primitive) -> None:
+    """Under tension, for this potential has no moments at its paramagnetic volume."""
+    atoms = primitive.copy()
+    atoms.set_cell(atoms.cell * 1.025, scale_atoms=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MissingStatesWarning)
+        found = mmtp.quasiharmonic(
+            iron, atoms, 2, [0, 100, 200, 300], strains=np.linspace(-0.01, 0.01, 5), relax=False,
+            states=8, seed=1, pressure_GPa=-16.0, mesh=10.0, allow_imaginary=True,
+        )  # fmt: skip
+    assert found.volume[-1] > found.volume[0]
+    assert np.all(found.bulk_modulus > 0)
+    assert found.heat_capacity[-1] == pytest.approx(3.0, abs=0.5)
+    first = found.phonons[0]
+    assert first.n_states + first.n_failed == 8
+    assert first.energy_error > 0
+    assert "times 0.99" in first.name
 
 
 def test_what_is_refused(iron, primitive, monkeypatch) -> None:

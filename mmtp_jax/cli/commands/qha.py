@@ -45,6 +45,9 @@ def add_parser(commands: Any) -> None:
         help="of lengths, N of them (default -0.01 0.02 7)",
     )  # fmt: skip
     parser.add_argument(
+        "--no-relax", action="store_true", help="strains are of the cell of the file"
+    )
+    parser.add_argument(
         "--pressure", type=float, default=0.0, metavar="GPA", help="positive compresses"
     )
     parser.add_argument(
@@ -74,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
     with CountProgress(int(n), "volumes") as progress:
         found = mmtp.quasiharmonic(
             potential, atoms, supercell, temperatures, strains=np.linspace(low, high, int(n)),
+            relax=not args.no_relax,
             pressure_GPa=args.pressure, states=args.states, magnetic=args.magnetic,
             seed=args.seed, moments="clamped" if args.clamped else "follow", eos=args.eos,
             mesh=mesh, allow_imaginary=args.allow_imaginary, callback=progress,
