@@ -36,7 +36,7 @@ def vibrational_dos(
 ) -> VibrationalDOS:
     """Vibrational density of states from the velocities of dynamics (Burov 2026, Figs. 4 and 5).
 
-    Best of a run at constant energy, or of one with a weak thermostat: a strong one broadens lines.
+    Best of a run at constant energy or with the ``bussi`` thermostat: Langevin's broadens lines.
 
     Args:
         frames: of one trajectory, e.g. ``mmtp.read("run.extxyz")``; or several trajectories of the
