@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mmtp_jax.interfaces.elastic import elastic_constants, paramagnetic_elastic_constants
     from mmtp_jax.interfaces.eos import EquationOfState, equation_of_state
     from mmtp_jax.interfaces.equilibration import Equilibration, equilibrate
+    from mmtp_jax.interfaces.executors import ExecutorSettings, make_executor, read_executor
     from mmtp_jax.interfaces.export import (
         ExportedPotential,
         export_potential,
@@ -77,6 +78,7 @@ _HOMES = {
     "Equilibration": "interfaces.equilibration",
     "EquilibrationRun": "active.learning_simulations",
     "EquilibrationWarning": "simulation.moments.structures",
+    "ExecutorSettings": "interfaces.executors",
     "ExportedPotential": "interfaces.export",
     "ExtrapolationWarning": "structures.domain",
     "Fit": "fitting.fit",
@@ -118,6 +120,7 @@ _HOMES = {
     "learn": "active.learning",
     "load": "io.mtp",
     "load_exported": "interfaces.export",
+    "make_executor": "interfaces.executors",
     "md": "interfaces.dynamics",
     "montecarlo": "interfaces.spins",
     "paramagnetic_elastic_constants": "interfaces.elastic",
@@ -125,6 +128,7 @@ _HOMES = {
     "phonons": "interfaces.phonons",
     "quasiharmonic": "interfaces.quasiharmonic",
     "read": "io.formats",
+    "read_executor": "interfaces.executors",
     "read_oracle": "oracles.configure",
     "relax": "interfaces.relaxation",
     "response": "interfaces.response",
@@ -152,6 +156,7 @@ __all__ = [
     "Equilibration",
     "EquilibrationRun",
     "EquilibrationWarning",
+    "ExecutorSettings",
     "ExportedPotential",
     "ExtrapolationWarning",
     "Fit",
@@ -193,6 +198,7 @@ __all__ = [
     "learn",
     "load",
     "load_exported",
+    "make_executor",
     "md",
     "montecarlo",
     "paramagnetic_elastic_constants",
@@ -200,6 +206,7 @@ __all__ = [
     "phonons",
     "quasiharmonic",
     "read",
+    "read_executor",
     "read_oracle",
     "relax",
     "response",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,7 @@ def fit_ensemble(
     validation: Sequence[Atoms] | float | None = None,
     seed: int = 0,
     parallel: bool = False,
+    executor: Executor | None = None,
     callback: Callback | None = None,
     **options: Any,
 ) -> EnsembleFit:
@@ -109,6 +111,8 @@ def fit_ensemble(
         seed: of the first member, and of the choice of that fraction.
         parallel: all members in lock-step; for devices that one leaves idle. On a CPU one after
             the other, the default, is faster.
+        executor: where the fits run, several at once: any of `concurrent.futures`, see
+            `mmtp_jax.make_executor`; it tells of each fit at its end only.
         callback: called with a `Task` and its `Progress` after every step, or its `Fit` at its end.
         **options: the other fields of `FitOptions`.
 
@@ -122,7 +126,9 @@ def fit_ensemble(
     chosen = _options("fit_ensemble", weights, options)
     starts = ensemble.random_starts(potential, n, seed)
     sets = _sets(potential, atoms_list, validation, seed)
-    return ensemble.fit_ensemble(starts, *sets, chosen, callback, parallel=parallel)
+    return ensemble.fit_ensemble(
+        starts, *sets, chosen, callback, parallel=parallel, executor=executor
+    )
 
 
 def cross_validate(
@@ -132,6 +138,7 @@ def cross_validate(
     *,
     weights: Weights | None = None,
     seed: int = 0,
+    executor: Executor | None = None,
     callback: Callback | None = None,
     **options: Any,
 ) -> CrossValidation:
@@ -144,6 +151,8 @@ def cross_validate(
         n_folds: number of parts, chosen at random; each is held out once.
         weights: of energies, forces, stresses and magnetic forces.
         seed: of the choice of the parts.
+        executor: where the fits run, several at once: any of `concurrent.futures`, see
+            `mmtp_jax.make_executor`; it tells of each fit at its end only.
         callback: called with a `Task` and its `Progress` after every step, or its `Fit` at its end.
         **options: the other fields of `FitOptions`.
 
@@ -154,7 +163,9 @@ def cross_validate(
     """
     chosen = _options("cross_validate", weights, options)
     structures = to_structures(atoms_list, potential.species)
-    return cross_validation.cross_validate(potential, structures, n_folds, chosen, seed, callback)
+    return cross_validation.cross_validate(
+        potential, structures, n_folds, chosen, seed, callback, executor
+    )
 
 
 def scan_weights(
@@ -166,6 +177,7 @@ def scan_weights(
     *,
     weights: Weights | None = None,
     seed: int = 0,
+    executor: Executor | None = None,
     callback: Callback | None = None,
     **options: Any,
 ) -> WeightScan:
@@ -179,6 +191,8 @@ def scan_weights(
         n_folds: number of parts; they are the same for all values.
         weights: the others.
         seed: of the choice of the parts.
+        executor: where the fits run, several at once: any of `concurrent.futures`, see
+            `mmtp_jax.make_executor`; it tells of each fit at its end only.
         callback: called with a `Task` and its `Progress` after every step, or its `Fit` at its end.
         **options: the other fields of `FitOptions`.
 
@@ -188,7 +202,7 @@ def scan_weights(
     chosen = _options("scan_weights", weights, options)
     structures = to_structures(atoms_list, potential.species)
     return cross_validation.scan_weights(
-        potential, structures, kind, values, n_folds, chosen, seed, callback
+        potential, structures, kind, values, n_folds, chosen, seed, callback, executor
     )
 
 

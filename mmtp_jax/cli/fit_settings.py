@@ -130,6 +130,10 @@ class Optimiser:
         "exists.",
         example="fit.npz", metavar="FILE",
     )  # fmt: skip
+    devices: int | str | None = setting(
+        "Divide the data over so many devices, or 'all'; one if not given.",
+        example="all", metavar="N|all",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,11 @@ class Several:
         "Fit all members of an ensemble at once, for devices that one member leaves idle; on a "
         "CPU one after the other is faster.",
         False, off="--no-parallel",
+    )  # fmt: skip
+    executor: str | None = setting(
+        "Where the fits run, several at once: settings of local processes, executorlib or parsl; "
+        "see 'mmtp template executor'.",
+        example="executor.toml", metavar="TOML",
     )  # fmt: skip
 
 
@@ -241,6 +250,9 @@ def check(settings: FitSettings, given: dict[str, dict]) -> None:
     if isinstance(validation, float) and not 0.0 < validation < 1.0:
         raise ValueError(f"the validation fraction must lie between 0 and 1, got {validation}")
     Weights(**vars(settings.weights))
+    devices = settings.fit.devices
+    if devices is not None and devices != "all" and (isinstance(devices, str) or devices < 1):
+        raise ValueError(f"devices must be a positive number or 'all', got {devices!r}")
     _check_several(settings, given)
 
 
@@ -271,6 +283,11 @@ def _check_several(settings: FitSettings, given: dict[str, dict]) -> None:
             raise ValueError("parallel is for the members of an ensemble; give their number")
         if settings.fit.method != "lbfgs" or settings.fit.checkpoint is not None:
             raise ValueError("parallel members need the method lbfgs, and have no checkpoint")
+    if several.executor is not None:
+        if not settings.is_several:
+            raise ValueError("an executor is for several fits: ensemble, folds or scan")
+        if several.parallel:
+            raise ValueError("members run in parallel in one process, or by an executor; not both")
     if settings.is_several and output.get("history") is not None:
         raise ValueError("a history is that of one fit; the report has the members and folds")
 

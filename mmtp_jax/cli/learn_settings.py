@@ -44,6 +44,10 @@ class OracleSettings:
     retries: int = setting("Further attempts of a job that failed.", 1)
     timeout_s: float | None = setting("Wall time of one attempt, s.", example=3600.0)
     workers: int = setting("Jobs at once.", 1)
+    executor: str | None = setting(
+        "In place of workers: settings of executorlib or parsl; see 'mmtp template executor'.",
+        example="executor.toml", metavar="TOML",
+    )  # fmt: skip
     moment_tolerance: float = setting("Largest miss of a target moment, mu_B.", 0.05)
 
 
@@ -150,6 +154,8 @@ def check(settings: LearnSettings, given: dict) -> None:
             f"the labeller is that of {settings.oracle.file}, and kind and potential of a teacher "
             "cannot be given as well; remove one of the two"
         )
+    if settings.oracle.executor is not None and "workers" in given.get("oracle", {}):
+        raise ValueError("the executor has its own number of workers; remove oracle.workers")
     if settings.fit.checkpoint is not None:
         raise ValueError("fit.checkpoint is not for a loop: what was cut off is done again")
     if not settings.simulation:

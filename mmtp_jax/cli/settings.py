@@ -17,6 +17,7 @@ import textwrap
 import tomllib
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +263,7 @@ def _add_option(group: Any, dest: str, field: dataclasses.Field, hint: Any) -> N
     kinds = _members(hint)
     many = typing.get_origin(kinds[0]) is tuple
     kind = typing.get_args(kinds[0])[0] if many else kinds[0]
-    options = {"help": help, "type": _number_or_text if len(kinds) > 1 else kind}
+    options = {"help": help, "type": _reader(kinds) if len(kinds) > 1 else kind}
     if data["positional"]:
         group.add_argument(dest, nargs="*", metavar=data["metavar"], default=[], **options)
         return
@@ -280,11 +281,16 @@ def _add_option(group: Any, dest: str, field: dataclasses.Field, hint: Any) -> N
         group.add_argument(word, action="store_const", const=value, help=help, **common)
 
 
-def _number_or_text(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _reader(kinds: list[Any]) -> Callable[[str], Any]:
+    """From a word of the command line to a number of the first type, or else the text."""
+
+    def read(text: str) -> Any:
+        try:
+            return kinds[0](text)
+        except ValueError:
+            return text
+
+    return read
 
 
 def _members(hint: Any) -> list[Any]:

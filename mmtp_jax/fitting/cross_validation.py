@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -148,6 +149,7 @@ def cross_validate(
     options: FitOptions = FitOptions(),
     seed: int = 0,
     callback: Callback | None = None,
+    executor: Executor | None = None,
 ) -> CrossValidation:
     """Hold each of ``n_folds`` random parts of the data out once, and fit to the rest.
 
@@ -165,9 +167,10 @@ def cross_validate(
         options: weights, limits, initial values; fold k has the checkpoint ``NAME.k.npz``.
         seed: of the choice of the parts.
         callback: told progress and results.
+        executor: where folds run, several at once; any of `concurrent.futures`.
     """
     folds = _Folds.of(structures, n_folds, seed, float(potential.cutoff))
-    return folds.cross_validate(potential, options, callback)
+    return folds.cross_validate(potential, options, callback, executor=executor)
 
 
 @with_double_precision
@@ -180,6 +183,7 @@ def scan_weights(
     options: FitOptions = FitOptions(),
     seed: int = 0,
     callback: Callback | None = None,
+    executor: Executor | None = None,
 ) -> WeightScan:
     """`cross_validate` for several values of one weight, the others as in ``options.weights``.
 
@@ -195,6 +199,7 @@ def scan_weights(
         options: other weights, limits; fold k of value i has the checkpoint ``NAME.i.k.npz``.
         seed: of the choice of the parts.
         callback: told progress and results.
+        executor: where folds run, several at once; any of `concurrent.futures`.
 
     Raises:
         ValueError: for an unknown kind, or values that are not positive.
@@ -216,6 +221,7 @@ def scan_weights(
                 f"weight {value:g}, ",
                 first=i * n_folds,
                 n_tasks=len(values) * n_folds,
+                executor=executor,
             )
             if not (result.interrupted and results):
                 results.append(result)
@@ -251,13 +257,14 @@ class _Folds:
         prefix: str = "",
         first: int = 0,
         n_tasks: int | None = None,
+        executor: Executor | None = None,
     ) -> CrossValidation:
         n = len(self.held_out)
         runs = [
             Run(f"{prefix}fold {k + 1} of {n}", potential, *sets, numbered_options(options, k))
             for k, sets in enumerate(zip(self.training, self.validation, strict=True))
         ]
-        fits = run_all(runs, callback, first, n_tasks)
+        fits = run_all(runs, callback, first, n_tasks, executor)
         return CrossValidation(
             tuple(self.held_out[: len(fits)]), fits, n, interrupted=is_incomplete(fits, n)
         )

@@ -6,6 +6,7 @@ All members share one compilation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +110,7 @@ def fit_ensemble(
     callback: Callback | None = None,
     *,
     parallel: bool = False,
+    executor: Executor | None = None,
 ) -> EnsembleFit:
     """Fit several starts to the same data.
 
@@ -122,12 +124,15 @@ def fit_ensemble(
         callback: told progress and results.
         parallel: all members in lock-step, by L-BFGS under `vmap`. For devices that one member
             leaves idle; on a CPU one after the other, the default, is faster.
+        executor: where members run, several at once; any of `concurrent.futures`.
 
     Raises:
         ValueError: if the potentials differ in form, or ``parallel`` is not possible.
     """
     _check_alike(potentials)
     sets = prepared_sets(training, validation, float(potentials[0].cutoff))
+    if parallel and executor is not None:
+        raise ValueError("members run in parallel in this process, or by an executor; drop one")
     if parallel:
         return _fit_together(potentials, *sets, options, callback)
     n = len(potentials)
@@ -135,7 +140,7 @@ def fit_ensemble(
         Run(f"member {k + 1} of {n}", potential, *sets, numbered_options(options, k))
         for k, potential in enumerate(potentials)
     ]
-    fits = run_all(runs, callback)
+    fits = run_all(runs, callback, executor=executor)
     return EnsembleFit(fits, is_incomplete(fits, n))
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Executor, Future, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmtp_jax.fitting import processes
 from mmtp_jax.fitting.fit import Fit, FitOptions, FitProblem, Progress
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.statistics import CONFIDENCE, Statistics, statistics_table
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import with_double_precision
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,11 @@ class Run(NamedTuple):
 
 
 def run_all(
-    runs: Sequence[Run], callback: Callback | None, first: int = 0, n_tasks: int | None = None
+    runs: Sequence[Run],
+    callback: Callback | None,
+    first: int = 0,
+    n_tasks: int | None = None,
+    executor: Executor | None = None,
 ) -> tuple[Fit, ...]:
     """One fit after the other; Ctrl-C drops the one that it stops, unless it is the first.
 
@@ -48,9 +57,14 @@ def run_all(
         callback: told progress and results.
         first: index of the first of them among ``n_tasks``, where they are part of more.
         n_tasks: of all.
+        executor: where they run, several at once, without news of their progress. Ctrl-C then
+            keeps those before the first that is not done.
     """
     fits: list[Fit] = []
     n_tasks = len(runs) if n_tasks is None else n_tasks
+    if executor is not None:
+        tasks = [Task(first + k, n_tasks, run.name) for k, run in enumerate(runs)]
+        return _run_elsewhere(runs, tasks, callback, executor)
     try:
         for k, (name, *problem) in enumerate(runs):
             task = Task(first + k, n_tasks, name)
@@ -66,6 +80,54 @@ def run_all(
         if not fits:
             raise
     return tuple(fits)
+
+
+def _run_elsewhere(
+    runs: Sequence[Run], tasks: Sequence[Task], callback: Callback | None, executor: Executor
+) -> tuple[Fit, ...]:
+    if processes.several():
+        raise ValueError("fits of several processes need no executor; leave out one of the two")
+    futures: list[Future] = []
+    fits: dict[int, Fit] = {}
+    try:
+        futures = [executor.submit(_run_alone, _anywhere(run)) for run in runs]
+        places = {future: k for k, future in enumerate(futures)}
+        for future in as_completed(futures):
+            k = places[future]
+            try:
+                fits[k] = future.result()
+            except ValueError:
+                raise
+            except (Exception, CancelledError) as error:
+                raise ChildProcessError(
+                    f"the executor lost {tasks[k].name} ({type(error).__name__}: {error})"
+                ) from error
+            if callback is not None:
+                callback(tasks[k], fits[k])
+    except KeyboardInterrupt:
+        if 0 not in fits:
+            raise
+    finally:
+        for future in futures:
+            # parsl cannot cancel.
+            with suppress(NotImplementedError):
+                future.cancel()
+    return tuple(fits[k] for k in takewhile(fits.__contains__, range(len(runs))))
+
+
+def _anywhere(run: Run) -> Run:
+    """The same where another folder is the present one."""
+    checkpoint = run.options.checkpoint
+    if checkpoint is None:
+        return run
+    return run._replace(options=replace(run.options, checkpoint=Path(checkpoint).absolute()))
+
+
+@with_double_precision
+def _run_alone(run: Run) -> Fit:
+    """One fit, in a worker of an executor."""
+    _, *problem = run
+    return FitProblem.of(*problem).run()
 
 
 def for_task(callback: Callback | None, task: Task) -> Callable[[Progress], None] | None:

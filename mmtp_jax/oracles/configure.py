@@ -78,7 +78,7 @@ def oracle_of(content: Mapping[str, Any], source: str = "oracle") -> Oracle:
         raise ValueError(f"{source}: '{code}' must be a section, [{code}]")
     module, name = CODES[code]
     oracle_class = getattr(import_module(module), name)
-    values = _checked(table, oracle_class, f"{source}: {code}")
+    values = checked_fields(table, oracle_class, f"{source}: {code}")
     try:
         return oracle_class(**values)
     except FileNotFoundError:
@@ -87,9 +87,19 @@ def oracle_of(content: Mapping[str, Any], source: str = "oracle") -> Oracle:
         raise ValueError(f"{source}: {error}") from error
 
 
-def _checked(table: Mapping[str, Any], oracle_class: type, where: str) -> dict[str, Any]:
-    fields = {f.name: f for f in dataclasses.fields(oracle_class) if f.init}
-    hints = typing.get_type_hints(oracle_class)
+def checked_fields(table: Mapping[str, Any], of: type, where: str) -> dict[str, Any]:
+    """Values for the fields of a dataclass, with the types that these have.
+
+    Args:
+        table: what a file holds.
+        of: the dataclass.
+        where: what messages call the table.
+
+    Raises:
+        ValueError: for unknown and missing keys, and values of a wrong type.
+    """
+    fields = {f.name: f for f in dataclasses.fields(of) if f.init}
+    hints = typing.get_type_hints(of)
     values = {}
     for key, value in table.items():
         if key not in fields:

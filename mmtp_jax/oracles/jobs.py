@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ def label_all(
             "retries must be at least 0, workers at least 1 and timeout_s positive, got "
             f"{retries}, {workers} and {timeout_s}"
         )
-    folder = Path(folder)
+    # Executors may run jobs in other folders than this program.
+    folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     keys = [key_of(oracle, atoms) for atoms in atoms_list]
     folders = [folder / f"job-{k:05d}" for k in range(len(atoms_list))]
@@ -149,7 +151,7 @@ def _run(
     try:
         for k in todo:
             try:
-                running[pool.submit(job, atoms_list[k], folders[k], keys[k], *told)] = k
+                running[pool.submit(_do, job, atoms_list[k], folders[k], keys[k], *told)] = k
             except Exception as error:
                 yield k, _lost(error)
         for future in as_completed(running):
@@ -163,9 +165,16 @@ def _run(
     finally:
         stop.set()
         for future in running:
-            future.cancel()
+            # parsl cannot cancel.
+            with suppress(NotImplementedError):
+                future.cancel()
         if own is not None:
             own.shutdown(wait=True, cancel_futures=True)
+
+
+def _do(job: _Job, *args: Any) -> None:
+    """A function with a name, which executors ask for."""
+    job(*args)
 
 
 def _lost(error: BaseException) -> Failure:

@@ -5,8 +5,10 @@ Arguments: folder for the results, number of processes, rank, port of the first 
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,9 +39,27 @@ def main(folder: Path, n_processes: int, rank: int, port: int) -> None:
         )
         training = prepared_sets(structures, [], 4.0)[0]
         found = {"devices": len(jax.devices()), "fits": fits(potential, training, folder)}
-        if n_processes == 1:
+        if n_processes > 1:
+            found["printed"] = command(atoms_list, folder, rank)
+        else:
             found |= {"sums": sums(potential, training), "resumed": resumed(potential, training)}
     (folder / f"found-{rank}.json").write_text(json.dumps(found))
+
+
+def command(atoms_list, folder: Path, rank: int) -> str:
+    """What ``mmtp fit --distributed`` prints; its programs are those of the fits."""
+    import mmtp_jax as mmtp
+    from mmtp_jax.cli.main import main as mmtp_main
+
+    data = folder / f"data-{rank}.extxyz"
+    mmtp.write(data, [atoms_list[k] for k in CONFIGURATIONS])
+    words = f"fit {data} --distributed --level 2 --species Fe --radial-size 3 --cutoff 4"
+    words += f" --method gauss-newton --max-iterations 3 -o {folder / 'pot.mtp'}"
+    words += f" --report {folder / 'report.json'} --history {folder / 'history.csv'}"
+    with redirect_stdout(io.StringIO()) as printed:
+        status = mmtp_main(words.split())
+    assert status == 0
+    return printed.getvalue()
 
 
 def fits(potential, training, folder) -> dict:

@@ -9,8 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmtp_jax.fitting import fit as single
-from mmtp_jax.fitting import initial, lbfgs, normal_equations
+from mmtp_jax.fitting import initial, lbfgs, normal_equations, training_data
 from mmtp_jax.fitting.cross_validation import cross_validate, fold_indices, scan_weights
 from mmtp_jax.fitting.ensemble import fit_ensemble, random_starts
 from mmtp_jax.fitting.fit import Fit, FitOptions, fit_structures
@@ -374,7 +373,7 @@ def test_ctrl_c_before_anything_is_done_is_ctrl_c(starts, data, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(single, "make_targets", interrupted)
+    monkeypatch.setattr(training_data, "make_targets", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit_ensemble(starts, data[:8], data[8:], STEPS)
 

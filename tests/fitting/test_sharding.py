@@ -53,7 +53,8 @@ def run_worker(tmp_path_factory):
         for process, output in zip(processes, outputs, strict=True):
             assert process.returncode == 0, output[-3000:]
         found = [json.loads((folder / f"found-{k}.json").read_text()) for k in range(n)]
-        return [of | {"files": sorted(p.name for p in folder.iterdir())} for of in found]
+        files = sorted(path.name for path in folder.iterdir())
+        return [of | {"files": files, "folder": str(folder)} for of in found]
 
     return run
 
@@ -62,6 +63,12 @@ def run_worker(tmp_path_factory):
 def devices(run_worker) -> dict:
     """What one process with four devices found."""
     return run_worker(1)[0]
+
+
+@pytest.fixture(scope="module")
+def pair(run_worker) -> list[dict]:
+    """What each of two processes with two devices found."""
+    return run_worker(2)
 
 
 def test_the_devices_are_there(devices):
@@ -93,8 +100,8 @@ def test_a_checkpoint_goes_on_on_other_devices(devices):
     assert devices["resumed"] < 1e-8
 
 
-def test_two_processes_fit_together(run_worker, devices):
-    first, second = run_worker(2)
+def test_two_processes_fit_together(pair, devices):
+    first, second = pair
     assert first["devices"] == second["devices"] == N_DEVICES
     for method in ("lbfgs", "gauss-newton"):
         own, other = (found["fits"][f"{method} None"] for found in (first, second))
@@ -107,6 +114,18 @@ def test_two_processes_fit_together(run_worker, devices):
         # Both were told to keep a checkpoint of their own; only the first does.
         assert f"{method}-0.npz" in first["files"]
         assert f"{method}-1.npz" not in first["files"]
+
+
+def test_the_command_writes_and_prints_once(pair):
+    first, second = pair
+    assert second["printed"] == ""
+    assert f"2 processes with {N_DEVICES} devices (cpu)" in first["printed"]
+    assert first["printed"].count("stopped after 3 iterations") == 1
+    for name in ("pot.mtp", "report.json", "history.csv"):
+        assert name in first["files"]
+        assert f"wrote {first['folder']}/{name}" in first["printed"]
+    # Nobody else wrote a second one, which would have kept the first as a copy.
+    assert not [name for name in first["files"] if name.endswith(".bak")]
 
 
 # --- parts and devices --------------------------------------------------------------

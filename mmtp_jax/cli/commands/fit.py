@@ -32,6 +32,7 @@ examples:
   mmtp fit train.cfg --level 12 --species Fe Al --folds 5
   mmtp fit train.cfg --level 12 --species Fe Al --scan magnetic-forces --plot scan.png
   mmtp template fit > fit.toml; mmtp fit --settings fit.toml --max-iterations 5000
+  srun mmtp fit --settings fit.toml --distributed    # all GPUs of a job, also of several nodes
 
 Put the files before options that take several words (--species, --max-magmom). Ctrl-C ends the
 fit after the running step; the best potential so far is written and the exit status is 130. Of
@@ -56,6 +57,12 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="start afresh although the checkpoint exists; it is kept as FILE.bak",
     )
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="this is one of several processes that fit together, as srun or mpirun start them; "
+        "elsewhere JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say which",
+    )
     add_options(parser, FitSettings)
     parser.set_defaults(run=run)
 
@@ -69,14 +76,26 @@ def run(args: argparse.Namespace) -> int:
     # Before the files, which may have gone to --species.
     console.check_species(settings.potential.species)
     _check_files(settings, given, args)
+    if args.distributed:
+        from mmtp_jax.cli.distributed import joined
 
+        with joined(settings) as own:
+            return _fit(own, given, args.restart)
+    return _fit(settings, given, args.restart)
+
+
+def _fit(settings: FitSettings, given: dict[str, dict[str, Any]], restart: bool) -> int:
     potential = _start(settings, given)
     training, validation = _data(settings, potential.species)
     _check_domain(settings, potential)
     print("potential to fit:")
     print(console.describe(potential, domain=settings.domain.keep), flush=True)
-    if args.restart:
-        _start_afresh(settings)
+    if restart:
+        from mmtp_jax.fitting import processes
+
+        if processes.is_first():
+            _start_afresh(settings)
+        processes.wait()
     options = _options(settings)
     if settings.is_several:
         from mmtp_jax.cli.commands.fit_several import run_several
@@ -148,6 +167,7 @@ def _options(settings: FitSettings) -> dict[str, Any]:
         "max_magmom": settings.domain.max_magmom,
         "keep_domain": settings.domain.keep,
         "checkpoint": settings.fit.checkpoint,
+        "devices": settings.fit.devices,
     }
 
 

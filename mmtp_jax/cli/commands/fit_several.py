@@ -32,6 +32,21 @@ def run_several(
     options: dict[str, Any],
 ) -> int:
     """Run what the section ``several`` asks for; returns the exit status."""
+    from mmtp_jax.interfaces.executors import opened_executor
+
+    with opened_executor(settings.several.executor) as executor:
+        options = options | {"executor": executor}
+        return _run(settings, given, potential, training, validation, options)
+
+
+def _run(
+    settings: FitSettings,
+    given: dict[str, dict[str, Any]],
+    potential: Potential,
+    training: list[Atoms],
+    validation: list[Atoms],
+    options: dict[str, Any],
+) -> int:
     if settings.several.ensemble is not None:
         interrupted = _ensemble(settings, potential, training, validation, options)
     else:
@@ -148,7 +163,8 @@ def _folds(
     if folds.interrupted or not final:
         return folds.interrupted
     print("fit to all data")
-    fit, _ = run_fit(potential, training, [], **options)
+    alone = {name: value for name, value in options.items() if name != "executor"}
+    fit, _ = run_fit(potential, training, [], **alone)
     print(f"wrote {console.save_potential(output.potential, fit.potential)}")
     of_fit = report_content(fit, {})
     _write_report(

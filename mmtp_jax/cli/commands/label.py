@@ -21,6 +21,7 @@ examples:
   mmtp template abinit > abinit.toml          # then edit it
   mmtp validate abinit.toml
   mmtp label selected.cfg --oracle abinit.toml -o labelled.extxyz --workers 4
+  mmtp label many.cfg --oracle abinit.toml -o labelled.cfg --executor executor.toml
   mmtp label hard.cfg --oracle abinit.toml -o labelled.cfg --jobs hard --timeout 7200
 
 The moments of the configurations are the targets. Every job has a folder with its input, output,
@@ -49,6 +50,12 @@ def add_parser(commands: Any) -> None:
         "--jobs", metavar="DIR", help="folder of the jobs (default: the name of FILE with -jobs)"
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="jobs at once")
+    parser.add_argument(
+        "--executor",
+        metavar="TOML",
+        help="where jobs run: settings of executorlib or parsl, see 'mmtp template executor'; in "
+        "place of --workers",
+    )
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="wall time of one attempt")
     parser.add_argument(
         "--retries", type=int, default=1, metavar="N", help="further attempts (default 1)"
@@ -69,8 +76,11 @@ def run(args: argparse.Namespace) -> int:
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
+    from mmtp_jax.interfaces.executors import opened_executor
     from mmtp_jax.oracles.configure import read_oracle
 
+    if args.executor is not None and args.workers != 1:
+        raise ValueError("the executor has its own number of workers; leave out --workers")
     oracle = read_oracle(args.oracle)
     species = console.check_species(args.species)
     targets = [
@@ -79,11 +89,15 @@ def run(args: argparse.Namespace) -> int:
     output = Path(args.output)
     folder = Path(args.jobs) if args.jobs else output.with_name(f"{output.stem}-jobs")
     print(f"{len(targets)} configurations, jobs in {folder}", flush=True)
-    with CountProgress(len(targets), "configurations done") as progress:
+    with (
+        CountProgress(len(targets), "configurations done") as progress,
+        opened_executor(args.executor) as executor,
+    ):
         jobs = mmtp.label_all(
             oracle,
             targets,
             folder,
+            executor,
             retries=args.retries,
             timeout_s=args.timeout,
             moment_tolerance=args.moment_tolerance,

@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         )
 
     import mmtp_jax as mmtp
+    from mmtp_jax.interfaces.executors import opened_executor
 
     potential = _potential(settings)
     species = tuple(potential.species)
@@ -84,9 +85,17 @@ def run(args: argparse.Namespace) -> int:
         print(f"{time.monotonic() - since:7.0f} s  {line}", flush=True)
 
     folder = Path(settings.loop.folder)
-    learned = mmtp.learn(
-        potential, start, simulations, oracle, folder, _options(settings), callback=tell
-    )
+    with opened_executor(settings.oracle.executor) as executor:
+        learned = mmtp.learn(
+            potential,
+            start,
+            simulations,
+            oracle,
+            folder,
+            _options(settings),
+            executor=executor,
+            callback=tell,
+        )
     print()
     print(learned)
     print()
@@ -138,6 +147,7 @@ def _options(settings: LearnSettings) -> mmtp.LearnOptions:
             max_iterations=fit.max_iterations,
             tolerance=fit.tolerance,
             initialise=fit.initialise,
+            devices=fit.devices,
         ),
         retries=oracle.retries,
         timeout_s=oracle.timeout_s,

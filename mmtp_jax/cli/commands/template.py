@@ -36,6 +36,9 @@ ORACLES = {
 }
 """Module with the ``TEMPLATE`` of each labeller that has a settings file."""
 
+TEMPLATES = ORACLES | {"executor": "mmtp_jax.interfaces.executors"}
+"""The same for all files that are not settings of a command."""
+
 
 def add_parser(commands: Any) -> None:
     """Add both commands to those of ``mmtp``."""
@@ -46,9 +49,7 @@ def add_parser(commands: Any) -> None:
         description="Print a settings file with every key, its default and what it means.",
         epilog="example:\n  mmtp template fit > fit.toml",
     )
-    make.add_argument(
-        "name", choices=(*SETTINGS, *ORACLES), help="command or labeller of the settings"
-    )
+    make.add_argument("name", choices=(*SETTINGS, *TEMPLATES), help="what the settings are for")
     make.set_defaults(run=run_template)
     validate = add_command(
         commands,
@@ -63,15 +64,20 @@ def add_parser(commands: Any) -> None:
 
 def run_template(args: argparse.Namespace) -> None:
     """Print a template."""
-    if args.name in ORACLES:
-        print(import_module(ORACLES[args.name]).TEMPLATE, end="")
+    if args.name in TEMPLATES:
+        print(import_module(TEMPLATES[args.name]).TEMPLATE, end="")
         return
     print(template(SETTINGS[args.name][0], args.name), end="")
 
 
 def run_validate(args: argparse.Namespace) -> None:
     """Check a settings file."""
-    if _is_oracle(args.file):
+    if _has(args.file, "executor"):
+        from mmtp_jax.interfaces.executors import read_executor
+
+        print(f"{args.file}: valid settings of the executor {read_executor(args.file).kind}")
+        return
+    if _has(args.file, "code"):
         from mmtp_jax.oracles.configure import read_oracle
 
         oracle = read_oracle(args.file)
@@ -94,10 +100,10 @@ def run_validate(args: argparse.Namespace) -> None:
     print(f"{args.file}: valid settings of 'mmtp {command}', {n_keys} keys set")
 
 
-def _is_oracle(path: str) -> bool:
-    """Does the file describe a labeller, not a command?"""
+def _has(path: str, key: str) -> bool:
+    """Does the file have what tells a labeller or an executor from a command?"""
     with open(path, "rb") as file:
         try:
-            return "code" in tomllib.load(file)
+            return key in tomllib.load(file)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError):
             return False

@@ -1,0 +1,234 @@
+"""Labelling and series of fits run unchanged in any executor, and files say which."""
+
+import os
+import stat
+from importlib.util import find_spec
+from operator import add
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+import mmtp_jax as mmtp
+from mmtp_jax.cli.commands.template import TEMPLATES
+from mmtp_jax.interfaces.executors import (
+    TEMPLATE,
+    ExecutorSettings,
+    _accelerators,
+    make_executor,
+    read_executor,
+)
+
+
+def needs(kind: str):
+    return pytest.mark.skipif(
+        kind != "local" and find_spec(kind) is None,
+        reason=f"the package {kind} is not installed (pip install mmtp_jax[hpc])",
+    )
+
+
+KINDS = [pytest.param(kind, marks=needs(kind)) for kind in ("local", "executorlib", "parsl")]
+OPTIONS = {"max_iterations": 2, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("executors")
+
+
+@pytest.fixture(scope="module")
+def teacher(random_potential, folder):
+    potential = random_potential(5, level=2, n_species=1, radial_size=3, intervals="common")
+    mmtp.save(folder / "teacher.mtp", potential)
+    return mmtp.PotentialOracle(str(folder / "teacher.mtp"), ("Fe",))
+
+
+@pytest.fixture(scope="module")
+def cells():
+    found = []
+    for seed in range(3):
+        atoms = bulk("Fe", cubic=True)
+        atoms.rattle(0.05, seed=seed)
+        atoms.set_initial_magnetic_moments([2.0, 1.5 + 0.2 * seed])
+        found.append(atoms)
+    return found
+
+
+@pytest.fixture(scope="module")
+def labels(teacher, cells, folder):
+    """What this process finds."""
+    return [a.atoms for a in mmtp.label_all(teacher, cells, folder / "jobs").labelled]
+
+
+@pytest.fixture(scope="module")
+def student():
+    return mmtp.Potential.new(
+        level=2, species=("Fe",), radial_size=3, cutoff=4.0, min_dist=2.0, max_magmom=3.0
+    )
+
+
+@pytest.fixture(scope="module")
+def ensemble(student, labels):
+    return mmtp.fit_ensemble(student, labels, n=2, **OPTIONS)
+
+
+@pytest.fixture
+def here(monkeypatch, folder):
+    """Workers find this package, and work in the folder."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(mmtp.__file__).parents[1]))
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.chdir(folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_and_ensembles_are_those_of_this_process(
+    kind, here, teacher, cells, labels, student, ensemble, folder
+):
+    told = []
+    settings = ExecutorSettings(kind, workers=1, folder=str(folder / "parsl"))
+    with make_executor(settings) as executor:
+        jobs = mmtp.label_all(teacher, cells[:2], f"jobs-{kind}", executor)
+        found = mmtp.fit_ensemble(
+            student,
+            labels,
+            n=2,
+            executor=executor,
+            callback=lambda task, fit: told.append((task.index, task.name, fit.loss)),
+            **OPTIONS,
+        )
+    assert not jobs.failures
+    for atoms, expected in zip((a.atoms for a in jobs.labelled), labels, strict=False):
+        np.testing.assert_allclose(atoms.get_forces(), expected.get_forces(), atol=1e-12)
+    assert (folder / f"jobs-{kind}" / "job-00001" / "result.json").exists()
+    assert not found.interrupted
+    for fit, expected in zip(found.fits, ensemble.fits, strict=True):
+        np.testing.assert_allclose(fit.history, expected.history, rtol=1e-9)
+    assert sorted(told) == [(k, f"member {k + 1} of 2", found.fits[k].loss) for k in range(2)]
+
+
+def test_a_lost_worker_is_one_sentence(here, student, labels):
+    class Broken:
+        def submit(self, *args):
+            from concurrent.futures import Future
+
+            future = Future()
+            future.set_exception(RuntimeError("the node is gone"))
+            return future
+
+    with pytest.raises(OSError, match=r"the executor lost member [12] of 2 .*the node is gone"):
+        mmtp.fit_ensemble(student, labels, n=2, executor=Broken(), **OPTIONS)
+    with pytest.raises(ValueError, match="drop one"):
+        mmtp.fit_ensemble(student, labels, n=2, executor=Broken(), parallel=True, **OPTIONS)
+
+
+# --- SLURM, as far as one machine goes ----------------------------------------------
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/bash\n{text}")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch, here):
+    """Commands of SLURM's names that run things here, and the folder with what they were given."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    program(
+        tmp_path,
+        "srun",
+        f"printf '%s ' \"$@\" >> {tmp_path}/srun.log\n"
+        # Everything before the command is an option; some have a word after them.
+        "while [[ $1 == -* ]]; do case $1 in -n|-D|--ntasks) shift;; esac; shift; done\n"
+        'exec "$@"\n',
+    )
+    program(
+        tmp_path,
+        "sbatch",
+        f'cp "$1" {tmp_path}/script.sh\n'
+        f'SLURM_JOB_NAME=parsl setsid bash "$1" > {tmp_path}/job.log 2>&1 &\n'
+        f"echo $! > {tmp_path}/pid\necho Submitted batch job 17\n",
+    )
+    program(tmp_path, "squeue", "echo 'JOBID ST'\necho '17 R'\n")
+    program(tmp_path, "scancel", f"kill -- -$(cat {tmp_path}/pid)\n")
+    return tmp_path
+
+
+@needs("executorlib")
+def test_executorlib_runs_steps_of_an_allocation(slurm):
+    settings = ExecutorSettings(
+        "executorlib", "allocation", workers=2, cores=3, gpus=1, options=("--mem-per-cpu=2G",)
+    )
+    with make_executor(settings) as executor:
+        assert [f.result(timeout=60) for f in [executor.submit(add, k, 1) for k in range(3)]] == [
+            1, 2, 3,
+        ]  # fmt: skip
+    given = (slurm / "srun.log").read_text()
+    for option in ("-n 1", "--cpus-per-task=3", "--gpus-per-task=1", "--exact", "--mem-per-cpu=2G"):
+        assert option in given
+    assert given.count("interactive_serial.py") == 2
+
+
+@needs("parsl")
+def test_parsl_submits_jobs(slurm):
+    settings = ExecutorSettings(
+        "parsl", "slurm", workers=2, cores=1, partition="short", account="iron", time="00:20:00",
+        options=("#SBATCH --constraint=fast",), setup="export WAS_SET_UP=yes",
+        folder=str(slurm / "parsl"),
+    )  # fmt: skip
+    with make_executor(settings) as executor:
+        assert executor.submit(os.getenv, "WAS_SET_UP").result(timeout=120) == "yes"
+    script = (slurm / "script.sh").read_text()
+    for line in ("--partition=short", "--account=iron", "--time=20", "--constraint=fast"):
+        assert line in script
+
+
+# --- files --------------------------------------------------------------------------
+
+
+def test_the_template_is_a_file_that_is_read(tmp_path):
+    path = tmp_path / "executor.toml"
+    path.write_text(TEMPLATE)
+    assert read_executor(path) == ExecutorSettings(workers=4)
+    shown = [
+        line if line.startswith("[") else line.lstrip("#").replace('"local"', '"parsl"')
+        for line in TEMPLATE.splitlines()
+        if line.startswith("[") or " = " in line.partition("#")[2][:12] or " = " in line[:12]
+    ]
+    path.write_text("\n".join(line for line in shown if not line.startswith(" ")))
+    everything = read_executor(path)
+    assert everything.kind == "parsl"
+    assert everything.partition == "gpu"
+    assert TEMPLATES["executor"] == read_executor.__module__
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[executor]\nkind = "dask"', "local, executorlib, parsl, got 'dask'"),
+        ('[executor]\nkind = "local"\nplace = "slurm"', "place must be one of here"),
+        ("[executor]\nworker = 2", "unknown key 'worker'; did you mean 'workers'"),
+        ("[executor]\nworkers = 0", "workers must be at least 1"),
+        ('[executor]\nworkers = "two"', "must be a whole number"),
+        ("[executor]\ngpus = 1", "does not share the GPUs"),
+        ("workers = 2", r"one section, \[executor\]"),
+        ("[executor", "not a TOML file"),
+    ],
+)
+def test_mistakes_name_the_file_and_the_key(tmp_path, text, words):
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"wrong\.toml.*{words}"):
+        read_executor(path)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr("mmtp_jax.interfaces.executors.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"parsl is not installed; pip install mmtp_jax\[hpc\]"):
+        make_executor(ExecutorSettings("parsl"))
+
+
+def test_workers_share_the_gpus_out():
+    assert _accelerators(ExecutorSettings("parsl", workers=2, gpus=2)) == ["0,1", "2,3"]
+    assert _accelerators(ExecutorSettings("parsl", workers=2)) == []
