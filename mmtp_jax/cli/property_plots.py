@@ -1,0 +1,213 @@
+"""Figures of elastic constants, equations of state, magnetisation and formation energies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mmtp_jax.cli.plots import COLOURS
+
+if TYPE_CHECKING:
+    from mmtp_jax.interfaces.eos import EquationOfState
+    from mmtp_jax.interfaces.formation import FormationEnergies
+    from mmtp_jax.properties.elastic import ElasticConstants
+
+_MU_B = r"$\mu_\mathrm{B}$"
+_GREY = "0.6"
+
+
+def elastic_figure(found: ElasticConstants) -> Figure:
+    """Bars of the constants that are not zero: all relaxed, clamped moments, clamped ions.
+
+    Constants that are equal to 0.5 GPa share a bar, which is named by all of them.
+    """
+    groups = _groups(found.constants)
+    figure = Figure(figsize=(max(5.2, 1.5 + 0.95 * len(groups)), 3.6), layout="constrained")
+    axes = figure.subplots()
+    place, width = np.arange(len(groups)), 0.27
+    kinds = (
+        (found.constants, "moments and ions relaxed", COLOURS[0], ""),
+        (found.clamped_moments, "moments clamped", COLOURS[1], "//"),
+        (found.clamped_ions, "ions clamped", COLOURS[2], ".."),
+    )
+    for k, (constants, label, colour, hatch) in enumerate(kinds):
+        values = np.array([constants[group[0]] for group in groups])
+        errors = None
+        if k == 0 and found.error is not None:
+            errors = [found.error[group[0]] for group in groups]
+        bars = axes.bar(
+            place + (k - 1) * width, values, width, label=label, color=colour, hatch=hatch,
+            edgecolor="white", linewidth=0.5, yerr=errors, capsize=2.0,
+        )  # fmt: skip
+        if k == 0:
+            axes.bar_label(bars, fmt="%.0f", fontsize=8, padding=2)
+    axes.set_xticks(place, [_named(group) for group in groups], fontsize=9)
+    axes.set_ylabel("Elastic constant (GPa)")
+    axes.margins(y=0.12)
+    axes.axhline(0.0, color="0.4", linewidth=0.8)
+    axes.legend(frameon=False, fontsize=8.5)
+    _plain(axes)
+    return figure
+
+
+def eos_figure(found: EquationOfState, atoms_per_cell: float | None) -> Figure:
+    """Energy (at 0 K) or pressure over volume with the Birch-Murnaghan fit, and the moments."""
+    figure = Figure(figsize=(8.4, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    good = found.counts
+    smooth = np.linspace(found.volumes[good].min(), found.volumes[good].max(), 200)
+    if found.temperature_K is None:
+        values, curve = 1e3 * (found.energies - found.fit.energy), found.fit.energies(smooth)
+        curve, unit = 1e3 * (curve - found.fit.energy), "Energy minus minimum (meV/atom)"
+        errors = None
+    else:
+        values, curve = found.pressures, found.fit.pressures(smooth)
+        unit, errors = "Pressure (GPa)", found.pressure_errors
+    left.plot(smooth, curve, color=COLOURS[0], linewidth=1.3, label="Birch-Murnaghan")
+    _points(left, found.volumes, values, errors, good)
+    left.axvline(found.fit.volume, color="0.7", linewidth=0.9, zorder=0)
+    left.set_ylabel(unit)
+    words = rf"$B_0$ = {found.fit.bulk_modulus:.1f} GPa" + "\n"
+    words += rf"$B_0'$ = {found.fit.bulk_derivative:.2f}" + "\n"
+    if atoms_per_cell is None:
+        words += rf"$V_0$ = {found.fit.volume:.3f} Å$^3$/atom"
+    else:
+        words += rf"$a_0$ = {found.lattice_parameter(atoms_per_cell):.4f} Å"
+    left.text(
+        0.4, 0.95, words, transform=left.transAxes, va="top", ha="center", fontsize=9,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+    )  # fmt: skip
+    _points(right, found.volumes, found.moments, found.moment_errors, good)
+    right.axvline(found.fit.volume, color="0.7", linewidth=0.9, zorder=0)
+    right.set_ylabel(f"Mean moment |m| ({_MU_B}/atom)")
+    for axes in (left, right):
+        axes.set_xlabel(r"Volume (Å$^3$/atom)")
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.legend(
+            frameon=False, fontsize=8.5, loc="upper right" if axes is left else "lower right"
+        )
+        _plain(axes)
+    return figure
+
+
+def magnetisation_figure(found: EquationOfState, atoms_per_cell: float) -> Figure:
+    """Magnetisation and pressure over the lattice parameter (Burov 2026, Fig. 3)."""
+    figure = Figure(figsize=(8.4, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    lattice, good = found.lattice_parameters(atoms_per_cell), found.counts
+    net = np.abs(found.magnetisations)
+    _points(left, lattice, net, found.moment_errors, good, "|sum of moments| / atoms")
+    if not np.allclose(net[good], found.moments[good], atol=5e-3):
+        left.plot(
+            lattice[good], found.moments[good], color=COLOURS[2], marker="s", markersize=4,
+            linestyle="none", markerfacecolor="none", label="mean of |moment|",
+        )  # fmt: skip
+    left.set_ylabel(f"Magnetisation ({_MU_B}/atom)")
+    volumes = np.linspace(found.volumes[good].min(), found.volumes[good].max(), 200)
+    right.plot(
+        np.cbrt(atoms_per_cell * volumes), found.fit.pressures(volumes), color=COLOURS[0],
+        linewidth=1.3, label="Birch-Murnaghan",
+    )  # fmt: skip
+    _points(right, lattice, found.pressures, found.pressure_errors, good)
+    right.axhline(0.0, color="0.7", linewidth=0.9, zorder=0)
+    right.set_ylabel("Pressure (GPa)")
+    kelvin = 0.0 if found.temperature_K is None else found.temperature_K
+    for axes in (left, right):
+        axes.axvline(found.lattice_parameter(atoms_per_cell), color="0.7", linewidth=0.9, zorder=0)
+        axes.set_xlabel("Lattice parameter (Å)")
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.legend(frameon=False, fontsize=8.5, title=f"{kelvin:g} K", title_fontsize=8.5)
+        _plain(axes)
+    return figure
+
+
+def formation_figure(found: FormationEnergies, symbol: str, atoms_per_cell: float | None) -> Figure:
+    """Formation energy, moment and lattice parameter over composition (Kotykhov 2024, Figs. 5, 6).
+
+    Energies are of all configurations; the line and the other panels, of the lowest of each
+    composition. Bars are two standard deviations over the potentials.
+    """
+    figure = Figure(figsize=(10.6, 3.7), layout="constrained")
+    panels = figure.subplots(1, 3)
+    percent, lowest = 100 * found.fraction(symbol), found.lowest()
+    if atoms_per_cell is None:
+        sizes, size_label = found.volumes, r"Volume (Å$^3$/atom)"
+    else:
+        sizes, size_label = found.lattice_parameters(atoms_per_cell), "Lattice parameter (Å)"
+    several = len(found.energies) > 1
+    name = r"mean, $2\sigma$" if several else "relaxed"
+    quantities = (
+        (1e3 * found.energies, "Formation energy (meV/atom)"),
+        (found.moments, f"Moment per magnetic atom ({_MU_B})"),
+        (sizes, size_label),
+    )
+    for k, (axes, (values, label)) in enumerate(zip(panels, quantities, strict=True)):
+        mean, bars = found.mean(values), found.two_sigma(values)
+        shown = np.arange(len(percent)) if k == 0 else lowest
+        axes.errorbar(
+            percent[shown], mean[shown], yerr=bars[shown] if several else None, linestyle="none",
+            marker="o", markersize=4, color=COLOURS[0], capsize=2.5, label=name,
+        )  # fmt: skip
+        axes.plot(
+            percent[lowest], mean[lowest], color=COLOURS[1], linewidth=1.1, zorder=0,
+            label="lowest of each composition",
+        )  # fmt: skip
+        axes.set_xlabel(f"{symbol} (atomic %)")
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        _plain(axes)
+    panels[0].axhline(0.0, color="0.7", linewidth=0.9, zorder=0)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _points(
+    axes: Any, x: np.ndarray, y: np.ndarray, errors: np.ndarray | None, good: np.ndarray,
+    label: str = "calculated",
+) -> None:  # fmt: skip
+    axes.errorbar(
+        x[good], y[good], yerr=None if errors is None else errors[good], linestyle="none",
+        marker="o", markersize=4.5, color=COLOURS[1], capsize=2.5, label=label,
+    )  # fmt: skip
+    if not good.all():
+        axes.plot(
+            x[~good], y[~good], linestyle="none", marker="x", markersize=5, color=_GREY,
+            label="state lost: not in the fit",
+        )  # fmt: skip
+
+
+def _groups(constants: np.ndarray) -> list[list[tuple[int, int]]]:
+    """Places of the constants that are not zero, those that are equal together."""
+    found: list[list[tuple[int, int]]] = []
+    order = [(k, k) for k in range(6)] + [(i, j) for i in range(6) for j in range(i + 1, 6)]
+    for place in order:
+        value = constants[place]
+        if abs(value) < 0.5:
+            continue
+        for group in found:
+            if abs(constants[group[0]] - value) < 0.5 and _kind(group[0]) == _kind(place):
+                group.append(place)
+                break
+        else:
+            found.append([place])
+    return found
+
+
+def _kind(place: tuple[int, int]) -> tuple[bool, bool, bool]:
+    i, j = place
+    return i == j, i < 3, j < 3
+
+
+def _named(group: list[tuple[int, int]]) -> str:
+    names = [rf"$C_{{{i + 1}{j + 1}}}$" for i, j in group]
+    return "\n".join(names[:3]) + ("\n..." if len(names) > 3 else "")
+
+
+def _plain(axes: Any) -> None:
+    axes.tick_params(which="both", labelsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
