@@ -232,3 +232,11 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
 def test_workers_share_the_gpus_out():
     assert _accelerators(ExecutorSettings("parsl", workers=2, gpus=2)) == ["0,1", "2,3"]
     assert _accelerators(ExecutorSettings("parsl", workers=2)) == []
+
+
+@pytest.mark.parametrize("name", ["label_parsl.toml", "ensemble_parsl.toml"])
+def test_the_shipped_examples_are_valid(name):
+    path = Path(mmtp.__file__).parents[1] / "scripts" / "slurm" / name
+    if not path.exists():
+        pytest.skip("the scripts are not installed with the package")
+    assert read_executor(path).place == "slurm"
