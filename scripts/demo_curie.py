@@ -18,7 +18,8 @@ import mmtp_jax as mmtp
 from mmtp_jax.cli.plots import save_figure
 from mmtp_jax.cli.spin_plots import order_figure
 from mmtp_jax.simulation.constants import KB
-from mmtp_jax.simulation.spins.binder import binder_crossing, order_curve
+from mmtp_jax.simulation.spins.binder import order_curve
+from mmtp_jax.simulation.spins.crossing import binder_crossing
 
 EXCHANGE = 0.05
 KNOWN = {"square": 2.0 / np.log(1.0 + np.sqrt(2.0)), "bcc": 1.0 / 0.157373}

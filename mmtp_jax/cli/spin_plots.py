@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from mmtp_jax.cli.plots import COLOURS
 
 if TYPE_CHECKING:
-    from mmtp_jax.simulation.spins.binder import Crossing, OrderCurve
+    from mmtp_jax.simulation.spins.binder import OrderCurve
+    from mmtp_jax.simulation.spins.crossing import Crossing
     from mmtp_jax.simulation.spins.disorder_sampling import DisorderedStates
 
 _GREY = "0.65"

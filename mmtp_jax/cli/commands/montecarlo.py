@@ -15,7 +15,8 @@ from mmtp_jax.cli.spin_walks import SpinWalks
 from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
-    from mmtp_jax.simulation.spins.binder import Crossing, OrderCurve
+    from mmtp_jax.simulation.spins.binder import OrderCurve
+    from mmtp_jax.simulation.spins.crossing import Crossing
 
 _EPILOG = """\
 examples:
@@ -100,7 +101,7 @@ def _check_files(settings: MonteCarloSettings, args: argparse.Namespace) -> None
 def _crossing(walks: SpinWalks) -> Crossing | None:
     if len(walks.curves) < 2 or len(walks.temperatures) < 2:
         return None
-    from mmtp_jax.simulation.spins.binder import binder_crossing
+    from mmtp_jax.simulation.spins.crossing import binder_crossing
 
     crossing = binder_crossing([curve for curve, _ in walks.curves])
     print(crossing)

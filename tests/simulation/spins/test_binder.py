@@ -9,7 +9,8 @@ import pytest
 
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.constants import KB
-from mmtp_jax.simulation.spins.binder import autocorrelation_time, binder_crossing, order_curve
+from mmtp_jax.simulation.spins.binder import autocorrelation_time, order_curve
+from mmtp_jax.simulation.spins.crossing import binder_crossing
 from mmtp_jax.simulation.spins.options import SpinOptions
 from mmtp_jax.simulation.spins.sampling import walk_spins
 from mmtp_jax.simulation.system import system_of
