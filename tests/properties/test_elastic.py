@@ -217,10 +217,12 @@ def test_paramagnetic_constants_are_the_mean_of_all_states(iron) -> None:
     cubic[:3, :3] = c12
     np.fill_diagonal(cubic, [c11] * 3 + [c44] * 3)
     assert np.allclose(found.constants, cubic, atol=1e-8)
-    # The minima of four atoms are rotations of each other, and so no error is left.
+    # The minima of four atoms are rotations of each other: without inner freedom nothing varies.
     got = np.array([np.diag(found.clamped_ions)[0], np.diag(found.clamped_ions)[3]])
     assert np.allclose(got, spread.mean(axis=0), atol=1e-3)
-    assert np.abs(found.error).max() < 1e-2
+    # The mean force of a strain is zero by symmetry in the limit only; errors say how far it is.
+    assert 0.1 < found.error.max() < 10.0
+    assert np.abs(found.constants - found.clamped_ions).max() < 3 * found.error.max()
 
 
 def test_paramagnetic_volume_has_no_mean_pressure(iron) -> None:
