@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shlex
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -160,7 +162,10 @@ def _parsl(settings: ExecutorSettings) -> Executor:
     from parsl.providers import LocalProvider, SlurmProvider
 
     folder = Path(settings.folder).absolute()
-    blocks = {"init_blocks": 1, "min_blocks": 1, "worker_init": settings.setup}
+    # parsl starts its programs by name; they are beside this Python, which need not be on the path.
+    programs = Path(sys.executable).parent
+    setup = f'export PATH={shlex.quote(str(programs))}:"$PATH"\n{settings.setup}'
+    blocks = {"init_blocks": 1, "min_blocks": 1, "worker_init": setup}
     n_gpus = settings.gpus * settings.workers
     if settings.place == "here":
         provider = LocalProvider(max_blocks=1, **blocks)
@@ -187,6 +192,7 @@ def _parsl(settings: ExecutorSettings) -> Executor:
         cores_per_worker=settings.cores if settings.place == "slurm" else 1e-3,
         available_accelerators=_accelerators(settings),
         worker_logdir_root=str(folder),
+        interchange_launch_cmd=[sys.executable, str(programs / "interchange.py")],
         **address,
     )
     config = parsl.config.Config(
