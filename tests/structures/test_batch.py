@@ -147,6 +147,6 @@ def test_blocks_on_a_device_take_a_quarter_of_its_memory(monkeypatch, gibibytes,
             return {"bytes_limit": int(gibibytes * 2**30)}
 
     monkeypatch.setattr(batch_module.jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(batch_module.jax, "devices", lambda: [Device()])
+    monkeypatch.setattr(batch_module.jax, "local_devices", lambda: [Device()])
     assert batch_module.default_chunk() == expected
     assert expected == 1024 or 4 * expected * batch_module.BYTES_PER_ATOM <= gibibytes * 2**30
