@@ -2,6 +2,7 @@
 
     mpiexec -n 2 python scripts/bench_lammps.py --atoms 432 2000
     mpiexec -n 2 python scripts/bench_lammps.py --potential pot.mtp --atoms 2000 --json lammps.json
+    python scripts/bench_lammps.py --route mliap --memory 0
 
 `evaluate` is the compiled evaluation of one rank with neighbours at hand; the others are steps of
 constant energy in LAMMPS with all that belongs to them, moments fixed or equilibrated. `overhead`
@@ -9,7 +10,8 @@ is what a step on one rank costs beside its evaluations, in processor time, whic
 machine does not lengthen. Strong scaling: the same atoms on all ranks; weak: as many for each rank
 as for one alone. Runs on one rank and on all alternate in the same processes, while the other ranks
 sleep; ratios are medians of the pairs. Memory is what a larger system adds to the process, per atom
-of a rank.
+of a rank. With `--route mliap`, runs of `fix external` on one rank alternate with them, too, and
+`/external` is the ratio of processor times of a step on one rank.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ from lammps import lammps
 import mmtp_jax as mmtp
 from mmtp_jax.interfaces.lammps import LammpsBridge, attach
 from mmtp_jax.interfaces.lammps.evaluation import evaluate_rows
+from mmtp_jax.interfaces.lammps.options import ROUTES
+from mmtp_jax.interfaces.lammps.pair_evaluator import PairEvaluator
+from mmtp_jax.interfaces.lammps.pairs import evaluate_pairs
 from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.structures.batch import default_chunk
 
@@ -49,7 +54,9 @@ def fitted(level: int, iterations: int) -> mmtp.Potential:
     return mmtp.fit(start, atoms_list, **options).potential
 
 
-def session(potential: mmtp.Potential, n_atoms: int, comm: Any, moments: str) -> LammpsBridge:
+def session(
+    potential: mmtp.Potential, n_atoms: int, comm: Any, moments: str, route: str
+) -> LammpsBridge:
     """A crystal of about so many atoms at 300 K, compiled and warm."""
     side = max(2, round((n_atoms / 2) ** (1 / 3)))
     # Longer along x than needed for a cube, so that doubling the atoms doubles the slab.
@@ -60,7 +67,7 @@ def session(potential: mmtp.Potential, n_atoms: int, comm: Any, moments: str) ->
         "create_box 1 box\ncreate_atoms 1 box\nmass 1 55.845\ntimestep 0.001\n"
         "velocity all create 600 1 loop geom"
     )
-    bridge = attach(lmp, potential, ("Fe",), {"Fe": 2.2}, moments=moments)
+    bridge = attach(lmp, potential, ("Fe",), {"Fe": 2.2}, moments=moments, route=route)
     bridge.commands("fix 1 all nve\nthermo 1000\nrun 5")
     return bridge
 
@@ -84,12 +91,20 @@ def bare(bridge: LammpsBridge, n_times: int) -> np.ndarray:
     """`clocks` of the compiled evaluation alone."""
     evaluator = bridge._evaluator
     with mmtp.double_precision():
-        found, positions = evaluator._present()
-        magmoms = evaluator._of_rank(found, bridge.magmoms)
-        given = jax.device_put((found.rows, positions, magmoms))
+        if isinstance(evaluator, PairEvaluator):
+            kept: list[Any] = []
+            evaluator.end = lambda: kept.append(evaluator._pairs)
+            bridge.commands("run 0 post no")
+            del evaluator.end
+            program, given = evaluate_pairs, (kept[0].rows, np.append(0.0, bridge.magmoms))
+        else:
+            found, positions = evaluator._present()
+            magmoms = evaluator._of_rank(found, bridge.magmoms)
+            program, given = evaluate_rows, (found.rows, positions, magmoms)
+        given = jax.device_put(given)
         start = clocks()
         for _ in range(n_times):
-            jax.block_until_ready(evaluate_rows(evaluator.potential, *given, default_chunk()))
+            jax.block_until_ready(program(evaluator.potential, *given, default_chunk()))
         return (clocks() - start) / n_times
 
 
@@ -102,21 +117,28 @@ def wait() -> None:
 
 def alternated(potential: mmtp.Potential, alone: int, shared: int, args: Any, moments: str) -> dict:
     """``alone`` atoms on rank 0 and ``shared`` ones on all ranks, in turns; milliseconds."""
-    one = session(potential, alone, MPI.COMM_SELF, moments) if WORLD.rank == 0 else None
+    one = external = None
+    if WORLD.rank == 0:
+        one = session(potential, alone, MPI.COMM_SELF, moments, args.route)
+        if args.route != "external":
+            external = session(potential, alone, MPI.COMM_SELF, moments, "external")
     wait()
-    every = session(potential, shared, WORLD, moments)
-    rows: dict[str, list[np.ndarray]] = {"evaluate": [], "one": [], "all": []}
+    every = session(potential, shared, WORLD, moments, args.route)
+    rows: dict[str, list[np.ndarray]] = {"evaluate": [], "one": [], "all": [], "external": []}
     for _ in range(args.repeats):
         if one is not None:
             rows["evaluate"].append(bare(one, args.steps))
             rows["one"].append(per_step(one, args.steps))
+            rows["external"].append(
+                rows["one"][-1] if external is None else per_step(external, args.steps)
+            )
         wait()
         found = per_step(every, args.steps)
         if WORLD.rank == 0:
             rows["all"].append(found)
     if WORLD.rank:
         return {}
-    evaluate, alone_, all_ = (np.array(rows[name]) for name in ("evaluate", "one", "all"))
+    evaluate, alone_, all_, external_ = (np.array(found) for found in rows.values())
     overhead = alone_[:, 1] - alone_[:, 2] * evaluate[:, 1]
     return {
         "moments": moments,
@@ -130,13 +152,15 @@ def alternated(potential: mmtp.Potential, alone: int, shared: int, args: Any, mo
         "evaluate_processor_ms": 1e3 * np.median(evaluate[:, 1]),
         "overhead_processor_ms": 1e3 * np.median(overhead),
         "evaluations_per_step": np.median(alone_[:, 2]),
+        "step_processor_ms": 1e3 * np.median(alone_[:, 1]),
+        "to_external": np.median(alone_[:, 1] / external_[:, 1]),
     }
 
 
-def memory_per_atom(potential: mmtp.Potential, n_atoms: int) -> float:
+def memory_per_atom(potential: mmtp.Potential, n_atoms: int, route: str) -> float:
     """kB that a system adds to the largest size of this process, per own atom."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    bridge = session(potential, n_atoms, WORLD, "equilibrate")
+    bridge = session(potential, n_atoms, WORLD, "equilibrate", route)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return (after - before) / max(1, bridge.lmp.extract_setting("nlocal"))
 
@@ -150,6 +174,7 @@ def main() -> None:
     parser.add_argument("--level", type=int, default=8)
     parser.add_argument("--iterations", type=int, default=200)
     parser.add_argument("--potential", metavar="FILE", help="of iron; by default one is fitted")
+    parser.add_argument("--route", choices=ROUTES, default=ROUTES[0])
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--memory", type=int, default=8192, help="atoms for the memory; 0 for none")
@@ -167,7 +192,8 @@ def main() -> None:
         print(
             f"{'moments':<12}{'scaling':<8}{'atoms, one/all':>16}{'evaluate':>10}{'one rank':>10}"
             f"{f'{WORLD.size} ranks':>10}{'ratio':>7}{'eval/step':>11}"
-            f"{'evaluate':>10}{'overhead':>10}   milliseconds per step; the last two of processor"
+            f"{'evaluate':>10}{'overhead':>10}{'step':>10}{'/external':>11}   "
+            "milliseconds per step; the last ones of processor"
         )
     for moments in ("fixed", "equilibrate"):
         for n in args.atoms:
@@ -182,10 +208,13 @@ def main() -> None:
                     f"{found['step_one_rank_ms']:>10.2f}{found['step_all_ranks_ms']:>10.2f}"
                     f"{found['ratio']:>7.2f}{found['evaluations_per_step']:>11.2f}"
                     f"{found['evaluate_processor_ms']:>10.2f}"
-                    f"{found['overhead_processor_ms']:>10.2f}",
+                    f"{found['overhead_processor_ms']:>10.2f}"
+                    f"{found['step_processor_ms']:>10.2f}{found['to_external']:>11.2f}",
                     flush=True,
                 )
-    memory = WORLD.gather(memory_per_atom(potential, args.memory) if args.memory else np.nan)
+    memory = WORLD.gather(
+        memory_per_atom(potential, args.memory, args.route) if args.memory else np.nan
+    )
     if WORLD.rank == 0:
         print(f"memory: {max(memory):.1f} kB per atom of a rank, {args.memory} atoms in all")
         if args.json is not None:

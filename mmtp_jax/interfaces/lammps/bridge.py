@@ -1,8 +1,9 @@
-"""The potential in LAMMPS through ``fix external``: how a driver uses it.
+"""The potential in LAMMPS through ``fix external`` or ``pair_style mliap``: for a driver.
 
 LAMMPS owns positions, ghosts, integration and output. A rank evaluates its own atoms; energies,
 virials, forces and magnetic forces are summed over ranks by atom id, in one reduction for each
-evaluation. With equilibrated moments the forces are the adiabatic ones.
+evaluation; forces and virials of ``pair_style mliap`` by LAMMPS itself. With equilibrated moments
+the forces are the adiabatic ones.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from mmtp_jax.active.preselection import Preselection
 from mmtp_jax.interfaces.lammps.candidates import Candidates
 from mmtp_jax.interfaces.lammps.evaluator import SharedEvaluator
 from mmtp_jax.interfaces.lammps.host import FIX, MAGMOM, LammpsHost
+from mmtp_jax.interfaces.lammps.mliap import UnifiedHost
 from mmtp_jax.interfaces.lammps.options import BridgeOptions
+from mmtp_jax.interfaces.lammps.pair_evaluator import PairEvaluator
 from mmtp_jax.interfaces.lammps.ranks import Ranks
 from mmtp_jax.interfaces.lammps.steps import Steps
 from mmtp_jax.potential.potential import Potential
@@ -41,8 +44,9 @@ def attach(
 ) -> LammpsBridge:
     """Let a LAMMPS with a box and atoms compute its forces with a potential, on all its ranks.
 
-    It defines the pair style (``zero``, which only makes ghosts), the neighbour settings, and
-    ``fix mmtp all external``; masses, integrators, thermo output and dumps are the driver's.
+    It defines the pair style (``zero``, which only makes ghosts; ``mliap`` on that route), the
+    neighbour settings, and ``fix mmtp all external``; masses, integrators, thermo output and dumps
+    are the driver's.
 
     Args:
         lmp: ``lammps.lammps(...)`` in ``units metal``; import ``mpi4py`` before it.
@@ -55,8 +59,8 @@ def attach(
         **options: fields of `BridgeOptions`.
 
     Raises:
-        ValueError: if units, types, ids or moments are not as they must be, or the preselection
-            belongs to another potential.
+        ValueError: if units, types, ids or moments are not as they must be, the preselection
+            belongs to another potential, or LAMMPS was not built for the route.
 
     Example:
         >>> from mpi4py import MPI; from lammps import lammps
@@ -97,9 +101,13 @@ class LammpsBridge:
         """What the callback raised."""
         if preselection is not None:
             preselection.check(potential)
-        self._host = LammpsHost(lmp, species, potential.species)
+        host, evaluator = {
+            "external": (LammpsHost, SharedEvaluator),
+            "mliap": (UnifiedHost, PairEvaluator),
+        }[options.route]
+        self._host = host(lmp, species, potential.species)
         self._ranks = Ranks(lmp.get_mpi_comm())
-        self._evaluator = SharedEvaluator(self._host, self._ranks, potential, preselection, options)
+        self._evaluator = evaluator(self._host, self._ranks, potential, preselection, options)
         had_moments = self._host.prepare(float(potential.cutoff), options.skin)
         types = self._types()
         candidates = (
@@ -107,7 +115,10 @@ class LammpsBridge:
         )
         start = self._start(magmoms, potential, types, had_moments)
         self._steps = Steps(self._evaluator, potential, types, start, candidates, options)
-        lmp.set_fix_external_callback(FIX, self._callback, None)
+        if options.route == "mliap":
+            self._host.unified.connect(self._of_pairs)
+        else:
+            lmp.set_fix_external_callback(FIX, self._callback, None)
 
     # --- running ---
 
@@ -181,13 +192,32 @@ class LammpsBridge:
     ) -> None:
         if n_own:
             f[:] = 0.0
+
+        def act() -> None:
+            forces = self._steps.take(int(step))
+            if n_own:
+                f[:] = forces[np.ravel(ids) - 1]
+
+        self._take_part(act)
+
+    def _of_pairs(self, data: Any) -> None:
+        evaluator = self._evaluator
+        evaluator.begin(data)
+
+        def act() -> None:
+            self._steps.take(int(self.lmp.extract_global("ntimestep")))
+            evaluator.give()
+
+        self._take_part(act)
+        evaluator.end()
+
+    def _take_part(self, act: Callable[[], None]) -> None:
+        """Do what is to be done in a step; LAMMPS ends the run if it fails, or is to stop."""
         if self.error is not None:
             return
         try:
             with double_precision():
-                forces = self._steps.take(int(step))
-            if n_own:
-                f[:] = forces[np.ravel(ids) - 1]
+                act()
         except BaseException as error:
             self.error = error
             if self._ranks.size > 1 and not self._ranks.is_agreed(error):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -26,8 +25,43 @@ from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision, require_precision
 from mmtp_jax.structures.batch import default_chunk
 
-_NUMBERS = 12
-"""Of the whole: atoms, close distances, energy, and nine of the strain derivative."""
+
+class Sums(NamedTuple):
+    """Views of the numbers that one reduction brings home, for n atoms by their ids."""
+
+    n_own: np.ndarray
+    """() own atoms."""
+    n_close: np.ndarray
+    """() ranks with a distance below R_min."""
+    energy: np.ndarray
+    """() eV."""
+    strain_derivative: np.ndarray
+    """(3, 3) eV."""
+    magnetic_forces: np.ndarray
+    """(n,) eV/mu_B."""
+    sites: np.ndarray
+    """(n,) eV."""
+    forces: np.ndarray
+    """(n, 3) eV/Angstrom; zeros where LAMMPS sums them."""
+
+    @staticmethod
+    def size(n: int, with_forces: bool) -> int:
+        """Numbers in all."""
+        return 12 + (5 if with_forces else 2) * n
+
+    @classmethod
+    def of(cls, total: np.ndarray, n: int) -> Sums:
+        """The views of an array of that size."""
+        strain, magnetic_forces, sites, forces = np.split(total[3:], np.cumsum([9, n, n]))
+        return cls(
+            n_own=total[0, ...],
+            n_close=total[1, ...],
+            energy=total[2, ...],
+            strain_derivative=strain.reshape(3, 3),
+            magnetic_forces=magnetic_forces,
+            sites=sites,
+            forces=forces.reshape(n, 3) if len(forces) else np.zeros((n, 3)),
+        )
 
 
 class SharedEvaluator:
@@ -42,6 +76,9 @@ class SharedEvaluator:
         preselection: who asks for grades, if anyone does.
         options: skin and precision.
     """
+
+    shares_forces = True
+    """Does the reduction bring home the forces and the virial, too?"""
 
     def __init__(
         self,
@@ -79,35 +116,16 @@ class SharedEvaluator:
             ValueError: if they are not finite, or atoms are lost.
         """
         n = self.host.n_atoms
-
-        def add(total: np.ndarray) -> None:
-            found, positions = self._present()
-            values = jax.device_get(
-                evaluate_rows(
-                    self.potential, found.rows, positions, self._of_rank(found, magmoms),
-                    self._chunk,
-                )
-            )  # fmt: skip
-            known = found.ids > 0
-            places, own = found.ids[known] - 1, found.atoms.n_own
-            total[0] = own
-            total[1] = values.shortest < self._shortest
-            total[2] = np.sum(values.sites, dtype=float)
-            total[3:_NUMBERS] = values.strain_derivative.ravel()
-            forces, magnetic_forces, sites = _parts(total, n)
-            # No atom is twice in a list.
-            forces[places] = values.forces[known]
-            magnetic_forces[places] = values.magnetic_forces[known]
-            sites[found.own_ids - 1] = values.sites[:own]
-
-        total = self.ranks.total(_NUMBERS + 5 * n, add)
+        total = self.ranks.total(
+            Sums.size(n, self.shares_forces), lambda total: self._add(Sums.of(total, n), magmoms)
+        )
         self.n_evaluations += 1
-        forces, magnetic_forces, sites = _parts(total, n)
-        if round(total[0]) != n:
+        sums = Sums.of(total, n)
+        if round(float(sums.n_own)) != n:
             raise self.ranks.agreed(
                 ValueError(
-                    f"LAMMPS has {round(total[0])} atoms, but had {n} when the potential was "
-                    "attached; attach it after atoms are made or deleted"
+                    f"LAMMPS has {round(float(sums.n_own))} atoms, but had {n} when the potential "
+                    "was attached; attach it after atoms are made or deleted"
                 )
             )
         if not np.isfinite(total.sum()):
@@ -117,14 +135,17 @@ class SharedEvaluator:
                     "what the potential covers; try a shorter time step"
                 )
             )
-        self.close = total[1] > 0
+        self.close = bool(sums.n_close > 0)
         return Totals(
-            energy=float(total[2]),
-            strain_derivative=total[3:_NUMBERS].reshape(3, 3).copy(),
-            forces=forces,
-            magnetic_forces=magnetic_forces,
-            sites=sites,
+            energy=float(sums.energy),
+            strain_derivative=sums.strain_derivative.copy(),
+            forces=sums.forces,
+            magnetic_forces=sums.magnetic_forces,
+            sites=sums.sites,
         )
+
+    def accept(self) -> None:
+        """Let the last evaluation be the one whose forces LAMMPS is given."""
 
     def grades(self, magmoms: np.ndarray) -> tuple[float, np.ndarray | float]:
         """The grade of the configuration, and those of own atoms (its own where they have none)."""
@@ -166,6 +187,25 @@ class SharedEvaluator:
         """(n,) mu_B, in the order of ids, as LAMMPS has them."""
         return self.gathered(lambda _: self.host.own(MAGMOM)[:, None], 1)[:, 0]
 
+    def _add(self, sums: Sums, magmoms: np.ndarray) -> None:
+        """What the own atoms contribute."""
+        found, positions = self._present()
+        values = jax.device_get(
+            evaluate_rows(
+                self.potential, found.rows, positions, self._of_rank(found, magmoms), self._chunk
+            )
+        )
+        known = found.ids > 0
+        places, own = found.ids[known] - 1, found.atoms.n_own
+        sums.n_own[...] = own
+        sums.n_close[...] = values.shortest < self._shortest
+        sums.energy[...] = np.sum(values.sites, dtype=float)
+        sums.strain_derivative[:] = values.strain_derivative
+        # No atom is twice in a list.
+        sums.forces[places] = values.forces[known]
+        sums.magnetic_forces[places] = values.magnetic_forces[known]
+        sums.sites[found.own_ids - 1] = values.sites[:own]
+
     def _present(self) -> tuple[RankList, np.ndarray]:
         """The neighbours, searched again if need be, and padded positions."""
         atoms = self.host.atoms()
@@ -184,10 +224,3 @@ class SharedEvaluator:
 def own_positions(atoms: RankAtoms) -> np.ndarray:
     """(own atoms, 3) Angstrom."""
     return atoms.positions[: atoms.n_own]
-
-
-def _parts(total: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Views: forces (n, 3), magnetic forces (n,), site energies (n,)."""
-    ends = np.cumsum([_NUMBERS, 3 * n, n, n])
-    forces, magnetic_forces, sites = (total[low:high] for low, high in pairwise(ends))
-    return forces.reshape(n, 3), magnetic_forces, sites

@@ -65,27 +65,31 @@ class LammpsHost:
         if not lmp.extract_setting("box_exist"):
             raise ValueError("LAMMPS has no box yet; attach the potential after read_data")
         self._type_of = _map_of_types(int(lmp.extract_setting("ntypes")), species, known)
+        self.elements = tuple(known[t] for t in self._type_of[1:])
+        """Symbols of the LAMMPS types."""
         self.n_atoms = int(lmp.get_natoms())
         if not self.n_atoms:
             raise ValueError("LAMMPS has no atoms yet; attach the potential after they are made")
 
     def prepare(self, cutoff: float, skin: float) -> bool:
-        """Define neighbours, properties and the fix; whether there were moments before."""
+        """Define pair style, neighbours, properties and fix; whether there were moments before."""
         names = (MAGMOM, MAGNETIC_FORCE, GRADE)
         missing = [name for name in names if self.lmp.extract_atom_datatype(name) < 0]
         if missing:
             self.lmp.command(f"fix {PROPERTIES_FIX} all property/atom {' '.join(missing)}")
+        self._define(cutoff)
+        self.lmp.commands_string(f"neighbor {skin!r} bin\nneigh_modify every 1 delay 0 check yes")
+        self.lmp.fix_external_set_vector_length(FIX, len(Thermo._fields))
+        return MAGMOM not in missing
+
+    def _define(self, cutoff: float) -> None:
         # The pair style only makes ghosts to where the potential needs them.
         self.lmp.commands_string(
             f"pair_style zero {cutoff!r} nocoeff\n"
             "pair_coeff * *\n"
-            f"neighbor {skin!r} bin\n"
-            "neigh_modify every 1 delay 0 check yes\n"
             f"fix {FIX} all external pf/callback 1 1\n"
             f"fix_modify {FIX} energy yes virial yes"
         )
-        self.lmp.fix_external_set_vector_length(FIX, len(Thermo._fields))
-        return MAGMOM not in missing
 
     def atoms(self) -> RankAtoms:
         """Own atoms and ghosts; copies."""
@@ -97,9 +101,15 @@ class LammpsHost:
         return RankAtoms(
             positions=np.array(get("x", nelem=n_all, dim=3), float),
             types=self._type_of[np.ravel(get("type", nelem=n_all))],
-            ids=np.array(get("id", nelem=n_all), np.int64).ravel(),
+            ids=self.ids(n_all),
             n_own=n_own,
         )
+
+    def ids(self, n_all: int) -> np.ndarray:
+        """(n_all,) of own atoms, then ghosts."""
+        if not n_all:
+            return np.zeros(0, np.int64)
+        return np.array(self.lmp.numpy.extract_atom("id", nelem=n_all), np.int64).ravel()
 
     def own_ids(self) -> np.ndarray:
         """(n,)."""
@@ -122,6 +132,10 @@ class LammpsHost:
         self.lmp.fix_external_set_energy_global(FIX, float(energy))
         voigt = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
         self.lmp.fix_external_set_virial_global(FIX, [float(virial[ab]) for ab in voigt])
+        self.give_thermo(thermo)
+
+    def give_thermo(self, thermo: Thermo) -> None:
+        """The vector of the fix."""
         for k, value in enumerate(thermo, 1):
             self.lmp.fix_external_set_vector(FIX, k, float(value))
 

@@ -10,11 +10,17 @@ import numpy as np
 from mmtp_jax.simulation.dynamics.evaluation import MOMENTS
 from mmtp_jax.simulation.moments.equilibrate import MAX_CHANGE, MAX_STEPS, TOLERANCE
 
+ROUTES = ("external", "mliap")
+
 
 @dataclass(frozen=True)
 class BridgeOptions:
     """Treatment of the moments, and when to stop; the names are those of `DynamicsOptions`."""
 
+    route: str = "external"
+    """``"external"`` is ``fix external``, which every LAMMPS with Python has. ``"mliap"`` is
+    ``pair_style mliap unified``: neighbours and forces of pairs stay in LAMMPS, which then has
+    energies and virials of atoms, too; it must have been built for that."""
     moments: str = "equilibrate"
     """``"equilibrate"`` or ``"fixed"``."""
     moments_every: int = 1
@@ -39,6 +45,8 @@ class BridgeOptions:
     """Of the evaluation: float64, float32 or ``"mixed"``. Sums over ranks are in float64."""
 
     def __post_init__(self) -> None:
+        if self.route not in ROUTES:
+            raise ValueError(f"route must be one of {', '.join(ROUTES)}, got {self.route!r}")
         if self.moments not in MOMENTS:
             raise ValueError(f"moments must be one of {', '.join(MOMENTS)}, got {self.moments!r}")
         for name in ("tolerance", "max_change", "skin"):

@@ -133,7 +133,7 @@ def find_rows(atoms: RankAtoms, n_atoms: int, radius: float, sizes: Sizes) -> Ra
     count = np.bincount(i, minlength=n)[:n] if n else np.zeros(0, int)
     width = int(count.max(initial=0))
     if width > sizes.width:
-        width = rounded_size(max(width, _width_when_warm(atoms, radius)))
+        width = rounded_size(max(width, warm_width(atoms, radius)))
 
     place = np.full(n_atoms + 1, -1, np.int32)
     place[atoms.ids[:n]] = np.arange(n, dtype=np.int32)
@@ -186,7 +186,8 @@ def _pairs(atoms: RankAtoms, radius: float) -> tuple[np.ndarray, np.ndarray]:
     return i, j
 
 
-def _width_when_warm(atoms: RankAtoms, radius: float) -> int:
+def warm_width(atoms: RankAtoms, radius: float) -> int:
+    """Most neighbours of an own atom within ``radius`` after displacements of `RATTLE`."""
     moved = np.random.default_rng(0).normal(0.0, RATTLE, atoms.positions.shape)
     i, _ = _pairs(atoms._replace(positions=atoms.positions + moved), radius)
     return int(np.bincount(i, minlength=1).max(initial=0))

@@ -67,6 +67,7 @@ class Steps:
             totals, residual = self._equilibrated()
         else:
             totals = self._evaluator.at(self.magmoms)
+            self._evaluator.accept()
             residual = float(np.abs(totals.magnetic_forces).max())
             self._look(self.magmoms, totals.energy)
         self._check_bounds()
@@ -90,6 +91,7 @@ class Steps:
         moments.start(self.magmoms)
         while moments.goes_on and self.stopped is None:
             if moments.advance(self._evaluator.at(moments.trial)):
+                self._evaluator.accept()
                 self._look(moments.magmoms, moments.energy)
         self.magmoms = moments.magmoms.copy()
         self.n_unconverged += moments.status in _NOT_MINIMA and self.stopped is None

