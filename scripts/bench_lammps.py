@@ -2,7 +2,7 @@
 
     mpiexec -n 2 python scripts/bench_lammps.py --atoms 432 2000
     mpiexec -n 2 python scripts/bench_lammps.py --potential pot.mtp --atoms 2000 --json lammps.json
-    python scripts/bench_lammps.py --route mliap --memory 0
+    taskset -c 0 python scripts/bench_lammps.py --route mliap --memory 0
 
 `evaluate` is the compiled evaluation of one rank with neighbours at hand; the others are steps of
 constant energy in LAMMPS with all that belongs to them, moments fixed or equilibrated. `overhead`
@@ -11,7 +11,7 @@ machine does not lengthen. Strong scaling: the same atoms on all ranks; weak: as
 as for one alone. Runs on one rank and on all alternate in the same processes, while the other ranks
 sleep; ratios are medians of the pairs. Memory is what a larger system adds to the process, per atom
 of a rank. With `--route mliap`, runs of `fix external` on one rank alternate with them, too, and
-`/external` is the ratio of processor times of a step on one rank.
+`/external` is the ratio of processor times of a step; give that one rank a core of its own.
 """
 
 from __future__ import annotations

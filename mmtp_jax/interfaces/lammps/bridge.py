@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,17 @@ from mmtp_jax.active.candidates import Block
 from mmtp_jax.active.preselection import Preselection
 from mmtp_jax.interfaces.lammps.candidates import Candidates
 from mmtp_jax.interfaces.lammps.evaluator import SharedEvaluator
-from mmtp_jax.interfaces.lammps.host import FIX, MAGMOM, LammpsHost
+from mmtp_jax.interfaces.lammps.host import FIX, LammpsHost
 from mmtp_jax.interfaces.lammps.mliap import UnifiedHost
 from mmtp_jax.interfaces.lammps.options import BridgeOptions
 from mmtp_jax.interfaces.lammps.pair_evaluator import PairEvaluator
 from mmtp_jax.interfaces.lammps.ranks import Ranks
+from mmtp_jax.interfaces.lammps.start import Moments, species_by_id, starting_moments
 from mmtp_jax.interfaces.lammps.steps import Steps
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
 
 logger = logging.getLogger(__name__)
-
-Moments = Mapping[str, float] | np.ndarray | None
 
 
 def attach(
@@ -109,11 +108,11 @@ class LammpsBridge:
         self._ranks = Ranks(lmp.get_mpi_comm())
         self._evaluator = evaluator(self._host, self._ranks, potential, preselection, options)
         had_moments = self._host.prepare(float(potential.cutoff), options.skin)
-        types = self._types()
+        types = species_by_id(self._host, self._ranks)
         candidates = (
             None if preselection is None else Candidates(preselection, self._ranks.rank == 0)
         )
-        start = self._start(magmoms, potential, types, had_moments)
+        start = starting_moments(self._evaluator, magmoms, potential.species, types, had_moments)
         self._steps = Steps(self._evaluator, potential, types, start, candidates, options)
         if options.route == "mliap":
             self._host.unified.connect(self._of_pairs)
@@ -162,10 +161,9 @@ class LammpsBridge:
         """One line about the run so far."""
         steps, evaluator = self._steps, self._evaluator
         mean = evaluator.n_evaluations / max(steps.n_steps, 1)
-        parts = [
-            f"{steps.n_steps} steps with {mean:.2f} evaluations each",
-            f"{evaluator.n_searches} searches of neighbours",
-        ]
+        parts = [f"{steps.n_steps} steps with {mean:.2f} evaluations each"]
+        if evaluator.n_searches:
+            parts.append(f"{evaluator.n_searches} searches of neighbours")
         if steps.n_unconverged:
             parts.append(f"{steps.n_unconverged} equilibrations of the moments did not converge")
         if steps.candidates is not None:
@@ -226,54 +224,3 @@ class LammpsBridge:
                 self._ranks.abort()
         if self.error is not None or self.stopped is not None:
             self.lmp.force_timeout()
-
-    def _types(self) -> np.ndarray:
-        """(n,) species index of all atoms in the order of their ids."""
-        n = self._host.n_atoms
-
-        def add(total: np.ndarray) -> None:
-            atoms = self._host.atoms()
-            ids = atoms.ids[: atoms.n_own]
-            if len(ids) and not 1 <= ids.min() <= ids.max() <= n:
-                raise ValueError(
-                    f"the ids of {n} atoms must be 1 to {n}, but there is {ids.max()}; write "
-                    "'reset_atoms id' before the potential is attached"
-                )
-            total[ids - 1] += atoms.types[: atoms.n_own]
-            total[n:][ids - 1] += 1
-
-        found = self._ranks.total(2 * n, add)
-        if np.any(found[n:] != 1):
-            raise ValueError(
-                "atom ids are not unique; write 'reset_atoms id' before the potential is attached"
-            )
-        return found[:n].astype(np.int32)
-
-    def _start(
-        self, magmoms: Moments, potential: Potential, types: np.ndarray, had_moments: bool
-    ) -> np.ndarray:
-        """(n,) moments to start from; LAMMPS knows them, too."""
-        n, species = self._host.n_atoms, potential.species
-        if magmoms is None:
-            if not had_moments:
-                raise ValueError(
-                    "no magnetic moments to start from; give magmoms, or let LAMMPS have the "
-                    "property d_magmom (fix moments all property/atom d_magmom)"
-                )
-            return self._evaluator.moments_of_lammps()
-        if isinstance(magmoms, Mapping):
-            missing = sorted({species[t] for t in np.unique(types)} - set(magmoms))
-            if missing:
-                raise ValueError(
-                    f"magmoms gives no moment for {', '.join(missing)}; name every species"
-                )
-            start = np.array([float(magmoms.get(symbol, 0.0)) for symbol in species])[types]
-        else:
-            start = np.array(magmoms, float)
-        if start.shape != (n,) or not np.isfinite(start).all():
-            raise ValueError(
-                f"magmoms must be one finite moment for each of {n} atoms or each species, got "
-                f"shape {start.shape}"
-            )
-        self._host.own(MAGMOM)[:] = start[self._host.own_ids() - 1]
-        return start

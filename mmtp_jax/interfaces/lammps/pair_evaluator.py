@@ -82,13 +82,14 @@ class PairEvaluator(SharedEvaluator):
         own = len(pairs.own_ids)
         by_id = np.concatenate([[0.0], magmoms])
         values = jax.device_get(evaluate_pairs(self.potential, pairs.rows, by_id, self._chunk))
-        if values.shortest < SAME_PLACE:
+        shortest = np.sqrt(np.min(values.squares[:own], initial=np.inf))
+        if shortest < SAME_PLACE:
             raise ValueError("two atoms are at the same place; remove one of them")
         sums.n_own[...] = own
-        sums.n_close[...] = values.shortest < self._shortest
+        sums.n_close[...] = shortest < self._shortest
         sums.energy[...] = np.sum(values.sites[:own], dtype=float)
         # Zero, unless a force is not finite.
-        sums.strain_derivative[:] = 0.0 * values.check
+        sums.strain_derivative[:] = 0.0 * np.sum(values.vectors)
         sums.sites[pairs.own_ids - 1] = values.sites[:own]
         # Free places have the id 0.
         to_neighbours = np.bincount(
@@ -108,7 +109,8 @@ class PairEvaluator(SharedEvaluator):
         if most > self._pair_sizes.width:
             warm = warm_width(self.host.atoms(), self._cutoff)
             most = rounded_size(max(most, warm) + 1)
-        sizes = self._pair_sizes.with_room(data.nlistatoms, 0, 0, most)
+        # At least one place, also on a rank without atoms.
+        sizes = self._pair_sizes.with_room(data.nlistatoms, 0, 0, max(most, 1))
         if self._buffers is None or sizes != self._pair_sizes:
             self._pair_sizes, self._buffers = sizes, PairBuffers(sizes, self.host.n_atoms)
         pairs = self._buffers.fill(data, ids)

@@ -44,7 +44,7 @@ class PairRows(NamedTuple):
 
 
 class PairValues(NamedTuple):
-    """Site energies of rows, and their derivatives."""
+    """Site energies of rows, and their derivatives; sums over all rows would cost more here."""
 
     sites: Array
     """(N,) E_i, eV."""
@@ -54,10 +54,8 @@ class PairValues(NamedTuple):
     """(N, K, 3) dE_i/d(r_ij), eV/Angstrom."""
     neighbour_magmoms: Array
     """(N, K) dE_i/dm_j, eV/mu_B."""
-    shortest: Array
-    """() Angstrom."""
-    check: Array
-    """() sum of ``vectors``, finite where all of them are."""
+    squares: Array
+    """(N,) smallest squared distance, Angstrom^2."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +171,7 @@ def evaluate_pairs(
     dtype = potential.radial_coeffs.dtype
     moments = magmoms.astype(dtype)
 
-    def block(rows_: tuple[Array, Array, Array]) -> tuple[Array, ...]:
+    def block(rows_: tuple[Array, Array, Array]) -> PairValues:
         ids, neighbours, vectors = rows_
         real = neighbours[:, None] > 0
         vectors = jnp.where(real, jnp.swapaxes(vectors, 1, 2), PADDING * potential.cutoff)
@@ -184,17 +182,12 @@ def evaluate_pairs(
             )
         )
         terms = edge_terms(potential, neighborhoods)
-        squares = jnp.min(jnp.sum(vectors**2, axis=1), axis=1, initial=jnp.inf)
-        of_pairs = jnp.swapaxes(terms.vectors, 1, 2)
-        return terms.energies, terms.magmoms, of_pairs, terms.neighbour_magmoms, squares
+        return PairValues(
+            sites=terms.energies,
+            magmoms=terms.magmoms,
+            vectors=jnp.swapaxes(terms.vectors, 1, 2),
+            neighbour_magmoms=terms.neighbour_magmoms,
+            squares=jnp.min(jnp.sum(vectors**2, axis=1), axis=1),
+        )
 
-    parts = in_chunks(block, (rows.ids, rows.neighbours, rows.vectors), chunk)
-    sites, own, of_pairs, of_neighbours, squares = parts
-    return PairValues(
-        sites=sites,
-        magmoms=own,
-        vectors=of_pairs,
-        neighbour_magmoms=of_neighbours,
-        shortest=jnp.sqrt(jnp.min(squares)),
-        check=jnp.sum(of_pairs),
-    )
+    return in_chunks(block, (rows.ids, rows.neighbours, rows.vectors), chunk)
