@@ -171,7 +171,7 @@ def expansion_figure(found: ThermalExpansion) -> Figure:
 
 def _free_energies(axes: Any, found: QuasiHarmonic) -> None:
     """Free energy over volume at a few temperatures, and its minimum."""
-    grid = found.details.helmholtz_volume / found.phonons[0].n_atoms
+    grid = found.free_energies
     chosen = np.unique(np.linspace(0, len(found.temperatures) - 1, 5).round().astype(int))
     zero = found.free_energy[0]
     fine = np.linspace(found.volumes[0], found.volumes[-1], 100)

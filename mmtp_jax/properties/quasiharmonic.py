@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,11 +48,13 @@ class QuasiHarmonic:
     """(v,) that were calculated, Angstrom^3."""
     energies: np.ndarray
     """(v,) static, eV."""
+    free_energies: np.ndarray = field(repr=False)
+    """(t, v) Gibbs free energy at the volumes, eV."""
     phonons: tuple[Phonons, ...] = field(repr=False)
     """Of each volume."""
     pressure_GPa: float
     details: Any = field(repr=False)
-    """phonopy's ``QHAResult``, of the primitive cell."""
+    """phonopy's ``QHAResult``, of the primitive cell; energies are above the lowest static one."""
 
     @property
     def scale(self) -> np.ndarray:
@@ -135,6 +137,8 @@ def quasi_harmonic(
     from phonopy.qha.qha import run_qha
 
     n = found[0].n_atoms
+    # Of thousands of eV, the energy of all electrons, a fit would lose the last digits.
+    lowest = min(p.energy for p in found)
     with warnings.catch_warnings():
         # Cubic or not, what is asked for is the volume.
         warnings.filterwarnings("ignore", message="Lattice parameter fitting was skipped")
@@ -144,7 +148,7 @@ def quasi_harmonic(
                 [p.phonopy for p in found],
                 # phonopy needs one more for differences.
                 np.append(chosen, 2 * chosen[-1] - chosen[-2]),
-                internal_energies=[n * p.energy for p in found],
+                internal_energies=[n * (p.energy - lowest) for p in found],
                 mesh=mesh,
                 pressure=pressure_GPa or None,
                 eos=eos,
@@ -156,7 +160,8 @@ def quasi_harmonic(
                 "volumes around the minimum"
             ) from error
     volumes = np.array([p.volume for p in found])
-    volume = np.array(result.equilibrium_volumes) / n
+    smooth = _without_noise(result, eos)
+    volume = smooth.volume / n
     inside = (volume >= volumes[0]) & (volume <= volumes[-1])
     keep = len(inside) if inside.all() else int(np.argmin(inside))
     if keep < 3:
@@ -173,20 +178,71 @@ def quasi_harmonic(
             stacklevel=2,
         )
     kept = slice(0, keep)
-    expansion = np.array(result.thermal_expansion)[kept] / 3.0
     return QuasiHarmonic(
         temperatures=np.array(result.temperatures)[kept],
         volume=volume[kept],
-        free_energy=np.array(result.gibbs_free_energies)[kept] / n,
-        expansion=expansion,
-        heat_capacity=np.array(result.heat_capacity_P.heat_capacities)[kept] / (n * KB),
-        bulk_modulus=np.array(result.bulk_moduli)[kept] / GPA,
-        gruneisen=np.array(result.gruneisen_parameters)[kept],
+        free_energy=smooth.free_energy[kept] / n + lowest,
+        expansion=smooth.expansion[kept] / 3.0,
+        heat_capacity=smooth.heat_capacity[kept] / (n * KB),
+        bulk_modulus=smooth.bulk_modulus[kept] / GPA,
+        gruneisen=smooth.gruneisen[kept],
         volumes=volumes,
         energies=np.array([p.energy for p in found]),
+        free_energies=np.array(result.helmholtz_volume)[kept] / n + lowest,
         phonons=tuple(found),
         pressure_GPa=pressure_GPa,
         details=result,
+    )
+
+
+class _Smooth(NamedTuple):
+    """Of the primitive cell, (t,), in eV, Angstrom and K; the expansion is that of the volume."""
+
+    volume: np.ndarray
+    free_energy: np.ndarray
+    expansion: np.ndarray
+    heat_capacity: np.ndarray
+    bulk_modulus: np.ndarray
+    gruneisen: np.ndarray
+
+
+def _without_noise(result: Any, eos: str) -> _Smooth:
+    """The same fits, to the last digits.
+
+    phonopy's fits end when the sum of squares changes by 1e-8 of what is left of it, which a curve
+    that is no equation of state leaves large: a noise of 1e-5 in the volumes, as large as its
+    change in 10 K. What follows from the slope of the volume is put right with it, by
+
+        C_p - C_V = T V K alpha^2        gamma = V K alpha / C_V.
+    """
+    from phonopy.qha.eos import get_eos
+    from scipy.optimize import least_squares
+
+    curve, volumes = get_eos(eos), np.array(result.volumes)
+    t = np.array(result.temperatures)
+    fits = []
+    for free, start in zip(result.helmholtz_volume, result.eos_parameters, strict=True):
+        found = least_squares(
+            lambda p, free=free: curve(volumes, p) - free,
+            start,
+            x_scale=np.abs(start) + 1e-3,
+            jac="3-point",
+            ftol=1e-15,
+            xtol=1e-13,
+            gtol=None,
+        )
+        fits.append(found.x)
+    free_energy, modulus, _, volume = np.array(fits).T
+    expansion = np.gradient(volume, t, edge_order=2) / volume
+    expansion[t == 0.0] = 0.0
+    rough_volume = np.array(result.equilibrium_volumes)
+    rough = rough_volume * np.array(result.bulk_moduli) * np.array(result.thermal_expansion) ** 2
+    at_volume = np.array(result.heat_capacity_P.heat_capacities) - t * rough
+    tension = volume * modulus * expansion
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gruneisen = np.where(at_volume > 0.0, tension / at_volume, 0.0)
+    return _Smooth(
+        volume, free_energy, expansion, at_volume + t * tension * expansion, modulus, gruneisen
     )
 
 

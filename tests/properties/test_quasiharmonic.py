@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -90,3 +92,18 @@ def test_what_is_refused(crystals) -> None:
         found = quasi_harmonic(crystals[:5], np.arange(0, 3001, 100), mesh=(4, 4, 4))
     assert found.volume[-1] <= found.volumes[-1]
     assert found.temperatures[-1] < 3000
+
+
+def test_energies_of_all_electrons_leave_no_noise(crystals) -> None:
+    """A constant that is large against what the volume changes moves the free energy, no more."""
+    t = np.arange(0, 401, 10)
+    high, low = (
+        quasi_harmonic([replace(c, energy=c.energy + e) for c in crystals], t, mesh=(6, 6, 6))
+        for e in (0.0, -3e4)
+    )
+    assert low.free_energy + 3e4 == pytest.approx(high.free_energy, abs=1e-7)
+    assert low.free_energies + 3e4 == pytest.approx(high.free_energies, abs=1e-7)
+    assert low.volume == pytest.approx(high.volume, rel=1e-9)
+    assert low.expansion == pytest.approx(high.expansion, abs=1e-11)
+    # Smooth: no second difference is of the size of the whole.
+    assert np.abs(np.diff(high.expansion, 2)[3:]).max() < 0.05 * high.expansion.max()
