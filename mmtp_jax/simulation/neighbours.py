@@ -1,17 +1,8 @@
 """Neighbours of moving atoms: a list with a skin that is valid for many steps.
 
-The list holds, per atom, the index of each neighbour and the image that it is in, so that vectors
-follow from positions and cell inside jit and stay exact when the cell changes:
-
-    r_ij = r_j + S h - r_i        (rows S: integer shifts, h: cell)
-
-It is made on the host, with all images, for cells of any size. Let F = 1 + h0^-1 (h - h0) be the
-deformation of the cell since then, and u the displacements of the atoms beside it. A pair that was
-left out, d0 > R_cut + skin, is now at
-
-    d >= (1 - |F - 1|) (R_cut + skin) - 2 max |u|
-
-with the Frobenius norm. While this is above R_cut, no pair is missed.
+The list holds, per atom, the index of each neighbour and the image that it is in; `images` says how
+far atoms and cell may move before a pair is missed. It is made on the host, with all images, for
+cells of any size.
 """
 
 from __future__ import annotations
@@ -22,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmtp_jax.potential.observables import Graph
+from mmtp_jax.simulation.images import image_shifts, image_vectors, share_of_skin
 from mmtp_jax.simulation.system import System, volumes
 from mmtp_jax.structures.batch import rounded_size
-from mmtp_jax.structures.neighbours import PADDING, neighbour_table
+from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.structure import Structure
 
 Array = Any
@@ -110,16 +102,11 @@ def find_neighbours(
         found.count[:] = previous.count
     for r, table in tables.items():
         rows, used = slice(r * n, (r + 1) * n), table.index.shape[1]
-        real = table.index >= 0
         own = np.arange(r * n, (r + 1) * n, dtype=np.int32)[:, None]
         found.index[rows] = own
         found.shifts[rows] = 0
-        found.index[rows, :used] = np.where(real, table.index + r * n, own)
-        # The search gives vectors; what is left of them beside the positions are whole cells.
-        partner = positions[r][np.maximum(table.index, 0)]
-        beside = np.swapaxes(table.vectors, 1, 2) - partner + positions[r][:, None]
-        shifts = np.rint(beside @ inverse[r]).astype(np.int32)
-        found.shifts[rows, :, :used] = np.where(real[:, None], np.swapaxes(shifts, 1, 2), 0)
+        found.index[rows, :used] = np.where(table.index >= 0, table.index + r * n, own)
+        found.shifts[rows, :, :used] = image_shifts(table, positions[r], inverse[r])
         found.count[rows] = table.count
     return found._replace(
         reference_positions=positions,
@@ -145,18 +132,7 @@ def graph_of(system: System, neighbours: NeighbourList) -> tuple[Graph, Array]:
     positions = rows(system.positions)
     # Padding atoms have no neighbours, so that the clipped index does not matter.
     cell = system.cell[jnp.minimum(neighbours.configuration, system.n_replicas - 1)]
-    vectors = jnp.stack(
-        [
-            positions[:, x][neighbours.index]
-            - positions[:, x, None]
-            + sum(neighbours.shifts[:, k] * cell[:, k, x, None] for k in range(3))
-            for x in range(3)
-        ],
-        axis=1,
-    )
-    real = jnp.arange(neighbours.width) < neighbours.count[:, None]
-    vectors = jnp.where(real[:, None], vectors, PADDING * neighbours.cutoff)
-    of_atom = jnp.min(jnp.sum(vectors * vectors, axis=1), axis=1, initial=jnp.inf)
+    vectors, of_atom = image_vectors(positions, cell, *neighbours[:3], neighbours.cutoff)
     shortest = jnp.sqrt(jnp.min(of_atom[: size - padding].reshape(system.n_replicas, -1), axis=1))
     graph = Graph(
         types=rows(jnp.broadcast_to(system.types, system.magmoms.shape)),
@@ -175,10 +151,7 @@ def used_skin(system: System, neighbours: NeighbourList) -> Array:
     reference = neighbours.reference_positions
     displacement = system.positions - reference - reference @ deformation
     largest = jnp.sqrt(jnp.max(jnp.sum(displacement**2, axis=-1), axis=-1))
-    strain = jnp.sqrt(jnp.sum(deformation**2, axis=(-2, -1)))
-    room = (1.0 - strain) * (neighbours.cutoff + neighbours.skin) - neighbours.cutoff
-    # A position that is not finite must not count as one that has not moved.
-    return jnp.where((room > 0.0) & (2.0 * largest <= room), 2.0 * largest / room, jnp.inf)
+    return share_of_skin(largest, deformation, neighbours.cutoff, neighbours.skin)
 
 
 def padded_count(n: int, chunk: int | None) -> int:

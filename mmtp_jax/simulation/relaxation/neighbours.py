@@ -1,12 +1,7 @@
 """Neighbours of configurations of different sizes that relax together: a list with a skin.
 
-As in `neighbours`, of which this is the form for atoms (N, 3) of C configurations one after the
-other: the list is made on the host and holds image shifts; no pair is missed while
-
-    (1 - |F - 1|) (R_cut + skin) - 2 max |u| >= R_cut
-
-for the deformation F of a cell since then, and the displacements u beside it. Steps of at most
-`longest_step` from where a list was made are always inside of it.
+The form of `mmtp_jax.simulation.neighbours` for atoms (N, 3) of C configurations one after the
+other. Steps of at most `longest_step` from where a list was made never miss a pair.
 """
 
 from __future__ import annotations
@@ -19,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmtp_jax.potential.observables import Graph
+from mmtp_jax.simulation.images import image_shifts, image_vectors, share_of_skin
 from mmtp_jax.simulation.relaxation.coordinates import Geometry, Problem, at_atoms
-from mmtp_jax.structures.neighbours import PADDING, neighbour_table
+from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.structure import Structure
 
 Array = Any
@@ -95,15 +91,11 @@ def search(
     offsets = np.concatenate([[0], np.cumsum([len(s) for s in structures])])
     for k, table in tables.items():
         structure, rows, used = structures[k], slice(*offsets[k : k + 2]), table.index.shape[1]
-        inverse, real = np.linalg.pinv(structure.cell), table.index >= 0
+        inverse = np.linalg.pinv(structure.cell)
         own = np.arange(offsets[k], offsets[k + 1], dtype=np.int32)[:, None]
         found.index[rows], found.shifts[rows] = own, 0
-        found.index[rows, :used] = np.where(real, table.index + offsets[k], own)
-        # The search gives vectors; what is left of them beside the positions are whole cells.
-        partner = structure.positions[np.maximum(table.index, 0)]
-        beside = np.swapaxes(table.vectors, 1, 2) - partner + structure.positions[:, None]
-        shifts = np.swapaxes(np.rint(beside @ inverse), 1, 2).astype(np.int32)
-        found.shifts[rows, :, :used] = np.where(real[:, None], shifts, 0)
+        found.index[rows, :used] = np.where(table.index >= 0, table.index + offsets[k], own)
+        found.shifts[rows, :, :used] = image_shifts(table, structure.positions, inverse)
         found.count[rows] = table.count
         found.positions[rows] = structure.positions
         found.cell[k], found.inverse[k] = structure.cell, inverse
@@ -115,18 +107,7 @@ def graph_at(
 ) -> tuple[Graph, Array]:
     """The graph to evaluate, and the shortest distance (C,) in Angstrom."""
     positions, cell = geometry.positions, at_atoms(problem, geometry.cell)
-    vectors = jnp.stack(
-        [
-            positions[:, x][neighbours.index]
-            - positions[:, x, None]
-            + sum(neighbours.shifts[:, k] * cell[:, k, x, None] for k in range(3))
-            for x in range(3)
-        ],
-        axis=1,
-    )
-    real = jnp.arange(neighbours.width) < neighbours.count[:, None]
-    vectors = jnp.where(real[:, None], vectors, PADDING * neighbours.cutoff)
-    of_atom = jnp.min(jnp.sum(vectors * vectors, axis=1), axis=1, initial=jnp.inf)
+    vectors, of_atom = image_vectors(positions, cell, *neighbours[:3], neighbours.cutoff)
     nearest = jax.ops.segment_min(of_atom, problem.configuration, problem.n_configurations)
     graph = Graph(
         types=problem.types,
@@ -149,10 +130,7 @@ def used_share(problem: Problem, neighbours: RaggedList, geometry: Geometry) -> 
     )
     # Configurations without atoms, which only pad, would be -inf.
     largest = jnp.sqrt(jnp.maximum(largest, 0.0))
-    strain = jnp.sqrt(jnp.sum(deformation**2, axis=(1, 2)))
-    room = (1.0 - strain) * (neighbours.cutoff + neighbours.skin) - neighbours.cutoff
-    # A position that is not finite must not count as one that has not moved.
-    return jnp.where((room > 0.0) & (2.0 * largest <= room), 2.0 * largest / room, jnp.inf)
+    return share_of_skin(largest, deformation, neighbours.cutoff, neighbours.skin)
 
 
 def _rounded_width(n: int) -> int:
