@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mmtp_jax.cli.settings import Values, setting
+from mmtp_jax.cli.settings import setting
 from mmtp_jax.cli.shared_settings import (
     LabelledInput,
     Preselection,
     StartMoments,
-    check_preselection,
 )
 
 
@@ -46,16 +45,3 @@ class EquilibrateSettings:
     moments: Moments = field(default_factory=Moments)
     preselection: Preselection = field(default_factory=Preselection)
     output: Output = field(default_factory=Output)
-
-
-def check(settings: EquilibrateSettings, given: Values) -> None:
-    """Refuse settings that contradict each other or cannot be.
-
-    Args:
-        settings: the settings.
-        given: the values that were given, by section and key.
-
-    Raises:
-        ValueError: in words, with the keys.
-    """
-    check_preselection(settings.preselection, given)

@@ -164,7 +164,7 @@ def check(settings: MDSettings, given: dict[str, dict]) -> None:
         ValueError: in words, with the keys.
     """
     dynamics, output = settings.dynamics, settings.output
-    check_preselection(settings.preselection, given)
+    check_preselection(settings, given)
     for name, value in (
         ("steps", dynamics.steps + 1),
         ("trajectory_every", output.trajectory_every),

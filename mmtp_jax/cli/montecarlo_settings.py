@@ -88,7 +88,7 @@ def check(settings: MonteCarloSettings, given: Values) -> None:
         ValueError: in words, with the keys.
     """
     check_single_start(settings.input)
-    check_preselection(settings.preselection, given)
+    check_preselection(settings, given)
     walk = settings.walk
     coldest = min(walk.temperatures_K, default=1.0)
     if coldest <= 0:

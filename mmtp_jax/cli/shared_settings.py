@@ -124,23 +124,24 @@ def check_thresholds(low: float, high: float) -> None:
         raise ValueError(f"preselection needs 0 < low < high, got low {low:g} and high {high:g}")
 
 
-def check_preselection(settings: Preselection, given: Values) -> None:
+def check_preselection(settings: Any, given: Values) -> None:
     """Refuse a preselection that cannot be.
 
     Args:
-        settings: the section.
+        settings: those of a command with a section ``preselection``.
         given: the values that were given, by section and key.
 
     Raises:
         ValueError: in words.
     """
-    check_thresholds(settings.low, settings.high)
-    if settings.active_set is None and given.get("preselection"):
+    watched: Preselection = settings.preselection
+    check_thresholds(watched.low, watched.high)
+    if watched.active_set is None and given.get("preselection"):
         raise ValueError("--grade-select, --grade-break and --candidates need an --active-set")
-    for name, value in (("every", settings.every), ("capacity", settings.capacity)):
+    for name, value in (("every", watched.every), ("capacity", watched.capacity)):
         if value is not None and value < 1:
             raise ValueError(f"{name} of a preselection must be at least 1, got {value}")
-    candidates = settings.candidates
+    candidates = watched.candidates
     if candidates is not None and not candidates.endswith((".cfg", ".extxyz", ".xyz")):
         raise ValueError(
             f"cannot write candidates to {candidates}: its name must end in .cfg, .extxyz or .xyz"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.console import add_command
-from mmtp_jax.cli.equilibrate_settings import EquilibrateSettings, check
-from mmtp_jax.cli.shared_settings import add_settings, collect, inputs_of
+from mmtp_jax.cli.equilibrate_settings import EquilibrateSettings
+from mmtp_jax.cli.shared_settings import add_settings, check_preselection, collect, inputs_of
 from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = collect(args, EquilibrateSettings, "equilibrate", check)
+    settings = collect(args, EquilibrateSettings, "equilibrate", check_preselection)
     given, output = settings.moments, settings.output
     written = (output.output, output.json, settings.preselection.candidates)
     console.check_outputs(*written)

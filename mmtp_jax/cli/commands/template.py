@@ -18,13 +18,14 @@ from mmtp_jax.cli import (
 )
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.settings import build, checked, read_toml, template
+from mmtp_jax.cli.shared_settings import check_preselection
 
 SETTINGS = {
     "fit": (fit_settings.FitSettings, fit_settings.check),
     "learn": (learn_settings.LearnSettings, learn_settings.check),
     "md": (md_settings.MDSettings, md_settings.check),
-    "equilibrate": (equilibrate_settings.EquilibrateSettings, equilibrate_settings.check),
-    "relax": (relax_settings.RelaxSettings, relax_settings.check),
+    "equilibrate": (equilibrate_settings.EquilibrateSettings, check_preselection),
+    "relax": (relax_settings.RelaxSettings, check_preselection),
     "mc": (montecarlo_settings.MonteCarloSettings, montecarlo_settings.check),
     "sample": (sample_settings.SampleSettings, sample_settings.check),
 }
