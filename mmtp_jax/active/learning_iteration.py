@@ -28,6 +28,7 @@ from mmtp_jax.fitting.initial import shortest_distance
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.report import Errors
 from mmtp_jax.io.cfg import read_cfg, write_cfg
+from mmtp_jax.io.cfg_sections import GRADE
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.io.mtp import load, save
 from mmtp_jax.oracles.jobs import label_all
@@ -167,7 +168,7 @@ class Iteration:
         selected = []
         for k, grade in zip(chosen, grades, strict=True):
             atoms = atoms_of(structures[k], self.species)
-            atoms.info.update(MV_grade=grade, origin=structures[k].name.replace(" ", "_"))
+            atoms.info |= {GRADE: grade, "origin": structures[k].name.replace(" ", "_")}
             selected.append(atoms)
         write_cfg(self.folder / "selected.cfg", selected, self.species)
         self.log(

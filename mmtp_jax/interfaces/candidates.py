@@ -11,12 +11,10 @@ from ase.io.extxyz import write_extxyz
 
 from mmtp_jax.active.candidates import Block, Candidate, candidates_of
 from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.cfg_sections import GRADE
 from mmtp_jax.io.cfg_writer import write_cfg_text
 
 SUFFIXES = (".cfg", ".extxyz", ".xyz")
-
-GRADE = "MV_grade"
-"""Entry of ``atoms.info``, and so feature of .cfg files, with the grade. The name is MLIP's."""
 
 
 class CandidateFile:

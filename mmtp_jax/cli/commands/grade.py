@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmtp_jax.cli import console
 from mmtp_jax.cli.commands.evaluate import add_reading_options
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.io.cfg_sections import ATOM_GRADES, GRADE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 
     from mmtp_jax.active.active_set import ActiveSet
     from mmtp_jax.potential.potential import Potential
-
-GRADE = "MV_grade"
-"""Entry of ``atoms.info``, and so feature of .cfg files, with the grade of a configuration."""
-ATOM_GRADES = "nbh_grades"
-"""Array, and so column of .cfg files, with the grades of atoms. Both names are MLIP's."""
 
 THRESHOLDS = (2.0, 10.0)
 """Grades from which a configuration is worth a label, and a simulation should stop."""

@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
+    from mmtp_jax.simulation.constants import GPA
 
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
     atoms = console.read_data(settings.input.start, potential.species)[0]
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
     }
     if states.all_stresses is not None:
         stress, of_stress = states.stress, states.error("stress")
-        print(f"stress  {_with_errors(160.21766 * stress, 160.21766 * of_stress)} GPa")
+        print(f"stress  {_with_errors(stress / GPA, of_stress / GPA)} GPa")
         content |= {"stress": stress.tolist(), "stress_error": of_stress.tolist()}
     if output.json is not None:
         console.write_json(output.json, content)

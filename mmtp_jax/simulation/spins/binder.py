@@ -175,7 +175,8 @@ def _between(
         return None
     fine = np.linspace(distinct[0], distinct[-1], N_BETWEEN)
     means, samples = reweighted(found, fine, n_bootstrap, rng)
-    return Reweighted(fine, _cumulant(means), _cumulant(samples))
+    cumulant, of_samples = (_cumulant(m[..., 0], m[..., 1]) for m in (means, samples))
+    return Reweighted(fine, cumulant, of_samples)
 
 
 def _block_length(n_sweeps: int, n_replicas: int, time: float) -> int:
@@ -190,21 +191,20 @@ def _in_blocks(series: np.ndarray, n: int, length: int) -> np.ndarray:
     return np.moveaxis(blocks, 2, 1).reshape(-1, length)
 
 
-def _cumulant(means: np.ndarray) -> np.ndarray:
-    """U4 of means of m^2 and m^4 (..., 2)."""
-    return 1.0 - means[..., 1] / (3.0 * np.maximum(means[..., 0], 1e-300) ** 2)
+def _cumulant(second: np.ndarray, fourth: np.ndarray) -> np.ndarray:
+    """U4 of means of m^2 and m^4."""
+    return 1.0 - fourth / (3.0 * np.maximum(second, 1e-300) ** 2)
 
 
 def _blocks(order: np.ndarray, time: float) -> np.ndarray:
     """Means of |m|, m^2 and m^4 (blocks, 3) of all replicas (t, R)."""
     length = max(1, int(np.ceil(BLOCKS_PER_TIME * time)))
-    n = len(order) // length
-    powers = np.stack([np.abs(order), order**2, order**4], axis=-1)[: n * length]
-    return powers.reshape(n, length, order.shape[1], 3).mean(axis=1).reshape(-1, 3)
+    m = _in_blocks(order, len(order) // length, length)
+    return np.stack([np.abs(m), m**2, m**4], axis=-1).mean(axis=1)
 
 
 def _quantities(means: np.ndarray, n: int, temperature: float) -> np.ndarray:
     """(3, ...) order, susceptibility and U4 from means of |m|, m^2 and m^4 (3, ...)."""
     first, second, fourth = means
     susceptibility = n * (second - first**2) / (KB * temperature) if temperature > 0 else 0 * first
-    return np.array([first, susceptibility, 1.0 - fourth / (3.0 * np.maximum(second, 1e-300) ** 2)])
+    return np.array([first, susceptibility, _cumulant(second, fourth)])
