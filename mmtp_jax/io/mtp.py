@@ -116,8 +116,13 @@ def save(path: str | os.PathLike, potential: Potential, dialect: str = "grouped"
         dialect: ``"grouped"``, which MLIP-3 and motep read, or ``"flat"``, an older one.
 
     Raises:
+        TypeError: if ``potential`` is something else.
         ValueError: if the dialect is unknown, or a number of the potential is not finite.
     """
+    if not isinstance(potential, Potential):
+        raise TypeError(
+            f"save(path, potential) needs a Potential second, got a {type(potential).__name__}"
+        )
     if dialect not in ("grouped", "flat"):
         raise ValueError(f"dialect must be 'grouped' or 'flat', got {dialect!r}")
     text = "".join(f"{line}\n" for line in _lines(potential, dialect))
