@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mmtp_jax.fitting.fit import Fit, FitOptions
     from mmtp_jax.fitting.weights import Weights
     from mmtp_jax.interfaces.calculator import MMTPCalculator
-    from mmtp_jax.interfaces.differentiable import DifferentiableState
+    from mmtp_jax.interfaces.differentiable import DifferentiableQuasiHarmonic, DifferentiableState
     from mmtp_jax.interfaces.dynamics import MDResult, md
     from mmtp_jax.interfaces.elastic import elastic_constants, paramagnetic_elastic_constants
     from mmtp_jax.interfaces.eos import EquationOfState, equation_of_state
@@ -72,6 +72,7 @@ _HOMES = {
     "ActiveSet": "active.active_set",
     "CandidateStore": "active.candidates",
     "CrossValidation": "fitting.cross_validation",
+    "DifferentiableQuasiHarmonic": "interfaces.differentiable",
     "DifferentiableState": "interfaces.differentiable",
     "DynamicsRun": "active.learning_simulations",
     "ElasticConstants": "properties.elastic",
@@ -151,6 +152,7 @@ __all__ = [
     "ActiveSet",
     "CandidateStore",
     "CrossValidation",
+    "DifferentiableQuasiHarmonic",
     "DifferentiableState",
     "DynamicsRun",
     "ElasticConstants",

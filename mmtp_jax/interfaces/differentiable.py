@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,9 +12,17 @@ from ase import Atoms
 
 from mmtp_jax.interfaces.elastic import relaxed_states
 from mmtp_jax.interfaces.equilibration import start_structures
+from mmtp_jax.interfaces.quasiharmonic import STRAINS, states_at_volumes, volume_strains
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.properties.implicit import RelaxedState, free_coordinates, stationary
+from mmtp_jax.properties.implicit import (
+    RelaxedState,
+    curvature,
+    free_coordinates,
+    squared_frequencies,
+    stationary,
+)
+from mmtp_jax.properties.implicit_thermal import HarmonicVolumes
 from mmtp_jax.properties.response import AT_BOUND
 from mmtp_jax.simulation.relaxation.cell import basis_of
 from mmtp_jax.structures.batch import pack
@@ -81,11 +90,89 @@ class DifferentiableState:
         return stationary(self.potential.unflatten(theta), self.graph, self.free)
 
 
-def _graph_of(structure: Structure, cutoff: float) -> Graph:
+class DifferentiableQuasiHarmonic:
+    """theta -> states at several volumes, of which `thermal_state` makes thermodynamics.
+
+    The vibrations are those at Gamma of the supercell: all q that it holds. Calls are pure, as
+    those of `DifferentiableState`; memory is that of one volume. At each volume atoms, moments and
+    the shape of the cell follow the parameters; where the shape has changed by a strain eps, the
+    free energy is off by the order of eps^2.
+
+    Args:
+        potential: gives the form, and the parameters of the start.
+        atoms: a unit cell with the moments of the magnetic state, which is relaxed here once.
+        supercell: how often it is repeated, a number or three.
+        strains: of lengths, five or more, against the relaxed crystal.
+        moments: they follow the atoms; else they are clamped at those of each volume.
+        pressure_GPa: of the relaxed crystal.
+
+    Raises:
+        UnstableStateError: if moments flip or vanish.
+        ValueError: if a start does not relax, or a moment is at the end of its interval.
+
+    Example:
+        >>> from mmtp_jax.properties.implicit_thermal import thermal_state
+        >>> volumes = mmtp.DifferentiableQuasiHarmonic(pot, atoms, supercell=2)
+        >>> def expansion(theta):
+        ...     return thermal_state(volumes(theta), 300.0).expansion
+        >>> with mmtp.double_precision():
+        ...     slope = jax.jit(jax.grad(expansion))(pot.flatten())
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        atoms: Atoms,
+        supercell: int | Sequence[int] = 1,
+        strains: Sequence[float] = STRAINS,
+        *,
+        moments: bool = True,
+        pressure_GPa: float = 0.0,
+    ) -> None:
+        chosen = volume_strains(strains)
+        found = states_at_volumes(potential, atoms, chosen, {"pressure_GPa": pressure_GPa}, {})
+        repeat = np.broadcast_to(supercell, 3).tolist()
+        self.starts = tuple(_repeated(structure, repeat) for structure in found)
+        self.potential = potential.astype(np.float64)
+        self.masses = np.tile(atoms.get_masses(), np.prod(repeat))
+        self.moments = moments
+        for structure in self.starts:
+            _require_inside(potential, structure)
+        graphs = [_graph_of(s, float(potential.cutoff)) for s in self.starts]
+        width = max(graph.neighbours.shape[1] for graph in graphs)
+        graphs = [_graph_of(s, float(potential.cutoff), width) for s in self.starts]
+        self.graphs = jax.tree.map(lambda *of: np.stack(of), *graphs)
+        shape = _strain_rows(basis_of("shape"))
+        self.free = free_coordinates(len(self.starts[0]), shape)
+
+    def __call__(self, theta: Any) -> HarmonicVolumes:
+        """The states of the potential with the parameters theta (P,)."""
+        potential = self.potential.unflatten(theta)
+
+        def at_volume(graph: Graph) -> tuple[Any, Any, Any]:
+            second = curvature(stationary(potential, graph, self.free), self.moments)
+            return second.volume, second.energy, squared_frequencies(second, self.masses)
+
+        return HarmonicVolumes(*jax.lax.map(jax.checkpoint(at_volume), self.graphs))
+
+
+def _repeated(structure: Structure, repeat: Sequence[int]) -> Structure:
+    shifts = np.stack(np.meshgrid(*map(np.arange, repeat), indexing="ij"), axis=-1).reshape(-1, 3)
+    moved = structure.positions + (shifts @ structure.cell)[:, None]
+    return replace(
+        structure,
+        cell=structure.cell * np.array(repeat)[:, None],
+        positions=moved.reshape(-1, 3),
+        types=np.tile(structure.types, len(shifts)),
+        magmoms=np.tile(structure.magmoms, len(shifts)),
+    )
+
+
+def _graph_of(structure: Structure, cutoff: float, width: int = 0) -> Graph:
     """The graph of one structure with neighbours beyond the cutoff, atoms not padded."""
     reach = cutoff + SKIN
     table = neighbour_table(structure, reach)
-    graph, n = pack([structure], [table], reach).graph, len(structure)
+    graph, n = pack([structure], [table], reach, width=width).graph, len(structure)
     return jax.tree.map(lambda a: a if a.shape[0] != graph.types.shape[0] else a[:n], graph)
 
 

@@ -94,11 +94,7 @@ def quasiharmonic(
         >>> found.expansion, found.heat_capacity, found.bulk_modulus, found.at(300)
     """
     import_phonopy()
-    strains = sorted(set(map(float, strains)))
-    if len(strains) < MIN_VOLUMES or strains[0] <= -0.2:
-        raise ValueError(
-            f"give {MIN_VOLUMES} or more different strains of lengths above -0.2, got {strains}"
-        )
+    strains = volume_strains(strains)
     of_atoms = crystal_of(atoms)
     chosen = None if magnetic is None else tuple(magnetic)
     cell = atoms.cell.array
@@ -130,17 +126,7 @@ def quasiharmonic(
             )
     else:
         first = {"pressure_GPa": pressure_GPa} if relax else {"cell": "none"}
-        (relaxed,) = relaxed_states(potential, [atoms], {**options, **first})
-        scaled = []
-        for strain in strains:
-            copy = atoms.copy()
-            copy.set_cell(relaxed.cell * (1 + strain))
-            copy.set_positions(relaxed.positions * (1 + strain))
-            copy.set_initial_magnetic_moments(relaxed.magmoms)
-            copy.calc = None
-            setattr(copy, SOURCE, _name(relaxed, strain))
-            scaled.append(copy)
-        for structure in relaxed_states(potential, scaled, {**options, "cell": "shape"}):
+        for structure in states_at_volumes(potential, atoms, strains, first, options):
             found.append(
                 _quiet(
                     phonons_of_crystal, potential, of_atoms.with_structure(structure), matrix,
@@ -153,6 +139,53 @@ def quasiharmonic(
         found, temperatures, pressure_GPa=pressure_GPa, eos=eos, mesh=mesh,
         allow_imaginary=allow_imaginary,
     )  # fmt: skip
+
+
+def volume_strains(strains: Sequence[float]) -> list[float]:
+    """Strains of lengths in ascending order, each once.
+
+    Raises:
+        ValueError: if they are too few or too far.
+    """
+    chosen = sorted(set(map(float, strains)))
+    if len(chosen) < MIN_VOLUMES or chosen[0] <= -0.2:
+        raise ValueError(
+            f"give {MIN_VOLUMES} or more different strains of lengths above -0.2, got {chosen}"
+        )
+    return chosen
+
+
+def states_at_volumes(
+    potential: Potential,
+    atoms: Atoms,
+    strains: Sequence[float],
+    first: dict[str, Any],
+    options: dict[str, Any],
+) -> list[Structure]:
+    """A relaxed crystal with its lengths scaled by each strain, relaxed at that volume.
+
+    Args:
+        potential: the potential.
+        atoms: the crystal.
+        strains: of lengths.
+        first: options of the first relaxation only.
+        options: of all relaxations.
+
+    Raises:
+        UnstableStateError: if moments flip or vanish.
+        ValueError: if a relaxation does not end.
+    """
+    (relaxed,) = relaxed_states(potential, [atoms], {**options, **first})
+    scaled = []
+    for strain in strains:
+        copy = atoms.copy()
+        copy.set_cell(relaxed.cell * (1 + strain))
+        copy.set_positions(relaxed.positions * (1 + strain))
+        copy.set_initial_magnetic_moments(relaxed.magmoms)
+        copy.calc = None
+        setattr(copy, SOURCE, _name(relaxed, strain))
+        scaled.append(copy)
+    return relaxed_states(potential, scaled, {**options, "cell": "shape"})
 
 
 def _name(structure: Structure, strain: float) -> str:

@@ -4,20 +4,22 @@ The relaxed state x*(theta) solves g(theta, x) = dE/dx = 0 in the free coordinat
 
     dx*/dtheta = -H^-1 dg/dtheta        H = dg/dx
 
-by the implicit function theorem: nothing is differentiated through the steps of a relaxation. The
-rule is that of `jax.lax.custom_root`; forward and reverse mode work, and nest. Everything here is
-pure, for one configuration without padding, and in the units of the package.
+by the implicit function theorem: nothing is differentiated through the steps of a relaxation, but
+only through one more of Newton's with H as it is at its end. So first derivatives by theta are
+exact, in forward and in reverse mode, and higher ones are not there. Everything here is pure, for
+one configuration without padding, and in the units of the package.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmtp_jax.potential.observables import Graph
+from mmtp_jax.potential.observables import Graph, energies
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.coordinates import (
     N_STRAINS,
@@ -26,6 +28,7 @@ from mmtp_jax.properties.coordinates import (
     parts,
     strain_tensor,
 )
+from mmtp_jax.properties.hessian import hessian
 from mmtp_jax.properties.response import without_translations
 from mmtp_jax.simulation.constants import FS, GPA, KB
 
@@ -38,9 +41,6 @@ MAX_ITERATIONS = 30
 
 MAX_CHANGE = 0.1
 """Largest change of a coordinate in one step of Newton's."""
-
-FEW_ATOMS = 4
-"""Up to which second derivatives are taken by forward mode alone."""
 
 HBAR = 6.582119569e-16 / (1e-15 / FS)
 """eV in units of time of `constants`."""
@@ -103,38 +103,60 @@ def stationary(potential: Potential, graph: Graph, free: Array) -> RelaxedState:
     """
     free = jnp.asarray(free, graph.vectors.dtype)
 
-    def gradient(q: Array) -> Array:
+    def gradient(potential: Potential, q: Array) -> Array:
         return free.T @ jax.grad(energy_at, argnums=2)(potential, graph, free @ q)
 
-    q = jax.lax.custom_root(gradient, jnp.zeros(free.shape[1], free.dtype), _newton, _solve_tangent)
+    start = jnp.zeros(free.shape[1], free.dtype)
+    q, second = _newton(partial(gradient, jax.lax.stop_gradient(potential)), start)
+    # One more step, the only one with derivatives: those of the implicit function theorem.
+    q = q - jnp.linalg.solve(second, gradient(potential, q))
     x = free @ q
     strain = strain_tensor(parts(x, graph.types.shape[0]).strain)
     return RelaxedState(potential, changed(graph, x), jnp.eye(3, dtype=x.dtype) + strain)
 
 
-def _newton(gradient: Any, start: Array) -> Array:
-    """Root of a gradient where its Jacobian is positive definite; NaN if there is none."""
+class _Newton(NamedTuple):
+    """Where Newton's method is: the derivatives are those at q."""
 
-    def go_on(state: tuple[Array, Array, Array, Array]) -> Array:
-        _, value, count, fine = state
-        return fine & (jnp.max(jnp.abs(value), initial=0.0) > TOLERANCE) & (count < MAX_ITERATIONS)
-
-    def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        q, value, count, _ = state
-        curvature, vectors = jnp.linalg.eigh(jax.jacfwd(gradient)(q))
-        change = -vectors @ ((vectors.T @ value) / curvature)
-        change *= jnp.minimum(1.0, MAX_CHANGE / jnp.max(jnp.abs(change)))
-        q = q + change
-        return q, gradient(q), count + 1, curvature[0] > 0
-
-    state = (start, gradient(start), jnp.int32(0), jnp.bool_(True))
-    q, value, _, fine = jax.lax.while_loop(go_on, step, state)
-    fine = fine & (jnp.max(jnp.abs(value), initial=0.0) <= TOLERANCE)
-    return jnp.where(fine, q, jnp.nan)
+    q: Array
+    change: Array
+    gradient: Array
+    second: Array
+    count: Array
+    fine: Array
 
 
-def _solve_tangent(linear: Any, y: Array) -> Array:
-    return jnp.linalg.solve(jax.jacfwd(linear)(jnp.zeros_like(y)), y)
+def _newton(gradient: Any, start: Array) -> tuple[Array, Array]:
+    """Root of a gradient and its Jacobian there, positive definite; NaN if there is none."""
+
+    def go_on(at: _Newton) -> Array:
+        far = jnp.max(jnp.abs(at.gradient), initial=0.0) > TOLERANCE
+        return (at.count == 0) | (at.fine & far & (at.count < MAX_ITERATIONS))
+
+    def both(q: Array) -> tuple[Array, Array]:
+        value = gradient(q)
+        return value, value
+
+    def step(at: _Newton) -> _Newton:
+        q = at.q + at.change
+        second, value = jax.jacfwd(both, has_aux=True)(q)
+        second = (second + second.T) / 2
+        curvatures, vectors = jnp.linalg.eigh(second)
+        change = -vectors @ ((vectors.T @ value) / curvatures)
+        change *= jnp.minimum(1.0, MAX_CHANGE / jnp.max(jnp.abs(change), initial=0.0))
+        fine = jnp.all(curvatures > 0)
+        return _Newton(q, change, value, second, at.count + 1, fine)
+
+    size = start.shape[0]
+    at = jax.lax.while_loop(
+        go_on,
+        step,
+        _Newton(
+            start, start, start, jnp.zeros((size, size), start.dtype), jnp.int32(0), jnp.bool_(True)
+        ),
+    )
+    fine = at.fine & (jnp.max(jnp.abs(at.gradient), initial=0.0) <= TOLERANCE)
+    return jnp.where(fine, at.q, jnp.nan), at.second
 
 
 class Curvature(NamedTuple):
@@ -163,15 +185,7 @@ def curvature(state: RelaxedState, moments: bool = True) -> Curvature:
     """
     n = state.graph.types.shape[0]
     split, end = 3 * n, 3 * n + N_STRAINS
-    origin = jnp.zeros(end + n, state.graph.vectors.dtype)
-
-    def energy(x: Array) -> Array:
-        return energy_at(state.potential, state.graph, x)
-
-    # Forward mode twice compiles in a third of the time once it is differentiated backwards, but
-    # takes memory with the square of the number of atoms.
-    inner = jax.jacfwd if n <= FEW_ATOMS else jax.grad
-    whole = jax.jacfwd(inner(energy))(origin)
+    whole = hessian(state.potential, state.graph)
     kept, mixed = whole[:end, :end], whole[:end, end:]
     if moments:
         kept = kept - mixed @ jnp.linalg.solve(whole[end:, end:], mixed.T)
@@ -180,7 +194,7 @@ def curvature(state: RelaxedState, moments: bool = True) -> Curvature:
         kept[:split, :split],
         kept[:split, split:],
         kept[split:, split:],
-        energy(origin),
+        energies(state.potential, state.graph)[0],
         state.volume,
     )
 
@@ -229,9 +243,19 @@ def harmonic_free_energy(second: Curvature, masses: Array, temperature_K: float)
 
     The larger the supercell, the more wave vectors that is. NaN for imaginary frequencies.
     """
-    quanta, thermal = HBAR * jnp.sqrt(squared_frequencies(second, masses)), KB * temperature_K
-    of_modes = quanta / 2 + thermal * jnp.log1p(-jnp.exp(-quanta / thermal))
-    return second.energy + jnp.sum(of_modes)
+    squared = squared_frequencies(second, masses)
+    return second.energy + vibrational_free_energy(squared, temperature_K)
+
+
+def vibrational_free_energy(squared: Array, temperature_K: float | Array) -> Array:
+    """Free energy (...) of harmonic modes, eV, their zero-point energy included.
+
+    Args:
+        squared: (..., modes) omega^2, eV/(Angstrom^2 amu); NaN comes of negative ones.
+        temperature_K: () above zero.
+    """
+    quanta, thermal = HBAR * jnp.sqrt(squared), KB * temperature_K
+    return jnp.sum(quanta / 2 + thermal * jnp.log1p(-jnp.exp(-quanta / thermal)), axis=-1)
 
 
 def squared_frequencies(second: Curvature, masses: Array) -> Array:
