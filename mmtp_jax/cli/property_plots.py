@@ -127,11 +127,11 @@ def magnetisation_figure(found: EquationOfState, atoms_per_cell: float) -> Figur
 def formation_figure(found: FormationEnergies, symbol: str, atoms_per_cell: float | None) -> Figure:
     """Formation energy, moment and lattice parameter over composition (Kotykhov 2024, Figs. 5, 6).
 
+    Without magnetic atoms there is no panel of moments.
+
     Energies are of all configurations; the line and the other panels, of the lowest of each
     composition. Bars are two standard deviations over the potentials.
     """
-    figure = Figure(figsize=(10.6, 3.7), layout="constrained")
-    panels = figure.subplots(1, 3)
     percent, lowest = 100 * found.fraction(symbol), found.lowest()
     if atoms_per_cell is None:
         sizes, size_label = found.volumes, r"Volume (Å$^3$/atom)"
@@ -139,11 +139,15 @@ def formation_figure(found: FormationEnergies, symbol: str, atoms_per_cell: floa
         sizes, size_label = found.lattice_parameters(atoms_per_cell), "Lattice parameter (Å)"
     several = len(found.energies) > 1
     name = r"mean, $2\sigma$" if several else "relaxed"
-    quantities = (
+    quantities = [
         (1e3 * found.energies, "Formation energy (meV/atom)"),
         (found.moments, f"Moment per magnetic atom ({_MU_B})"),
         (sizes, size_label),
-    )
+    ]
+    if np.isnan(found.moments).all():
+        del quantities[1]
+    figure = Figure(figsize=(3.53 * len(quantities), 3.7), layout="constrained")
+    panels = figure.subplots(1, len(quantities))
     for k, (axes, (values, label)) in enumerate(zip(panels, quantities, strict=True)):
         mean, bars = found.mean(values), found.two_sigma(values)
         shown = np.arange(len(percent)) if k == 0 else lowest

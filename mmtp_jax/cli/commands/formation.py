@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     if symbol not in found.symbols:
         raise ValueError(f"--axis {symbol} is none of {', '.join(found.symbols)}")
     labels = [getattr(atoms, SOURCE, f"{k}") for k, atoms in enumerate(atoms_list, 1)]
-    print(_table(found, symbol))
+    print(_table(found, symbol, args.cell_atoms))
     for messages in found.messages:
         for label, message in zip(labels, messages, strict=True):
             if message:
@@ -125,18 +126,28 @@ def _references(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Ato
     return found
 
 
-def _table(found: FormationEnergies, symbol: str) -> str:
+def _table(found: FormationEnergies, symbol: str, atoms_per_cell: float | None) -> str:
     shares, lowest = 100 * found.fraction(symbol), set(found.lowest().tolist())
-    columns = [found.mean(v) for v in (1e3 * found.energies, found.volumes, found.moments)]
-    errors = found.two_sigma(1e3 * found.energies)
+    quantities = {
+        "formation meV/atom": (1e3 * found.energies, 2),
+        **(
+            {"volume A^3/atom": (found.volumes, 4)}
+            if atoms_per_cell is None
+            else {"lattice parameter A": (found.lattice_parameters(atoms_per_cell), 4)}
+        ),
+        "moment mu_B": (found.moments, 4),
+    }
     several = len(found.energies) > 1
-    lines = [f"{symbol + ' %':>8}  formation meV/atom   volume/atom   moment mu_B"]
+    lines = [f"{symbol + ' %':>8}" + "".join(f"{name:>23}" for name in quantities)]
     for k in range(len(shares)):
-        energy = f"{columns[0][k]:10.2f}" + (f" +- {errors[k]:<6.2g}" if several else " " * 10)
-        mark = "  lowest" if k in lowest else ""
-        lines.append(
-            f"{shares[k]:8.2f}{energy:>20}{columns[1][k]:14.4f}{columns[2][k]:14.4f}{mark}"
-        )
+        cells = []
+        for values, digits in quantities.values():
+            mean, error = found.mean(values)[k], found.two_sigma(values)[k]
+            spread = f" +- {error:<6.1g}" if several else ""
+            # NaN where there are no magnetic atoms.
+            cells.append("-" if isnan(mean) else f"{mean:.{digits}f}{spread}")
+        row = "".join(f"{cell:>23}" for cell in cells)
+        lines.append(f"{shares[k]:8.2f}{row}{'  lowest' if k in lowest else ''}")
     return "\n".join(lines)
 
 
