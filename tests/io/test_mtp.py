@@ -259,6 +259,10 @@ class TestRoundTrip:
         same(pot, load(tmp_path / "a.mtp"))
         assert [file.name for file in tmp_path.iterdir()] == ["a.mtp"]
 
+    def test_swapped_arguments(self, tmp_path):
+        with pytest.raises(TypeError, match=r"save\(path, potential\) needs a Potential second"):
+            save(random_potential(5), str(tmp_path / "pot.mtp"))
+
     def test_unknown_dialect(self, tmp_path):
         with pytest.raises(ValueError, match="'grouped' or 'flat', got 'old'"):
             save(tmp_path / "a.mtp", random_potential(5), dialect="old")
