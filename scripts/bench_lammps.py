@@ -1,17 +1,18 @@
 """The LAMMPS bridge: cost beside the bare evaluation, scaling over ranks, memory.
 
-    mpiexec -n 2 python scripts/bench_lammps.py --atoms 432 2000
-    mpiexec -n 2 python scripts/bench_lammps.py --potential pot.mtp --atoms 2000 --json lammps.json
+    mpiexec -bind-to core -n 2 python scripts/bench_lammps.py --atoms 432 2000
+    mpiexec -bind-to core -n 2 python scripts/bench_lammps.py --potential pot.mtp --json lammps.json
     taskset -c 0 python scripts/bench_lammps.py --route mliap --memory 0
 
 `evaluate` is the compiled evaluation of one rank with neighbours at hand; the others are steps of
 constant energy in LAMMPS with all that belongs to them, moments fixed or equilibrated. `overhead`
 is what a step on one rank costs beside its evaluations, in processor time, which other work on the
 machine does not lengthen. Strong scaling: the same atoms on all ranks; weak: as many for each rank
-as for one alone. Runs on one rank and on all alternate in the same processes, while the other ranks
-sleep; ratios are medians of the pairs. Memory is what a larger system adds to the process, per atom
-of a rank. With `--route mliap`, runs of `fix external` on one rank alternate with them, too, and
-`/external` is the ratio of processor times of a step; give that one rank a core of its own.
+as for one alone. A rank that is not bound to a core takes all of them, also those of the others.
+Runs on one rank and on all alternate in the same processes, while the other ranks sleep; ratios are
+medians of the pairs. Memory is what a larger system adds to the process, per atom of a rank. With
+`--route mliap`, runs of `fix external` on one rank alternate with them, too, and `/external` is the
+ratio of processor times of a step; give that one rank a core of its own.
 """
 
 from __future__ import annotations
@@ -180,7 +181,7 @@ def main() -> None:
     parser.add_argument("--memory", type=int, default=8192, help="atoms for the memory; 0 for none")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    potential = None
+    potential, compared = None, args.route != "external"
     if WORLD.rank == 0:
         potential = mmtp.load(args.potential) if args.potential else None
         potential = potential or fitted(args.level, args.iterations)
@@ -192,7 +193,7 @@ def main() -> None:
         print(
             f"{'moments':<12}{'scaling':<8}{'atoms, one/all':>16}{'evaluate':>10}{'one rank':>10}"
             f"{f'{WORLD.size} ranks':>10}{'ratio':>7}{'eval/step':>11}"
-            f"{'evaluate':>10}{'overhead':>10}{'step':>10}{'/external':>11}   "
+            f"{'evaluate':>10}{'overhead':>10}{'step':>10}{'/external' if compared else '':>11}   "
             "milliseconds per step; the last ones of processor"
         )
     for moments in ("fixed", "equilibrate"):
@@ -209,7 +210,8 @@ def main() -> None:
                     f"{found['ratio']:>7.2f}{found['evaluations_per_step']:>11.2f}"
                     f"{found['evaluate_processor_ms']:>10.2f}"
                     f"{found['overhead_processor_ms']:>10.2f}"
-                    f"{found['step_processor_ms']:>10.2f}{found['to_external']:>11.2f}",
+                    f"{found['step_processor_ms']:>10.2f}"
+                    + (f"{found['to_external']:>11.2f}" if compared else ""),
                     flush=True,
                 )
     memory = WORLD.gather(

@@ -20,7 +20,7 @@ _ATOMS = 200
 
 _EPILOG = """\
 examples:
-  mmtp lammps pot.mtp -o session && mpiexec -n 2 python session/run.py
+  mmtp lammps pot.mtp -o session && mpiexec -bind-to core -n 2 python session/run.py
   mmtp lammps pot.mtp --structure cell.cfg --repeat 4 4 4 --ensemble npt --temperature 600 -o hot
   mmtp lammps pot.mtp --structure cell.cfg --active-set active.npz -o watched
 
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"{len(atoms)} atoms, {atoms.symbols}, {options.ensemble}")
     for path in files:
         print(f"wrote {path}")
-    print(f"\nrun it: mpiexec -n 2 python {files[1]}")
+    print(f"\nrun it: mpiexec -bind-to core -n 2 python {files[1]}")
 
 
 def _atoms(args: argparse.Namespace, potential: Potential, start: dict[str, float] | None) -> Atoms:

@@ -47,7 +47,7 @@ _DRIVER = '''\
 """LAMMPS with a magnetic moment tensor potential, on any number of MPI ranks.
 
     python {driver}                        one rank
-    mpiexec -n 4 python {driver}           four; mpiexec must be that of the mpi4py in use
+    mpiexec -bind-to core -n 4 python {driver}    four; the mpiexec of the mpi4py in use
 """
 
 import os
