@@ -7,7 +7,8 @@ Gamma of the supercell. The free energy of each temperature is fitted by the Bir
 
 which is linear in a, and its minimum is found by Newton's method. Converged steps carry no
 derivatives; two more do, after which first to third derivatives of the minimum are exact. So
-thermal expansion and heat capacity are derivatives by temperature, not differences.
+thermal expansion and heat capacity are derivatives by temperature, not differences. All is float64
+inside of `mmtp_jax.double_precision`.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class ThermalState(NamedTuple):
     """() isothermal, GPa."""
 
 
+@jax.jit
 def thermal_state(
     at: HarmonicVolumes, temperature_K: float | Array, pressure_GPa: float | Array = 0.0
 ) -> ThermalState:
