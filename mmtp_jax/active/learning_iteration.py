@@ -28,9 +28,9 @@ from mmtp_jax.fitting.initial import shortest_distance
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.report import Errors
 from mmtp_jax.io.cfg import read_cfg, write_cfg
-from mmtp_jax.io.cfg_sections import GRADE
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.io.mtp import load, save
+from mmtp_jax.io.names import GRADE
 from mmtp_jax.oracles.jobs import label_all
 from mmtp_jax.oracles.oracle import Oracle
 from mmtp_jax.potential.potential import Potential

@@ -11,8 +11,8 @@ from ase.io.extxyz import write_extxyz
 
 from mmtp_jax.active.candidates import Block, Candidate, candidates_of
 from mmtp_jax.io.atomic import atomic_write
-from mmtp_jax.io.cfg_sections import GRADE
 from mmtp_jax.io.cfg_writer import write_cfg_text
+from mmtp_jax.io.names import GRADE
 
 SUFFIXES = (".cfg", ".extxyz", ".xyz")
 

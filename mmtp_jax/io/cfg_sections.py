@@ -22,11 +22,6 @@ VECTORS = {
 """Columns of AtomData that belong together."""
 KNOWN_COLUMNS = {"id", "type", "site_en", *(name for names in VECTORS.values() for name in names)}
 """Columns of AtomData that hold numbers and do not go to ``atoms.arrays``."""
-GRADE = "MV_grade"
-"""Feature, and so entry of ``atoms.info``, with the extrapolation grade of a configuration."""
-ATOM_GRADES = "nbh_grades"
-"""Column, and so array, with the grades of atoms. Both names are MLIP's."""
-
 _SECTIONS = (
     "Size", "Supercell", "SuperCell", "AtomData:", "Energy", "PlusStress:", "Feature", "Features:",
 )  # fmt: skip

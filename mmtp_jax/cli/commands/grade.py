@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmtp_jax.cli import console
 from mmtp_jax.cli.commands.evaluate import add_reading_options
 from mmtp_jax.cli.console import add_command
-from mmtp_jax.io.cfg_sections import ATOM_GRADES, GRADE
+from mmtp_jax.io.names import ATOM_GRADES, GRADE
 
 if TYPE_CHECKING:
     import numpy as np
