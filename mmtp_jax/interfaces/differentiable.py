@@ -25,7 +25,7 @@ from mmtp_jax.properties.implicit import (
 from mmtp_jax.properties.implicit_thermal import HarmonicVolumes
 from mmtp_jax.properties.response import AT_BOUND
 from mmtp_jax.simulation.relaxation.cell import basis_of
-from mmtp_jax.structures.batch import pack
+from mmtp_jax.structures.batch import pack, rounded_size
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.structure import Structure
 
@@ -80,7 +80,7 @@ class DifferentiableState:
         self.potential = potential.astype(np.float64)
         self.masses = atoms.get_masses()
         _require_inside(potential, self.start)
-        self.graph = _graph_of(self.start, float(potential.cutoff))
+        (self.graph,) = _graphs_of([self.start], float(potential.cutoff))
         self.free = free_coordinates(
             len(self.start), _strain_rows(basis_of(cell)), positions, moments
         )
@@ -138,9 +138,7 @@ class DifferentiableQuasiHarmonic:
         self.moments = moments
         for structure in self.starts:
             _require_inside(potential, structure)
-        graphs = [_graph_of(s, float(potential.cutoff)) for s in self.starts]
-        width = max(graph.neighbours.shape[1] for graph in graphs)
-        graphs = [_graph_of(s, float(potential.cutoff), width) for s in self.starts]
+        graphs = _graphs_of(self.starts, float(potential.cutoff))
         self.graphs = jax.tree.map(lambda *of: np.stack(of), *graphs)
         shape = _strain_rows(basis_of("shape"))
         self.free = free_coordinates(len(self.starts[0]), shape)
@@ -168,12 +166,17 @@ def _repeated(structure: Structure, repeat: Sequence[int]) -> Structure:
     )
 
 
-def _graph_of(structure: Structure, cutoff: float, width: int = 0) -> Graph:
-    """The graph of one structure with neighbours beyond the cutoff, atoms not padded."""
+def _graphs_of(structures: Sequence[Structure], cutoff: float) -> list[Graph]:
+    """Graphs of one width with neighbours beyond the cutoff, atoms not padded."""
     reach = cutoff + SKIN
-    table = neighbour_table(structure, reach)
-    graph, n = pack([structure], [table], reach, width=width).graph, len(structure)
-    return jax.tree.map(lambda a: a if a.shape[0] != graph.types.shape[0] else a[:n], graph)
+    tables = [neighbour_table(structure, reach) for structure in structures]
+    width = rounded_size(max(table.index.shape[1] for table in tables))
+    found = []
+    for structure, table in zip(structures, tables, strict=True):
+        graph, n = pack([structure], [table], reach, width=width).graph, len(structure)
+        padded = graph.types.shape[0]
+        found.append(jax.tree.map(lambda a, p=padded, n=n: a if a.shape[0] != p else a[:n], graph))
+    return found
 
 
 def _strain_rows(basis: np.ndarray) -> np.ndarray:

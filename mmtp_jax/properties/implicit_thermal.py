@@ -83,8 +83,8 @@ def thermal_state(
         return curve(volume), (volume, modulus)
 
     def slopes(t: Array) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
-        slope, (volume, modulus) = jax.grad(minimum, has_aux=True)(t)
-        return (slope, volume), (minimum(t)[0], volume, modulus)
+        (free, (volume, modulus)), slope = jax.value_and_grad(minimum, has_aux=True)(t)
+        return (slope, volume), (free, volume, modulus)
 
     (second, rate), (free, volume, modulus) = jax.jacfwd(slopes, has_aux=True)(temperature)
     n = at.n_atoms

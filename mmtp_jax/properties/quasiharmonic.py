@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -160,8 +160,9 @@ def quasi_harmonic(
                 "volumes around the minimum"
             ) from error
     volumes = np.array([p.volume for p in found])
-    smooth = _without_noise(result, eos)
-    volume = smooth.volume / n
+    of_minimum = _without_noise(result, eos, n)
+    of_minimum["free_energy"] += lowest
+    volume = of_minimum["volume"]
     inside = (volume >= volumes[0]) & (volume <= volumes[-1])
     keep = len(inside) if inside.all() else int(np.argmin(inside))
     if keep < 3:
@@ -180,12 +181,7 @@ def quasi_harmonic(
     kept = slice(0, keep)
     return QuasiHarmonic(
         temperatures=np.array(result.temperatures)[kept],
-        volume=volume[kept],
-        free_energy=smooth.free_energy[kept] / n + lowest,
-        expansion=smooth.expansion[kept] / 3.0,
-        heat_capacity=smooth.heat_capacity[kept] / (n * KB),
-        bulk_modulus=smooth.bulk_modulus[kept] / GPA,
-        gruneisen=smooth.gruneisen[kept],
+        **{name: values[kept] for name, values in of_minimum.items()},
         volumes=volumes,
         energies=np.array([p.energy for p in found]),
         free_energies=np.array(result.helmholtz_volume)[kept] / n + lowest,
@@ -195,19 +191,8 @@ def quasi_harmonic(
     )
 
 
-class _Smooth(NamedTuple):
-    """Of the primitive cell, (t,), in eV, Angstrom and K; the expansion is that of the volume."""
-
-    volume: np.ndarray
-    free_energy: np.ndarray
-    expansion: np.ndarray
-    heat_capacity: np.ndarray
-    bulk_modulus: np.ndarray
-    gruneisen: np.ndarray
-
-
-def _without_noise(result: Any, eos: str) -> _Smooth:
-    """The same fits, to the last digits.
+def _without_noise(result: Any, eos: str, n_atoms: int) -> dict[str, np.ndarray]:
+    """`QUANTITIES` (t,) by the same fits, to the last digits; energies as phonopy was given them.
 
     phonopy's fits end when the sum of squares changes by 1e-8 of what is left of it, which a curve
     that is no equation of state leaves large: a noise of 1e-5 in the volumes, as large as its
@@ -241,9 +226,14 @@ def _without_noise(result: Any, eos: str) -> _Smooth:
     tension = volume * modulus * expansion
     with np.errstate(invalid="ignore", divide="ignore"):
         gruneisen = np.where(at_volume > 0.0, tension / at_volume, 0.0)
-    return _Smooth(
-        volume, free_energy, expansion, at_volume + t * tension * expansion, modulus, gruneisen
-    )
+    return {
+        "volume": volume / n_atoms,
+        "free_energy": free_energy / n_atoms,
+        "expansion": expansion / 3.0,
+        "heat_capacity": (at_volume + t * tension * expansion) / (n_atoms * KB),
+        "bulk_modulus": modulus / GPA,
+        "gruneisen": gruneisen,
+    }
 
 
 def _require_stable(phonons: Sequence[Phonons], mesh: float | Any) -> None:

@@ -138,15 +138,19 @@ def _table(found: FormationEnergies, symbol: str, atoms_per_cell: float | None) 
         "moment mu_B": (found.moments, 4),
     }
     several = len(found.energies) > 1
+
+    def cell(mean: float, error: float, digits: int) -> str:
+        spread = f" +- {error:<6.1g}" if several else ""
+        # NaN where there are no magnetic atoms.
+        return "-" if isnan(mean) else f"{mean:.{digits}f}{spread}"
+
+    columns = [
+        [cell(*of, digits) for of in zip(found.mean(v), found.two_sigma(v), strict=True)]
+        for v, digits in quantities.values()
+    ]
     lines = [f"{symbol + ' %':>8}" + "".join(f"{name:>23}" for name in quantities)]
-    for k in range(len(shares)):
-        cells = []
-        for values, digits in quantities.values():
-            mean, error = found.mean(values)[k], found.two_sigma(values)[k]
-            spread = f" +- {error:<6.1g}" if several else ""
-            # NaN where there are no magnetic atoms.
-            cells.append("-" if isnan(mean) else f"{mean:.{digits}f}{spread}")
-        row = "".join(f"{cell:>23}" for cell in cells)
+    for k, cells in enumerate(zip(*columns, strict=True)):
+        row = "".join(f"{text:>23}" for text in cells)
         lines.append(f"{shares[k]:8.2f}{row}{'  lowest' if k in lowest else ''}")
     return "\n".join(lines)
 
