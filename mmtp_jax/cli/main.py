@@ -1,6 +1,6 @@
 """Entry point of the command ``mmtp``: finds the subcommand and turns errors into one line.
 
-Exit status: 0 done, 1 a check failed, 2 an error of the user's, 130 interrupted by Ctrl-C.
+Exit status: 0 done, 1 a check failed, 2 an error, foreseen or not, 130 interrupted by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ _COMMANDS = (
     template,
 )
 
+_LONGEST = 300
+"""Letters shown of an error that nobody foresaw."""
+
 _EPILOG = """\
 start here:
   mmtp quickstart                 fit real DFT data of iron in about a minute
@@ -120,11 +123,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         # more at exit, which must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, KeyError) as error:
+    except Exception as error:
         if debug:
             raise
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        # The library says what to write in Python.
-        text = str(text).replace('species=("Fe", "Al")', "--species Fe Al")
-        print(f"{name}: error: {text}", file=sys.stderr)
+        print(f"{name}: error: {_sentence(error)}", file=sys.stderr)
         return 2
+
+
+def _sentence(error: Exception) -> str:
+    """What is said about an error; one that nobody foresaw is called so."""
+    text = str(error)
+    if isinstance(error, (ValueError, OSError)) and not isinstance(error, UnicodeError) and text:
+        # The library says what to write in Python.
+        return text.replace('species=("Fe", "Al")', "--species Fe Al")
+    kind = type(error).__name__
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        kind = f"the memory does not suffice; {kind}"
+    words = " ".join(text.split())
+    shown = words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."
+    return (
+        f"this should not happen ({kind}{': ' if shown else ''}{shown}); an input may be damaged, "
+        "or this is a fault of mmtp; --debug shows where"
+    )

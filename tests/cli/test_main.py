@@ -61,6 +61,34 @@ def test_errors_are_one_line_with_status_two(run, tmp_path) -> None:
     assert not result.out
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TypeError("unsupported\noperand"), "(TypeError: unsupported operand)"),
+        (KeyError("forces"), "(KeyError: 'forces')"),
+        (RecursionError(9999 * "deep "), "(RecursionError: deep"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), "(UnicodeDecodeError: "),
+        (MemoryError(), "(the memory does not suffice; MemoryError)"),
+        (RuntimeError("RESOURCE_EXHAUSTED: 1e12 bytes"), "the memory does not suffice"),
+        (AssertionError(), "(AssertionError)"),
+    ],
+)
+def test_what_nobody_foresaw_is_one_line_with_status_two(run, monkeypatch, error, said) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(evaluate_command.console, "check_outputs", fail)
+    result = run("evaluate", "a.mtp", "x.cfg")
+    assert result.status == 2
+    assert result.err.startswith("mmtp evaluate: error: this should not happen ")
+    assert said in result.err
+    assert result.err.endswith("--debug shows where\n")
+    assert result.err.count("\n") == 1
+    assert len(result.err) < 600
+    with pytest.raises(type(error)):
+        run("evaluate", "a.mtp", "x.cfg", "--debug")
+
+
 def test_debug_shows_the_error_itself(run, tmp_path, monkeypatch) -> None:
     with pytest.raises(FileNotFoundError):
         run("evaluate", tmp_path / "absent.mtp", "x.cfg", "--debug")
