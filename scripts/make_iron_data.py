@@ -45,11 +45,13 @@ SHAPES = {
 LISTS = {
     "more": (
         20261121,
-        ("2-fm", "2-afm", "2-fm", "2-random", "2-fm", "2-afm", "2-random", "4-fm", "2-fm", "2-random", "4-random"),
+        ("2-fm", "2-afm", "2-fm", "2-random", "2-fm", "2-afm", "2-random", "4-fm")
+        + ("2-fm", "2-random", "4-random"),
     ),
     "disordered": (
         20261128,
-        ("8-random", "4-flip", "8-flip", "2-spread", "8-spread", "4-random", "8-flip", "4-spread", "8-random", "2-afm"),
+        ("4-flip", "2-spread", "4-random", "2-afm", "4-spread")
+        + ("4-flip", "2-random", "4-spread", "4-random", "8-flip"),
     ),
 }
 """Seed and kinds of configurations, again and again: atoms, and how their moments are drawn."""
@@ -82,9 +84,7 @@ def _configuration(rng: np.random.Generator, kind: str, number: int) -> Atoms:
         cell = np.diag(a * repeats) @ (np.eye(3) + (strain + strain.T) / 2)
         positions = scaled @ cell + rng.normal(0.0, 0.06, (n, 3))
         sizes = rng.uniform(0.7, 2.9, n)
-        atoms = Atoms(
-            f"Fe{n}", positions, cell=cell, pbc=True, magmoms=_moments(rng, order, sizes)
-        )
+        atoms = Atoms(f"Fe{n}", positions, cell=cell, pbc=True, magmoms=_moments(rng, order, sizes))
         if overlap_of(atoms, ORACLE.radii_bohr, [True] * n) is None:
             atoms.info.update(config_id=number, label=kind.removeprefix("2-"), constrained=True)
             return atoms
@@ -115,7 +115,8 @@ def main() -> None:
     args = parser.parse_args()
     labelled = []
     for k, atoms in enumerate(configurations(args.number, *LISTS[args.list])):
-        jobs = mmtp.label_all(oracle_of(atoms), [atoms], Path(args.jobs) / f"{k:04d}", timeout_s=1800.0)
+        folder = Path(args.jobs) / f"{k:04d}"
+        jobs = mmtp.label_all(oracle_of(atoms), [atoms], folder, timeout_s=3600.0)
         for failure in jobs.failures.values():
             print(f"{k}: {failure.reason}", flush=True)
         for answer in jobs.labelled:
