@@ -7,7 +7,6 @@ on disk, and random numbers depend on the number of the iteration.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +26,7 @@ from mmtp_jax.fitting.fit import fit_structures
 from mmtp_jax.fitting.initial import shortest_distance
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.report import Errors
+from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.cfg import read_cfg, write_cfg
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.io.mtp import load, save
@@ -233,9 +233,8 @@ class Iteration:
 
     def publish(self) -> None:
         """Copy the potential to the top of the folder."""
-        temporary = self.files.path / ".tmp-potential.mtp"
-        shutil.copyfile(self.folder / "potential.mtp", temporary)
-        os.replace(temporary, self.files.path / "potential.mtp")
+        with atomic_write(self.files.path / "potential.mtp") as temporary:
+            shutil.copyfile(self.folder / "potential.mtp", temporary)
 
 
 def atoms_of(structure: Structure, species: tuple[str, ...]) -> Atoms:

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.atomic import atomic_write, writing
 
 FORMAT = "mmtp_jax learning 1"
 
@@ -121,7 +121,8 @@ class LearnFolder:
 
     def log(self, iteration: int, text: str) -> None:
         """Add a line to the log of an iteration, and tell it."""
-        with open(self.iteration(iteration) / "log", "a", encoding="utf-8") as file:
+        path = self.iteration(iteration) / "log"
+        with writing(path), open(path, "a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
         if self.callback is not None:
             self.callback(f"iteration {iteration}: {text}")

@@ -126,8 +126,11 @@ def keep_backup(path: str | os.PathLike) -> str:
     path = Path(path)
     if not path.is_file():
         return ""
+    from mmtp_jax.io.atomic import atomic_write
+
     backup = path.with_name(path.name + ".bak")
-    shutil.copy2(path, backup)
+    with atomic_write(backup) as temporary:
+        shutil.copy2(path, temporary)
     return f" (the file that was there before is kept as {backup})"
 
 

@@ -1,13 +1,46 @@
-"""Files that are replaced in one step, so that no reader ever meets half a file."""
+"""Files that are replaced in one step, so that no reader ever meets half a file.
+
+Until then a file has a temporary name, which says who writes it: what a process leaves behind that
+is killed, the next one that writes to the folder removes.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}-.+")
+
+
+class WriteError(OSError):
+    """The system refused to write, e.g. because the disk is full; says to which file."""
+
+    def __str__(self) -> str:
+        return f"cannot write {self.filename}: {self.strerror}"
+
+
+@contextmanager
+def writing(path: str | os.PathLike, temporary: Path | None = None) -> Iterator[None]:
+    """A block that writes to ``path``; what the system says without a name gets that of the file.
+
+    Raises:
+        WriteError: in place of an `OSError` that names no file, or the temporary one.
+    """
+    try:
+        yield
+    except OSError as error:
+        of_another = error.filename is not None and error.filename != os.fspath(temporary or "")
+        if error.errno is None or of_another:
+            raise
+        raise WriteError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 @contextmanager
@@ -19,6 +52,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: if the folder of ``path`` does not exist.
+        WriteError: if the disk is full.
 
     Example:
         >>> with atomic_write("out.npz") as temporary:
@@ -30,13 +64,44 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         raise FileNotFoundError(
             f"cannot write {os.fspath(path)}: the folder {final.parent} does not exist"
         )
-    temporary = final.with_name(f".tmp-{secrets.token_hex(4)}-{final.name}")
+    _clean(final.parent)
+    who = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = final.with_name(f".tmp-{who}-{final.name}")
     try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        if final.exists():
-            shutil.copymode(final, temporary)
-        os.replace(temporary, final)
+        with writing(path, temporary):
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            if final.exists():
+                shutil.copymode(final, temporary)
+            os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@cache
+def _host() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+@cache
+def _clean(folder: Path) -> None:
+    """Remove, once for each folder, what processes of this machine that are gone have left."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        for path in folder.iterdir():
+            found = _TEMPORARY.fullmatch(path.name)
+            if found and found[1] == _host() and not is_alive(int(found[2])):
+                path.unlink(missing_ok=True)
+
+
+def is_alive(pid: int) -> bool:
+    """Is there a process of this number on this machine?"""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True

@@ -17,6 +17,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_extxyz
 
+from mmtp_jax.io.atomic import WriteError, writing
 from mmtp_jax.io.schema import MAGNETIC_FORCES
 from mmtp_jax.simulation.dynamics.integrate import State
 from mmtp_jax.simulation.dynamics.observer import Snapshot
@@ -134,11 +135,20 @@ class ThermoLog:
 
 
 def append(path: Path, text: str) -> None:
-    """Add text to the end of a file, and have it written out."""
-    with open(path, "a", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    """Add text to the end of a file, and have it written out; all of it, or nothing.
+
+    Raises:
+        WriteError: if the disk is full.
+    """
+    size = size_of(path)
+    try:
+        with writing(path), open(path, "a", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except WriteError:
+        os.truncate(path, size)
+        raise
 
 
 def cut_to(path: str | Path, size: int) -> None:
