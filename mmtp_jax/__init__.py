@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from mmtp_jax.active.learning_simulations import DynamicsRun, EquilibrationRun
     from mmtp_jax.active.preselection import Preselection, Thresholds
     from mmtp_jax.active.select import Selection, select
-    from mmtp_jax.api import cross_validate, evaluate, fit, fit_ensemble, scan_weights, split
+    from mmtp_jax.api import (
+        cross_validate,
+        evaluate,
+        fit,
+        fit_ensemble,
+        scan_weights,
+        screen,
+        split,
+    )
     from mmtp_jax.fitting.cross_validation import CrossValidation, WeightScan
     from mmtp_jax.fitting.ensemble import EnsembleFit
     from mmtp_jax.fitting.fit import Fit, FitOptions
@@ -63,6 +71,7 @@ if TYPE_CHECKING:
     from mmtp_jax.simulation.moments.structures import EquilibrationWarning
     from mmtp_jax.structures.domain import ExtrapolationWarning
     from mmtp_jax.structures.results import Result
+    from mmtp_jax.structures.screening import OutlierWarning
     from mmtp_jax.structures.units import UnitsWarning
 
 __version__ = "0.1.0"
@@ -92,6 +101,7 @@ _HOMES = {
     "Learned": "active.learning",
     "MDResult": "interfaces.dynamics",
     "MMTPCalculator": "interfaces.calculator",
+    "OutlierWarning": "structures.screening",
     "Phonons": "properties.phonons",
     "Potential": "potential.potential",
     "PotentialOracle": "oracles.teacher",
@@ -139,6 +149,7 @@ _HOMES = {
     "save": "io.mtp",
     "save_exported": "interfaces.export",
     "scan_weights": "api",
+    "screen": "api",
     "select": "active.select",
     "split": "api",
     "thermal_expansion": "interfaces.vibrations",
@@ -172,6 +183,7 @@ __all__ = [
     "Learned",
     "MDResult",
     "MMTPCalculator",
+    "OutlierWarning",
     "Phonons",
     "Potential",
     "PotentialOracle",
@@ -219,6 +231,7 @@ __all__ = [
     "save",
     "save_exported",
     "scan_weights",
+    "screen",
     "select",
     "split",
     "thermal_expansion",

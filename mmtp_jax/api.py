@@ -20,6 +20,8 @@ from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.results import Result
+from mmtp_jax.structures.screening import Suspect, warn_of_outliers
+from mmtp_jax.structures.screening import screen as screen_structures
 from mmtp_jax.structures.structure import Structure
 
 
@@ -48,6 +50,26 @@ def evaluate(
     atoms_list = [atoms_list] if isinstance(atoms_list, Atoms) else atoms_list
     structures = to_structures(atoms_list, potential.species)
     return evaluate_structures(potential, structures, dtype)
+
+
+def screen(atoms_list: Sequence[Atoms]) -> list[Suspect]:
+    """Labels that stand apart from the others of their composition, as those of a DFT code may.
+
+    `fit` warns of them, `label_all` and `learn` keep them out; see
+    `mmtp_jax.structures.screening` for what is compared.
+
+    Args:
+        atoms_list: labelled configurations of one making; they are not changed.
+
+    Raises:
+        ValueError: if a configuration has values that are not finite or of a wrong shape.
+
+    Example:
+        >>> for suspect in mmtp.screen(atoms_list):
+        ...     print(suspect)
+    """
+    species = sorted({symbol for atoms in atoms_list for symbol in atoms.symbols})
+    return screen_structures(to_structures(atoms_list, species), species)
 
 
 def fit(
@@ -163,6 +185,7 @@ def cross_validate(
     """
     chosen = _options("cross_validate", weights, options)
     structures = to_structures(atoms_list, potential.species)
+    warn_of_outliers(structures, potential.species)
     return cross_validation.cross_validate(
         potential, structures, n_folds, chosen, seed, callback, executor
     )
@@ -201,6 +224,7 @@ def scan_weights(
     """
     chosen = _options("scan_weights", weights, options)
     structures = to_structures(atoms_list, potential.species)
+    warn_of_outliers(structures, potential.species)
     return cross_validation.scan_weights(
         potential, structures, kind, values, n_folds, chosen, seed, callback, executor
     )
@@ -220,12 +244,16 @@ def _sets(
     validation: Sequence[Atoms] | float | None,
     seed: int,
 ) -> tuple[list[Structure], list[Structure]]:
-    """Training and validation structures."""
+    """Training and validation structures; labels of either that stand apart are named."""
     structures = to_structures(atoms_list, potential.species)
+    held_out: list[Structure] = []
+    if not isinstance(validation, (int, float)):
+        held_out = to_structures(validation or [], potential.species)
+    warn_of_outliers([*structures, *held_out], potential.species, stacklevel=3)
     if isinstance(validation, (int, float)):
-        kept, held_out = split(len(structures), validation, seed)
-        return [structures[k] for k in kept], [structures[k] for k in held_out]
-    return structures, to_structures(validation or [], potential.species)
+        kept, others = split(len(structures), validation, seed)
+        return [structures[k] for k in kept], [structures[k] for k in others]
+    return structures, held_out
 
 
 def split(n: int, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

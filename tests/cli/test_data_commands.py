@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 
 import mmtp_jax as mmtp
 from mmtp_jax.cli.plots import parity_figure
@@ -55,6 +56,32 @@ def test_evaluate_without_labels_gives_a_summary_and_warns_of_extrapolation(
     assert "pressure (GPa)" in result.out
     assert result.err.startswith("mmtp evaluate: warning: 1 moments in 1 configurations")
     assert result.err.count("\n") == 1
+
+
+def test_labels_that_stand_apart_are_listed_before_the_work(
+    run, fitted, data, form, tmp_path, monkeypatch
+) -> None:
+    wrong = [atoms.copy() for atoms in data.atoms_list]
+    for k, (atoms, source) in enumerate(zip(wrong, data.atoms_list, strict=True)):
+        results = dict(source.calc.results)
+        results["energy"] -= 28.0 if k == 3 else 0.0
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    path = tmp_path / "wrong.extxyz"
+    mmtp.write(path, wrong)
+
+    def stop(*_):
+        raise ValueError("stopped before the fit")
+
+    monkeypatch.setattr("mmtp_jax.api.fit_structures", stop)
+    fit = run("fit", path, *form, "--validation", 0.2, "-o", tmp_path / "pot.mtp")
+    assert "stopped before the fit" in fit.err
+    evaluated = run("evaluate", fitted.potential, path)
+    assert evaluated.status == 0
+    for result in (fit, evaluated):
+        head, line, *_ = result.err.splitlines()
+        assert "warning: 1 of 10 configurations have labels that stand apart" in head
+        assert "wrong.extxyz, configuration 4: energy -33" in line
+        assert "eV/atom below the median of 10 labels of Fe" in line
 
 
 def test_evaluate_does_not_write_over_its_data(run, fitted, data) -> None:

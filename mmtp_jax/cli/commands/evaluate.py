@@ -74,9 +74,12 @@ def run(args: argparse.Namespace) -> None:
     import mmtp_jax as mmtp
     from mmtp_jax.cli.comparison import evaluate_and_compare
     from mmtp_jax.fitting.report import error_table
+    from mmtp_jax.structures.screening import sentences
 
     potential = mmtp.load(args.potential, species=console.check_species(args.species))
     atoms_list = console.read_data(args.data, potential.species, args.magnetic_gradient)
+    for sentence in sentences(mmtp.screen(atoms_list), len(atoms_list)):
+        console.warn(sentence)
     results, compared, errors = evaluate_and_compare(potential, atoms_list, args.dtype)
     n_atoms = sum(map(len, atoms_list))
     print(f"{len(atoms_list)} configurations, {n_atoms} atoms, {args.dtype}")

@@ -1,0 +1,299 @@
+"""Which labels stand apart from the others: a calculation can be converged and wrong.
+
+A label is held against those of its composition: energy per atom, largest force, stress and
+|dE/dm| against their median, in units of the median absolute deviation. Where they are few,
+energies are held against a fit by species, and the rest against all labels. What engines tell
+besides (`Diagnostics`) is compared as well. Sets may be narrow, and honest data are wide (curves
+E(m), strained cells, liquids), so nothing counts below a floor, which is higher for cells of other
+volumes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import gcd
+
+import numpy as np
+
+from mmtp_jax.structures.outliers import FEW, apart, least_absolute
+from mmtp_jax.structures.structure import Structure
+
+ENERGY_FLOOR = 1.0
+"""eV/atom; states of one crystal differ by less, whatever their moments."""
+FIT_FLOOR = 4.0
+"""eV/atom, against the fit by species: compounds lie below the mean of their elements."""
+FORCE_FLOOR = 20.0
+"""eV/Angstrom."""
+STRESS_FLOOR = 0.3
+"""eV/Angstrom^3, 48 GPa."""
+MAGNETIC_FORCE_FLOOR = 3.0
+"""eV/mu_B."""
+CHARGE_FLOOR = 0.5
+"""Electrons in a sphere."""
+NEGATIVE_FLOOR = 0.02
+"""Share of the points of the fine grid whose density is negative."""
+GAP_FLOOR = 0.5
+"""eV/atom, between direct and double-counting energy."""
+STIFFNESS = 2.0
+"""eV/Angstrom^3 (320 GPa): bulk modulus with which cells of other volumes may differ."""
+DILUTE = 2.0
+"""Volume per atom over the median of the composition above which a cell holds vacuum."""
+
+_LISTED = 5
+_WHOLESALE = 0.25
+
+
+class OutlierWarning(UserWarning):
+    """Labels stand apart from the others of their kind."""
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What an engine tells of a calculation beside its labels; None where it does not."""
+
+    charges: tuple[float, ...] | None = None
+    """Electrons in the sphere of each atom."""
+    negative_share: float | None = None
+    """Share of the points of the fine grid whose density was negative."""
+    energy_gap: float | None = None
+    """Double-counting energy minus the direct one, eV; zero for perfect convergence and basis."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A label that stands apart."""
+
+    index: int
+    """Among the structures."""
+    name: str
+    reasons: tuple[str, ...]
+    """Each with the number that betrays it."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {'; '.join(self.reasons)}"
+
+
+def screen(
+    structures: Sequence[Structure],
+    species: Sequence[str],
+    diagnostics: Sequence[Diagnostics | None] | None = None,
+) -> list[Suspect]:
+    """The labels that stand apart from the others, in their order.
+
+    The answer does not depend on the order, and changes when more labels exist: two of four are no
+    majority. Two energies are never compared across compositions but by the fit, and cells with
+    vacuum, clusters and isolated atoms only with each other.
+
+    Args:
+        structures: labelled configurations of one making.
+        species: chemical symbols of their types.
+        diagnostics: what the engine told of each.
+
+    Example:
+        >>> for suspect in screen(to_structures(atoms_list, ("Fe",)), ("Fe",)):
+        ...     print(suspect)
+    """
+    if not structures:
+        return []
+    numbers = _Numbers.of(structures, species)
+    found: dict[int, list[str]] = {}
+    findings = [*_of_labels(numbers), *_of_diagnostics(structures, species, diagnostics or ())]
+    for index, reason in findings:
+        found.setdefault(index, []).append(reason)
+    return [Suspect(k, structures[k].name, tuple(found[k])) for k in sorted(found)]
+
+
+def sentences(suspects: Sequence[Suspect], n_labels: int) -> list[str]:
+    """What to tell of suspects: how many, then one line each, at most a handful."""
+    if not suspects:
+        return []
+    many = len(suspects) >= 3 and len(suspects) > _WHOLESALE * n_labels
+    head = (
+        f"{len(suspects)} of {n_labels} configurations have labels that stand apart from the others"
+        + ("; so many may be of another making (code, settings, mesh)" if many else "")
+    )
+    lines = [f"stands apart: {suspect}" for suspect in suspects[:_LISTED]]
+    rest = len(suspects) - _LISTED
+    return [head, *lines, *([f"and {rest} more that stand apart"] if rest > 0 else [])]
+
+
+def warn_of_outliers(
+    structures: Sequence[Structure], species: Sequence[str], stacklevel: int = 2
+) -> None:
+    """Issue what `screen` finds as `OutlierWarning`."""
+    for sentence in sentences(screen(structures, species), len(structures)):
+        warnings.warn(sentence, OutlierWarning, stacklevel=stacklevel + 1)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """What is compared: one number per configuration, NaN where there is no label."""
+
+    energies: np.ndarray
+    """eV/atom."""
+    forces: np.ndarray
+    stress: np.ndarray
+    magnetic_forces: np.ndarray
+    volumes: np.ndarray
+    """Angstrom^3 per atom, NaN where the cell is not periodic in three directions."""
+    fractions: np.ndarray
+    """(N, S) of each species."""
+    groups: dict[str, np.ndarray] = field(repr=False)
+    """Configurations that can be compared, by what messages call them."""
+    dense: np.ndarray
+    """(N,) bool: periodic, without vacuum."""
+
+    @classmethod
+    def of(cls, structures: Sequence[Structure], species: Sequence[str]) -> _Numbers:
+        counts = np.array([np.bincount(s.types, minlength=len(species)) for s in structures])
+        sizes = counts.sum(axis=1)
+        volumes = np.array([np.nan if s.volume is None else s.volume for s in structures]) / sizes
+        formulas = [_formula(row, species) for row in counts]
+        groups: dict[str, np.ndarray] = {}
+        dense = np.zeros(len(structures), bool)
+        for formula in dict.fromkeys(formulas):
+            members = np.array([k for k, f in enumerate(formulas) if f == formula])
+            v = volumes[members]
+            bulk = np.zeros(len(members), bool)
+            if not np.isnan(v).all():
+                bulk = v <= DILUTE * np.nanmedian(v)
+            dense[members] = bulk
+            groups[formula] = members[bulk]
+            groups[f"{formula} with vacuum"] = members[~bulk & ~np.isnan(v)]
+            groups[f"{formula} clusters"] = members[np.isnan(v)]
+        energies = [np.nan if s.energy is None else s.energy / len(s) for s in structures]
+        return cls(
+            energies=np.array(energies, float),
+            forces=_largest(
+                None if s.forces is None else np.linalg.norm(s.forces, axis=1) for s in structures
+            ),
+            stress=_largest(s.stress for s in structures),
+            magnetic_forces=_largest(s.magnetic_forces for s in structures),
+            volumes=volumes,
+            fractions=counts / sizes[:, None],
+            groups={name: members for name, members in groups.items() if len(members)},
+            dense=dense,
+        )
+
+    def strains(self, members: np.ndarray) -> np.ndarray:
+        """ln(V / median of V); zero without volumes."""
+        volumes = self.volumes[members]
+        if np.isnan(volumes).any():
+            return np.zeros(len(members))
+        return np.log(volumes / np.median(volumes))
+
+
+def _of_labels(numbers: _Numbers) -> Iterator[tuple[int, str]]:
+    rest = []
+    for name, members in numbers.groups.items():
+        if len(members) < FEW:
+            rest.append(members)
+            continue
+        x = numbers.strains(members)
+        volumes = np.nan_to_num(numbers.volumes[members])
+        # Stiffer when compressed, as all matter is.
+        stiffness = STIFFNESS * np.exp(np.maximum(-x, 0.0))
+        energies, extra = numbers.energies[members], 0.5 * stiffness * volumes * x**2
+        where = f"of {np.isfinite(energies).sum()} labels of {name}"
+        for k, off, limit in apart(energies, ENERGY_FLOOR, extra):
+            yield int(members[k]), _energy_reason(energies[k], off, limit, f"the median {where}")
+        yield from _of_sizes(numbers, members, f"labels of {name}", 1.5 * stiffness * np.abs(x))
+    if rest:
+        few = np.concatenate(rest)
+        yield from _against_fit(numbers, few[numbers.dense[few]])
+        everything, asked = np.arange(len(numbers.energies)), set(few.tolist())
+        # Volumes of other compositions say nothing of how far a cell is strained.
+        more = np.full(len(everything), STRESS_FLOOR)
+        found = _of_sizes(numbers, everything, "labels", more)
+        yield from ((k, reason) for k, reason in found if k in asked)
+
+
+def _of_sizes(
+    numbers: _Numbers, members: np.ndarray, of: str, extra: np.ndarray
+) -> Iterator[tuple[int, str]]:
+    """Largest force, stress and |dE/dm|; only what is large can be wrong."""
+    quantities = (
+        ("largest force", numbers.forces, FORCE_FLOOR, "eV/Angstrom", 0.0 * extra),
+        ("largest stress", numbers.stress, STRESS_FLOOR, "eV/Angstrom^3", extra),
+        ("largest |dE/dm|", numbers.magnetic_forces, MAGNETIC_FORCE_FLOOR, "eV/mu_B", 0.0 * extra),
+    )
+    for name, values, floor, unit, more in quantities:
+        own = values[members]
+        for k, off, limit in apart(own, floor, more):
+            if off > 0.0:
+                yield (
+                    int(members[k]),
+                    f"{name} {own[k]:.3g} {unit}, the median of {np.isfinite(own).sum()} {of} is "
+                    f"{own[k] - off:.3g} (limit {own[k] - off + limit:.3g})",
+                )
+
+
+def _against_fit(numbers: _Numbers, few: np.ndarray) -> Iterator[tuple[int, str]]:
+    """Energies of compositions with few labels against sum_s x_s e_s, fitted to all."""
+    fitted = np.flatnonzero(numbers.dense & np.isfinite(numbers.energies))
+    fractions, energies = numbers.fractions[fitted], numbers.energies[fitted]
+    if len(fitted) < FEW - 1 + np.linalg.matrix_rank(fractions):
+        return
+    rest = energies - fractions @ least_absolute(fractions, energies)
+    for k, off, limit in apart(rest, FIT_FLOOR, np.zeros(len(rest)), centre=0.0):
+        if fitted[k] in few:
+            what = f"a fit by species to {len(fitted)} labels"
+            yield int(fitted[k]), _energy_reason(energies[k], off, limit, what)
+
+
+def _of_diagnostics(
+    structures: Sequence[Structure],
+    species: Sequence[str],
+    diagnostics: Sequence[Diagnostics | None],
+) -> Iterator[tuple[int, str]]:
+    told = [(k, d) for k, d in enumerate(diagnostics) if d is not None]
+    if len(told) < FEW:
+        return
+    known = [(k, np.asarray(d.charges)) for k, d in told if d.charges is not None]
+    for t, symbol in enumerate(species):
+        atoms = [(k, a) for k, _ in known for a in np.flatnonzero(structures[k].types == t)]
+        charges = np.array([q for k, all_q in known for q in all_q[structures[k].types == t]])
+        for i, off, limit in apart(charges, CHARGE_FLOOR, np.zeros(len(charges))):
+            yield (
+                atoms[i][0],
+                f"{charges[i]:.2f} electrons in the sphere of atom {atoms[i][1]} ({symbol}), the "
+                f"median of {len(charges)} is {charges[i] - off:.2f} (limit {limit:.2g} from it)",
+            )
+    shares = _column(d.negative_share for _, d in told)
+    for i, off, limit in apart(shares, NEGATIVE_FLOOR, np.zeros(len(shares))):
+        if off > 0.0:
+            yield (
+                told[i][0],
+                f"negative density on {100 * shares[i]:.1f} % of the grid, the median is "
+                f"{100 * (shares[i] - off):.1f} % (limit {100 * (shares[i] - off + limit):.1f} %)",
+            )
+    sizes = np.array([len(structures[k]) for k, _ in told])
+    gaps = _column(d.energy_gap for _, d in told) / sizes
+    for i, off, limit in apart(gaps, GAP_FLOOR, np.zeros(len(gaps))):
+        yield (
+            told[i][0],
+            f"direct and double-counting energy differ by {gaps[i]:.2f} eV/atom, the median is "
+            f"{gaps[i] - off:.2f} (limit {limit:.2g} from it)",
+        )
+
+
+def _energy_reason(energy: float, off: float, limit: float, than: str) -> str:
+    side = "above" if off > 0.0 else "below"
+    return f"energy {energy:.3f} eV/atom, {abs(off):.3g} eV/atom {side} {than} (limit {limit:.2g})"
+
+
+def _largest(arrays: Iterable[np.ndarray | None]) -> np.ndarray:
+    return np.array([np.nan if a is None else np.abs(a).max(initial=0.0) for a in arrays])
+
+
+def _column(values: Iterable[float | None]) -> np.ndarray:
+    return np.array([np.nan if v is None else v for v in values], float)
+
+
+def _formula(counts: np.ndarray, species: Sequence[str]) -> str:
+    """Reduced formula, e.g. CrN for 4 Cr and 4 N."""
+    divisor = gcd(*counts.tolist())
+    parts = zip(species, (int(n) // divisor for n in counts), strict=True)
+    return "".join(f"{s}{n if n > 1 else ''}" for s, n in parts if n)
