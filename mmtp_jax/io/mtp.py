@@ -15,6 +15,10 @@ What the format has no place for is carried as JSON in ``potential_tag``, which 
 skip: species, symmetrisation, level, and the text that the user put there (`Potential.tag`). Any
 other content of ``potential_tag`` is that text.
 
+A file that is cut, or in which a key, a block or a name is there twice, is refused, and so is one
+that asks for more than potentials have: see the limits
+here and in `mmtp_jax.io.mtp_tables`.
+
 Two things that other programs do not know, and how to bring a potential to them:
 
 - They evaluate the bare energy E(M). A symmetrised potential, [E(M) + E(-M)] / 2, reads well
@@ -26,22 +30,21 @@ Two things that other programs do not know, and how to bring a potential to them
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from ase.data import atomic_numbers
 
 from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.mtp_tables import read_tables
+from mmtp_jax.io.mtp_tag import read_tag, tag_text
 from mmtp_jax.io.mtp_text import MtpText, read_mtp_text
-from mmtp_jax.potential.moments import MomentTables
-from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.potential import MAX_CUTOFF, Potential
 
-_TAG_KEY = "mmtp_jax"
-_TAG_VERSION = 1
+MAX_MAGMOM = 100.0
+"""Ends of the interval of the moments, mu_B."""
 _UNMAGNETIC_INTERVAL = (-1.0, 1.0)
 """Written into potentials without magnetic basis, where nothing depends on it."""
 
@@ -61,8 +64,9 @@ def load(
             and the bare energy, as MLIP-3 and motep evaluate it, where it says nothing.
 
     Raises:
-        ValueError: if the file is broken, of another version or basis type, an untrained
-            template, or does not fit ``species``. The message names file and key.
+        ValueError: if the file is broken or cut, of another version or basis type, an untrained
+            template, beyond the limits of this file, or does not fit ``species``. The message
+            names file, line and key.
 
     Example:
         >>> potential = load("pot.mtp", species=("Fe", "Al"))
@@ -70,28 +74,32 @@ def load(
     mtp = read_mtp_text(path)
     _check_trained(mtp)
     _check_types(mtp)
-    tag, ours = _read_tag(mtp)
+    tag, ours = read_tag(mtp)
     n_species = mtp.integer("top", "species_count")
+    if not 0 < n_species <= len(atomic_numbers):
+        mtp.fail_at("top", "species_count", f"is {n_species}, it has to be the number of elements")
     symbols = _species(mtp, n_species, species, ours.get("species"))
-    tables = _tables(mtp, ours)
+    tables = read_tables(mtp, ours)
     n_radial = mtp.integer("top", "radial_funcs_count")
     if n_radial != tables.n_radial:
-        mtp.fail(
-            f"radial_funcs_count is {n_radial}, but alpha_index_basic uses "
-            f"{tables.n_radial} radial functions"
-        )
+        mtp.fail_at(
+            "top", "radial_funcs_count",
+            f"is {n_radial}, but alpha_index_basic uses {tables.n_radial} radial functions",
+        )  # fmt: skip
     scaling = mtp.real("top", "scaling") if "scaling" in mtp.top else 1.0
     if "scaling" in mtp.radial:
         scaling *= mtp.real("radial", "scaling")
     min_dist, cutoff = mtp.real("radial", "min"), mtp.real("radial", "max")
-    if not min_dist < cutoff:
-        mtp.fail(f"min_dist {min_dist} is not below max_dist {cutoff}")
+    if not 0.0 <= min_dist < cutoff:
+        mtp.fail_at("radial", "min", f"{min_dist:g} is not below max_dist {cutoff:g}, or negative")
+    if cutoff > MAX_CUTOFF:
+        mtp.fail_at("radial", "max", f"{cutoff:g} is a cutoff of more than {MAX_CUTOFF:g} Angstrom")
     magnetic_size, low, high = _magnetic_basis(mtp, n_species)
     if symmetrised is None:
         symmetrised = bool(ours.get("symmetrised", False))
     return Potential(
-        species_coeffs=mtp.reals("top", "species_coeffs", n_species),
-        moment_coeffs=mtp.reals("top", "moment_coeffs", tables.n_scalars),
+        species_coeffs=mtp.reals("top", "species_coeffs", n_species, braces=True),
+        moment_coeffs=mtp.reals("top", "moment_coeffs", tables.n_scalars, braces=True),
         radial_coeffs=_radial_coeffs(mtp, n_species, n_radial, magnetic_size),
         scaling=np.float64(scaling),
         min_dist=np.float64(min_dist),
@@ -147,29 +155,12 @@ def _check_trained(mtp: MtpText) -> None:
 def _check_types(mtp: MtpText) -> None:
     radial = mtp.raw("radial", "type")
     if radial != "RBChebyshev":
-        mtp.fail(f"radial_basis_type {radial!r} is not supported, only 'RBChebyshev' is")
+        mtp.fail_at("radial", "type", f"{radial!r} is not supported, only 'RBChebyshev' is")
     magnetic = mtp.magnetic.get("type", "BChebyshev")
     if magnetic != "BChebyshev":
-        mtp.fail(f"magnetic_basis_type {magnetic!r} is not supported, only 'BChebyshev' is")
+        mtp.fail_at("magnetic", "type", f"{magnetic!r} is not supported, only 'BChebyshev' is")
     if "scaling" in mtp.magnetic and mtp.real("magnetic", "scaling") != 1.0:
-        mtp.fail("scaling of the magnetic basis is not 1; multiply it into the coefficients")
-
-
-def _read_tag(mtp: MtpText) -> tuple[str, dict[str, Any]]:
-    """The user's text, and what our format adds (empty in files of other programs)."""
-    text = mtp.top.get("potential_tag", "")
-    if not text.startswith(f'{{"{_TAG_KEY}"'):
-        return text, {}
-    try:
-        ours = json.loads(text)
-    except json.JSONDecodeError as error:
-        mtp.fail(f"potential_tag holds broken JSON ({error}); restore or empty it")
-    if ours[_TAG_KEY] != _TAG_VERSION:
-        mtp.fail(
-            f"potential_tag is of version {ours[_TAG_KEY]}, this mmtp_jax reads version "
-            f"{_TAG_VERSION}; use a newer one"
-        )
-    return ours.get("tag", ""), ours
+        mtp.fail_at("magnetic", "scaling", "is not 1; multiply it into the coefficients")
 
 
 def _species(
@@ -186,43 +177,22 @@ def _species(
     symbols = named if given is None else (given,) if isinstance(given, str) else given
     symbols = tuple(symbols)
     if len(symbols) != n_species:
-        mtp.fail(f"species_count is {n_species}, but there are {len(symbols)} species {symbols!r}")
+        mtp.fail(
+            f"species_count is {n_species}, but there are {len(symbols)} species "
+            f"{_in_words(symbols)}"
+        )
     if len(set(symbols)) < n_species:
-        mtp.fail(f"species {symbols!r} has a symbol twice")
+        mtp.fail(f"species {_in_words(symbols)} has a symbol twice")
     if named is not None and symbols != tuple(named):
         mtp.fail(
-            f"is a potential for {tuple(named)!r}, in this order, but species={symbols!r} was given"
+            f"is a potential for {_in_words(named)}, in this order, but the species "
+            f"{_in_words(symbols)} were given"
         )
     return symbols
 
 
-def _tables(mtp: MtpText, ours: dict[str, Any]) -> MomentTables:
-    basic = mtp.integers("alpha_index_basic", mtp.integer("top", "alpha_index_basic_count"), 4)
-    products = mtp.integers("alpha_index_times", mtp.integer("top", "alpha_index_times_count"), 4)
-    scalars = mtp.integers("alpha_moment_mapping", mtp.integer("top", "alpha_scalar_moments"))
-    try:
-        tables = MomentTables(basic=basic, products=products, scalars=scalars, level=None)
-    except ValueError as error:
-        raise ValueError(
-            f"{mtp.path}: the tables alpha_index_basic (basic), alpha_index_times (products) and "
-            f"alpha_moment_mapping (scalars) are inconsistent: {error}"
-        ) from error
-    if mtp.integer("top", "alpha_moments_count") < tables.n_moments:
-        mtp.fail(
-            f"alpha_moments_count is {mtp.integer('top', 'alpha_moments_count')}, but the tables "
-            f"have {tables.n_moments} moments"
-        )
-    # Only tables that are still those of the saved potential have its level. Generating the
-    # tables of a level to compare would take seconds for high ones.
-    if ours.get("tables") == _fingerprint(tables):
-        tables = dataclasses.replace(tables, level=ours.get("level"))
-    return tables
-
-
-def _fingerprint(tables: MomentTables) -> str:
-    arrays = (tables.basic, tables.products, tables.scalars)
-    text = "|".join(",".join(map(str, np.ravel(array).tolist())) for array in arrays)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _in_words(symbols: Sequence[Any]) -> str:
+    return " ".join(map(str, symbols))
 
 
 def _magnetic_basis(mtp: MtpText, n_species: int) -> tuple[int, np.ndarray, np.ndarray]:
@@ -235,20 +205,22 @@ def _magnetic_basis(mtp: MtpText, n_species: int) -> tuple[int, np.ndarray, np.n
         values = mtp.reals("magnetic", key, 1 if one_for_all else n_species)
         ends.append(np.broadcast_to(values, n_species).copy())
     if not np.all(ends[0] < ends[1]):
-        mtp.fail(f"min_val {ends[0].tolist()} is not below max_val {ends[1].tolist()}")
+        mtp.fail_at(
+            "magnetic", "min", f"{ends[0].tolist()} is not below max_val {ends[1].tolist()}"
+        )
+    if np.max(np.abs(ends)) > MAX_MAGMOM:
+        mtp.fail_at("magnetic", "max", f"or min_val is beyond {MAX_MAGMOM:g} mu_B")
     size = mtp.integer("magnetic", "size")
     if size < 1:
-        mtp.fail("basis_size of the magnetic basis is 0")
+        mtp.fail_at("magnetic", "size", "is 0")
     return size, ends[0], ends[1]
 
 
 def _radial_coeffs(mtp: MtpText, n_species: int, n_radial: int, magnetic_size: int) -> np.ndarray:
     size = mtp.integer("radial", "size")
-    if mtp.n_blocks != n_species**2:
-        mtp.fail(
-            f"radial_coeffs has {mtp.n_blocks} blocks zi-zj, {n_species} species need "
-            f"{n_species**2}"
-        )
+    if size < 1:
+        mtp.fail_at("radial", "size", "is 0")
+    _check_labels(mtp, n_species)
     if len(mtp.radial_rows) != n_species**2 * n_radial:
         mtp.fail(
             f"radial_coeffs has {len(mtp.radial_rows)} rows, {n_species**2} blocks of "
@@ -256,11 +228,27 @@ def _radial_coeffs(mtp: MtpText, n_species: int, n_radial: int, magnetic_size: i
         )
     width = size * magnetic_size**2
     rows = [
-        mtp.parse_reals(row, width, f"row {k} of radial_coeffs")
-        for k, row in enumerate(mtp.radial_rows, 1)
+        mtp.parse_reals(row, width, f"row {k} of radial_coeffs", line)
+        for k, (line, row) in enumerate(mtp.radial_rows, 1)
     ]
     shape = (n_species, n_species, n_radial, size, magnetic_size, magnetic_size)
     return np.reshape(rows, shape)
+
+
+def _check_labels(mtp: MtpText, n_species: int) -> None:
+    """Whether the blocks are those of all pairs, in order, whatever the species are called."""
+    labels = mtp.labels
+    if len(labels) != n_species**2:
+        mtp.fail(
+            f"radial_coeffs has {len(labels)} blocks zi-zj, {n_species} species need {n_species**2}"
+        )
+    names = [second for _, second in labels[:n_species]]
+    if len(set(names)) < n_species or labels != [(a, b) for a in names for b in names]:
+        found = ", ".join("-".join(label) for label in labels[:9])
+        mtp.fail(
+            f"radial_coeffs has the blocks {found}; it needs each pair once, central species "
+            "first and in the same order"
+        )
 
 
 # Writing
@@ -276,7 +264,7 @@ def _lines(potential: Potential, dialect: str) -> Iterable[str]:
     yield "potential_name = MTP1m"
     yield f"scaling = {_real(potential, 'scaling')}"
     yield f"species_count = {n_species}"
-    yield f"potential_tag = {_tag_text(potential)}"
+    yield f"potential_tag = {tag_text(potential)}"
     yield "radial_basis_type = RBChebyshev"
     if dialect == "flat":
         yield f"\tmin_mag = {low}"
@@ -328,16 +316,3 @@ def _real_or_array(potential: Potential, name: str) -> str:
 def _array(values: np.ndarray) -> str:
     # repr of a Python float is the shortest text that reads back as the same bits.
     return str(np.asarray(values).tolist()).replace("[", "{").replace("]", "}")
-
-
-def _tag_text(potential: Potential) -> str:
-    content = {
-        _TAG_KEY: _TAG_VERSION,
-        "species": list(potential.species),
-        "symmetrised": bool(potential.symmetrised),
-        "level": potential.level,
-        "tables": _fingerprint(potential.tables),
-        "tag": potential.tag,
-    }
-    # motep splits lines at every '=', so the sign is written as JSON may spell it.
-    return json.dumps(content, separators=(",", ":")).replace("=", "\\u003d")

@@ -1,6 +1,8 @@
 """The text of a ``.mtp`` file: keys and values as they stand in it, in every dialect.
 
-Nothing here knows what a potential is; `mmtp_jax.io.mtp` does.
+Nothing here knows what a potential is; `mmtp_jax.io.mtp` does. A file that was cut, at whatever
+byte, is refused: the last line has to end with a newline or, as MLIP-3 ends its files, with the
+brace of an array.
 """
 
 from __future__ import annotations
@@ -31,12 +33,19 @@ _TOP_KEYS = {
     "alpha_index_times_count", "alpha_index_times", "alpha_scalar_moments",
     "alpha_moment_mapping", "species_coeffs", "moment_coeffs",
 }  # fmt: skip
-_LABEL = re.compile(r"\d+\s*-\s*\d+")
+_LABEL = re.compile(r"(\d+)\s*-\s*(\d+)")
+_REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_COUNT = re.compile(r"\d{1,9}", re.ASCII)
+_NOT_FINITE = re.compile(r"[+-]?(nan|inf)", re.IGNORECASE)
+_ROW = re.compile(r"\{([^{}]*)\}")
+_ROWS = re.compile(r"\{\s*(\{[^{}]*\}[\s,]*)*\}")
+_ACTIVE_SET = b"\n#MVS"
 
 
 @dataclass
 class MtpText:
-    """Raw values of a ``.mtp`` file by key; the getters name file and key when one is wrong."""
+    """Raw values of a ``.mtp`` file by key; the getters name file, line and key if one is wrong."""
 
     path: str
     top: dict[str, str] = field(default_factory=dict)
@@ -44,14 +53,20 @@ class MtpText:
     """``type``, ``min``, ``max``, ``size`` and perhaps ``scaling`` of the radial basis."""
     magnetic: dict[str, str] = field(default_factory=dict)
     """The same of the magnetic basis; empty in a potential without moments."""
-    radial_rows: list[str] = field(default_factory=list)
-    """Rows of radial coefficients, in the order of the blocks."""
-    n_blocks: int = 0
-    """Number of blocks ``zi-zj`` of radial coefficients."""
+    radial_rows: list[tuple[int, str]] = field(default_factory=list)
+    """Line and text of each row of radial coefficients, in the order of the blocks."""
+    labels: list[tuple[str, str]] = field(default_factory=list)
+    """(zi, zj) of each block of radial coefficients."""
+    lines: dict[tuple[str, str], int] = field(default_factory=dict)
+    """The line of each key, by block and key."""
 
-    def fail(self, message: str) -> NoReturn:
-        """Raise a ValueError that names the file."""
-        raise ValueError(f"{self.path}: {message}")
+    def fail(self, message: str, line: int | None = None) -> NoReturn:
+        """Raise a ValueError that names the file, and the line where one is to blame."""
+        raise ValueError(f"{self.path}{'' if line is None else f', line {line}'}: {message}")
+
+    def fail_at(self, block: str, key: str, message: str) -> NoReturn:
+        """Raise a ValueError that names file, line and key; the message goes on from the key."""
+        self.fail(f"{_spelled(block, key)} {message}", self.lines.get((block, key)))
 
     def raw(self, block: str, key: str) -> str:
         """The text of a key of the block 'top', 'radial' or 'magnetic'."""
@@ -61,45 +76,69 @@ class MtpText:
         return values[key]
 
     def integer(self, block: str, key: str) -> int:
-        """A number that counts something."""
+        """A number that counts something, below 1e9."""
         text = self.raw(block, key)
-        if not text.isdecimal():
-            self.fail(f"{_spelled(block, key)} is {text!r}, it has to be a whole number")
+        if not _COUNT.fullmatch(text):
+            self.fail_at(block, key, f"is {_short(text)}, it has to be a whole number")
         return int(text)
 
     def real(self, block: str, key: str) -> float:
         """One finite number."""
-        return self.reals(block, key, 1)[0]
+        return float(self.reals(block, key, 1)[0])
 
-    def reals(self, block: str, key: str, count: int) -> np.ndarray:
-        """(count,) finite numbers, written as ``{a, b}``, or bare where it is one."""
+    def reals(self, block: str, key: str, count: int, braces: bool = False) -> np.ndarray:
+        """(count,) finite numbers ``{a, b}``; one may stand bare where no braces are needed."""
         text = self.raw(block, key)
-        return self.parse_reals(text, count, _spelled(block, key))
+        return self.parse_reals(
+            text, count, _spelled(block, key), self.lines.get((block, key)), braces
+        )
 
-    def parse_reals(self, text: str, count: int, what: str) -> np.ndarray:
+    def parse_reals(
+        self, text: str, count: int, what: str, line: int | None, braces: bool = True
+    ) -> np.ndarray:
         """(count,) finite numbers of a text ``{a, b}``."""
+        if text.startswith("{") or braces:
+            inside = _ROW.fullmatch(text)
+            if inside is None:
+                self.fail(
+                    f"{what} has to be numbers between two braces, found {_short(text)}", line
+                )
+            text = inside[1]
         words = _words(text)
         if len(words) != count:
-            self.fail(f"{what} has {len(words)} number(s), expected {count}")
-        try:
-            values = np.array(words, float)
-        except ValueError as error:
-            self.fail(f"{what} holds something that is not a number ({error})")
+            self.fail(f"{what} has {len(words)} number(s), expected {count}", line)
+        for word in words:
+            if _NOT_FINITE.match(word):
+                self.fail(f"{what} holds a number that is not finite ({_short(word)})", line)
+            if not _REAL.fullmatch(word):
+                self.fail(f"{what} holds something that is not a number ({_short(word)})", line)
+        values = np.array(words, float)
         if not np.all(np.isfinite(values)):
-            self.fail(f"{what} holds a number that is not finite")
+            self.fail(f"{what} holds a number that is not finite, or too large", line)
         return values
 
     def integers(self, key: str, count: int, width: int = 1) -> np.ndarray:
         """(count, width) int32 of ``{{a, b}, {c, d}}``; (count,) where width is 1."""
-        words = _words(self.raw("top", key))
+        text, line = self.raw("top", key), self.lines.get(("top", key))
+        whole = _ROW if width == 1 or not text.strip("{} ") else _ROWS
+        if not whole.fullmatch(text):
+            self.fail(f"{key} is not closed by braces as it has to be, or holds others", line)
+        rows = [text] if width == 1 else [row for row in _ROW.findall(text) if row.strip()]
+        words = [word for row in rows for word in _words(row)]
+        expected = f"{count} rows of {width}" if width > 1 else f"{count} numbers"
         if len(words) != count * width:
-            expected = f"{count} rows of {width}" if width > 1 else f"{count} numbers"
-            self.fail(f"{key} has {len(words)} numbers, expected {expected}")
-        try:
-            values = np.array([int(word) for word in words], np.int32)
-        except (ValueError, OverflowError) as error:
-            self.fail(f"{key} holds something that is not a whole number ({error})")
-        return values if width == 1 else values.reshape(count, width)
+            self.fail(f"{key} has {len(words)} numbers, expected {expected}", line)
+        if width > 1 and any(len(_words(row)) != width for row in rows):
+            self.fail(f"{key} has rows of other lengths than {width}", line)
+        for word in words:
+            if not _INTEGER.fullmatch(word):
+                self.fail(
+                    f"{key} holds something that is not a whole number ({_short(word)})", line
+                )
+        values = np.array(words, np.int64).reshape((count, width) if width > 1 else count)
+        if np.any(np.abs(values) > np.iinfo(np.int32).max):
+            self.fail(f"{key} holds a number beyond 2147483647", line)
+        return values.astype(np.int32)
 
 
 def read_mtp_text(path: str | os.PathLike) -> MtpText:
@@ -109,9 +148,8 @@ def read_mtp_text(path: str | os.PathLike) -> MtpText:
         ValueError: if the file is no ``.mtp`` file of version 1.1.0, or has an unknown key.
     """
     content = Path(path).read_bytes()
-    # MLIP appends an active set, which is binary after its first lines. No line of the
-    # potential itself starts with this sign.
-    text, sign, _ = content.partition(b"\n#")
+    # MLIP appends an active set, which is binary after its first lines.
+    text, sign, _ = content.partition(_ACTIVE_SET)
     mtp = MtpText(os.fspath(path))
     if sign:
         logger.info("%s: ignored what follows the potential (an active set?)", mtp.path)
@@ -119,13 +157,16 @@ def read_mtp_text(path: str | os.PathLike) -> MtpText:
         lines = text.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{mtp.path} is no .mtp file: it is not text ({error})") from error
+    whole = bool(sign) or not lines[-1].strip()
     lines = [line.strip() for line in lines]
     if not lines or lines[0] != "MTP":
         mtp.fail("is no .mtp file: the first line has to be MTP")
     if len(lines) < 2 or _key_value(lines[1]) != ("version", "1.1.0"):
         found = lines[1] if len(lines) > 1 else ""
-        mtp.fail(f"found {found!r}, but can only read files with 'version = 1.1.0'")
-    _Scanner(mtp).scan(lines[2:])
+        mtp.fail(f"found {_short(found)}, but can only read files with 'version = 1.1.0'", 2)
+    if not whole and not lines[-1].endswith("}"):
+        mtp.fail(f"the file ends inside of {_short(lines[-1])}; it is cut", len(lines))
+    _Scanner(mtp).scan(lines[1:])
     return mtp
 
 
@@ -135,43 +176,58 @@ class _Scanner:
     def __init__(self, mtp: MtpText) -> None:
         self.mtp = mtp
         self.basis: str | None = None
-        self.in_coefficients = False
+        self.has_coefficients = self.in_coefficients = False
 
     def scan(self, lines: list[str]) -> None:
-        for number, line in enumerate(lines, 3):
+        """Sort the lines from the second of the file on."""
+        for number, line in enumerate(lines, 2):
             if not line:
                 continue
+            label = _LABEL.fullmatch(line) if self.in_coefficients else None
             if line == "radial_coeffs":
-                self.in_coefficients, self.basis = True, None
+                if self.has_coefficients:
+                    self.mtp.fail("radial_coeffs is there twice", number)
+                self.has_coefficients = self.in_coefficients = True
+                self.basis = None
+            elif line.startswith("#"):
+                self.mtp.fail(
+                    f"found {_short(line)}; the format has no comments after #, remove it", number
+                )
             elif "=" in line:
                 self.in_coefficients = False
-                self._key(*_key_value(line))
-            elif self.in_coefficients and _LABEL.fullmatch(line):
-                self.mtp.n_blocks += 1
+                self._key(number, *_key_value(line))
+            elif label:
+                self.mtp.labels.append(label.groups())
             elif self.in_coefficients and line.startswith("{"):
-                self.mtp.radial_rows.append(line)
+                self.mtp.radial_rows.append((number, line))
             else:
-                self.mtp.fail(f"line {number}: cannot read {line[:60]!r}")
+                self.mtp.fail(f"cannot read {_short(line)}", number)
 
-    def _key(self, key: str, value: str) -> None:
+    def _key(self, number: int, key: str, value: str) -> None:
         if key in ("radial_basis_type", "magnetic_basis_type"):
             self.basis = key.removesuffix("_basis_type")
-            self._set(self.basis, "type", value)
+            self._set(number, self.basis, "type", value)
         elif key in _FLAT_MAGNETIC_KEYS:
-            self._set("magnetic", _FLAT_MAGNETIC_KEYS[key], value)
+            self._set(number, "magnetic", _FLAT_MAGNETIC_KEYS[key], value)
         elif self.basis is not None and key in _BASIS_KEYS:
-            self._set(self.basis, _BASIS_KEYS[key], value)
+            self._set(number, self.basis, _BASIS_KEYS[key], value)
         elif key in _TOP_KEYS:
             self.basis = None
-            self._set("top", key, value)
+            self._set(number, "top", key, value)
         else:
-            self.mtp.fail(f"unknown key {key!r}; it may change what the potential means")
+            self.mtp.fail(
+                f"unknown key {_short(key)}; it may change what the potential means", number
+            )
 
-    def _set(self, block: str, key: str, value: str) -> None:
+    def _set(self, number: int, block: str, key: str, value: str) -> None:
         values = getattr(self.mtp, block)
         if key in values:
-            self.mtp.fail(f"{_spelled(block, key)} is there twice")
+            self.mtp.fail(
+                f"{_spelled(block, key)} is there twice, first in line "
+                f"{self.mtp.lines[block, key]}", number,
+            )  # fmt: skip
         values[key] = value
+        self.mtp.lines[block, key] = number
 
 
 def _key_value(line: str) -> tuple[str, str]:
@@ -181,6 +237,11 @@ def _key_value(line: str) -> tuple[str, str]:
 
 def _words(text: str) -> list[str]:
     return text.replace("{", " ").replace("}", " ").replace(",", " ").split()
+
+
+def _short(text: str) -> str:
+    """A text of a file as messages quote it."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def _spelled(block: str, key: str) -> str:

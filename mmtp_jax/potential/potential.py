@@ -20,6 +20,9 @@ from mmtp_jax.potential.moments import MomentTables, moment_tables
 
 Array = Any
 
+MAX_CUTOFF = 30.0
+"""The largest R_cut in Angstrom, where an atom of a metal has ten thousand neighbours."""
+
 _PARAMETERS = ("species_coeffs", "moment_coeffs", "radial_coeffs")
 _SETTINGS = ("scaling", "min_dist", "cutoff", "min_magmom", "max_magmom")
 _STATIC = ("species", "tables", "symmetrised", "tag")
@@ -284,7 +287,8 @@ def _check_new(
         raise ValueError(
             f"radial_size and magnetic_size must be at least 1, got {radial_size}, {magnetic_size}"
         )
-    if not 0.0 < min_dist < cutoff:
+    if not 0.0 < min_dist < cutoff <= MAX_CUTOFF:
         raise ValueError(
-            f"need 0 < min_dist < cutoff, got min_dist {min_dist} and cutoff {cutoff} Angstrom"
+            f"need 0 < min_dist < cutoff <= {MAX_CUTOFF:g}, got min_dist {min_dist} and cutoff "
+            f"{cutoff} Angstrom"
         )

@@ -388,10 +388,10 @@ def without(*keys):
             r"radial_coeffs missing.*Potential\.new",
         ),
         (SMALL[: SMALL.index("alpha_scalar")], "species_coeffs, moment_coeffs missing.*or cut"),
-        (SMALL[: SMALL.index(", 0.5}")], r"moment_coeffs has 1 number\(s\), expected 2"),
+        (SMALL.replace("{0.25, ", "{"), r"line 33: moment_coeffs has 1 number\(s\), expected 2"),
         (SMALL.replace("RBChebyshev", "RBJacobi"), "'RBJacobi' is not supported"),
         (SMALL.replace("= BChebyshev", "= BTaylor"), "'BTaylor' is not supported"),
-        (SMALL.replace("\tmin_val", "\tscaling = 2\n\tmin_val"), "scaling of the magnetic basis"),
+        (SMALL.replace("\tmin_val", "\tscaling = 2\n\tmin_val"), "scaling .* basis. is not 1"),
         (SMALL.replace("scaling = 2.0", "scaling = two"), "scaling holds something.*'two'"),
         (SMALL.replace("scaling = 2.0", "scaling = inf"), "scaling holds .* not finite"),
         (SMALL.replace("-1.5, -2.5", "-1.5, nan"), "species_coeffs holds .* not finite"),
@@ -408,16 +408,39 @@ def without(*keys):
         (SMALL.replace("_funcs_count = 1", "_funcs_count = 2"), "radial_funcs_count is 2, but"),
         (SMALL.replace("basic_count = 1", "basic_count = 2"), "alpha_index_basic has 4 numbers"),
         (SMALL.replace("{{0, 0, 1, 1}}", "{{0, 0, 1, a}}"), "alpha_index_times holds"),
-        (SMALL.replace("{{0, 0, 1, 1}}", "{{0, 2, 1, 1}}"), "tables .*inconsistent"),
-        (SMALL.replace("moments_count = 2", "moments_count = 1"), "alpha_moments_count is 1, but"),
+        (SMALL.replace("{{0, 0, 1, 1}}", "{{0, 1, 1, 1}}"), "tables .*inconsistent"),
+        (SMALL.replace("moments_count = 2", "moments_count = 1"), "_times has moment 1, but"),
         (SMALL.replace("scaling =", "L = 2\nscaling ="), "unknown key 'L'"),
         (SMALL.replace("scaling =", "scaling = 1\nscaling ="), "scaling is there twice"),
         (SMALL.replace("alpha_moments_count", "garbage\nalpha_moments_count"), "cannot read 'garb"),
-        (SMALL.replace("made by", '{"mmtp_jax":1,'), "potential_tag holds broken JSON"),
+        (SMALL.replace("made by", '{"mmtp_jax":1,'), "potential_tag holds .* broken JSON"),
         (
             SMALL.replace("made by hand = yes", '{"mmtp_jax":99}'),
             "potential_tag is of version 99.*newer",
         ),
+        (SMALL.replace("scaling =", "# mine\nscaling ="), "line 4: found '# mine'; .* no comments"),
+        (SMALL.replace("scaling = 2.0", "scaling = 2.0 # mine"), r"line 4: scaling has 3 number"),
+        (SMALL.replace("moment_c", "version = 2.0.0\nmoment_c"), "version is there twice.* line 2"),
+        (SMALL.replace("alpha_mom", "\tradial_coeffs\nalpha_mom"), "radial_coeffs is there twice"),
+        (SMALL.replace("\t1-0", "\t0-1"), "blocks 0-0, 0-1, 0-1, 1-1; it needs each pair once"),
+        (SMALL.replace("\t0-1", "\t1-x"), "cannot read '1-x'"),
+        (SMALL.replace("{0.25, 0.5}", "{0.25, 0.5"), "has to be numbers between two braces"),
+        (SMALL.replace("{0.25,", "{-1_5,"), r"moment_coeffs holds .* not a number .'-1_5'"),
+        (SMALL.replace("{0.25,", "{0x10,"), r"moment_coeffs holds .* not a number .'0x10'"),
+        (SMALL.replace("{0.25,", "{1e999,"), "moment_coeffs holds .* not finite"),
+        (SMALL.replace("max_dist = 5.0e+00", "max_dist = 1e4"), "max_dist 10000 .* more than 30"),
+        (SMALL.replace("min_dist = 1.5", "min_dist = -1"), "min_dist -1 .* negative"),
+        (SMALL.replace("max_val = 2", "max_val = 1e300"), "max_val .* beyond 100 mu_B"),
+        (SMALL.replace("{{0, 0, 0, 0}}", "{{0, 1000, 0, 0}}"), "rank above 30 .*1000"),
+        (SMALL.replace("{{0, 0, 0, 0}}", "{{0, 0}, {0, 0}}"), "rows of other lengths than 4"),
+        (SMALL.replace("{{0, 0, 1, 1}}", "{{0, 0, 0, 1}}"), "multiplier 0 in row 1"),
+        (SMALL.replace("{{0, 0, 1, 1}}", "{{0, 0, 1, 1}"), "alpha_index_times is not closed"),
+        (SMALL.replace("{{0, 0, 1, 1}}", "{{0, 0, 1, 2147483647}}"), "has moment 2147483647"),
+        (SMALL.replace("{{0, 0, 1, 1}}", "{{0, 0, 1, 9999999999}}"), "beyond 2147"),
+        (SMALL.replace("moments_count = 2", "moments_count = 20000000"), "far more than"),
+        (SMALL.replace("species_count = 2", f"species_count = {10**4000}"), "is .1000"),
+        (SMALL.replace("species_count = 2", "species_count = 100000"), "number of elements"),
+        (SMALL.replace("\tradial_basis_size = 1", "\tradial_basis_size = 0"), "basis_size is 0"),
     ],
 )  # fmt: skip
 def test_messages(tmp_path, text, message):
@@ -426,13 +449,58 @@ def test_messages(tmp_path, text, message):
     assert caught.match(message)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('"mmtp_jax":1', '"mmtp_jbx":1'),
+        ('"mmtp_jax":1', '"mmtp_jax":"1"'),
+        ('"symmetrised":true', '"symmetrised":"no"'),
+        ('"species":["Fe","Al"]', '"species":["Fe",["Al"]]'),
+        ('"species":["Fe","Al"]', '"species":"FeAl"'),
+        ('"level":4', '"level":' + "[" * 5000 + "]" * 5000),
+        ('"level":4', '"level":1' + "0" * 5000),
+        ('"level":4', '"level":4,"level":6'),
+        ('"level":4', '"level":4,"factor":2'),
+        ('"tag":""', '"tag":5'),
+        ('{"mmtp_jax"', '"mmtp_jax"'),
+    ],
+)
+def test_damaged_tag(tmp_path, change):
+    """Species and symmetrisation stand in it: it must not pass for free text."""
+    save(tmp_path / "pot.mtp", random_potential(9, level=4))
+    text = (tmp_path / "pot.mtp").read_text()
+    assert change[0] in text
+    with pytest.raises(ValueError, match="line 6: potential_tag") as caught:
+        parse(tmp_path, text.replace(*change))
+    assert len(str(caught.value)) < 400
+
+
+def test_cut_at_any_byte(tmp_path):
+    """No part of a file loads; the last end of line is missing in files of MLIP-3."""
+    for text in (SMALL, SMALL[: SMALL.index("scaling")] + SMALL[SMALL.index("species_coeffs") :]
+                 + SMALL[SMALL.index("scaling") : SMALL.index("species_coeffs")]):  # fmt: skip
+        assert parse(tmp_path, text[:-1]).moment_coeffs.tolist() == [0.25, 0.5]
+        for end in (*range(0, 900, 11), *range(900, len(text) - 1)):
+            with pytest.raises(ValueError, match=r"pot\.mtp"):
+                parse(tmp_path, text[:end])
+
+
+def test_deep_products(tmp_path):
+    """A chain of products would be compiled one after the other."""
+    chain = ", ".join(f"{{{k}, {k}, 1, {k + 1}}}" for k in range(20))
+    text = SMALL.replace("{{0, 0, 1, 1}}", f"{{{chain}}}")
+    text = text.replace("times_count = 1", "times_count = 20")
+    with pytest.raises(ValueError, match="more than 16 products"):
+        parse(tmp_path, text.replace("moments_count = 2", "moments_count = 21"))
+
+
 class TestSpecies:
     def test_needed(self, tmp_path):
         with pytest.raises(ValueError, match=r"names no species.*species=\("):
             parse(tmp_path, SMALL, species=None)
 
     def test_number(self, tmp_path):
-        with pytest.raises(ValueError, match=r"species_count is 2, but there are 1 species \('Fe'"):
+        with pytest.raises(ValueError, match=r"species_count is 2, but there are 1 species Fe"):
             parse(tmp_path, SMALL, species="Fe")
 
     def test_twice(self, tmp_path):
@@ -441,7 +509,7 @@ class TestSpecies:
 
     def test_order(self, tmp_path):
         save(tmp_path / "a.mtp", random_potential(9))
-        with pytest.raises(ValueError, match=r"for \('Fe', 'Al'\), in this order.*'Al', 'Fe'"):
+        with pytest.raises(ValueError, match=r"for Fe Al, in this order, .* Al Fe"):
             load(tmp_path / "a.mtp", ("Al", "Fe"))
 
 

@@ -1,0 +1,85 @@
+"""What our format adds to a ``.mtp`` file: JSON in ``potential_tag``, which other programs skip."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, NoReturn
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from mmtp_jax.io.mtp_text import MtpText
+from mmtp_jax.potential.moments import MomentTables
+from mmtp_jax.potential.potential import Potential
+
+_TAG_KEY = "mmtp_jax"
+_TAG_VERSION = 1
+_TAG_TYPES: dict[str, tuple[type, ...]] = {
+    _TAG_KEY: (int,), "species": (list,), "symmetrised": (bool,), "level": (int, type(None)),
+    "tables": (str,), "tag": (str,),
+}  # fmt: skip
+
+
+def read_tag(mtp: MtpText) -> tuple[str, dict[str, Any]]:
+    """The user's text, and what our format adds (empty in files of other programs)."""
+    text = mtp.top.get("potential_tag", "")
+    # Damaged, it must not pass for the text of a user: species and symmetrisation stand in it.
+    if f'"{_TAG_KEY}":' not in text and '"symmetrised":' not in text:
+        return text, {}
+
+    def fail(reason: str) -> NoReturn:
+        mtp.fail_at(
+            "top", "potential_tag",
+            f"holds what this program wrote there, but {reason}; restore or empty it",
+        )  # fmt: skip
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            fail("with a name twice")
+        return dict(pairs)
+
+    try:
+        ours = json.loads(text, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        fail(f"broken JSON ({error})")
+    except (RecursionError, ValueError) as error:
+        if mtp.path in str(error):
+            raise
+        fail("JSON that is nested too deep, or a number that is too long")
+    version = ours.get(_TAG_KEY) if isinstance(ours, dict) else None
+    if type(version) is int and version > _TAG_VERSION:
+        mtp.fail_at(
+            "top", "potential_tag",
+            f"is of version {version}, this program reads version {_TAG_VERSION}; use a newer one",
+        )  # fmt: skip
+    if version != _TAG_VERSION:
+        fail(f"without a version {_TAG_KEY}")
+    for name, value in ours.items():
+        if name not in _TAG_TYPES:
+            fail(f"with an unknown name {name[:60]!r}")
+        if type(value) not in _TAG_TYPES[name]:
+            fail(f"{name} is of another kind than it has to be")
+    if not all(symbol in atomic_numbers for symbol in map(str, ours.get("species", ()))):
+        fail("species are not chemical symbols")
+    return ours.get("tag", ""), ours
+
+
+def tag_text(potential: Potential) -> str:
+    content = {
+        _TAG_KEY: _TAG_VERSION,
+        "species": list(potential.species),
+        "symmetrised": bool(potential.symmetrised),
+        "level": potential.level,
+        "tables": fingerprint(potential.tables),
+        "tag": potential.tag,
+    }
+    # motep splits lines at every '=', so the sign is written as JSON may spell it.
+    return json.dumps(content, separators=(",", ":")).replace("=", "\\u003d")
+
+
+def fingerprint(tables: MomentTables) -> str:
+    arrays = (tables.basic, tables.products, tables.scalars)
+    text = "|".join(",".join(map(str, np.ravel(array).tolist())) for array in arrays)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
