@@ -14,6 +14,9 @@ from ase.data import atomic_numbers
 from mmtp_jax.io.cfg_sections import KNOWN_COLUMNS, VECTORS, Draft
 from mmtp_jax.io.schema import MAGNETIC_FORCES, along_moments, collapse
 
+_RESERVED = {MAGNETIC_FORCES, "initial_magmoms", "initial_charges", "momenta", "masses", "tags"}
+"""Arrays of ASE, which have shapes and kinds of their own."""
+
 SPECIES_FEATURE = "species"
 """Feature with the symbols of the types, which our writer adds."""
 
@@ -35,11 +38,13 @@ def check_species(species: Sequence[str] | str | None) -> tuple[str, ...] | None
     for symbol in symbols:
         if symbol not in atomic_numbers:
             raise ValueError(
-                f"species {symbols!r}: {symbol!r} is no chemical symbol; "
+                f"species: {symbol!r} is no chemical symbol; "
                 'give symbols, e.g. species=("Fe", "Al")'
             )
     if len(set(symbols)) < len(symbols):
-        raise ValueError(f"species {symbols!r} has a symbol twice; give each type its own")
+        raise ValueError(
+            f"the species {' '.join(symbols)} have a symbol twice; give each type its own"
+        )
     return symbols
 
 
@@ -109,6 +114,8 @@ class AtomsMaker:
         named = tuple(features.get(SPECIES_FEATURE, "").split())
         # Another program may use the same name for something else: then it stays a feature.
         if named and all(symbol in atomic_numbers for symbol in named):
+            if len(set(named)) < len(named):
+                raise ValueError(f"the feature species has a symbol twice: {' '.join(named)}")
             del features[SPECIES_FEATURE]
         else:
             named = ()
@@ -121,8 +128,8 @@ class AtomsMaker:
             return named
         if any(a != b for a, b in zip(self.species, named, strict=False)):
             raise ValueError(
-                f"the file names the species {named!r}, but species={self.species!r} was given; "
-                "give the same order, or leave species out"
+                f"the file names the species {' '.join(named)}, but {' '.join(self.species)} were "
+                "given; give the same order, or leave them out"
             )
         return self.species
 
@@ -157,19 +164,22 @@ def _numbers(columns: dict[str, np.ndarray], species: tuple[str, ...]) -> np.nda
     wrong = (column != np.round(column)) | (column < 0)
     if wrong.any():
         raise ValueError(f"type {column[wrong][0]:g} is not the index of a species")
-    types = column.astype(int)
-    if len(types) and types.max() >= len(species):
+    # Compared before they are cast: 1e19 is no integer.
+    if column.max(initial=-1) >= len(species):
         raise ValueError(
-            f"type {types.max()} found, but the species {species!r} are the types 0 to "
+            f"type {column.max():g} found, but the species {' '.join(species)} are the types 0 to "
             f"{len(species) - 1}; give one symbol per type"
         )
-    return np.array([atomic_numbers[symbol] for symbol in species], int)[types]
+    return np.array([atomic_numbers[symbol] for symbol in species], int)[column.astype(int)]
 
 
 def _positions(columns: dict[str, np.ndarray], cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     cartesian, direct = _vector(columns, "cartes"), _vector(columns, "direct")
     if cartesian is not None and direct is not None:
         raise ValueError("AtomData has both cartes_x and direct_x; leave one of them")
+    for vectors in (cartesian, direct):
+        if vectors is not None and not np.isfinite(vectors).all():
+            raise ValueError("a position is not finite, or too large")
     if cartesian is not None:
         return cartesian
     if direct is None:
@@ -201,7 +211,7 @@ def _set_other_columns(atoms: Atoms, columns: dict[str, np.ndarray]) -> None:
     for name, values in columns.items():
         if name in KNOWN_COLUMNS:
             continue
-        if name in atoms.arrays or name == MAGNETIC_FORCES:
+        if name in atoms.arrays or name in _RESERVED:
             raise ValueError(f"AtomData has a column {name!r}, a name that has another use in ASE")
         atoms.set_array(name, values)
     ids = columns.get("id")

@@ -1,4 +1,8 @@
-"""The sections of a ``.cfg`` file, as they stand in it; `mmtp_jax.io.cfg` says what they mean."""
+"""The sections of a ``.cfg`` file, as they stand in it; `mmtp_jax.io.cfg` says what they mean.
+
+A section that is there twice in one configuration, a number that the format does not have
+(``1_5``), and a configuration that is cut are refused, with file, configuration and line.
+"""
 
 from __future__ import annotations
 
@@ -96,14 +100,23 @@ class _Sections:
 
     def _draft(self) -> Draft:
         draft = Draft(self.where())
+        seen: set[str] = set()
+        last_feature: str | None = None
         while True:
             if self.here >= len(self.rows):
                 self.fail("the file ends inside this configuration, END_CFG is missing; it is cut")
             words = self.rows[self.here]
             section = words[0]
             if section == "END_CFG":
+                if len(words) > 1:
+                    self.fail(f"found {_short(' '.join(words))}, END_CFG has a line of its own")
                 self.here += 1
                 return draft
+            name = section.lower().rstrip(":")
+            if section in _SECTIONS and name not in ("feature", "features"):
+                if name in seen:
+                    self.fail(f"a second {section.rstrip(':')} section in one configuration")
+                seen.add(name)
             if section == "Size":
                 draft.size = self._size()
             elif section in ("Supercell", "SuperCell"):
@@ -115,7 +128,8 @@ class _Sections:
             elif section == "PlusStress:":
                 draft.plus_stress = self._plus_stress()
             elif section == "Feature":
-                self._feature(draft)
+                last_feature = self._feature(draft, last_feature)
+                continue
             elif section == "Features:":
                 self._features(draft)
             elif section == "BEGIN_CFG":
@@ -126,13 +140,16 @@ class _Sections:
                     "does AtomData have more rows than that?"
                 )
             else:
-                self.fail(f"unknown section {section!r}; the reader knows {', '.join(_SECTIONS)}")
+                self.fail(
+                    f"unknown section {_short(section)}; the reader knows {', '.join(_SECTIONS)}"
+                )
+            last_feature = None
 
     def _number(self, word: str, what: str) -> float:
         try:
-            return float(word)
+            return _floats([word])[0]
         except ValueError:
-            self.fail(f"{what}: {word!r} is not a number")
+            self.fail(f"{what}: {_short(word)} is not a number")
 
     def _numbers_after_header(self, count: int, what: str) -> list[float]:
         """Numbers that follow on the header's own line or, as usual, on the next."""
@@ -141,14 +158,14 @@ class _Sections:
             self.here += 1
             words = self.words()
         if len(words) != count:
-            self.fail(f"{what}: expected {count} number(s), found {' '.join(words)!r}")
+            self.fail(f"{what}: expected {count} number(s), found {_short(' '.join(words))}")
         values = [self._number(word, what) for word in words]
         self.here += 1
         return values
 
     def _size(self) -> int:
         (value,) = self._numbers_after_header(1, "Size")
-        if value < 0 or value != int(value):
+        if value < 0 or not float(value).is_integer():
             self.here -= 1
             self.fail(f"Size is {value:g}, it has to be the number of atoms")
         return int(value)
@@ -164,9 +181,11 @@ class _Sections:
             if count == 3 or len(words) != 3:
                 self.fail(
                     "Supercell: expected up to 3 rows of 3 numbers, "
-                    f"found {' '.join(words)!r} as row {count + 1}"
+                    f"found {_short(' '.join(words))} as row {count + 1}"
                 )
             cell[count] = [self._number(word, "Supercell") for word in words]
+            if not np.isfinite(cell[count]).all():
+                self.fail("Supercell: a number is not finite, or too large")
             count += 1
             self.here += 1
         return cell
@@ -175,17 +194,18 @@ class _Sections:
         names = self.rows[self.here][1:]
         if draft.size is None:
             self.fail("Size is missing; it has to stand before AtomData")
-        if draft.columns is not None:
-            self.fail("a second AtomData section in one configuration")
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            self.fail(f"AtomData names the column {repeated[0]!r} twice")
+        if len(set(names)) < len(names):
+            twice = next(name for k, name in enumerate(names) if name in names[:k])
+            self.fail(f"AtomData names the column {_short(twice)} twice")
         self.here += 1
         rows = self.rows[self.here : self.here + draft.size]
         width = len(names)
         if len(rows) < draft.size or any(len(row) != width for row in rows):
             self._fail_rows(rows, draft.size, width)
+        text = "".join(self.lines[k - 1] for k in self.numbers[self.here : self.here + draft.size])
         try:
+            if "_" in text or not text.isascii():
+                raise ValueError("numbers that only Python takes, or text")
             table = np.array(rows, float).reshape(draft.size, width)
             columns = dict(zip(names, table.T, strict=True))
         except ValueError:
@@ -210,7 +230,7 @@ class _Sections:
         for j, name in enumerate(names):
             words = [row[j] for row in rows]
             try:
-                columns[name] = np.array(words, float)
+                columns[name] = _floats(words)
             except ValueError:
                 if name in KNOWN_COLUMNS:
                     for word in words:
@@ -223,32 +243,52 @@ class _Sections:
         order = self.rows[self.here][1:]
         if sorted(order) != sorted(STRESS_ORDER):
             self.fail(
-                f"PlusStress: the header names {' '.join(order)!r}, "
+                f"PlusStress: the header names {_short(' '.join(order))}, "
                 f"it has to name each of {' '.join(STRESS_ORDER)} once"
             )
         self.here += 1
         words = self.words()
         if len(words) != 6:
-            self.fail(f"PlusStress: expected 6 numbers, found {' '.join(words)!r}")
+            self.fail(f"PlusStress: expected 6 numbers, found {_short(' '.join(words))}")
         values = {o: self._number(w, "PlusStress") for o, w in zip(order, words, strict=True)}
         self.here += 1
         return np.array([values[component] for component in STRESS_ORDER])
 
-    def _feature(self, draft: Draft) -> None:
+    def _feature(self, draft: Draft, last: str | None) -> str:
+        """Reads a line of a feature; the name, which goes on in the next if it is the same."""
         parts = self.lines[self.numbers[self.here] - 1].split(maxsplit=2)
         if len(parts) < 2:
             self.fail("Feature without a name")
         name = re.sub(r"\\[_tnr]", lambda match: _ESCAPES[match[0]], parts[1])
         text = parts[2].strip() if len(parts) == 3 else ""
         known = draft.features
+        if name in known and name != last:
+            self.fail(f"a second feature {_short(name)} in one configuration")
         known[name] = f"{known[name]}\n{text}" if name in known else text
         self.here += 1
+        return name
 
     def _features(self, draft: Draft) -> None:
         names = self.rows[self.here][1:]
+        for k, name in enumerate(names):
+            if name in draft.features or name in names[:k]:
+                self.fail(f"a second feature {_short(name)} in one configuration")
         self.here += 1
         words = self.words()
         if len(words) != len(names):
             self.fail(f"Features: names {len(names)} values, but {len(words)} follow")
         draft.features.update(zip(names, words, strict=True))
         self.here += 1
+
+
+def _floats(words: list[str]) -> np.ndarray:
+    """Numbers of words; a ValueError where one is none, or one to Python only (``1_5``)."""
+    text = "".join(words)
+    if "_" in text or not text.isascii():
+        raise ValueError(text)
+    return np.array(words, float)
+
+
+def _short(text: str) -> str:
+    """A text of a file as messages quote it."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
