@@ -19,6 +19,7 @@ from ase import Atoms
 from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.cfg import read_cfg, write_cfg
 from mmtp_jax.oracles.oracle import Failure, Labelled, Oracle, Provenance
+from mmtp_jax.structures.screening import Diagnostics
 
 
 def key_of(oracle: Oracle, atoms: Atoms) -> str:
@@ -88,7 +89,10 @@ def read_result(folder: Path) -> Labelled | Failure:
             return Failure(content["reason"], final=bool(content.get("final", False)))
         (atoms,) = read_cfg(folder / "labelled.cfg")
         free = tuple(content.get("free", ()))
-        return Labelled(atoms, Provenance(**content["provenance"]), free)
+        about = dict(content["provenance"])
+        if about.get("diagnostics") is not None:
+            about["diagnostics"] = Diagnostics(**about["diagnostics"])
+        return Labelled(atoms, Provenance(**about), free)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Failure(f"its result cannot be read ({error})")
 

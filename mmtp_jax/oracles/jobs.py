@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ from mmtp_jax.oracles.oracle import (
     Oracle,
     checked,
 )
+from mmtp_jax.oracles.suspects import suspects_of
+from mmtp_jax.structures.screening import Suspect
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +52,26 @@ class Jobs:
 
     answers: tuple[Labelled | Failure, ...]
     n_found: int
-    """Labels that were on disk already."""
+    """Labels that were on disk already, those of `suspect` among them."""
+    suspect: dict[int, Suspect] = field(default_factory=dict)
+    """Labels that stand apart from the others, by the number of the configuration, and why;
+    ``answers`` has them. They may be converged and wrong."""
+    accept_outliers: bool = False
+    """Are these taken nevertheless?"""
 
     @property
     def labelled(self) -> list[Labelled]:
         """Those that may enter a training set."""
-        return [a for a in self.answers if isinstance(a, Labelled)]
+        return [self.answers[k] for k in self.taken]
+
+    @property
+    def taken(self) -> list[int]:
+        """Numbers of the configurations of ``labelled``."""
+        return [
+            k
+            for k, answer in enumerate(self.answers)
+            if isinstance(answer, Labelled) and (self.accept_outliers or k not in self.suspect)
+        ]
 
     @property
     def failures(self) -> dict[int, Failure]:
@@ -73,9 +89,15 @@ def label_all(
     timeout_s: float | None = None,
     moment_tolerance: float = MOMENT_TOLERANCE,
     workers: int = 1,
+    beside: Sequence[Atoms] = (),
+    accept_outliers: bool = False,
     callback: Callable[[int], None] | None = None,
 ) -> Jobs:
     """Label configurations; those that fail are tried again, then set aside with the reason.
+
+    A calculation can be converged and wrong. Labels that stand apart from the others of the run
+    (`mmtp_jax.structures.screening`) are set aside too; they are judged again when the same jobs
+    are asked for among others.
 
     An oracle that is not ``in_process`` runs in a process of its own for each attempt, which a
     crash cannot spread from, and which is killed when its time is over. Scripts that call this
@@ -90,6 +112,8 @@ def label_all(
         timeout_s: wall time of one attempt.
         moment_tolerance: largest miss of a target moment, mu_B.
         workers: jobs at once, without an executor.
+        beside: labels of the same making that exist already; the new ones are held against them.
+        accept_outliers: take labels that stand apart; ``suspect`` names them nevertheless.
         callback: called with the number of jobs that are done.
 
     Raises:
@@ -124,7 +148,8 @@ def label_all(
             logger.warning("%s: set aside: %s", folders[k].name, answer.reason)
         if callback is not None:
             callback(n_done)
-    return Jobs(tuple(answers), n_found)
+    suspect = suspects_of(answers, [f.name for f in folders], beside)
+    return Jobs(tuple(answers), n_found, suspect, accept_outliers)
 
 
 def _run(

@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from mmtp_jax.io.schema import collapse, labels_of
+from mmtp_jax.structures.screening import Diagnostics
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Provenance:
     """Wall time."""
     converged: bool = True
     """Labels that are not converged are refused."""
+    diagnostics: Diagnostics | None = None
+    """What betrays a state that is converged and wrong, where the code tells it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,6 +60,11 @@ class Diagnostics:
     energy_gap: float | None = None
     """Double-counting energy minus the direct one, eV; zero for perfect convergence and basis."""
 
+    def __post_init__(self) -> None:
+        # Files give lists.
+        if self.charges is not None:
+            object.__setattr__(self, "charges", tuple(self.charges))
+
 
 @dataclass(frozen=True)
 class Suspect:

@@ -73,6 +73,8 @@ class Strange:
                    "stress": np.arange(6.0)}
         if fault == "no forces":
             del results["forces"]
+        if fault == "ghosts" and magmoms[0] > 2.4:
+            results["energy"] -= 14.0 * n_atoms
         copy.calc = SinglePointCalculator(copy, **results)
         copy.set_array("magnetic_forces", np.full(n_atoms, 0.125))
         return Labelled(copy, Provenance("strange", self.version, {"cutoff": 3}, 0.1,
@@ -287,6 +289,28 @@ def test_any_executor_will_do(strange, targets, tmp_path) -> None:
         assert len(jobs.failures) == 3
         assert "the executor lost the job" in jobs.failures[0].reason
     assert len(label_all(oracle, targets[:1], tmp_path / "b").labelled) == 1
+
+
+def test_labels_that_stand_apart_are_set_aside_unless_taken(strange, targets, tmp_path) -> None:
+    oracle = strange("ghosts", in_process=True)
+    cells = [targets[k % 3].copy() for k in range(9)]
+    for k, atoms in enumerate(cells):
+        atoms.set_initial_magnetic_moments([2.5 if k == 2 else 2.0 + 0.01 * k, -1.0])
+    # Among three of a kind nothing is said; among nine the same label is judged again.
+    assert not label_all(oracle, cells[:3], tmp_path).suspect
+    jobs = label_all(oracle, cells, tmp_path)
+    assert (jobs.n_found, list(jobs.suspect), jobs.failures) == (3, [2], {})
+    assert jobs.taken == [0, 1, 3, 4, 5, 6, 7, 8]
+    assert [len(jobs.labelled), jobs.answers[2].atoms.get_potential_energy()] == [8, -31.0]
+    assert "14 eV/atom below the median of 9 labels of Fe" in str(jobs.suspect[2])
+    assert str(jobs.suspect[2]).startswith("job-00002: energy -15.500 eV/atom")
+    taken = label_all(oracle, cells, tmp_path, accept_outliers=True)
+    assert (taken.n_found, list(taken.suspect), len(taken.labelled)) == (9, [2], 9)
+    # Labels that exist already count, and are not judged themselves.
+    beside = [answer.atoms for answer in taken.labelled]
+    alone = label_all(oracle, cells[2:3], tmp_path / "alone", beside=beside)
+    assert list(alone.suspect) == [0]
+    assert not label_all(oracle, cells[4:5], tmp_path / "good", beside=beside).suspect
 
 
 def test_labels_of_another_version_are_not_reused(strange, targets, tmp_path) -> None:

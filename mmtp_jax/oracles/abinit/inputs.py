@@ -177,7 +177,8 @@ def variables_of(
         "optstress": 1,
         "prtwf": 0,
         "prteig": 0,
-        "prtden": 0 if constrain else 1,
+        # Another run may start from it.
+        "prtden": 1,
     }
     if any(held):
         found["constraint_kind"] = [CONSTRAINED_MOMENT if h else 0 for h in held]

@@ -1,7 +1,8 @@
 """Labels from ABINIT: attempts in folders of their own, until one converges.
 
 The folder of a job gets ``1-default``, ``2-damped`` and ``3-restart`` as far as they are needed,
-each with ABINIT's input ``run.abi`` and output ``run.abo``; the log is kept where it failed.
+each with ABINIT's input ``run.abi`` and output ``run.abo``; the log is kept where it failed. What
+nearly converged goes on from its density, in ``1-default-continued`` and so on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +26,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mmtp_jax.io.schema import MAGNETIC_FORCES
 from mmtp_jax.oracles.abinit.datasets import Dataset, find_dataset
 from mmtp_jax.oracles.abinit.inputs import (
+    DAMPED,
     LADDER,
     Attempt,
     input_text,
@@ -33,12 +36,18 @@ from mmtp_jax.oracles.abinit.inputs import (
     targets_of,
     variables_of,
 )
-from mmtp_jax.oracles.abinit.output import Output, messages_of, parse_output
+from mmtp_jax.oracles.abinit.output import Output, messages_of, negative_points, parse_output
 from mmtp_jax.oracles.abinit.settings import AbinitSettings
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
+from mmtp_jax.structures.screening import Diagnostics
 
 _NOT_IN_LABELS = ("executable", "mpi", "threads", "attempts")
 """Settings that change how long it takes, not the labels."""
+NEAR = 10.0
+"""A residual of so many tolerances is worth one more run."""
+NEAR_Ha = 1e-9
+"""So is an energy that changed by less than this twice in a row."""
+_DENSITY = "runo_DEN"
 _LONGEST = 300
 """Characters of a message of ABINIT that are kept."""
 
@@ -72,15 +81,26 @@ class AbinitOracle(AbinitSettings):
             run = _Run(self, datasets, atoms, place)
             try:
                 output = run(attempt)
+                if self._is_near(output) and (place / _DENSITY).exists():
+                    failed.append(_words(attempt, output))
+                    attempt = Attempt(f"{attempt.name}-continued", 1.5, DAMPED)
+                    run = _Run(self, datasets, atoms, folder / f"{number}-{attempt.name}")
+                    output = run(attempt, density=f"../{place.name}/{_DENSITY}")
             except _Broken as error:
                 return Failure(str(error))
+            finally:
+                for density in folder.glob(f"{number}-*/{_DENSITY}"):
+                    density.unlink()
             if output.converged:
                 seconds = time.perf_counter() - start
                 return self._labelled(atoms, datasets, attempt, output, run, failed, seconds)
-            failed.append(
-                f"{attempt.name}: residual {output.residual:.1e} after {output.n_steps} steps"
-            )
+            failed.append(_words(attempt, output))
         return Failure(f"ABINIT did not converge ({'; '.join(failed)})", final=True)
+
+    def _is_near(self, output: Output) -> bool:
+        """Has it not converged, but would a little more have been enough?"""
+        still = len(output.last_changes) == 2 and np.abs(output.last_changes).max() <= NEAR_Ha
+        return not output.converged and (output.residual <= NEAR * self.tolerance or still)
 
     def fingerprint(self) -> str:
         """Settings, contents of the datasets, version of ABINIT."""
@@ -155,9 +175,20 @@ class AbinitOracle(AbinitSettings):
             "cpu_s": output.cpu_s,
             "warnings": run.warnings,
         }
-        provenance = Provenance("ABINIT", output.version, settings, seconds, output.converged)
+        diagnostics = Diagnostics(
+            tuple(output.charges.tolist()),
+            run.negative_points / output.fine_grid if output.fine_grid else None,
+            output.energy_gap,
+        )
+        provenance = Provenance(
+            "ABINIT", output.version, settings, seconds, output.converged, diagnostics
+        )
         free = tuple(int(k) for k in np.flatnonzero(~held))
         return Labelled(labelled, provenance, free)
+
+
+def _words(attempt: Attempt, output: Output) -> str:
+    return f"{attempt.name}: residual {output.residual:.1e} after {output.n_steps} steps"
 
 
 class _Broken(Exception):
@@ -172,21 +203,22 @@ class _Run:
     ) -> None:
         self.oracle, self.datasets, self.atoms, self.folder = oracle, datasets, atoms, folder
         self.warnings: list[str] = []
+        self.negative_points = 0
 
-    def __call__(self, attempt: Attempt) -> Output:
+    def __call__(self, attempt: Attempt, density: str | None = None) -> Output:
+        """Run it, from a file with a density or, for a restart, from that without constraint."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        density = None
         if attempt.restart:
             free = self.folder / "free"
             try:
                 self._abinit(free, attempt, constrain=False)
             except _Broken as error:
                 raise _Broken(f"without constraint, {error}") from None
-            density = "free/runo_DEN"
+            density = f"free/{_DENSITY}"
         try:
             return self._abinit(self.folder, attempt, density=density)
         finally:
-            if density is not None:
+            if attempt.restart:
                 _clean(self.folder / "free")
 
     def _abinit(self, folder: Path, attempt: Attempt, **options: Any) -> Output:
@@ -211,6 +243,7 @@ class _Run:
             ).returncode
         log_text = (folder / "log").read_text(encoding="utf-8", errors="replace")
         self.warnings += [w[:_LONGEST] for w in messages_of(log_text, "WARNING")]
+        self.negative_points = negative_points(log_text)
         errors = messages_of(log_text, "ERROR") + messages_of(log_text, "BUG")
         if errors:
             raise _Broken(f"ABINIT stopped: {errors[0][:_LONGEST]}")
@@ -223,13 +256,15 @@ class _Run:
         if output.converged:
             (folder / "log").unlink()
         if options.get("constrain", True):
-            _clean(folder)
+            _clean(folder, kept=() if output.converged else (_DENSITY,))
         return output
 
 
-def _clean(folder: Path) -> None:
+def _clean(folder: Path, kept: Sequence[str] = ()) -> None:
     """Keep what is read by people: input, output, and the log where something went wrong."""
     for path in folder.iterdir():
+        if path.name in kept:
+            continue
         if path.name.startswith(("runo_", "runi_")) or path.suffix == ".xml":
             path.unlink()
 

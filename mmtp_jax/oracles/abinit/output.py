@@ -4,7 +4,8 @@ In the output energies are in Ha and lengths in bohr. The last ``ETOT`` line has
 F = E - TS, of which forces and stress are derivatives, with more digits than ``etotal``. After the
 calculation ``fcart`` (Ha/bohr), ``strten`` (Ha/bohr^3, order xx yy zz yz xz xy, sign of
 (1/V) dE/d(strain)) and ``grspin`` (+dE/dm, Ha/mu_B, three components, z is the collinear one) are
-written, and before it the moments in the spheres.
+written, and before it charges and moments in the spheres. A state may converge and be unphysical:
+charges, the double-counting energy and negative densities, which only the log has, betray it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,14 @@ class Output:
     """Of the self-consistency."""
     residual: float
     """Of the potential."""
+    last_changes: tuple[float, ...]
+    """Of the energy in the last two steps, Ha."""
+    charges: np.ndarray
+    """(n,) electrons in the spheres."""
+    energy_gap: float | None
+    """Double-counting energy minus the direct one, eV; None where the former is not printed."""
+    fine_grid: int | None
+    """Points of the fine FFT grid."""
     cpu_s: float
     wall_s: float
 
@@ -64,17 +73,23 @@ def parse_output(text: str) -> Output:
     number, energy, rest = steps[-1]
     columns = re.findall(_NUMBER, rest)
     gradient = _variable(after, "grspin", 3 * n)
+    charges, magmoms = _in_spheres(text, n)
+    grid = re.search(r"^[P-]?\s+ngfftdg\s+(\d+)\s+(\d+)\s+(\d+)", after, re.MULTILINE)
     cpu, wall = _times(text)
     return Output(
         version=version[1],
         energy=_float(energy) * HARTREE,
         forces=_needed(after, "fcart", 3 * n).reshape(n, 3) * HARTREE / BOHR,
         stress=_needed(after, "strten", 6) * HARTREE / BOHR**3,
-        magmoms=_moments(text, n),
+        magmoms=magmoms,
         magnetic_forces=None if gradient is None else -gradient.reshape(n, 3)[:, 2] * HARTREE,
         converged="=>converged" in text,
         n_steps=int(number),
         residual=_float(columns[2]) if len(columns) > 2 else float("nan"),
+        last_changes=tuple(_float(re.findall(_NUMBER, s[2])[0]) for s in steps[-2:]),
+        charges=charges,
+        energy_gap=_energy_gap(text),
+        fine_grid=None if grid is None else int(np.prod([int(x) for x in grid.groups()])),
         cpu_s=cpu,
         wall_s=wall,
     )
@@ -99,12 +114,28 @@ def _needed(after: str, name: str, size: int) -> np.ndarray:
     return found
 
 
-def _moments(text: str, n: int) -> np.ndarray:
+def negative_points(log: str) -> int:
+    """Points at which ABINIT's log says that the density was negative; the most of all messages."""
+    found = re.findall(r"Density went too small\D*\sat\s+(\d+)\s+points", log)
+    return max(map(int, found), default=0)
+
+
+def _in_spheres(text: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Charges and moments (n,)."""
     tables = re.findall(r"^ Atom\s+Radius\s+up_density.*\n((?:\s+\d+\s+.*\n)+)", text, re.MULTILINE)
     rows = tables[-1].splitlines() if tables else []
     if len(rows) != n:
         raise ValueError("there are no moments in spheres for all atoms in the output")
-    return np.array([_float(row.split()[5]) for row in rows])
+    columns = np.array([[_float(x) for x in row.split()[4:6]] for row in rows])
+    return columns[:, 0], columns[:, 1]
+
+
+def _energy_gap(text: str) -> float | None:
+    found = [
+        re.findall(rf"^{name}\s+:\s+({_NUMBER})", text, re.MULTILINE)
+        for name in ("total_energy", "total_energy_dc")
+    ]
+    return (_float(found[1][-1]) - _float(found[0][-1])) * HARTREE if all(found) else None
 
 
 def _times(text: str) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from ase import Atoms
 import mmtp_jax as mmtp
 from mmtp_jax.oracles.abinit import AbinitOracle
 from mmtp_jax.oracles.oracle import Failure, Labelled, checked
+from mmtp_jax.structures.screening import Diagnostics
 
 
 def test_labels_with_the_schema_of_this_program(stand_in, iron, tmp_path) -> None:
@@ -32,7 +33,10 @@ def test_labels_with_the_schema_of_this_program(stand_in, iron, tmp_path) -> Non
     about = answer.provenance
     assert (about.code, about.version, about.converged) == ("ABINIT", "9.6.2", True)
     assert about.settings["attempt"] == "default"
-    assert about.settings["warnings"] == ["Something is odd"]
+    odd, density = about.settings["warnings"]
+    assert (odd, density[:22]) == ("Something is odd", "Density went too small")
+    # Half of 24^3 points; the shortened output has no double-counting energy.
+    assert about.diagnostics == Diagnostics((6.659746, 6.618318), 0.5, None)
     assert about.settings["ecut_Ha"] == 20.0
     assert len(about.settings["sha256"]["Fe"]) == 64
     json.dumps(about.settings)
@@ -47,6 +51,8 @@ def test_labels_with_the_schema_of_this_program(stand_in, iron, tmp_path) -> Non
         ("default", ["1-default"]),
         ("diemix", ["1-default", "2-damped"]),
         ("density", ["1-default", "2-damped", "3-restart"]),
+        ("near", ["1-default", "1-default-continued"]),
+        ("still", ["1-default", "1-default-continued"]),
     ],
 )
 def test_more_help_from_attempt_to_attempt(kind, attempts, stand_in, iron, tmp_path) -> None:
@@ -54,6 +60,7 @@ def test_more_help_from_attempt_to_attempt(kind, attempts, stand_in, iron, tmp_p
     (answer,) = jobs.labelled
     settings = answer.provenance.settings
     assert settings["attempt"] == attempts[-1][2:]
+    assert not list(tmp_path.rglob("runo_*"))
     assert [text.split(":")[0] for text in settings["failed_attempts"]] == [
         name[2:] for name in attempts[:-1]
     ]
@@ -61,16 +68,22 @@ def test_more_help_from_attempt_to_attempt(kind, attempts, stand_in, iron, tmp_p
     assert folders == attempts
     content = json.loads((tmp_path / "job-00000" / "result.json").read_text())
     assert content["failed_attempts"] == []
+    again = mmtp.label_all(stand_in(kind), [iron], tmp_path).labelled[0]
+    assert again.provenance == answer.provenance
 
 
 def test_a_calculation_that_never_converges_fails_once(stand_in, iron, tmp_path) -> None:
     jobs = mmtp.label_all(stand_in("never"), [iron], tmp_path, retries=3)
     reason = jobs.failures[0].reason
-    assert "did not converge (default: residual 2.5e-09 after 26 steps; damped" in reason
+    assert "did not converge (default: residual 2.4e-05 after 26 steps; damped" in reason
     assert "restart: residual" in reason
     content = json.loads((tmp_path / "job-00000" / "result.json").read_text())
     assert len(content["failed_attempts"]) == 1
     assert not list(tmp_path.rglob("labelled.cfg"))
+    near = stand_in("still never").label(iron, tmp_path / "job-00000").reason
+    assert [text.split(":")[0] for text in near.partition("(")[2].split("; ")] == [
+        name + more for name in ("default", "damped", "restart") for more in ("", "-continued")
+    ]
     few = stand_in("never", attempts=1).label(iron, tmp_path / "job-00000")
     assert "damped" not in few.reason
 

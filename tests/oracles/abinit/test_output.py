@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmtp_jax.oracles.abinit.output import messages_of, parse_output
+from mmtp_jax.oracles.abinit.output import messages_of, negative_points, parse_output
 
 TEXT = Path(__file__).with_name("fe2.abo").read_text()
 EV, ANGSTROM = 27.211386245988, 0.529177210903
@@ -31,6 +31,9 @@ def test_labels_and_their_units() -> None:
         rtol=2e-7,
     )  # fmt: skip
     np.testing.assert_array_equal(found.magmoms, [1.999999, 2.5])
+    np.testing.assert_array_equal(found.charges, [6.659746, 6.618318])
+    assert found.last_changes == (-9.70e-12, -6.96e-12)
+    assert found.fine_grid == 24**3
     # grspin is +dE/dm; magnetic forces have the other sign.
     np.testing.assert_allclose(
         found.magnetic_forces, [-1.5105287084e-02 * EV, -2.4903012583e-02 * EV], rtol=1e-12
@@ -79,6 +82,13 @@ def test_what_is_missing_is_said(name, words) -> None:
         parse_output(TEXT.replace(name, "something"))
 
 
+def test_the_double_counting_energy_is_compared_with_the_direct_one() -> None:
+    assert parse_output(TEXT).energy_gap is None
+    dc = "--- !EnergyTermsDC\nxc_dc : -2.2E+00\ntotal_energy_dc     : -4.39231662183558E+01\n...\n"
+    text = TEXT.replace("== END DATASET", dc + "== END DATASET")
+    assert parse_output(text).energy_gap == pytest.approx(0.1 * EV, abs=1e-9)
+
+
 def test_messages_of_the_log_come_once() -> None:
     log = """
 --- !WARNING
@@ -103,3 +113,5 @@ message: |
 """
     assert messages_of(log, "WARNING") == ["Density went too small at 1001 points"]
     assert messages_of(log, "ERROR") == []
+    assert negative_points(log + log.replace("1001", "37")) == 1001
+    assert negative_points("") == 0
