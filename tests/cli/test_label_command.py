@@ -76,6 +76,56 @@ def test_nothing_labelled_writes_nothing(run, files, tmp_path) -> None:
     assert not output.exists()
 
 
+@pytest.mark.parametrize("suffix", [".extxyz", ".cfg"])
+def test_labels_that_stand_apart_go_to_a_file_of_their_own(
+    run, files, tmp_path, monkeypatch, suffix
+) -> None:
+    original = mmtp.PotentialOracle.label
+
+    def label(self, atoms, folder):
+        answer = original(self, atoms, folder)
+        if atoms.info["tag"] == 1:
+            answer.atoms.calc.results["energy"] -= 28.0
+            answer.atoms.arrays["magnetic_forces"][1] = 6.1
+        return answer
+
+    monkeypatch.setattr(mmtp.PotentialOracle, "label", label)
+    cells = [files.cells[0].copy() for _ in range(5)]
+    for k, atoms in enumerate(cells):
+        atoms.info["tag"] = k
+        atoms.rattle(0.01, seed=k)
+    mmtp.write(tmp_path / "five.extxyz", cells)
+    mmtp.write(tmp_path / "three.extxyz", cells[:3])
+    output, suspect = tmp_path / f"labels{suffix}", tmp_path / f"labels.suspect{suffix}"
+
+    def labelled(data, *options):
+        done = run("label", tmp_path / data, "--oracle", files.oracle, "-o", output, *options)
+        return done, [[int(a.info["tag"]) for a in mmtp.read(path)] if path.exists() else None
+                      for path in (output, suspect)]  # fmt: skip
+
+    # Three labels are no crowd; when there are more, the same one is judged again.
+    done, (taken, aside) = labelled("three.extxyz")
+    assert (done.status, taken, aside) == (0, [0, 1, 2], None), done.err
+    done, (taken, aside) = labelled("five.extxyz")
+    assert (done.status, taken, aside) == (1, [0, 2, 3, 4], [1])
+    assert "5 labelled (2 now, 3 before), 0 s of jobs; 1 of them stand apart; 0 failed" in done.out
+    assert "stands apart: job-00001: energy -" in done.out
+    assert f"wrote {suspect}; look at these, and take them with --accept-outliers" in done.out
+    (ghost,) = mmtp.read(suspect)
+    assert "14 eV/atom below the median of 5 labels of Fe (limit 2)" in ghost.info["suspect"]
+    assert ghost.arrays["magnetic_forces"][1] == 6.1
+    done, (taken, aside) = labelled("five.extxyz", "--accept-outliers")
+    assert (done.status, taken, aside) == (0, [0, 1, 2, 3, 4], None)
+    assert Path(f"{suspect}.bak").exists()
+    # Alone, it is held against those that exist already.
+    mmtp.write(tmp_path / "ghost.extxyz", cells[1])
+    good = tmp_path / "good.extxyz"
+    mmtp.write(good, [a for a in mmtp.read(output) if int(a.info["tag"]) != 1])
+    done, (_, aside) = labelled("ghost.extxyz", "--beside", good)
+    assert (done.status, aside) == (1, [1])
+    assert "all labels stand apart, so" in done.out
+
+
 def test_mistakes_are_one_sentence(run, files, tmp_path) -> None:
     good, output = files.folder / "good.extxyz", tmp_path / "out.cfg"
     wrong = tmp_path / "wrong.toml"

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from mmtp_jax.oracles.jobs import Jobs
 
+_SUSPECT = "suspect"
+"""In the name of the file with labels that stand apart, and why, in the info of each."""
+
 _EPILOG = """\
 examples:
   mmtp template abinit > abinit.toml          # then edit it
@@ -26,7 +29,9 @@ examples:
 
 The moments of the configurations are the targets. Every job has a folder with its input, output,
 labels or reasons; the same command goes on after an interruption and tries again what failed.
-Exit status: 0 all are labelled, 1 some are not, 130 interrupted by Ctrl-C.
+Labels that stand apart from the others (energy, forces, stress, |dE/dm|, charges in spheres) may be
+converged and wrong: they go to a file of their own, labelled.suspect.extxyz for labelled.extxyz.
+Exit status: 0 all are labelled, 1 some are not or are suspect, 130 interrupted by Ctrl-C.
 """
 
 
@@ -64,15 +69,25 @@ def add_parser(commands: Any) -> None:
         "--moment-tolerance", type=float, default=0.05, metavar="X",
         help="largest miss of a target moment, mu_B (default 0.05)",
     )  # fmt: skip
+    parser.add_argument(
+        "--beside", nargs="+", default=[], metavar="DATA",
+        help="labels of the same making that exist already; the new ones are held against them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--accept-outliers", action="store_true",
+        help="write labels that stand apart from the others to FILE as well",
+    )  # fmt: skip
     add_reading_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    output = Path(args.output)
+    suspect_file = _suspect_file(output)
     console.check_outputs(args.output, args.failed)
-    for path in (args.output, args.failed):
-        console.check_distinct(path, [*args.data, args.oracle])
+    for path in (args.output, args.failed, str(suspect_file)):
+        console.check_distinct(path, [*args.data, *args.beside, args.oracle])
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
@@ -86,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     targets = [
         _target(atoms) for atoms in console.read_data(args.data, species, args.magnetic_gradient)
     ]
-    output = Path(args.output)
+    beside = console.read_data(args.beside, species) if args.beside else []
     folder = Path(args.jobs) if args.jobs else output.with_name(f"{output.stem}-jobs")
     print(f"{len(targets)} configurations, jobs in {folder}", flush=True)
     with (
@@ -102,48 +117,75 @@ def run(args: argparse.Namespace) -> int:
             timeout_s=args.timeout,
             moment_tolerance=args.moment_tolerance,
             workers=args.workers,
+            beside=beside,
+            accept_outliers=args.accept_outliers,
             callback=progress,
         )
     print(summary(jobs))
-    if jobs.labelled:
-        mmtp.write(output, _with_info(jobs, targets), species=species)
+    labelled = _with_info(jobs, targets)
+    if jobs.taken:
+        mmtp.write(output, [labelled[k] for k in jobs.taken], species=species)
         print(f"wrote {output}")
     else:
-        print(f"nothing is labelled, so {output} is not written")
+        why = "all labels stand apart" if jobs.suspect else "nothing is labelled"
+        print(f"{why}, so {output} is not written")
+    set_aside = [k for k in jobs.suspect if k not in jobs.taken]
+    if set_aside:
+        mmtp.write(suspect_file, [labelled[k] for k in set_aside], species=species)
+        print(f"wrote {suspect_file}; look at these, and take them with --accept-outliers")
+    elif suspect_file.exists():
+        # What it held is in the output now, or no longer asked for.
+        suspect_file.replace(backup := suspect_file.with_name(suspect_file.name + ".bak"))
+        print(f"moved {suspect_file}, which is out of date, to {backup}")
     if args.failed and jobs.failures:
         mmtp.write(args.failed, [targets[k] for k in jobs.failures], species=species)
         print(f"wrote {args.failed}")
-    return 1 if jobs.failures else 0
+    return 1 if jobs.failures or set_aside else 0
 
 
 def summary(jobs: Jobs) -> str:
-    """How many are labelled, and why the others are not."""
-    new = len(jobs.labelled) - jobs.n_found
-    seconds = sum(answer.provenance.seconds for answer in jobs.labelled)
+    """How many are labelled, which of them stand apart, and why the others are not."""
+    from mmtp_jax.oracles.oracle import Labelled
+
+    labels = [answer for answer in jobs.answers if isinstance(answer, Labelled)]
+    seconds = sum(answer.provenance.seconds for answer in labels)
+    suspect = f"{len(jobs.suspect)} of them stand apart; " if jobs.suspect else ""
     lines = [
-        f"{len(jobs.labelled)} labelled ({new} now, {jobs.n_found} before), "
-        f"{seconds:.0f} s of jobs; {len(jobs.failures)} failed"
+        f"{len(labels)} labelled ({len(labels) - jobs.n_found} now, {jobs.n_found} before), "
+        f"{seconds:.0f} s of jobs; {suspect}{len(jobs.failures)} failed"
     ]
     helped = Counter(
         str(answer.provenance.settings["attempt"])
-        for answer in jobs.labelled
+        for answer in labels
         if answer.provenance.settings.get("attempt", "default") != "default"
     )
     lines += [f"  {count} needed the attempt '{name}'" for name, count in helped.items()]
+    lines += [f"  stands apart: {suspect}" for suspect in jobs.suspect.values()]
     lines += [f"  job-{k:05d}: {failure.reason}" for k, failure in jobs.failures.items()]
     return "\n".join(lines)
 
 
-def _with_info(jobs: Jobs, targets: list[Atoms]) -> list[Atoms]:
+def _suspect_file(output: Path) -> Path:
+    """``name.suspect.extxyz`` for ``name.extxyz``; a compressed file keeps both endings."""
+    packed = output.suffix if output.suffix in (".gz", ".bz2", ".xz") else ""
+    name = Path(output.name.removesuffix(packed))
+    return output.with_name(f"{name.stem}.{_SUSPECT}{name.suffix}{packed}")
+
+
+def _with_info(jobs: Jobs, targets: list[Atoms]) -> dict[int, Atoms]:
     """The labelled configurations, with what was known of them and who has labelled them."""
     from mmtp_jax.oracles.oracle import Labelled
 
-    found = []
-    for answer, target in zip(jobs.answers, targets, strict=True):
+    found = {}
+    for k, (answer, target) in enumerate(zip(jobs.answers, targets, strict=True)):
         if isinstance(answer, Labelled):
             code = f"{answer.provenance.code} {answer.provenance.version}"
             answer.atoms.info = {**target.info, "labelled_by": code}
-            found.append(answer.atoms)
+            # Targets may have been suspect labels.
+            answer.atoms.info.pop(_SUSPECT, None)
+            if k in jobs.suspect:
+                answer.atoms.info[_SUSPECT] = "; ".join(jobs.suspect[k].reasons)
+            found[k] = answer.atoms
     return found
 
 
