@@ -18,6 +18,7 @@ import numpy as np
 
 from mmtp_jax.active.active_set import fingerprint
 from mmtp_jax.active.learning_iteration import Iteration
+from mmtp_jax.active.learning_labels import label
 from mmtp_jax.active.learning_options import LearnOptions
 from mmtp_jax.active.learning_simulations import LearningSimulation
 from mmtp_jax.active.learning_state import LearnFolder, Row, State, table
@@ -26,6 +27,7 @@ from mmtp_jax.io.convert import to_structures
 from mmtp_jax.io.mtp import load, save
 from mmtp_jax.oracles.oracle import Oracle
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.structures.screening import screen, sentences
 from mmtp_jax.structures.structure import Structure
 
 if TYPE_CHECKING:
@@ -97,6 +99,8 @@ def learn(
     if not (files.path / "state.json").exists():
         save(files.path / "start.mtp", potential)
         write_cfg(files.iteration(0) / "train.cfg", atoms_list, species)
+        for sentence in sentences(screen(structures, species), len(structures)):
+            files.log(0, sentence)
         files.save(state, belongs_to)
     if state.finished and not state.converged:
         # More iterations are allowed now, or another simulation may get further.
@@ -162,12 +166,13 @@ def _step(
         return end(
             f"converged: the simulations of iteration {state.iteration} preselected nothing", True
         )
-    n_labelled = at.label(oracle, executor)
-    at.files.summarise(at.row(simulations, n_labelled))
-    if not n_labelled:
+    labelling = label(at, oracle, executor)
+    at.files.summarise(at.row(simulations, labelling.labelled, labelling.suspect))
+    if not labelling.grown:
+        apart = f"; {labelling.suspect} labels stand apart, see {at.folder.name}/suspect/"
         return end(
             "not converged: none of the selected configurations could be labelled; see "
-            f"{at.folder.name}/failed/reasons.json"
+            f"{at.folder.name}/failed/reasons.json" + (apart if labelling.suspect else "")
         )
     return State(iteration=state.iteration + 1)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +30,6 @@ from mmtp_jax.io.cfg import read_cfg, write_cfg
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.io.mtp import load, save
 from mmtp_jax.io.names import GRADE
-from mmtp_jax.oracles.jobs import label_all
-from mmtp_jax.oracles.oracle import Oracle
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
 from mmtp_jax.structures.structure import LABELS, Structure
@@ -177,34 +174,14 @@ class Iteration:
         )
         return len(candidates)
 
-    def label(self, oracle: Oracle, executor: Executor | None) -> int:
-        """Label what is selected, write the next training set; returns how many are labelled."""
-        selected = read_cfg(self.folder / "selected.cfg", self.species)
-        options = self.options
-        jobs = label_all(
-            oracle, selected, self.folder / "labelled", executor, retries=options.retries,
-            timeout_s=options.timeout_s, moment_tolerance=options.moment_tolerance,
-            workers=options.workers,
-        )  # fmt: skip
-        shutil.rmtree(self.folder / "failed", ignore_errors=True)
-        if jobs.failures:
-            (self.folder / "failed").mkdir()
-            failed = [selected[k] for k in jobs.failures]
-            write_cfg(self.folder / "failed" / "failed.cfg", failed, self.species)
-            reasons = {f"job-{k:05d}": failure.reason for k, failure in jobs.failures.items()}
-            write_json(self.folder / "failed" / "reasons.json", reasons)
-            for name, reason in reasons.items():
-                self.log(f"{name} is set aside: {reason}")
-        labelled = [answer.atoms for answer in jobs.labelled]
-        if labelled:
-            following = self.files.iteration(self.number + 1)
-            write_cfg(following / "train.cfg", [*self.training, *labelled], self.species)
-        self.log(f"{len(labelled)} labelled, {len(jobs.failures)} failed")
-        return len(labelled)
-
     # --- summary ---
 
-    def row(self, simulations: list[LearningSimulation] | None, labelled: int | None = None) -> Row:
+    def row(
+        self,
+        simulations: list[LearningSimulation] | None,
+        labelled: int | None = None,
+        suspect: int = 0,
+    ) -> Row:
         """What the table says of this iteration; without simulations, of its fit alone."""
         errors = self.content("errors.json")
         found = {
@@ -224,7 +201,8 @@ class Iteration:
             highest_grade=max((c["highest"] for c in contents), default=0.0),
             selected=n_selected,
             labelled=labelled,
-            failed=None if labelled is None else n_selected - labelled,
+            suspect=None if labelled is None else suspect,
+            failed=None if labelled is None else n_selected - labelled - suspect,
         )
 
     def _number_in(self, name: str) -> int:

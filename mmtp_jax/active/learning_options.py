@@ -37,6 +37,8 @@ class LearnOptions:
     """Wall time of one attempt."""
     moment_tolerance: float = MOMENT_TOLERANCE
     """Largest miss of a target moment by a label, mu_B."""
+    accept_outliers: bool = False
+    """Fit to labels that stand apart from the others (`mmtp_jax.structures.screening`), too."""
     workers: int = 1
     """Jobs at once, where there is no executor."""
 

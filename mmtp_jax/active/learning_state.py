@@ -9,6 +9,7 @@
     iteration-000/candidates/    one folder per simulation; simulations.json: how they ended
     iteration-000/selected.cfg   what is to be labelled, with its grades
     iteration-000/labelled/      one folder per job; failed/: what was set aside, and why
+    iteration-000/suspect/       labels that stand apart from the others, and why
     iteration-000/summary.json   the row of the table;  log: what happened, with times
 
 Every file appears whole or not at all. The state is written after what it speaks of, so that a loop
@@ -56,6 +57,9 @@ class Row:
     """Of all configurations that the simulations met."""
     selected: int | None = None
     labelled: int | None = None
+    """Those that entered the training set."""
+    suspect: int | None = None
+    """Those whose labels stand apart from the others, and are set aside."""
     failed: int | None = None
 
 
@@ -160,6 +164,7 @@ _COLUMNS = (
     ("highest grade", "highest_grade", ".3g"),
     ("selected", "selected", "d"),
     ("labelled", "labelled", "d"),
+    ("suspect", "suspect", "d"),
     ("failed", "failed", "d"),
 )
 _ERRORS = (("E", "energy"), ("F", "forces"), ("T", "magnetic_forces"))

@@ -49,6 +49,10 @@ class OracleSettings:
         example="executor.toml", metavar="TOML",
     )  # fmt: skip
     moment_tolerance: float = setting("Largest miss of a target moment, mu_B.", 0.05)
+    accept_outliers: bool = setting(
+        "Fit to labels that stand apart from the others too; they may be converged and wrong.",
+        False,
+    )
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,7 @@ def _options(settings: LearnSettings) -> mmtp.LearnOptions:
         timeout_s=oracle.timeout_s,
         workers=oracle.workers,
         moment_tolerance=oracle.moment_tolerance,
+        accept_outliers=oracle.accept_outliers,
     )
 
 
