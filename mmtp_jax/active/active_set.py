@@ -326,6 +326,11 @@ class ActiveSet:
                 f"{path} is the active set of another potential; make one for this potential from "
                 "its training configurations (a refit needs a new active set)"
             )
+        if len(arrays["scale"]) != potential.n_parameters:
+            raise ValueError(
+                f"{path} has {len(arrays['scale'])} rows, and the potential "
+                f"{potential.n_parameters} parameters; make the active set again"
+            )
         return cls(potential=potential, **header, **arrays)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.store import read_store, write_store
 from mmtp_jax.structures.structure import Structure
 
+FORMAT = "mmtp_jax candidates 1"
 _NAME = "candidates-{:06d}.npz"
 _PATTERN = re.compile(r"candidates-(\d{6,})\.npz")
 
@@ -108,8 +108,7 @@ class CandidateStore:
         files = self.files
         number = int(_PATTERN.fullmatch(files[-1].name)[1]) + 1 if files else 1
         path = self.folder / _NAME.format(number)
-        with atomic_write(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **block._asdict())
+        write_store(path, {"format": FORMAT}, block._asdict())
 
     def read(self) -> list[Candidate]:
         """All candidates.
@@ -126,11 +125,21 @@ class CandidateStore:
 
 
 def _block(path: Path) -> Block:
+    what = "no file of candidates"
+    header, arrays = read_store(path, what, "remove it", infinite=("grade",), needs_header=False)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return Block(**{name: file[name] for name in Block._fields})
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no file of candidates ({error}); remove it") from error
+        block = Block(**arrays)
+        k, n = np.shape(block.magmoms)
+        shapes = ((k, n, 3), (k, 3, 3), (k, n), (k,), (k,), (k,), (k,), (n,), (3,))
+        kinds = ("f", "f", "f", "f", "b", "iu", "iu", "iu", "b")
+        for name, array, shape, kind in zip(Block._fields, block, shapes, kinds, strict=True):
+            if array.shape != shape or array.dtype.kind not in kind:
+                raise ValueError(f"its array {name} is {array.dtype} of the shape {array.shape}")
+        if header.get("format", FORMAT) != FORMAT or np.any(block.types < 0):
+            raise ValueError(f"its format is not '{FORMAT}', or a type is negative")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is {what} ({error}); remove it") from error
+    return block
 
 
 def last_outside(candidates: Sequence[Candidate]) -> list[int]:

@@ -6,7 +6,6 @@ on disk, and random numbers depend on the number of the iteration.
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,8 +17,8 @@ from mmtp_jax.active.active_set import ActiveSet
 from mmtp_jax.active.candidates import Candidate, CandidateStore, last_outside
 from mmtp_jax.active.learning_options import LearnOptions
 from mmtp_jax.active.learning_simulations import Happened, LearningSimulation
-from mmtp_jax.active.learning_state import LearnFolder, Row, write_json
-from mmtp_jax.active.preselection import Preselection
+from mmtp_jax.active.learning_state import LearnFolder, Row, read_fields
+from mmtp_jax.active.preselection import Preselection, Tally
 from mmtp_jax.active.select import Selection, first_of_its_kind
 from mmtp_jax.fitting.fit import fit_structures
 from mmtp_jax.fitting.initial import shortest_distance
@@ -28,6 +27,7 @@ from mmtp_jax.fitting.report import Errors
 from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.cfg import read_cfg, write_cfg
 from mmtp_jax.io.convert import to_structures
+from mmtp_jax.io.documents import write_json
 from mmtp_jax.io.mtp import load, save
 from mmtp_jax.io.names import GRADE
 from mmtp_jax.potential.potential import Potential
@@ -36,6 +36,25 @@ from mmtp_jax.structures.structure import LABELS, Structure
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+_ErrorsOf = dict[str, int | dict[str, float | str | None]]
+"""Number of configurations, and errors of each kind of label."""
+
+
+@dataclass(frozen=True)
+class _Done(Tally, Happened):
+    """``done.json`` of a simulation."""
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """``errors.json`` of a fit."""
+
+    before: _ErrorsOf | None
+    after: _ErrorsOf
+    n_iterations: int
+    loss: float
+    message: str
 
 
 @dataclass(frozen=True)
@@ -70,9 +89,6 @@ class Iteration:
         if self.number == 0:
             return load(self.files.path / "start.mtp")
         return load(self.files.iteration(self.number - 1) / "potential.mtp")
-
-    def content(self, name: str) -> dict:
-        return json.loads((self.folder / name).read_text(encoding="utf-8"))
 
     # --- stages ---
 
@@ -138,7 +154,8 @@ class Iteration:
         return {name: Happened(c["completed"], c["message"]) for name, c in contents.items()}
 
     def _done(self, simulations: list[LearningSimulation]) -> dict[str, dict]:
-        return {s.name: self.content(f"candidates/{s.name}/done.json") for s in simulations}
+        folder = self.folder / "candidates"
+        return {s.name: read_fields(folder / s.name / "done.json", _Done) for s in simulations}
 
     def select(self, simulations: list[LearningSimulation]) -> int:
         """Choose among the candidates; returns how many there were."""
@@ -183,7 +200,7 @@ class Iteration:
         suspect: int = 0,
     ) -> Row:
         """What the table says of this iteration; without simulations, of its fit alone."""
-        errors = self.content("errors.json")
+        errors = read_fields(self.folder / "errors.json", _Fitted)
         found = {
             f"{kind}_{when}": _rmse(errors[when], kind)
             for kind in LABELS

@@ -19,7 +19,6 @@ that is killed does the stage again that it was in.
 from __future__ import annotations
 
 import csv
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -27,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from mmtp_jax.io.atomic import atomic_write, writing
+from mmtp_jax.io.documents import read_json, write_json
+from mmtp_jax.io.fields import checked_fields
 
 FORMAT = "mmtp_jax learning 1"
 
@@ -100,13 +101,19 @@ class LearnFolder:
         if not path.exists():
             return State()
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("format") != FORMAT:
+            content = read_json(path)
+            if content.pop("format", None) != FORMAT:
                 raise ValueError(f"its format is not '{FORMAT}'")
-            found = content.pop("belongs_to")
-            state = State(**content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is not the state of a loop of learning ({error})") from error
+            found = content.pop("belongs_to", None)
+            state = State(**checked_fields(content, State, "state"))
+            if state.stage not in STAGES or state.iteration < 0:
+                raise ValueError(
+                    f"there is no stage {state.stage!r} of iteration {state.iteration}"
+                )
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is not the state of a loop of learning ({error}); give another folder"
+            ) from error
         if found != belongs_to:
             raise ValueError(
                 f"{self.path} holds a loop that started from another potential, training set or "
@@ -139,13 +146,21 @@ class LearnFolder:
     def rows(self) -> list[Row]:
         """The rows so far."""
         paths = sorted(self.path.glob("iteration-*/summary.json"))
-        return [Row(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+        return [Row(**read_fields(path, Row)) for path in paths]
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+def read_fields(path: Path, of: type) -> dict[str, Any]:
+    """What a JSON file of the loop holds, with the types of a dataclass.
+
+    Raises:
+        ValueError: if it holds something else; the file is named.
+    """
+    try:
+        return checked_fields(read_json(path), of, path.stem)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); restore it, or start the loop in another folder"
+        ) from error
 
 
 def write_table(path: str | Path, rows: Sequence[Row]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import shutil
@@ -14,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mmtp_jax.io.documents import write_json as write_json
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -141,14 +142,6 @@ def save_potential(path: str, potential: Potential, **options: Any) -> str:
     note = keep_backup(path)
     mmtp.save(path, potential, **options)
     return f"{path}{note}"
-
-
-def write_json(path: str, content: dict[str, Any]) -> None:
-    """Write a dictionary as JSON, whole or not at all."""
-    from mmtp_jax.io.atomic import atomic_write
-
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_data(

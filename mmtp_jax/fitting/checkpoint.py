@@ -6,9 +6,7 @@ A resumed fit takes the same steps, bit for bit, as one that was not interrupted
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,8 @@ import jax
 import numpy as np
 
 from mmtp_jax.fitting import processes
-from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.fields import converted
+from mmtp_jax.io.store import read_store, write_store
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +62,7 @@ class Checkpoint:
             return
         leaves = {f"leaf{k}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(state))}
         header = {"format": FORMAT, "fingerprint": self.belongs_to, "history": history}
-        text = np.frombuffer(json.dumps(header).encode(), np.uint8)
-        with atomic_write(self.path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, header=text, **leaves)
+        write_store(self.path, header, leaves)
 
     def load(self) -> tuple[Any, list[float]]:
         """The state and the history.
@@ -73,21 +70,23 @@ class Checkpoint:
         Raises:
             ValueError: if the file is no checkpoint, or belongs to other data or settings.
         """
-        try:
-            with np.load(self.path, allow_pickle=False) as file:
-                header = json.loads(file["header"].tobytes().decode())
-                leaves = [file[f"leaf{k}"] for k in range(len(file.files) - 1)]
-        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{self.path} is not a readable fit checkpoint ({error}); delete it to start afresh"
-            ) from error
+        what, advice = "not a readable fit checkpoint", "delete it to start afresh"
+        # The line search has infinite errors before its first step.
+        places = jax.tree_util.tree_flatten_with_path(self.like)[0]
+        infinite = [f"leaf{k}" for k, (at, _) in enumerate(places) if "optimizer_state" in str(at)]
+        header, arrays = read_store(self.path, what, advice, infinite)
         if header.get("format") != FORMAT or header.get("fingerprint") != self.belongs_to:
             raise ValueError(
                 f"{self.path} belongs to another fit (other data, potential, weights, method or "
                 "program version); delete it to start afresh, or give the same input as before"
             )
         expected, tree = jax.tree.flatten(self.like)
-        if [np.shape(a) for a in expected] != [a.shape for a in leaves]:
+        leaves = [arrays.get(f"leaf{k}") for k in range(len(arrays))]
+        if [np.shape(a) for a in expected] != [np.shape(a) for a in leaves]:
             raise ValueError(f"{self.path} holds arrays of other shapes; delete it to start afresh")
-        logger.info("resumed %s after %d steps", self.path, len(header["history"]) - 1)
-        return jax.tree.unflatten(tree, leaves), list(header["history"])
+        try:
+            history = list(converted(header.get("history"), tuple[float, ...], "history"))
+        except ValueError as error:
+            raise ValueError(f"{self.path} is {what} ({error}); {advice}") from error
+        logger.info("resumed %s after %d steps", self.path, len(history) - 1)
+        return jax.tree.unflatten(tree, leaves), history

@@ -16,7 +16,6 @@ import multiprocessing
 import os
 import shlex
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -26,7 +25,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mmtp_jax.oracles.configure import checked_fields
+from mmtp_jax.io.documents import read_toml
+from mmtp_jax.io.fields import checked_fields
 
 PLACES = {
     "local": ("here",),
@@ -94,11 +94,7 @@ def read_executor(path: str | os.PathLike) -> ExecutorSettings:
         FileNotFoundError: if there is no such file.
         ValueError: for anything that cannot be; the message names the file and the key.
     """
-    with open(path, "rb") as file:
-        try:
-            content = tomllib.load(file)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a TOML file: {error}") from error
+    content = read_toml(path)
     table = content.pop(SECTION, None)
     if not isinstance(table, Mapping) or content:
         raise ValueError(f"{path}: the settings of an executor are one section, [{SECTION}]")

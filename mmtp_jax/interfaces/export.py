@@ -7,7 +7,6 @@ cells (M = N) as well as domains with ghosts (M > N). Files are ``.npz`` without
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.fields import checked_fields
+from mmtp_jax.io.store import read_store, write_store
 from mmtp_jax.potential.observables import Graph, evaluate
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision, require_precision
@@ -122,8 +122,7 @@ def save_exported(path: str | Path, exported: ExportedPotential) -> None:
         "platforms": exported.program.platforms,
     }
     serialised = np.frombuffer(bytes(exported.program.serialize()), np.uint8)
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, header=np.array(json.dumps(header)), program=serialised)
+    write_store(path, header, {"program": serialised})
 
 
 def load_exported(path: str | Path) -> ExportedPotential:
@@ -132,17 +131,30 @@ def load_exported(path: str | Path) -> ExportedPotential:
     Raises:
         ValueError: if it is another kind of file, or of a later version of this program.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(str(file["header"]))
-            serialised = file["program"].tobytes()
-    except (KeyError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no exported potential ({error})") from error
-    if header.get("version") != _VERSION:
+    what, advice = "no exported potential", "export the potential again"
+    content, arrays = read_store(path, what, advice)
+    version = content.get("version")
+    if type(version) is int and version != _VERSION:
         raise ValueError(
-            f"{path} was exported by another version of this program "
-            f"({header.get('version')}); export the potential again"
+            f"{path} was exported by another version of this program ({version}); {advice}"
         )
-    return ExportedPotential(
-        export.deserialize(bytearray(serialised)), tuple(header["species"]), header["cutoff"]
-    )
+    try:
+        header = checked_fields(content, _Header, "header")
+        program = arrays.pop("program", None)
+        if arrays or program is None or program.dtype != np.uint8 or not header["cutoff"] > 0.0:
+            raise ValueError("it has no program, no cutoff or something else besides")
+        deserialised = export.deserialize(bytearray(program.tobytes()))
+    except ImportError:
+        raise
+    # A program that is damaged makes the reader of JAX fail in many ways.
+    except Exception as error:
+        raise ValueError(f"{path} is {what} ({error}); {advice}") from error
+    return ExportedPotential(deserialised, header["species"], header["cutoff"])
+
+
+@dataclass(frozen=True)
+class _Header:
+    version: int
+    species: tuple[str, ...]
+    cutoff: float
+    platforms: tuple[str, ...]

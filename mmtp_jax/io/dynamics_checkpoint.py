@@ -6,6 +6,7 @@ A resumed run takes the same steps, bit for bit on the same machine, as one that
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mmtp_jax.io.state_file import filled, load_state, save_state
@@ -19,6 +20,20 @@ from mmtp_jax.simulation.system import System
 
 FORMAT = "mmtp_jax dynamics 2"
 
+_INFINITE = ("state.known.shortest",)
+"""Distance of atoms that have no neighbour."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of itself."""
+
+    format: str
+    fingerprint: str
+    step: int
+    files: dict[str, int]
+    """Sizes in bytes."""
+
 
 def save_dynamics(
     path: str | Path, saved: Saved, belongs_to: str, files: Mapping[str, int]
@@ -31,13 +46,8 @@ def save_dynamics(
         belongs_to: fingerprint of the potential and of the settings.
         files: sizes in bytes of the files that the run adds to.
     """
-    header = {
-        "format": FORMAT,
-        "fingerprint": belongs_to,
-        "step": int(saved.state.step),
-        "files": dict(files),
-    }
-    save_state(path, header, saved)
+    header = Header(FORMAT, belongs_to, int(saved.state.step), dict(files))
+    save_state(path, asdict(header), saved)
 
 
 def load_dynamics(path: str | Path, belongs_to: str) -> tuple[Saved, dict[str, int]]:
@@ -47,8 +57,10 @@ def load_dynamics(path: str | Path, belongs_to: str) -> tuple[Saved, dict[str, i
         ValueError: if the file is no checkpoint of dynamics, or belongs to another run.
     """
     expected = {"format": FORMAT, "fingerprint": belongs_to}
-    saved, header = load_state(path, "dynamics", expected, lambda _: _SKELETON)
-    return saved, dict(header["files"])
+    saved, header = load_state(
+        path, "dynamics", expected, Header, lambda _: _SKELETON, infinite=_INFINITE
+    )
+    return saved, header.files
 
 
 _SKELETON = filled(

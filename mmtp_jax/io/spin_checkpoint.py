@@ -6,6 +6,7 @@ A resumed walk gives the same series, bit for bit on the same machine, as one th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mmtp_jax.io.state_file import filled, load_state, save_state
@@ -14,6 +15,18 @@ from mmtp_jax.simulation.spins.loop import SpinSeries
 from mmtp_jax.simulation.spins.outcome import SpinSaved, SpinState
 
 FORMAT = "mmtp_jax spins 1"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of itself."""
+
+    format: str
+    fingerprint: str
+    sizes: tuple[int, ...]
+    """Multiples of the cell."""
+    files: dict[str, int]
+    """Sizes in bytes."""
 
 
 def save_spins(
@@ -27,13 +40,8 @@ def save_spins(
         belongs_to: fingerprint of the potential, the cell and the settings.
         files: sizes in bytes of the files that the walks add to.
     """
-    header = {
-        "format": FORMAT,
-        "fingerprint": belongs_to,
-        "sizes": list(walks),
-        "files": dict(files),
-    }
-    save_state(path, header, {f"size{size}": walk for size, walk in walks.items()})
+    header = Header(FORMAT, belongs_to, tuple(walks), dict(files))
+    save_state(path, asdict(header), {f"size{size}": walk for size, walk in walks.items()})
 
 
 def load_spins(path: str | Path, belongs_to: str) -> tuple[dict[int, SpinSaved], dict[str, int]]:
@@ -44,9 +52,9 @@ def load_spins(path: str | Path, belongs_to: str) -> tuple[dict[int, SpinSaved],
     """
     expected = {"format": FORMAT, "fingerprint": belongs_to}
     walks, header = load_state(
-        path, "spin flips", expected, lambda h: {f"size{n}": _SKELETON for n in h["sizes"]}
+        path, "spin flips", expected, Header, lambda h: {f"size{n}": _SKELETON for n in h.sizes}
     )
-    return {n: walks[f"size{n}"] for n in header["sizes"]}, dict(header["files"])
+    return {n: walks[f"size{n}"] for n in header.sizes}, header.files
 
 
 _SKELETON = filled(

@@ -5,52 +5,51 @@ Each array has the name of its place in the tree, and a file is read into a tree
 
 from __future__ import annotations
 
-import json
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.fields import checked_fields
+from mmtp_jax.io.store import read_store, write_store
 
 
 def save_state(path: str | Path, header: dict[str, Any], tree: Any) -> None:
     """Write a tree of arrays, replacing an older file at once."""
-    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, header=text, **_named(tree))
+    write_store(path, header, _named(tree))
 
 
 def load_state(
     path: str | Path,
     kind: str,
     expected: dict[str, Any],
-    skeleton: Callable[[dict[str, Any]], Any],
-) -> tuple[Any, dict[str, Any]]:
+    header_class: type,
+    skeleton: Callable[[Any], Any],
+    infinite: Container[str] = (),
+) -> tuple[Any, Any]:
     """The tree of a file, and its header.
 
     Args:
         path: the file.
         kind: what messages call a checkpoint, e.g. "dynamics".
         expected: entries that the header must have, e.g. format and fingerprint.
+        header_class: dataclass of all entries of the header.
         skeleton: makes a tree of the same form from the header.
+        infinite: names of the arrays that may hold infinity.
 
     Raises:
         ValueError: if the file is no such checkpoint, or belongs to another run.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(file["header"].tobytes().decode())
-            arrays = {name: file[name] for name in file.files if name != "header"}
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is not a readable checkpoint of {kind} ({error}); start afresh"
-        ) from error
-    if all(header.get(name) == value for name, value in expected.items()):
-        form = skeleton(header)
+    what, advice = f"not a readable checkpoint of {kind}", "start afresh"
+    content, arrays = read_store(path, what, advice, infinite)
+    if all(content.get(name) == value for name, value in expected.items()):
+        try:
+            header = header_class(**checked_fields(content, header_class, "header"))
+            form = skeleton(header)
+        except ValueError as error:
+            raise ValueError(f"{path} is {what} ({error}); {advice}") from error
         names = list(_named(form))
         if sorted(names) == sorted(arrays):
             leaves = [arrays[name] for name in names]

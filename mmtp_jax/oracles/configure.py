@@ -7,22 +7,20 @@
     datasets = {Fe = "Fe.xml"}
 
 The table has the name of the code, and its keys are the fields of the labeller's dataclass.
+
+Such a file can run any program, by design: it says which executable computes and what starts it.
+Use only files whose contents you know, as with a script.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import math
 import os
-import tomllib
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
+from mmtp_jax.io.documents import read_toml
+from mmtp_jax.io.fields import checked_fields, shown
 from mmtp_jax.oracles.oracle import Oracle
 
 CODES = {
@@ -45,12 +43,7 @@ def read_oracle(path: str | os.PathLike) -> Oracle:
     Example:
         >>> oracle = read_oracle("abinit.toml")
     """
-    with open(path, "rb") as file:
-        try:
-            content = tomllib.load(file)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a TOML file: {error}") from error
-    return oracle_of(content, os.fspath(path))
+    return oracle_of(read_toml(path), os.fspath(path))
 
 
 def oracle_of(content: Mapping[str, Any], source: str = "oracle") -> Oracle:
@@ -64,14 +57,15 @@ def oracle_of(content: Mapping[str, Any], source: str = "oracle") -> Oracle:
         ValueError: as `read_oracle`.
     """
     code = content.get(CODE_KEY)
-    if code not in CODES:
+    if not isinstance(code, str) or code not in CODES:
         raise ValueError(
-            f"{source}: the key '{CODE_KEY}' must be one of {', '.join(CODES)}, got {code!r}"
+            f"{source}: the key '{CODE_KEY}' must be one of {', '.join(CODES)}, got {shown(code)}"
         )
     for key in content:
         if key not in (CODE_KEY, code):
             raise ValueError(
-                f"{source}: unknown key '{key}'; the settings are in the section [{code}]"
+                f"{source}: unknown key '{shown(key, str)}'; the settings are in the section "
+                f"[{code}]"
             )
     table = content.get(code, {})
     if not isinstance(table, Mapping):
@@ -85,88 +79,3 @@ def oracle_of(content: Mapping[str, Any], source: str = "oracle") -> Oracle:
         raise
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
-
-
-def checked_fields(table: Mapping[str, Any], of: type, where: str) -> dict[str, Any]:
-    """Values for the fields of a dataclass, with the types that these have.
-
-    Args:
-        table: what a file holds.
-        of: the dataclass.
-        where: what messages call the table.
-
-    Raises:
-        ValueError: for unknown and missing keys, and values of a wrong type.
-    """
-    fields = {f.name: f for f in dataclasses.fields(of) if f.init}
-    hints = typing.get_type_hints(of)
-    values = {}
-    for key, value in table.items():
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, 1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(fields)}"
-            raise ValueError(f"{where}: unknown key '{key}'; {hint}")
-        values[key] = _converted(value, hints[key], f"{where}.{key}")
-    for name, field in fields.items():
-        none = dataclasses.MISSING
-        if field.default is none and field.default_factory is none and name not in values:
-            raise ValueError(f"{where}: the key '{name}' is missing")
-    return values
-
-
-class _Wrong(Exception):
-    """The value is of another type."""
-
-
-def _converted(value: Any, hint: Any, where: str) -> Any:
-    try:
-        return _as(value, hint)
-    except _Wrong:
-        raise ValueError(f"{where} must be {_name_of(hint)}, got {value!r}") from None
-
-
-def _as(value: Any, hint: Any) -> Any:
-    """The value as what a type hint says."""
-    if hint is Any:
-        return value
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        for one in inner:
-            try:
-                return _as(value, one)
-            except _Wrong:
-                continue
-    elif origin in (Mapping, dict) and isinstance(value, Mapping):
-        return {str(k): _as(v, inner[1]) for k, v in value.items()}
-    elif origin in (tuple, list, Sequence) and isinstance(value, (list, tuple)):
-        if origin is tuple and Ellipsis not in inner:
-            if len(inner) == len(value):
-                return tuple(_as(v, h) for v, h in zip(value, inner, strict=True))
-        else:
-            return tuple(_as(v, inner[0]) for v in value)
-    elif isinstance(value, bool) or hint is bool:
-        if isinstance(value, bool) and hint is bool:
-            return value
-    elif hint is float and isinstance(value, (int, float)) and math.isfinite(value):
-        return float(value)
-    elif isinstance(hint, type) and hint is not float and isinstance(value, hint):
-        return value
-    elif hint is Path and isinstance(value, str):
-        return Path(value)
-    raise _Wrong
-
-
-_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-
-
-def _name_of(hint: Any) -> str:
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(_name_of(h) for h in inner if h not in (type(None), Path))
-    if origin in (Mapping, dict):
-        return f"a table, each value {_name_of(inner[1])}"
-    if origin is tuple and Ellipsis not in inner:
-        return f"a list of {len(inner)}, each item {_name_of(inner[0])}"
-    if origin in (tuple, list, Sequence):
-        return f"a list, each item {_name_of(inner[0])}"
-    return _NAMES.get(hint, getattr(hint, "__name__", str(hint)))

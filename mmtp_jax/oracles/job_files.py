@@ -8,7 +8,6 @@ job-00000/result.json     how it ended, with provenance or the reasons of all fa
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.cfg import read_cfg, write_cfg
+from mmtp_jax.io.documents import read_json, write_json
+from mmtp_jax.io.fields import checked_fields, converted
 from mmtp_jax.oracles.oracle import Failure, Labelled, Oracle, Provenance
-from mmtp_jax.structures.screening import Diagnostics
 
 
 def key_of(oracle: Oracle, atoms: Atoms) -> str:
@@ -51,7 +50,7 @@ def write_labels(folder: Path, key: str, answer: Labelled, reasons: list[str]) -
         "free": list(answer.free),
         "failed_attempts": reasons,
     }
-    _write_json(folder / "result.json", content)
+    write_json(folder / "result.json", content)
 
 
 def write_failure(
@@ -67,16 +66,16 @@ def write_failure(
         "seconds": seconds,
         "provenance": None if failure.provenance is None else asdict(failure.provenance),
     }
-    _write_json(folder / "result.json", content)
+    write_json(folder / "result.json", content)
 
 
 def found_result(folder: Path, key: str) -> Labelled | Failure | None:
     """The result on disk, if it is for this configuration and this oracle."""
     try:
-        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "result.json")
     except (OSError, ValueError):
         return None
-    if not isinstance(content, dict) or content.get("key") != key:
+    if content.get("key") != key:
         return None
     return read_result(folder)
 
@@ -84,19 +83,15 @@ def found_result(folder: Path, key: str) -> Labelled | Failure | None:
 def read_result(folder: Path) -> Labelled | Failure:
     """The result on disk, as it was written."""
     try:
-        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        if content["status"] == "failed":
-            return Failure(content["reason"], final=bool(content.get("final", False)))
+        content = read_json(folder / "result.json")
+        if content.get("status") == "failed":
+            found = {name: content[name] for name in ("reason", "final") if name in content}
+            found = checked_fields(found, Failure, "result")
+            return Failure(found["reason"], final=found.get("final", False))
         (atoms,) = read_cfg(folder / "labelled.cfg")
-        free = tuple(content.get("free", ()))
-        about = dict(content["provenance"])
-        if about.get("diagnostics") is not None:
-            about["diagnostics"] = Diagnostics(**about["diagnostics"])
-        return Labelled(atoms, Provenance(**about), free)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        free = converted(content.get("free", []), tuple[int, ...], "result.free")
+        about = converted(content.get("provenance"), dict[str, Any], "result.provenance")
+        provenance = Provenance(**checked_fields(about, Provenance, "result.provenance"))
+        return Labelled(atoms, provenance, free)
+    except (OSError, ValueError) as error:
         return Failure(f"its result cannot be read ({error})")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

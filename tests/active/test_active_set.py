@@ -9,6 +9,7 @@ from ase import Atoms
 
 import mmtp_jax as mmtp
 from mmtp_jax.active import active_set as module
+from mmtp_jax.active import storage
 from mmtp_jax.active.active_set import ActiveSet, fingerprint
 from mmtp_jax.active.grade import (
     configuration_grades,
@@ -410,6 +411,47 @@ def test_files_that_are_no_active_sets_are_refused(tmp_path, potential):
             ActiveSet.load(tmp_path / name, potential)
     with pytest.raises(FileNotFoundError):
         ActiveSet.load(tmp_path / "none.npz", potential)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("submatrix", lambda a: np.zeros_like(a)),
+        ("submatrix", lambda a: np.where(np.eye(len(a)) > 0, np.nan, a)),
+        ("submatrix", lambda a: a[[0, 0, *range(2, len(a))]]),
+        ("submatrix", lambda a: a[:-1]),
+        ("submatrix", lambda a: a.astype(int)),
+        ("scale", lambda a: 0.0 * a),
+        ("scale", lambda a: -a),
+        ("configurations", lambda a: a + 10**6),
+        ("atoms", lambda a: a.astype(float)),
+        ("mode", lambda _: "atoms"),
+        ("n_seen", lambda _: "many"),
+        ("n_seen", lambda _: True),
+        ("tolerance", lambda _: 10**400),
+        ("missing_scale", lambda _: None),
+        ("other", lambda _: 1),
+    ],
+)
+def test_sets_that_grade_nothing_are_refused(part, change, tmp_path, potential, active_sets):
+    path = tmp_path / "active.npz"
+    active_sets["configuration"].save(path)
+    header, arrays = storage.read(path)
+    where = arrays if part in arrays else header
+    where[part] = change(where.get(part))
+    storage.write(path, header, arrays)
+    with pytest.raises(ValueError, match=r"active.npz is not a readable active set .*; make it"):
+        ActiveSet.load(path, potential)
+
+
+def test_set_of_another_size_is_refused(tmp_path, potential, active_sets):
+    path = tmp_path / "active.npz"
+    active_sets["configuration"].save(path)
+    header, arrays = storage.read(path)
+    small = {name: a[:3, :3] if a.ndim == 2 else a[:3] for name, a in arrays.items()}
+    storage.write(path, header, small | {"submatrix": np.eye(3)})
+    with pytest.raises(ValueError, match="has 3 rows, and the potential"):
+        ActiveSet.load(path, potential)
 
 
 # --- bad input ----------------------------------------------------------------------

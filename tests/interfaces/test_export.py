@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import mmtp_jax as mmtp
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.interfaces.export import export_potential, load_exported, save_exported
+from mmtp_jax.io.store import read_store, write_store
 from mmtp_jax.structures.neighbours import neighbour_table
 
 pytest.importorskip("flatbuffers", reason="jax.export writes with it: pip install flatbuffers")
@@ -94,5 +97,29 @@ def test_float32(potential, random_structure) -> None:
 
 def test_other_files_are_refused(tmp_path) -> None:
     np.savez(tmp_path / "other.npz", theta=np.zeros(2))
-    with pytest.raises(ValueError, match="no exported potential"):
+    with pytest.raises(ValueError, match=r"other\.npz is no exported potential"):
         load_exported(tmp_path / "other.npz")
+
+
+def test_damaged_files_are_refused(tmp_path, exported) -> None:
+    path = tmp_path / "pot.npz"
+    save_exported(path, exported)
+    whole = path.read_bytes()
+    header, arrays = read_store(path, "", "")
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"pot\.npz is no exported potential .*; export"):
+        load_exported(path)
+    program = {"program": arrays["program"][:-100]}
+    for changes, content in (
+        ({}, program), ({"cutoff": -1.0}, arrays), ({"cutoff": "far"}, arrays),
+        ({"species": "Fe"}, arrays), ({"version": "1"}, arrays), ({}, {}),
+    ):  # fmt: skip
+        write_store(path, header | changes, content)
+        with pytest.raises(ValueError, match=r"pot\.npz is no exported potential"):
+            load_exported(path)
+    write_store(path, header | {"version": 2}, arrays)
+    with pytest.raises(ValueError, match="another version"):
+        load_exported(path)
+    # As versions without the table of the arrays wrote it.
+    np.savez(path, header=np.array(json.dumps(header)), **arrays)
+    assert load_exported(path).species == exported.species

@@ -12,7 +12,6 @@ all earlier calculations, so that changed settings are not mixed with old files.
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 import shutil
 import subprocess
@@ -20,7 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.documents import read_json, write_json
 from mmtp_jax.oracles.vasp.outputs import Output, is_complete, read_output
 
 DENSITIES = ("WAVECAR", "CHGCAR")
@@ -75,7 +74,7 @@ def compute(stage: Stage, folder: Path, n_atoms: int) -> Output:
 def seconds_of(stage: Stage, folder: Path) -> float | None:
     """Wall time of a calculation that is complete, None where it is not."""
     try:
-        content = json.loads((folder / stage.name / "stage.json").read_text(encoding="utf-8"))
+        content = read_json(folder / stage.name / "stage.json")
         complete = content["key"] == stage.key and is_complete(folder / stage.name)
         return float(content["seconds"]) if complete else None
     except (OSError, ValueError, KeyError, TypeError):
@@ -107,8 +106,7 @@ def _run(stage: Stage, folder: Path) -> None:
             f"{_last_words(place / 'vasp.out')}"
         )
     content = {"key": stage.key, "seconds": round(seconds, 3), "command": stage.command}
-    with atomic_write(place / "stage.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(place / "stage.json", content)
 
 
 def _densities(stage: Stage, folder: Path) -> list[Path]:
