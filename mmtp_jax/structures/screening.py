@@ -34,7 +34,7 @@ CHARGE_FLOOR = 0.5
 """Electrons in a sphere."""
 NEGATIVE_FLOOR = 0.02
 """Share of the points of the fine grid whose density is negative."""
-GAP_FLOOR = 0.5
+GAP_FLOOR = 0.1
 """eV/atom, between direct and double-counting energy."""
 STIFFNESS = 2.0
 """eV/Angstrom^3 (320 GPa): bulk modulus with which cells of other volumes may differ."""
@@ -58,7 +58,8 @@ class Diagnostics:
     negative_share: float | None = None
     """Share of the points of the fine grid whose density was negative."""
     energy_gap: float | None = None
-    """Double-counting energy minus the direct one, eV; zero for perfect convergence and basis."""
+    """Double-counting energy minus the direct one, less what a constraint adds, eV; zero where all
+    is converged."""
 
     def __post_init__(self) -> None:
         # Files give lists.

@@ -186,7 +186,10 @@ def test_defaults_are_those_of_the_library() -> None:
     for section, names in (
         (chosen, ("mode", "limit", "every")),
         (settings.loop, ("max_iterations", "min_dist_margin")),
-        (settings.oracle, ("retries", "timeout_s", "workers", "moment_tolerance")),
+        (
+            settings.oracle,
+            ("retries", "timeout_s", "workers", "moment_tolerance", "accept_outliers"),
+        ),
     ):
         for name in names:
             assert getattr(section, name) == getattr(options, name), name

@@ -46,7 +46,8 @@ class Output:
     charges: np.ndarray
     """(n,) electrons in the spheres."""
     energy_gap: float | None
-    """Double-counting energy minus the direct one, eV; None where the former is not printed."""
+    """Double-counting energy minus the direct one, eV, less the term sum m dE/dm by which they
+    differ under constraint; None where the former is not printed."""
     fine_grid: int | None
     """Points of the fine FFT grid."""
     cpu_s: float
@@ -88,7 +89,7 @@ def parse_output(text: str) -> Output:
         residual=_float(columns[2]) if len(columns) > 2 else float("nan"),
         last_changes=tuple(_float(re.findall(_NUMBER, s[2])[0]) for s in steps[-2:]),
         charges=charges,
-        energy_gap=_energy_gap(text),
+        energy_gap=_energy_gap(text, 0.0 if gradient is None else gradient[2::3] @ magmoms),
         fine_grid=None if grid is None else int(np.prod([int(x) for x in grid.groups()])),
         cpu_s=cpu,
         wall_s=wall,
@@ -130,12 +131,16 @@ def _in_spheres(text: str, n: int) -> tuple[np.ndarray, np.ndarray]:
     return columns[:, 0], columns[:, 1]
 
 
-def _energy_gap(text: str) -> float | None:
+def _energy_gap(text: str, constraint: float) -> float | None:
+    """eV, from energies and sum m dE/dm in Ha."""
     found = [
         re.findall(rf"^{name}\s+:\s+({_NUMBER})", text, re.MULTILINE)
         for name in ("total_energy", "total_energy_dc")
     ]
-    return (_float(found[1][-1]) - _float(found[0][-1])) * HARTREE if all(found) else None
+    if not all(found):
+        return None
+    direct, double_counting = (_float(values[-1]) for values in found)
+    return (double_counting - direct + constraint) * HARTREE
 
 
 def _times(text: str) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ from mmtp_jax.oracles.vasp.stages import (
 )
 from mmtp_jax.oracles.vasp.summary import summary
 from mmtp_jax.oracles.vasp.workflow import UNCONSTRAINED, Outcome, Step, follow
+from mmtp_jax.structures.screening import Diagnostics
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +170,9 @@ def _answer(
         magmoms=collapse(np.asarray(atoms.get_initial_magnetic_moments(), float)),
     )
     back = np.argsort(job.order)
+    if output.charges is not None:
+        charges = tuple(output.charges[back].tolist())
+        provenance = replace(provenance, diagnostics=Diagnostics(charges))
     if settings.magnetic_forces and _field_fits(refined):
         forces = magnetic_forces(constraint.field[:, column], outcome.fit.slope)
         labelled.set_array(MAGNETIC_FORCES, forces[back])

@@ -45,6 +45,8 @@ class Output:
     converged: bool
     version: str
     constraint: Constraint | None
+    charges: np.ndarray | None = None
+    """Electrons in the spheres (n,) of the table "total charge", None where there is none."""
 
 
 def is_complete(folder: Path) -> bool:
@@ -82,6 +84,7 @@ def read_output(folder: Path, n_atoms: int, constrained: bool) -> Output:
         forces=np.asarray(results["forces"], float),
         stress=np.asarray(results["stress"], float),
         moments=np.stack([_moments(text, axis, n_atoms, path) for axis in axes], axis=1),
+        charges=_charges(text, n_atoms),
         converged=_converged(text),
         version=version[1] if version else "unknown",
         constraint=read_oszicar(folder / "OSZICAR", n_atoms) if constrained else None,
@@ -132,16 +135,30 @@ def _moments(text: str, axis: str, n_atoms: int, path: Path) -> np.ndarray:
     start = text.rfind(f"magnetization ({axis})")
     if start < 0:
         raise ValueError(f"{path} has no table 'magnetization ({axis})'")
+    moments = _last_column(text, start, n_atoms)
+    if moments is None:
+        raise ValueError(
+            f"{path}: the table 'magnetization ({axis})' has no moments of {n_atoms} atoms"
+        )
+    return moments
+
+
+def _charges(text: str, n_atoms: int) -> np.ndarray | None:
+    """Last column of the last table of charges."""
+    headings = list(re.finditer(r"^ total charge\s*$", text, re.MULTILINE))
+    return _last_column(text, headings[-1].start(), n_atoms) if headings else None
+
+
+def _last_column(text: str, start: int, n_atoms: int) -> np.ndarray | None:
+    """That of the table whose heading starts there; None if it is not whole."""
     lines = iter(text[start : start + 200 * (n_atoms + 10)].splitlines())
     if not any(line.strip().startswith("-----") for line in lines):
-        raise ValueError(f"{path}: the table 'magnetization ({axis})' is broken")
+        return None
     try:
         rows = [next(lines).split() for _ in range(n_atoms)]
         return np.array([float(row[-1]) for row in rows])
     except (StopIteration, ValueError, IndexError):
-        raise ValueError(
-            f"{path}: the table 'magnetization ({axis})' has no moments of {n_atoms} atoms"
-        ) from None
+        return None
 
 
 def _converged(text: str) -> bool:

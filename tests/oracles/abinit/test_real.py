@@ -41,6 +41,9 @@ def test_moments_are_reached_and_magnetic_forces_are_derivatives(oracle, iron, t
         np.testing.assert_allclose(
             atoms.get_magnetic_moments(), target.get_initial_magnetic_moments(), atol=1e-4
         )
+    told = jobs.labelled[0].provenance.diagnostics
+    np.testing.assert_allclose(told.charges, [6.660, 6.618], atol=1e-2)
+    assert abs(told.energy_gap) < 1e-3, "the term sum m dE/dm is what the two energies differ by"
     # Of another machine with ABINIT 9.6.2.
     version = jobs.labelled[0].provenance.version
     if version == "9.6.2":

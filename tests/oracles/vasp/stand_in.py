@@ -192,12 +192,16 @@ def write_outcar(
         converged = "aborting loop EDIFF was not reached (unconverged)"
     out += ["", f"{'-' * 24} {converged} {'-' * 40}", ""]
     table = []
-    for k, letter in enumerate("xyz" if constrained else "x"):
-        values = [vector(m, axis, tilt)[k] for m in moments]
+    columns = {
+        f"magnetization ({letter})": [vector(m, axis, tilt)[k] for m in moments]
+        for k, letter in enumerate("xyz" if constrained else "x")
+    }
+    charges = {"total charge     ": [10.0 + k for k in range(len(moments))]}
+    for name, values in (charges | columns).items():
         head = [
             "",
             "",
-            f" magnetization ({letter})",
+            f" {name}",
             " ",
             "# of ion       s       p       d       tot",
         ]

@@ -279,6 +279,8 @@ def test_jobs_with_processes_of_their_own(vasp, target, tmp_path, runs):
     assert runs().count("fit") == 3
     again = label_all(oracle, [target, other], tmp_path / "labels")
     assert again.n_found == 2
+    # Atoms 1, 3, 0, 2 are those of POSCAR.
+    assert again.labelled[0].provenance.diagnostics.charges == (12.0, 10.0, 13.0, 11.0)
     (found,) = mmtp.read(tmp_path / "labels" / "job-00000" / "labelled.cfg")
     np.testing.assert_allclose(
         found.get_magnetic_moments(), jobs.answers[0].atoms.get_magnetic_moments()

@@ -85,7 +85,8 @@ REACHED = "aborting loop because EDIFF is reached"
 
 def tables(scale=1.0, axes="xyz"):
     rows = {"x": (1.356, -2.029), "y": (0.001, 0.0), "z": (-0.004, 0.002)}
-    found = ""
+    charges = TABLE.format(axis="x", a=10 * scale + 3.5, b=10 * scale + 3.7, sum=0.0)
+    found = charges.replace("magnetization (x)", "total charge     ")
     for axis in axes:
         a, b = (scale * v for v in rows[axis])
         found += TABLE.format(axis=axis, a=a, b=b, sum=a + b)
@@ -142,6 +143,7 @@ def test_the_labels_of_outcar(tmp_path):
     np.testing.assert_allclose(found.stress, -kb / 1602.1766, rtol=1e-6)
     expected = [[1.356, 0.001, -0.004], [-2.029, 0.0, 0.002]]
     np.testing.assert_array_equal(found.moments, expected)
+    np.testing.assert_array_equal(found.charges, [13.5, 13.7])
     assert found.version == "5.3.2"
     assert found.converged
     collinear = read_output(tmp_path, 2, constrained=False)
@@ -159,7 +161,10 @@ def test_convergence(tmp_path):
 
 def test_what_is_missing_in_outcar_is_named(tmp_path):
     write(tmp_path, last=tables(axes="x"))
-    text = (tmp_path / "OUTCAR").read_text().replace("magnetization (z)", "")
+    text = (tmp_path / "OUTCAR").read_text().replace("total charge", "")
+    (tmp_path / "OUTCAR").write_text(text)
+    assert read_output(tmp_path, 2, constrained=False).charges is None
+    text = text.replace("magnetization (z)", "")
     (tmp_path / "OUTCAR").write_text(text)
     with pytest.raises(ValueError, match=r"no table 'magnetization \(z\)'"):
         read_output(tmp_path, 2, constrained=True)
