@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from mmtp_jax.interruption import check
 from mmtp_jax.potential.jacobian import energy_jacobian, site_jacobian
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
@@ -130,6 +131,7 @@ def _rows(
     with double_precision():
         on_device = jax.device_put(potential)
         for batch in make_batches(structures, float(potential.cutoff), max_atoms=max_atoms):
+            check()
             graph_rows = _graph_rows(on_device, batch.graph, per_atom, default_chunk())
             values = np.asarray(jax.device_get(graph_rows))
             parts = batch.split(values) if per_atom else list(values[: len(batch.members), None])

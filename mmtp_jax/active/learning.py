@@ -22,8 +22,10 @@ from mmtp_jax.active.learning_labels import label
 from mmtp_jax.active.learning_options import LearnOptions
 from mmtp_jax.active.learning_simulations import LearningSimulation
 from mmtp_jax.active.learning_state import LearnFolder, Row, State, table
+from mmtp_jax.interruption import check
 from mmtp_jax.io.cfg import write_cfg
 from mmtp_jax.io.convert import to_structures
+from mmtp_jax.io.lock import locked
 from mmtp_jax.io.mtp import load, save
 from mmtp_jax.oracles.oracle import Oracle
 from mmtp_jax.potential.potential import Potential
@@ -82,7 +84,7 @@ def learn(
 
     Raises:
         ValueError: if there is nothing to start from, two simulations have one name, or the folder
-            holds another loop.
+            holds another loop or is used by another process.
 
     Example:
         >>> run = mmtp.DynamicsRun.of("md", [cell], ("Fe",), 500, temperatures_K=(300, 600))
@@ -92,7 +94,25 @@ def learn(
     options = options or LearnOptions()
     simulations = list(simulations)
     structures = _checked(potential, atoms_list, simulations)
-    files = LearnFolder(Path(folder), callback)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        files = LearnFolder(folder, callback)
+        return _learn(
+            potential, atoms_list, structures, simulations, oracle, files, options, executor
+        )
+
+
+def _learn(
+    potential: Potential,
+    atoms_list: Sequence[Atoms],
+    structures: Sequence[Structure],
+    simulations: list[LearningSimulation],
+    oracle: Oracle,
+    files: LearnFolder,
+    options: LearnOptions,
+    executor: Executor | None,
+) -> Learned:
     species = tuple(potential.species)
     belongs_to = _digest(potential, structures, options)
     state = files.open(belongs_to)
@@ -106,6 +126,7 @@ def learn(
         # More iterations are allowed now, or another simulation may get further.
         state = replace(state, finished=False, message="")
     while not state.finished:
+        check()
         iteration = Iteration(state.iteration, files, options, species)
         state = _step(iteration, state, simulations, oracle, executor)
         files.save(state, belongs_to)

@@ -12,6 +12,7 @@ import numpy as np
 
 from mmtp_jax.active.candidates import Block
 from mmtp_jax.active.preselection import Preselection
+from mmtp_jax.interruption import check
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
@@ -98,6 +99,7 @@ def watch_equilibration(
     found: list[Any] = [None] * len(structures)
     n_done = 0
     for members in _alike(structures, max_atoms):
+        check()
         results = _of_batch(
             potential,
             [structures[k] for k in members],

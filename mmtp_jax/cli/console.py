@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mmtp_jax.potential.potential import Potential
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""What commands return that Ctrl-C or SIGTERM ended; the exit status says which of them."""
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -133,6 +133,14 @@ def keep_backup(path: str | os.PathLike) -> str:
     with atomic_write(backup) as temporary:
         shutil.copy2(path, temporary)
     return f" (the file that was there before is kept as {backup})"
+
+
+def say_kept(*paths: str | os.PathLike | None) -> None:
+    """Keep what is at these paths by `keep_backup`, and print a line about each."""
+    for path in paths:
+        note = "" if path is None else keep_backup(path)
+        if note:
+            print(f"{path}:{note}")
 
 
 def save_potential(path: str, potential: Potential, **options: Any) -> str:

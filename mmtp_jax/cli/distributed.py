@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mmtp_jax import interruption
 from mmtp_jax.cli.fit_settings import FitSettings, Output
 
 _VARIABLES = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
@@ -65,3 +66,5 @@ def _initialise() -> None:
         raise ValueError(
             f"the processes cannot join ({error}); start them with srun or mpirun, or set {known}"
         ) from error
+    # JAX has a handler of its own, for programs that ask it whether they are to end.
+    interruption.handle_again()

@@ -11,14 +11,13 @@ from mmtp_jax.cli import console
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mmtp_jax.cli.progress import FitProgress
     from mmtp_jax.fitting.fit import Fit
     from mmtp_jax.potential.potential import Potential
 
 
 def run_fit(
     potential: Potential, training: list[Atoms], validation: list[Atoms], **options: Any
-) -> tuple[Fit, FitProgress]:
+) -> Fit:
     """Fit with progress on the terminal, and print how it ended and the errors."""
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import FitProgress, legend
@@ -37,7 +36,7 @@ def run_fit(
     print()
     print(fit.report)
     print()
-    return fit, progress
+    return fit
 
 
 def report_content(fit: Fit, settings: dict[str, Any]) -> dict[str, Any]:
@@ -74,13 +73,13 @@ def potential_content(potential: Potential) -> dict[str, Any]:
     }
 
 
-def write_history(path: str, fit: Fit, progress: FitProgress) -> None:
+def write_history(path: str, fit: Fit) -> None:
     """Write the loss of each step, and the errors where they were evaluated, as CSV."""
     from mmtp_jax.cli.progress import history_rows
     from mmtp_jax.io.atomic import atomic_write
 
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(history_rows(fit.history, progress.errors))
+        csv.writer(file, lineterminator="\n").writerows(history_rows(fit.history, fit.errors))
 
 
 def write_parity(

@@ -1,6 +1,7 @@
 """Entry point of the command ``mmtp``: finds the subcommand and turns errors into one line.
 
-Exit status: 0 done, 1 a check failed, 2 an error, foreseen or not, 130 interrupted by Ctrl-C.
+Exit status: 0 done, 1 a check failed, 2 an error, foreseen or not, 130 ended by Ctrl-C,
+143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
-from mmtp_jax import __version__
+from mmtp_jax import __version__, interruption
 from mmtp_jax.cli import console
 from mmtp_jax.cli.commands import (
     convert,
@@ -73,6 +75,10 @@ _EPILOG = """\
 start here:
   mmtp quickstart                 fit real DFT data of iron in about a minute
   mmtp fit --help                 options and an example; the same for every command
+
+Ctrl-C ends a command after its running step: what was done is written, and the exit status is 130.
+SIGTERM, which batch systems send before they kill, does the same with status 143. A second Ctrl-C
+ends it at once.
 """
 
 
@@ -101,6 +107,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``mmtp`` with the given arguments, by default those of the process."""
+    with interruption.handled():
+        status = _main(argv)
+        # Also where it came too late to end anything earlier.
+        ended = status == console.INTERRUPTED or interruption.take()
+        return interruption.exit_status() if ended else status
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = build_parser()
     args, unknown = parser.parse_known_args(argv)
     if unknown and (not hasattr(args, "files") or any(word.startswith("-") for word in unknown)):
@@ -115,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return args.run(args) or 0
     except KeyboardInterrupt:
         if debug:
-            raise
+            traceback.print_exc()
         print(f"{name}: interrupted", file=sys.stderr)
         return console.INTERRUPTED
     except BrokenPipeError:

@@ -21,7 +21,7 @@ _SHORT = {"energy": "E", "forces": "F", "stress": "S", "magnetic_forces": "T"}
 
 
 class FitProgress:
-    """Callback of `mmtp_jax.fit` that shows how it goes on, and keeps the errors it is told.
+    """Callback of `mmtp_jax.fit` that shows how it goes on.
 
     Errors are evaluated now and then only; shown are the latest known.
 
@@ -36,8 +36,6 @@ class FitProgress:
     def __init__(self, terminal: bool | None = None, name: str = "") -> None:
         self.terminal = sys.stderr.isatty() if terminal is None else terminal
         self.name = name
-        self.errors: dict[int, Errors] = {}
-        """Errors of the training set by iteration, where they were evaluated."""
         self._bar: Any = None
         self._latest: Errors | None = None
         self._next_line = time.monotonic() + LOG_EVERY if name else 0.0
@@ -59,7 +57,7 @@ class FitProgress:
         """Take the news of one step."""
         self._last = progress
         if progress.training is not None:
-            self._latest = self.errors[progress.iteration] = progress.training
+            self._latest = progress.training
         if self.terminal:
             self._show(progress)
         elif time.monotonic() >= self._next_line:

@@ -43,9 +43,7 @@ class Watched:
         )
         if settings.candidates is not None:
             if not go_on:
-                note = console.keep_backup(settings.candidates)
-                if note:
-                    print(f"{settings.candidates}:{note}")
+                console.say_kept(settings.candidates)
             self.file = CandidateFile(settings.candidates, potential.species, go_on)
 
     @property

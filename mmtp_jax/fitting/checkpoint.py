@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax
 import numpy as np
 
 from mmtp_jax.fitting import processes
+from mmtp_jax.fitting.report import Errors, KindErrors
 from mmtp_jax.io.fields import converted
 from mmtp_jax.io.store import read_store, write_store
 
@@ -44,6 +46,8 @@ class Checkpoint:
 
     def __init__(self, path: str | Path, belongs_to: str, like: Any, every: int) -> None:
         self.path, self.belongs_to, self.like, self.every = Path(path), belongs_to, like, every
+        self.errors: dict[int, Errors] = {}
+        """Of the training set by iteration, where they were evaluated; kept with the state."""
 
     def exists(self) -> bool:
         """Is there something to resume?"""
@@ -61,7 +65,12 @@ class Checkpoint:
         if not processes.is_first():
             return
         leaves = {f"leaf{k}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(state))}
-        header = {"format": FORMAT, "fingerprint": self.belongs_to, "history": history}
+        header = {
+            "format": FORMAT,
+            "fingerprint": self.belongs_to,
+            "history": history,
+            "errors": {str(k): asdict(errors) for k, errors in self.errors.items()},
+        }
         write_store(self.path, header, leaves)
 
     def load(self) -> tuple[Any, list[float]]:
@@ -86,7 +95,21 @@ class Checkpoint:
             raise ValueError(f"{self.path} holds arrays of other shapes; delete it to start afresh")
         try:
             history = list(converted(header.get("history"), tuple[float, ...], "history"))
+            self.errors.update(_errors(header.get("errors", {})))
         except ValueError as error:
             raise ValueError(f"{self.path} is {what} ({error}); {advice}") from error
         logger.info("resumed %s after %d steps", self.path, len(history) - 1)
         return jax.tree.unflatten(tree, leaves), history
+
+
+def _errors(content: Any) -> dict[int, Errors]:
+    """Errors by iteration, from what a header holds; ValueError if that is something else."""
+    try:
+        return {
+            int(k): Errors(
+                of["n_configurations"], tuple(KindErrors(**kind) for kind in of["kinds"])
+            )
+            for k, of in content.items()
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("its errors are not those of iterations") from error

@@ -26,6 +26,7 @@ from mmtp_jax.fitting.series import (
     titled_table,
 )
 from mmtp_jax.fitting.statistics import CONFIDENCE, Spread, Statistics, aligned
+from mmtp_jax.interruption import deferred
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.structures.structure import LABELS, Structure
@@ -212,21 +213,22 @@ def scan_weights(
     folds = _Folds.of(structures, n_folds, seed, float(potential.cutoff))
     results: list[CrossValidation] = []
     try:
-        for i, value in enumerate(values):
-            of_value = replace(options, weights=replace(options.weights, **{kind: value}))
-            result = folds.cross_validate(
-                potential,
-                numbered_options(of_value, i),
-                callback,
-                f"weight {value:g}, ",
-                first=i * n_folds,
-                n_tasks=len(values) * n_folds,
-                executor=executor,
-            )
-            if not (result.interrupted and results):
-                results.append(result)
-            if result.interrupted:
-                break
+        with deferred():
+            for i, value in enumerate(values):
+                of_value = replace(options, weights=replace(options.weights, **{kind: value}))
+                result = folds.cross_validate(
+                    potential,
+                    numbered_options(of_value, i),
+                    callback,
+                    f"weight {value:g}, ",
+                    first=i * n_folds,
+                    n_tasks=len(values) * n_folds,
+                    executor=executor,
+                )
+                if not (result.interrupted and results):
+                    results.append(result)
+                if result.interrupted:
+                    break
     except KeyboardInterrupt:
         if not results:
             raise

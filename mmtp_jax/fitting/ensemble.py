@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmtp_jax.fitting import processes
 from mmtp_jax.fitting.fit import Fit, FitOptions, FitProblem, Teller, prepared_sets
 from mmtp_jax.fitting.lockstep import optimise_together
 from mmtp_jax.fitting.prepared import PreparedSet
@@ -30,6 +29,7 @@ from mmtp_jax.fitting.series import (
     titled_table,
 )
 from mmtp_jax.fitting.statistics import Statistics
+from mmtp_jax.interruption import deferred
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.structures.structure import Structure
@@ -161,13 +161,13 @@ def _fit_together(
         problems.append(FitProblem.of(potential, training, validation, options, data, stacklevel=5))
     n = len(problems)
     task = Task(0, 1, f"best of members 1 to {n}")
-    with processes.interrupts() as interrupts:
+    with deferred():
         outcomes = optimise_together(
             [problem.optimiser for problem in problems],
             [problem.starting_parameters() for problem in problems],
             problems[0].max_iterations,
             options.tolerance,
-            Teller(problems[0], for_task(callback, task), interrupts),
+            Teller(problems[0], for_task(callback, task)),
         )
     fits = []
     for k, (problem, outcome) in enumerate(zip(problems, outcomes, strict=True)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from mmtp_jax.fitting.report import Errors, Report
 from mmtp_jax.fitting.sharding import check_devices
 from mmtp_jax.fitting.training_data import TrainingData
 from mmtp_jax.fitting.weights import Weights
+from mmtp_jax.interruption import deferred
 from mmtp_jax.potential.potential import Potential, one_per_species
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.structures.batch import default_chunk
@@ -63,6 +64,9 @@ class Fit:
     """(n_iterations + 1,) loss after each step."""
     validation_loss: float | None = None
     """Loss of the validation set; None without one, or where its labels have no weight."""
+    errors: dict[int, Errors] = field(default_factory=dict, repr=False)
+    """Of the training set by iteration, where a callback was told of them; with a checkpoint also
+    those before the fit was resumed."""
     fill: float = 1.0
     """Share of the padded rows of the training set that hold real neighbours."""
 
@@ -210,16 +214,18 @@ class FitProblem:
 
     def run(self, callback: Callable[[Progress], None] | None = None) -> Fit:
         """Optimise, and evaluate the errors of the best parameters."""
-        with processes.interrupts() as interrupts:
+        checkpoint = self._checkpoint()
+        tell = Teller(self, callback, {} if checkpoint is None else checkpoint.errors)
+        with deferred():
             outcome = optimise(
                 self.optimiser,
                 theta=self.starting_parameters,
                 max_iterations=self.max_iterations,
                 tolerance=self.options.tolerance,
-                checkpoint=self._checkpoint(),
-                tell=Teller(self, callback, interrupts),
+                checkpoint=checkpoint,
+                tell=tell,
             )
-        return self.result(outcome)
+        return replace(self.result(outcome), errors=tell.errors)
 
     def starting_parameters(self) -> np.ndarray:
         """theta (P,) before the first step."""
@@ -289,19 +295,18 @@ class Teller:
 
     problem: FitProblem
     callback: Callable[[Progress], None] | None
-    interrupts: processes.Interrupts | None = None
-    """Of several processes."""
+    errors: dict[int, Errors] = field(default_factory=dict)
+    """Of the training set by iteration, where they were evaluated."""
 
     def __call__(self, iteration: int, loss: float, theta: np.ndarray) -> None:
         """Tell of one step."""
-        if self.interrupts is not None:
-            self.interrupts.check()
         problem, errors = self.problem, None
         # All processes evaluate the errors together, whoever of them has a callback.
-        if self.callback is None and self.interrupts is None:
+        if self.callback is None and not processes.several():
             return
         if iteration % problem.options.report_every == 0:
             errors = problem.data.errors(problem.potential.unflatten(theta))
+            self.errors[iteration] = errors
         if self.callback is None:
             return
         self.callback(Progress(iteration, problem.max_iterations, loss, errors))

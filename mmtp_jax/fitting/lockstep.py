@@ -15,6 +15,7 @@ import numpy as np
 from mmtp_jax.fitting import lbfgs
 from mmtp_jax.fitting.lbfgs import LBFGS
 from mmtp_jax.fitting.optimise import Course, Outcome
+from mmtp_jax.fitting.processes import check_interruption
 
 Array = Any
 
@@ -47,6 +48,7 @@ def optimise_together(
             active = np.array([not member.message for member in members])
             if not active.any():
                 break
+            check_interruption()
             if optimisers[0].is_due(iteration - 1):
                 for k in np.flatnonzero(active):
                     states = _replaced(states, k, optimisers[k].restart(_member(states, k)))

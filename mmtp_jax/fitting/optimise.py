@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from mmtp_jax.fitting.checkpoint import Checkpoint, fingerprint
-from mmtp_jax.fitting.processes import check_same
+from mmtp_jax.fitting.processes import check_interruption, check_same
 
 Array = Any
 
@@ -73,6 +73,7 @@ def optimise(
     try:
         tell(len(history) - 1, history[-1], _parameters(optimiser, course.best))
         while not course.message and len(history) <= max_iterations:
+            check_interruption()
             state = optimiser.step(state)
             n_before = len(history)
             if course.take(optimiser.value(state), state):

@@ -7,14 +7,12 @@ outside of the program, is taken from one of them and handed to all.
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import jax
 import numpy as np
+
+from mmtp_jax import interruption
 
 
 def several() -> bool:
@@ -70,38 +68,12 @@ def wait() -> None:
     any_of(False)
 
 
-class Interrupts:
-    """Whether Ctrl-C was pressed since the block was entered, in any process."""
+def check_interruption() -> None:
+    """Raise KeyboardInterrupt in all processes if one was told to end.
 
-    def __init__(self) -> None:
-        self.pressed = False
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt in all processes if one was told to stop."""
-        if any_of(self.pressed):
-            self.pressed = False
-            raise KeyboardInterrupt
-
-
-@contextmanager
-def interrupts() -> Iterator[Interrupts | None]:
-    """A block in which Ctrl-C waits until all processes ask for it; None in a single process.
-
-    A process that stopped in the middle of a step would leave the others waiting.
+    One that stopped in the middle of a step would leave the others waiting.
     """
     if not several():
-        yield None
-        return
-    found = Interrupts()
-    if threading.current_thread() is not threading.main_thread():
-        yield found
-        return
-
-    def press(*_: Any) -> None:
-        found.pressed = True
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield found
-    finally:
-        signal.signal(signal.SIGINT, before)
+        interruption.check()
+    elif any_of(interruption.take()):
+        raise KeyboardInterrupt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Executor, Future, as_completed
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -14,6 +14,7 @@ from mmtp_jax.fitting import processes
 from mmtp_jax.fitting.fit import Fit, FitOptions, FitProblem, Progress
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.statistics import CONFIDENCE, Statistics, statistics_table
+from mmtp_jax.interruption import as_completed, check, deferred
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 
@@ -66,16 +67,18 @@ def run_all(
         tasks = [Task(first + k, n_tasks, run.name) for k, run in enumerate(runs)]
         return _run_elsewhere(runs, tasks, callback, executor)
     try:
-        for k, (name, *problem) in enumerate(runs):
-            task = Task(first + k, n_tasks, name)
-            fit = FitProblem.of(*problem, stacklevel=6).run(for_task(callback, task))
-            if fit.interrupted and fits:
-                break
-            fits.append(fit)
-            if callback is not None:
-                callback(task, fit)
-            if fit.interrupted:
-                break
+        with deferred():
+            for k, (name, *problem) in enumerate(runs):
+                processes.check_interruption()
+                task = Task(first + k, n_tasks, name)
+                fit = FitProblem.of(*problem, stacklevel=6).run(for_task(callback, task))
+                if fit.interrupted and fits:
+                    break
+                fits.append(fit)
+                if callback is not None:
+                    callback(task, fit)
+                if fit.interrupted:
+                    break
     except KeyboardInterrupt:
         if not fits:
             raise
@@ -90,20 +93,23 @@ def _run_elsewhere(
     futures: list[Future] = []
     fits: dict[int, Fit] = {}
     try:
-        futures = [executor.submit(_run_alone, _anywhere(run)) for run in runs]
-        places = {future: k for k, future in enumerate(futures)}
-        for future in as_completed(futures):
-            k = places[future]
-            try:
-                fits[k] = future.result()
-            except ValueError:
-                raise
-            except (Exception, CancelledError) as error:
-                raise ChildProcessError(
-                    f"the executor lost {tasks[k].name} ({type(error).__name__}: {error})"
-                ) from error
-            if callback is not None:
-                callback(tasks[k], fits[k])
+        with deferred():
+            futures = [executor.submit(_run_alone, _anywhere(run)) for run in runs]
+            places = {future: k for k, future in enumerate(futures)}
+            for future in as_completed(futures):
+                k = places[future]
+                try:
+                    fits[k] = future.result()
+                except ValueError:
+                    raise
+                except (Exception, CancelledError) as error:
+                    # Batch systems tell the workers to end, too.
+                    check()
+                    raise ChildProcessError(
+                        f"the executor lost {tasks[k].name} ({type(error).__name__}: {error})"
+                    ) from error
+                if callback is not None:
+                    callback(tasks[k], fits[k])
     except KeyboardInterrupt:
         if 0 not in fits:
             raise

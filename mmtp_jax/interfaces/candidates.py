@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class CandidateFile:
     Args:
         path: the file.
         species: chemical symbols of the potential.
-        go_on: the file is continued; else one that is there is removed.
+        go_on: the file is continued; else one that is there is kept as ``FILE.bak``.
 
     Raises:
         ValueError: if the name has another suffix.
@@ -46,8 +47,8 @@ class CandidateFile:
         """Candidates that were added."""
         self._text: list[str] | None = None if go_on else []
         self._waiting: list[Block] = []
-        if not go_on:
-            self.path.unlink(missing_ok=True)
+        if not go_on and self.path.exists():
+            os.replace(self.path, self.path.with_name(self.path.name + ".bak"))
 
     def add(self, blocks: Sequence[Block]) -> None:
         """Add the candidates of blocks, and write the file."""

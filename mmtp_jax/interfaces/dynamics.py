@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from mmtp_jax.fitting.checkpoint import fingerprint
 from mmtp_jax.fitting.series import numbered
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.io.dynamics_checkpoint import load_dynamics, save_dynamics
+from mmtp_jax.io.lock import locked
 from mmtp_jax.io.trajectory import (
     ThermoLog,
     TrajectoryWriter,
@@ -31,6 +33,8 @@ from mmtp_jax.simulation.dynamics.outcome import Simulation
 from mmtp_jax.simulation.dynamics.series import UNITS, Series
 from mmtp_jax.simulation.system import System, system_of, thermal_velocities, without_drift
 from mmtp_jax.simulation.watch import BoundWatch, Watch
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = ("temperature", "pressure", "energy", "volume", "magnetisation", "n_equilibration")
 
@@ -93,11 +97,13 @@ def md(
             where there are none those of their results.
         n_steps: steps; those before a resumed checkpoint are counted.
         trajectory: file for frames, .extxyz; of several replicas ``run.0.extxyz`` and so on.
-        trajectory_every: steps between two frames.
+        trajectory_every: steps between two frames. A replica that stops between two of them gets
+            one more, which has ``info["off_grid"]``.
         log: file for the time series, CSV.
         checkpoint: file that the run can be resumed from, .npz.
         checkpoint_every: steps between two checkpoints.
-        resume: go on from the checkpoint, and add to the files.
+        resume: go on from the checkpoint, and add to the files; where there is none yet, the run
+            starts.
         watch: looks at every configuration, see `mmtp_jax.simulation.watch`. In a resumed run it
             starts anew.
         keep: called with what the watch has kept, as it is drained, and before each checkpoint.
@@ -109,7 +115,8 @@ def md(
 
     Raises:
         ValueError: if a configuration has an unknown element, no moments, or constraints; if an
-            option is out of range; or the checkpoint belongs to another run.
+            option is out of range; the checkpoint belongs to another run, or another process uses
+            it.
 
     Example:
         >>> result = mmtp.md(pot, atoms, 5000, ensemble="npt", temperature_K=600, log="thermo.csv")
@@ -126,19 +133,13 @@ def md(
     files = Files(
         symbols=tuple(atoms_list[0].symbols),
         trajectories=trajectory_paths(trajectory, len(atoms_list)),
+        every=trajectory_every,
         log=log,
         kept=[Path(path) for path in kept_files],
         checkpoint=checkpoint,
         belongs_to=_fingerprint(potential, system, chosen),
     )
-    saved = files.open(resume, chosen.timestep_fs)
     last: list[Snapshot] = []
-    observers = [
-        *([Observer(trajectory_every, files.frames)] if files.frames else []),
-        *([Observer(checkpoint_every, files.save, drains=True)] if checkpoint is not None else []),
-        # Never due on the way: it is told of the end.
-        Observer(max(n_steps, 1), last.append),
-    ]
 
     def record(steps: np.ndarray, rows: Series) -> None:
         if files.thermo is not None:
@@ -146,10 +147,18 @@ def md(
         if callback is not None:
             callback(steps, rows)
 
-    result = simulate(
-        potential, system, n_steps, chosen, watch=watch, observers=observers, record=record,
-        keep=keep, resume=saved,
-    )  # fmt: skip
+    with locked(checkpoint):
+        saved = files.open(resume, chosen.timestep_fs)
+        observers = [
+            *([Observer(trajectory_every, files.frames)] if files.frames else []),
+            *([Observer(checkpoint_every, files.save, drains=True)] if checkpoint else []),
+            # Never due on the way: it is told of the end.
+            Observer(max(n_steps, 1), last.append),
+        ]
+        result = simulate(
+            potential, system, n_steps, chosen, watch=watch, observers=observers, record=record,
+            keep=keep, resume=saved,
+        )  # fmt: skip
     final = last[-1].state
     found = [atoms_of_state(final, r, files.symbols) for r in range(len(atoms_list))]
     return MDResult(**vars(result), atoms=found)
@@ -186,6 +195,8 @@ class Files:
 
     symbols: tuple[str, ...]
     trajectories: list[Path]
+    every: int
+    """Steps between two frames."""
     log: str | Path | None
     kept: list[Path]
     checkpoint: str | Path | None
@@ -202,11 +213,18 @@ class Files:
     def open(self, resume: bool, timestep_fs: float) -> Saved | None:
         """Start the files, or cut them to where the checkpoint was; what to go on from."""
         saved, last = None, None
-        if resume:
-            if self.checkpoint is None:
-                raise ValueError("to resume a run, give the checkpoint that it wrote")
+        if resume and self.checkpoint is None:
+            raise ValueError("to resume a run, give the checkpoint that it wrote")
+        if resume and not Path(self.checkpoint).exists():
+            logger.info("there is no checkpoint %s yet: the run starts", self.checkpoint)
+        elif resume:
             saved, sizes = load_dynamics(self.checkpoint, self.belongs_to)
             last = int(saved.state.step)
+        if saved is not None and last < 0:
+            # Earlier versions wrote it when they were interrupted before the first evaluation.
+            logger.info("%s is from before the first step: the run starts", self.checkpoint)
+            saved, last = None, None
+        if saved is not None:
             names = [path.name for path in self.growing]
             if sorted(names) != sorted(sizes):
                 raise ValueError(
@@ -216,13 +234,17 @@ class Files:
             for path in self.growing:
                 cut_to(path, sizes[path.name])
         if self.trajectories:
-            self.frames = TrajectoryWriter(self.trajectories, self.symbols, last)
+            self.frames = TrajectoryWriter(self.trajectories, self.symbols, self.every, last)
         if self.log is not None:
-            self.thermo = ThermoLog(self.log, timestep_fs, len(self.symbols), go_on=resume)
+            go_on = saved is not None
+            self.thermo = ThermoLog(self.log, timestep_fs, len(self.symbols), go_on)
         return saved
 
     def save(self, snapshot: Snapshot) -> None:
         """Write the checkpoint."""
+        if self.frames is not None:
+            # Where replicas stopped since the last frame, which a resumed run takes for written.
+            self.frames(snapshot)
         sizes = {path.name: size_of(path) for path in self.growing}
         save_dynamics(self.checkpoint, snapshot.saved, self.belongs_to, sizes)
 

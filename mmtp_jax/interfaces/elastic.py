@@ -9,6 +9,7 @@ from ase import Atoms
 
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.interfaces.relaxation import relax as relax_atoms
+from mmtp_jax.interfaces.relaxation import uninterrupted
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.elastic import MAX_STRESS_GPA, ElasticConstants, constants_of
 from mmtp_jax.properties.paramagnetic import disordered_constants
@@ -113,7 +114,7 @@ def relaxed_states(
         UnstableStateError: if moments flip or vanish.
         ValueError: if a relaxation does not end.
     """
-    found = relax_atoms(potential, list(atoms_list), **{**TIGHT, **options})
+    found = uninterrupted(relax_atoms(potential, list(atoms_list), **{**TIGHT, **options}))
     for result in found:
         name = result.details.start.name
         require_state(name, result.start_magmoms, result.magmoms)

@@ -16,7 +16,7 @@ from ase import Atoms
 
 from mmtp_jax.interfaces.dynamics import start_system
 from mmtp_jax.interfaces.elastic import TIGHT
-from mmtp_jax.interfaces.relaxation import relax
+from mmtp_jax.interfaces.relaxation import relax, uninterrupted
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.properties.birch_murnaghan import BirchMurnaghan, fit_energies, fit_pressures
@@ -144,7 +144,7 @@ def _at_rest(
     options: dict[str, Any],
 ) -> EquationOfState:
     settings = {**TIGHT, "cell": "shape" if shape else "none", **options}
-    found = relax(potential, replicas, callback=callback, **settings)
+    found = uninterrupted(relax(potential, replicas, callback=callback, **settings))
     messages = tuple(
         lost_state(f.start_magmoms, f.magmoms) or ("" if f.converged else f.message) for f in found
     )

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmtp_jax.interruption import check
 from mmtp_jax.potential.observables import evaluate_graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision, require_precision
@@ -43,6 +44,7 @@ def evaluate_structures(
     check_domain(potential, structures, tables).warn(stacklevel=3)
     results: list[Result | None] = [None] * len(structures)
     for batch in make_batches(structures, evaluator.cutoff, max_atoms=max_atoms, tables=tables):
+        check()
         for member, result in evaluator.of_batch(batch, structures):
             results[member] = result
     return results  # type: ignore[return-value]

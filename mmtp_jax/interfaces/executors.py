@@ -15,6 +15,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -25,6 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mmtp_jax import interruption
 from mmtp_jax.io.documents import read_toml
 from mmtp_jax.io.fields import checked_fields
 
@@ -119,7 +121,7 @@ def make_executor(settings: ExecutorSettings) -> Executor:
     if settings.kind == "local":
         # Processes that were forked from one with JAX in it would hang.
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(settings.workers, mp_context=context)
+        return ProcessPoolExecutor(settings.workers, context, initializer=_start_worker)
     if find_spec(settings.kind) is None:
         raise ValueError(f"the package {settings.kind} is not installed; pip install mmtp_jax[hpc]")
     return _executorlib(settings) if settings.kind == "executorlib" else _parsl(settings)
@@ -132,7 +134,24 @@ def opened_executor(path: str | os.PathLike | None) -> Iterator[Executor | None]
         yield None
         return
     with make_executor(read_executor(path)) as executor:
-        yield executor
+        try:
+            yield executor
+        finally:
+            if interruption.was_asked():
+                _abandon(executor)
+
+
+def _start_worker() -> None:
+    """In a process of the local kind: Ctrl-C in a terminal is for the program that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interruption.end_with_parent()
+
+
+def _abandon(executor: Executor) -> None:
+    """Nobody waits for tasks that run."""
+    executor.shutdown(wait=False, cancel_futures=True)
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def _executorlib(settings: ExecutorSettings) -> Executor:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from mmtp_jax.interfaces.relaxation import Relaxation, relax
+from mmtp_jax.interfaces.relaxation import Relaxation, relax, uninterrupted
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.states import MAGNETIC, lost_state
 
@@ -123,7 +123,8 @@ def formation_energies(
     share = _magnetic_atoms(atoms_list, symbols, compositions, magnetic)
     for p, potential in enumerate(members):
         done = None if callback is None else lambda k, p=p: callback(p * per_member + k)
-        found = relax(potential, [*atoms_list, *extra.values()], callback=done, **options)
+        all_of = [*atoms_list, *extra.values()]
+        found = uninterrupted(relax(potential, all_of, callback=done, **options))
         own, of_references = found[: len(atoms_list)], found[len(atoms_list) :]
         mu = _chemical_potentials(
             symbols, compositions, own, given, dict(zip(extra, of_references, strict=True))

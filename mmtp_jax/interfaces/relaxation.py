@@ -163,6 +163,17 @@ def relax(
     return results[0] if isinstance(atoms, Atoms) else results
 
 
+def uninterrupted(found: list[Relaxation]) -> list[Relaxation]:
+    """Relaxations that a calculation needs all of.
+
+    Raises:
+        KeyboardInterrupt: if Ctrl-C ended them.
+    """
+    if any(result.status == RelaxStatus.INTERRUPTED for result in found):
+        raise KeyboardInterrupt
+    return found
+
+
 def relaxable_structures(
     potential: Potential,
     atoms_list: Sequence[Atoms],

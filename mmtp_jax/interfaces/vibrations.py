@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from mmtp_jax.io.names import OFF_GRID
 from mmtp_jax.io.thermo import read_series
 from mmtp_jax.properties.dos import RESOLUTION_THZ, VibrationalDOS, vibrational_dos_of
 from mmtp_jax.properties.expansion import (
@@ -55,14 +56,19 @@ def vibrational_dos(
 
     Warns:
         AliasingWarning: if the frames are too rare for the fastest vibrations.
+        ResolutionWarning: if there are too few frames for the resolution: a coarser one is taken.
+        StoppedRunWarning: if the last frame of a run that has stopped early is left out.
 
     Example:
         >>> found = mmtp.vibrational_dos(mmtp.read("run.extxyz"))
         >>> found.frequencies, found.total, found.species["Fe"]
     """
     runs = [list(frames)] if isinstance(frames[0], Atoms) else [list(run) for run in frames]
+    runs = [_on_grid(run, number) for number, run in enumerate(runs, 1)]
     if not 0.0 <= skip < 1.0:
         raise ValueError(f"skip is a share of the trajectory between 0 and 1, got {skip}")
+    if not all(runs):
+        raise ValueError("a trajectory has no frames")
     first = runs[0][0]
     intervals = []
     for number, run in enumerate(runs, 1):
@@ -85,6 +91,19 @@ def vibrational_dos(
         resolution_THz=resolution_THz,
         max_THz=max_THz,
     )
+
+
+def _on_grid(run: list[Atoms], number: int) -> list[Atoms]:
+    """Without the frame where a replica stopped, which is at no equal distance in time."""
+    kept = [atoms for atoms in run if not atoms.info.get(OFF_GRID)]
+    if len(kept) < len(run):
+        warnings.warn(
+            f"trajectory {number}: {len(run) - len(kept)} of {len(run)} frames lies between two "
+            f"others in time (info['{OFF_GRID}']: the run stopped there) and is left out",
+            StoppedRunWarning,
+            stacklevel=3,
+        )
+    return kept
 
 
 def _interval(run: Sequence[Atoms], number: int) -> float:

@@ -18,6 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_extxyz
 
 from mmtp_jax.io.atomic import WriteError, writing
+from mmtp_jax.io.names import OFF_GRID
 from mmtp_jax.io.schema import MAGNETIC_FORCES
 from mmtp_jax.simulation.dynamics.integrate import State
 from mmtp_jax.simulation.dynamics.observer import Snapshot
@@ -57,38 +58,50 @@ def atoms_of_state(state: State, replica: int, symbols: Sequence[str]) -> Atoms:
 
 
 class TrajectoryWriter:
-    """Adds a frame of each replica to its file; a replica that has stopped gets one more.
+    """Adds a frame of each replica to its file at every so many steps, and at no others.
+
+    A replica that stops between two of them gets one more frame, where it is, which has
+    ``info["off_grid"] = True``.
 
     Args:
         paths: one file per replica.
         symbols: chemical symbols of the atoms.
-        last: step of the last frame, where the files are continued; None starts them afresh.
+        every: steps between two frames.
+        last: step up to which frames are there, where the files are continued; None starts them
+            afresh.
     """
 
     def __init__(
-        self, paths: Sequence[str | Path], symbols: Sequence[str], last: int | None = None
+        self,
+        paths: Sequence[str | Path],
+        symbols: Sequence[str],
+        every: int,
+        last: int | None = None,
     ) -> None:
         for path in paths:
             if Path(path).suffix not in SUFFIXES:
                 raise ValueError(
                     f"cannot write a trajectory to {path}: its name must end in .extxyz or .xyz"
                 )
-        self.paths, self.symbols = [Path(path) for path in paths], list(symbols)
+        self.paths, self.symbols, self.every = [Path(p) for p in paths], list(symbols), every
         self._written = [-1 if last is None else last] * len(self.paths)
         if last is None:
             for path in self.paths:
                 path.write_bytes(b"")
 
     def __call__(self, snapshot: Snapshot) -> None:
-        """Add the frames of one state."""
+        """Add the frames of one state, as far as they are due and not there."""
         state = snapshot.state
         for r, path in enumerate(self.paths):
             stopped = int(state.stopped_at[r])
             step = snapshot.step if stopped < 0 else stopped
-            if step <= self._written[r]:
+            off_grid = step % self.every != 0
+            if step <= self._written[r] or (off_grid and stopped < 0):
                 continue
             atoms = atoms_of_state(state, r, self.symbols)
             atoms.info.update(step=step, time_fs=step * snapshot.timestep_fs)
+            if off_grid:
+                atoms.info[OFF_GRID] = True
             text = io.StringIO()
             write_extxyz(text, [atoms])
             append(path, text.getvalue())

@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,8 @@ from typing import Any
 
 from ase import Atoms
 
+from mmtp_jax import interruption
+from mmtp_jax.io.lock import locked
 from mmtp_jax.oracles.job_files import (
     found_result,
     key_of,
@@ -117,7 +119,7 @@ def label_all(
         callback: called with the number of jobs that are done.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: if a number is out of range, or another process uses the folder.
     """
     if retries < 0 or workers < 1 or (timeout_s is not None and not timeout_s > 0.0):
         raise ValueError(
@@ -127,11 +129,27 @@ def label_all(
     # Executors may run jobs in other folders than this program.
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    keys = [key_of(oracle, atoms) for atoms in atoms_list]
     folders = [folder / f"job-{k:05d}" for k in range(len(atoms_list))]
+    job = _Job(oracle, retries, timeout_s, moment_tolerance)
+    with locked(folder):
+        answers, n_found = _answers(job, atoms_list, folders, executor, workers, callback)
+    suspect = suspects_of(answers, [f.name for f in folders], beside)
+    return Jobs(tuple(answers), n_found, suspect, accept_outliers)
+
+
+def _answers(
+    job: _Job,
+    atoms_list: Sequence[Atoms],
+    folders: list[Path],
+    executor: Executor | None,
+    workers: int,
+    callback: Callable[[int], None] | None,
+) -> tuple[list[Labelled | Failure], int]:
+    """Answers for all configurations, and how many labels were on disk."""
+    keys = [key_of(job.oracle, atoms) for atoms in atoms_list]
     answers: list[Any] = [found_result(f, key) for f, key in zip(folders, keys, strict=True)]
     answers = [
-        None if a is None else checked(a, atoms, moment_tolerance)
+        None if a is None else checked(a, atoms, job.moment_tolerance)
         for a, atoms in zip(answers, atoms_list, strict=True)
     ]
     # A label on disk that does not pass the present tolerance is computed again.
@@ -140,7 +158,6 @@ def label_all(
     n_found = n_done = len(answers) - len(todo)
     if callback is not None:
         callback(n_done)
-    job = _Job(oracle, retries, timeout_s, moment_tolerance)
     for k, answer in _run(job, todo, atoms_list, folders, keys, executor, workers):
         answers[k] = answer
         n_done += 1
@@ -148,8 +165,7 @@ def label_all(
             logger.warning("%s: set aside: %s", folders[k].name, answer.reason)
         if callback is not None:
             callback(n_done)
-    suspect = suspects_of(answers, [f.name for f in folders], beside)
-    return Jobs(tuple(answers), n_found, suspect, accept_outliers)
+    return answers, n_found
 
 
 def _run(
@@ -164,6 +180,7 @@ def _run(
     """Number and answer of each job as it ends."""
     if executor is None and (job.in_process or workers == 1):
         for k in todo:
+            interruption.check()
             job(atoms_list[k], folders[k], keys[k])
             yield k, read_result(folders[k])
         return
@@ -179,11 +196,13 @@ def _run(
                 running[pool.submit(_do, job, atoms_list[k], folders[k], keys[k], *told)] = k
             except Exception as error:
                 yield k, _lost(error)
-        for future in as_completed(running):
+        for future in interruption.as_completed(running):
             k = running[future]
             try:
                 future.result()
             except (Exception, CancelledError) as error:
+                # Batch systems tell the workers to end, too.
+                interruption.check()
                 yield k, _lost(error)
                 continue
             yield k, read_result(folders[k])
@@ -257,6 +276,7 @@ class _Job:
         try:
             deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
             while process.is_alive():
+                interruption.check()
                 process.join(_POLL)
                 if stop is not None and stop.is_set():
                     return Failure("it was stopped from outside", final=True)
@@ -266,6 +286,8 @@ class _Job:
             if process.is_alive():
                 _kill_group(process)
             process.join()
+        # A batch system tells the process to end, too.
+        interruption.check()
         if process.exitcode:
             return Failure(f"its process crashed with exit status {process.exitcode}")
         answer = found_result(folder, key)
@@ -275,15 +297,9 @@ class _Job:
 def _attempt_alone(job: _Job, *args: Any) -> None:
     """One attempt in a group of processes of its own, so that it ends with its children."""
     os.setpgrp()
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    # Nobody would read the answer.
+    interruption.end_with_parent(group=True)
     _attempt(job, *args)
-
-
-def _end_with(parent: int) -> None:
-    """Kill this group of processes when the parent is gone: nobody would read the answer."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os.killpg(0, signal.SIGKILL)
 
 
 def _kill_group(process: Any) -> None:

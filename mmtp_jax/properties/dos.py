@@ -22,12 +22,19 @@ RESOLUTION_THZ = 0.3
 ALIASED = 0.02
 """Share of the modes within the uppermost tenth of frequencies from which frames are too rare."""
 
+_COARSER = 2.0
+"""Most that a resolution is made coarser, where trajectories are short."""
+
 _NEGLIGIBLE = 1e-6
 _MEV_PER_THZ = 4.135667696
 
 
 class AliasingWarning(UserWarning):
     """Frames are too far apart in time for the fastest vibrations."""
+
+
+class ResolutionWarning(UserWarning):
+    """A trajectory is too short for the resolution that was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +52,7 @@ class VibrationalDOS:
     correlation: np.ndarray = field(repr=False)
     """(t,) velocity autocorrelation weighted by masses, 1 at zero, without the window."""
     resolution_THz: float
+    """Full width to which a line is smeared."""
     temperature: float
     """Mean kinetic temperature of the frames, K."""
     n_atoms: int
@@ -81,10 +89,11 @@ def vibrational_dos_of(
         max_THz: highest frequency; by default what the frames resolve.
 
     Raises:
-        ValueError: if shapes disagree, nothing moves, or a trajectory is too short for the
+        ValueError: if shapes disagree, nothing moves, or a trajectory is too short for twice the
             resolution.
 
     Warns:
+        ResolutionWarning: if a trajectory is too short for the resolution: a coarser one is taken.
         AliasingWarning: if the frames are too rare for the fastest vibrations.
     """
     masses = np.asarray(masses, float)
@@ -100,17 +109,12 @@ def vibrational_dos_of(
                 f"velocities must be finite and (frames, {len(masses)}, 3), got {v.shape}"
             )
     step = 1e-3 * interval_fs
+    shortest = min((len(v) for v in runs), default=0)
+    resolution_THz = _resolved(resolution_THz, shortest, step)
     # A line of this width (THz) is exp(-(width t)^2 / 2) in time (ps).
     width = 2.0 * np.pi * resolution_THz / np.sqrt(8.0 * np.log(2.0))
     longest = np.sqrt(-2.0 * np.log(_NEGLIGIBLE)) / width
     n_lags = int(np.ceil(longest / step)) + 1
-    shortest = min((len(v) for v in runs), default=0)
-    needed = int(np.ceil(1.0 / (resolution_THz * step))) + 1
-    if shortest < max(needed, 4):
-        raise ValueError(
-            f"a trajectory of {shortest} frames, {interval_fs:g} fs apart, cannot resolve "
-            f"{resolution_THz:g} THz; {max(needed, 4)} frames are needed, or a coarser resolution"
-        )
     n_lags = min(n_lags, shortest)
     names = list(dict.fromkeys(symbols))
     groups = {name: np.array([s == name for s in symbols]) for name in names}
@@ -148,6 +152,26 @@ def vibrational_dos_of(
         n_atoms=len(masses),
         n_frames=frames,
     )
+
+
+def _resolved(wanted: float, n_frames: int, step: float) -> float:
+    """The width to which lines are smeared, THz; it is no less than one over the time."""
+    needed = max(int(np.ceil(1.0 / (wanted * step))) + 1, 4)
+    if n_frames >= needed:
+        return wanted
+    possible = 1.0 / (step * max(n_frames - 1, 1))
+    if n_frames < 4 or possible > _COARSER * wanted:
+        raise ValueError(
+            f"a trajectory of {n_frames} frames, {1e3 * step:g} fs apart, cannot resolve "
+            f"{wanted:g} THz; {needed} frames are needed, or a coarser resolution"
+        )
+    warnings.warn(
+        f"a trajectory of {n_frames} frames, {1e3 * step:g} fs apart, resolves {possible:.3g} THz, "
+        f"to which lines are smeared, not {wanted:g} THz; that needs {needed} frames",
+        ResolutionWarning,
+        stacklevel=4,
+    )
+    return possible
 
 
 def _correlation(velocities: np.ndarray, masses: np.ndarray, n_lags: int) -> np.ndarray:

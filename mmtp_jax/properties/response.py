@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.interruption import check
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
@@ -271,6 +272,7 @@ def structure_response(potential: Potential, structure: Structure) -> Response:
     Warns:
         ExtrapolationWarning: if distances or moments lie outside of the potential's intervals.
     """
+    check()
     cutoff = float(potential.cutoff)
     table = neighbour_table(structure, cutoff)
     check_domain(potential, [structure], [table]).warn(stacklevel=3)

@@ -102,7 +102,7 @@ def test_folds_end_with_a_fit_to_all_data_where_a_file_is_given(
     def run_fit(potential, training, validation, **options):
         fits.append((len(training), len(validation), options["max_iterations"]))
         # The fit of all data has a shape of its own, which a test need not compile.
-        return mmtp.fit(potential, training[:8], validation=training[8:], **options), None
+        return mmtp.fit(potential, training[:8], validation=training[8:], **options)
 
     monkeypatch.setattr(fit_several, "run_fit", run_fit)
     output, report = tmp_path / "pot.mtp", tmp_path / "report.json"

@@ -92,19 +92,21 @@ def test_labels_of_frames_are_those_of_the_potential(whole) -> None:
 
 
 def test_resumed_run_is_the_same(whole, command, tmp_path) -> None:
-    first = command(tmp_path, "--steps", 23)
+    # The first run starts, although it is told to go on: one script serves all.
+    first = command(tmp_path, "--steps", 23, "--resume")
     assert first.status == 0, first.err
+    assert f"there is no checkpoint {tmp_path / 'md.npz'} yet: the run starts" in first.err
+    assert f"step 23 is between two frames, 10 steps apart; it is in {tmp_path}" in first.out
     # What a killed run leaves behind: more than the checkpoint knows of.
     for name in ("run.0.extxyz", "run.1.extxyz", "thermo.csv"):
         with open(tmp_path / name, "a") as file:
             file.write("half a line")
     second = command(tmp_path, "--steps", 40, "--resume")
     assert second.status == 0, second.err
-    assert (tmp_path / "thermo.csv").read_text() == (whole.folder / "thermo.csv").read_text()
+    for name in ("run.0.extxyz", "run.1.extxyz", "thermo.csv"):
+        assert (tmp_path / name).read_bytes() == (whole.folder / name).read_bytes(), name
     frames = mmtp.read(tmp_path / "run.1.extxyz")
-    assert [atoms.info["step"] for atoms in frames] == [0, 10, 20, 23, 30, 40]
-    expected = mmtp.read(whole.folder / "run.1.extxyz", index=-1)[0]
-    assert np.array_equal(frames[-1].positions, expected.positions)
+    assert [atoms.info["step"] for atoms in frames] == [0, 10, 20, 30, 40]
 
     # Another start, or other settings, is another run.
     other = command(tmp_path, "--steps", 50, "--resume", "--seed", 3)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmtp_jax.io import atomic
-from mmtp_jax.io.atomic import WriteError, atomic_write
+from mmtp_jax.io.atomic import WriteError, atomic_write, writing
 from mmtp_jax.io.trajectory import append
 
 _DIES = """
@@ -36,9 +36,9 @@ def test_only_what_dead_processes_left_is_removed(tmp_path) -> None:
         command = [sys.executable, "-c", _DIES, str(file), how]
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
-    lives, dies = start("lives"), start("dies")
-    dies.wait()
+    lives = start("lives")
     assert lives.stdout.readline() == "here\n"
+    start("dies").communicate()
     foreign = tmp_path / ".tmp-00000000-1-00000000-a.txt"
     foreign.write_text("of another machine")
     assert len(list(tmp_path.glob(".tmp-*"))) == 3
@@ -67,9 +67,11 @@ def test_a_full_disk_names_the_file_and_harms_nothing(tmp_path, full_disk) -> No
     archive, log = tmp_path / "a.npz", tmp_path / "log.csv"
     archive.write_bytes(b"whole")
     log.write_text("1,2\n")
-    with pytest.raises(WriteError, match=r"cannot write .*a\.npz: No space left") as raised:
-        with atomic_write(archive) as temporary, open(temporary, "wb") as file:
-            np.savez(file, x=np.zeros(3))
+    with (
+        pytest.raises(WriteError, match=r"cannot write .*a\.npz: No space left") as raised,
+        atomic_write(archive) as temporary,
+    ):
+        np.savez(temporary, x=np.zeros(3))
     assert raised.value.errno == errno.ENOSPC
     with pytest.raises(WriteError, match=r"cannot write .*log\.csv: No space left"):
         append(log, "3,4\n")
@@ -81,6 +83,6 @@ def test_a_full_disk_names_the_file_and_harms_nothing(tmp_path, full_disk) -> No
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
 def test_a_device_that_is_full_is_named(tmp_path) -> None:
     (tmp_path / "log").symlink_to("/dev/full")
-    with pytest.raises(OSError, match=r"cannot write .*log: No space left"):
-        with atomic.writing(tmp_path / "log"), open(tmp_path / "log", "w") as file:
-            file.write("x")
+    log = tmp_path / "log"
+    with pytest.raises(WriteError, match=r"cannot write .*log: No space left"), writing(log):
+        log.write_text("x")

@@ -83,6 +83,23 @@ def test_bad_trajectories_are_refused() -> None:
         mmtp.vibrational_dos(frames)
 
 
+def test_short_runs_and_last_frames_off_the_grid_are_taken_with_a_word() -> None:
+    rng = np.random.default_rng(3)
+    frames = [bulk("Fe", cubic=True) for _ in range(31)]
+    for k, atoms in enumerate(frames):
+        atoms.set_velocities(rng.normal(size=(2, 3)))
+        atoms.info["time_fs"] = 10.0 * k
+    whole = mmtp.vibrational_dos(frames, skip=0.0, resolution_THz=4.0)
+    stopped = frames[-1].copy()
+    stopped.info.update(time_fs=303.0, off_grid=True)
+    with pytest.warns(UserWarning, match=r"trajectory 1: 1 of 32 frames .* is left out"):
+        found = mmtp.vibrational_dos([*frames, stopped], skip=0.0, resolution_THz=4.0)
+    assert np.array_equal(found.total, whole.total)
+    with pytest.warns(UserWarning, match=r"resolves 3\.33 THz, .* not 2 THz; that needs 51 frames"):
+        coarse = mmtp.vibrational_dos(frames, skip=0.0, resolution_THz=2.0)
+    assert coarse.resolution_THz == pytest.approx(1 / 0.3)
+
+
 def test_dynamics_vibrate_at_the_frequencies_of_the_hessian(iron, ferromagnet, tmp_path) -> None:
     """Of two atoms of bcc iron three modes are left, all at the frequency of the point H."""
     path = tmp_path / "run.extxyz"

@@ -101,7 +101,7 @@ def _fit(settings: FitSettings, given: dict[str, dict[str, Any]], restart: bool)
         from mmtp_jax.cli.commands.fit_several import run_several
 
         return run_several(settings, given, potential, training, validation, options)
-    fit, progress = run_fit(potential, training, validation, **options)
+    fit = run_fit(potential, training, validation, **options)
     output = settings.output
     # The potential first: nothing that fails after it may cost the fit.
     print(f"wrote {console.save_potential(output.potential, fit.potential)}")
@@ -109,7 +109,7 @@ def _fit(settings: FitSettings, given: dict[str, dict[str, Any]], restart: bool)
         console.write_json(output.report, report_content(fit, dataclasses.asdict(settings)))
         print(f"wrote {output.report}")
     if output.history is not None:
-        write_history(output.history, fit, progress)
+        write_history(output.history, fit)
         print(f"wrote {output.history}")
     if output.plot is not None:
         write_parity(output.plot, fit.potential, training, validation)

@@ -164,7 +164,7 @@ def _folds(
         return folds.interrupted
     print("fit to all data")
     alone = {name: value for name, value in options.items() if name != "executor"}
-    fit, _ = run_fit(potential, training, [], **alone)
+    fit = run_fit(potential, training, [], **alone)
     print(f"wrote {console.save_potential(output.potential, fit.potential)}")
     of_fit = report_content(fit, {})
     _write_report(

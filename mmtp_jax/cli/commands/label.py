@@ -31,7 +31,8 @@ The moments of the configurations are the targets. Every job has a folder with i
 labels or reasons; the same command goes on after an interruption and tries again what failed.
 Labels that stand apart from the others (energy, forces, stress, |dE/dm|, charges in spheres) may be
 converged and wrong: they go to a file of their own, labelled.suspect.extxyz for labelled.extxyz.
-Exit status: 0 all are labelled, 1 some are not or are suspect, 130 interrupted by Ctrl-C.
+Exit status: 0 all are labelled, 1 some are not or are suspect, 130 ended by Ctrl-C, 143 by SIGTERM;
+in these cases the same command goes on.
 """
 
 

@@ -27,7 +27,8 @@ examples:
   mmtp learn learn.toml                 # go on after an interruption: the same command
 
 The folder of the loop holds each iteration in plain files, table.csv, selected.png and the newest
-potential.mtp. Exit status: 0 converged, 1 not converged, 130 interrupted by Ctrl-C.
+potential.mtp. Exit status: 0 converged, 1 not converged, 130 ended by Ctrl-C, 143 by SIGTERM; the
+same command goes on.
 """
 
 

@@ -32,8 +32,9 @@ examples:
   mmtp md --settings md.toml --checkpoint md.npz --resume --steps 20000
   mmtp md pot.mtp start.cfg --active-set active.npz --grade-break 10 --candidates met.cfg
 
-The first file that ends in .mtp is the potential. Ctrl-C ends the run; what was done is written,
-and the exit status is 130. It is 1 where a replica stopped before the end.
+The first file that ends in .mtp is the potential. Ctrl-C or SIGTERM ends the run; what was done is
+written, and the exit status is 130 or 143. It is 1 where a replica stopped before the end. With
+--resume the first run starts, and later ones go on: one script serves a job that is requeued.
 """
 
 
@@ -48,7 +49,9 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint, and add to the files"
+        "--resume",
+        action="store_true",
+        help="go on from the checkpoint if there is one, and add to the files",
     )
     add_settings(parser, MDSettings)
     parser.set_defaults(run=run)
@@ -58,7 +61,14 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings = collect(args, MDSettings, "md", check)
     _check_files(settings, args)
+    from mmtp_jax.io.lock import locked
 
+    # Also before older files are set aside, which may be those of a run that goes on.
+    with locked(settings.output.checkpoint):
+        return _run(settings, args.resume)
+
+
+def _run(settings: MDSettings, resume: bool) -> int:
     import mmtp_jax as mmtp
 
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
@@ -66,18 +76,16 @@ def run(args: argparse.Namespace) -> int:
     if settings.input.repeat is not None:
         atoms_list = [repeated(atoms, settings.input.repeat) for atoms in atoms_list]
     dynamics, output = settings.dynamics, settings.output
-    watched = Watched(settings.preselection, potential, go_on=args.resume)
+    go_on = resume and Path(output.checkpoint).exists()
+    watched = Watched(settings.preselection, potential, go_on=go_on)
     print(
         f"{len(atoms_list)} {'replica' if len(atoms_list) == 1 else 'replicas'} of "
         f"{len(atoms_list[0])} atoms, {dynamics.ensemble}, {dynamics.steps} steps of "
         f"{dynamics.timestep_fs:g} fs; the program is compiled first",
         flush=True,
     )
-    if not args.resume:
-        for path in _written(settings, len(atoms_list)):
-            note = console.keep_backup(path)
-            if note:
-                print(f"{path}:{note}")
+    if not go_on:
+        console.say_kept(*_written(settings, len(atoms_list)))
     with Progress(dynamics.steps) as progress:
         result = mmtp.md(
             potential,
@@ -88,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             log=output.log,
             checkpoint=output.checkpoint,
             checkpoint_every=output.checkpoint_every,
-            resume=args.resume,
+            resume=resume,
             watch=watched.watch,
             keep=watched.keep,
             kept_files=watched.files,
@@ -102,6 +110,12 @@ def run(args: argparse.Namespace) -> int:
     watched.report()
     for path in _written(settings, len(atoms_list)):
         print(f"wrote {path}")
+    if output.trajectory is not None and result.n_steps % output.trajectory_every:
+        where = output.checkpoint or "no file; --checkpoint FILE would keep it"
+        print(
+            f"step {result.n_steps} is between two frames, {output.trajectory_every} steps apart; "
+            f"it is in {where}"
+        )
     if output.plot is not None:
         from mmtp_jax.cli.plots import save_figure
         from mmtp_jax.cli.thermo_plots import read_thermo, thermo_figure, thermo_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
@@ -43,7 +44,9 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint, also with more sweeps"
+        "--resume",
+        action="store_true",
+        help="go on from the checkpoint if there is one, also with more sweeps",
     )
     add_settings(parser, MonteCarloSettings)
     parser.set_defaults(run=run)
@@ -56,18 +59,21 @@ def run(args: argparse.Namespace) -> int:
     output = settings.output
 
     import mmtp_jax as mmtp
+    from mmtp_jax.io.lock import locked
 
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
     cell = console.read_data(settings.input.start, potential.species)[0]
-    watched = Watched(settings.preselection, potential, go_on=args.resume)
-    walks = SpinWalks(settings, potential, cell, watched)
-    if args.resume:
-        walks.load()
-    elif output.checkpoint is not None:
-        note = console.keep_backup(output.checkpoint)
-        if note:
-            print(f"{output.checkpoint}:{note}")
-    walks.run()
+    with locked(output.checkpoint):
+        go_on = args.resume and Path(output.checkpoint).exists()
+        watched = Watched(settings.preselection, potential, go_on=go_on)
+        walks = SpinWalks(settings, potential, cell, watched)
+        if go_on:
+            walks.load()
+        elif args.resume:
+            print(f"there is no checkpoint {output.checkpoint} yet: the walk starts")
+        else:
+            console.say_kept(output.checkpoint)
+        walks.run()
     rows = [row for curve, share in walks.curves for row in _rows(curve, share)]
     if rows:
         print("  ".join(f"{name:>16}" for name in rows[0]))

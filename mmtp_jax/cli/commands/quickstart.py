@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     print("Potential: a magnetic moment tensor potential; a higher level has more parameters.")
     print(console.describe(potential, domain=False))
     print()
-    fit, _ = run_fit(potential, training, validation, max_iterations=args.max_iterations)
+    fit = run_fit(potential, training, validation, max_iterations=args.max_iterations)
     print("RMSE is the root mean square error, MAE the mean absolute error. Errors of the")
     print("validation set close to those of the training set mean that it is not overfitted.")
     print()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mmtp_jax.interruption import check, deferred
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.dynamics.observer import Observer, Saved
@@ -55,18 +56,21 @@ def simulate(
     """
     run = Run(potential, system, options, watch, record, keep)
     interrupted = False
-    try:
-        run.begin(resume)
-        if resume is None:
-            run.tell(observers, n_steps, lambda every: True)
-        while run.step < n_steps and not run.has_stopped:
-            to_go = min([n_steps - run.step, *(o.every - run.step % o.every for o in observers)])
-            run.advance(to_go)
-            run.tell(observers, n_steps, lambda every: run.step % every == 0)
-    except KeyboardInterrupt:
-        interrupted = True
-        if not run.has_begun:
-            raise
-    run.drain()
-    run.tell(observers, n_steps, lambda every: True, final=True)
+    with deferred():
+        try:
+            run.begin(resume)
+            if resume is None:
+                run.tell(observers, n_steps, lambda every: True)
+            while run.step < n_steps and not run.has_stopped:
+                check()
+                steps = (o.every - run.step % o.every for o in observers)
+                run.advance(min([n_steps - run.step, *steps]))
+                run.tell(observers, n_steps, lambda every: run.step % every == 0)
+            check()
+        except KeyboardInterrupt:
+            interrupted = True
+            if not run.has_begun:
+                raise
+        run.drain()
+        run.tell(observers, n_steps, lambda every: True, final=True)
     return run.result(n_steps, interrupted)

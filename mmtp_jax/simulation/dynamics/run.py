@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.interruption import check
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import require_precision
 from mmtp_jax.simulation.constants import FS, GPA, KB
@@ -130,7 +131,8 @@ class Run:
 
     @property
     def has_begun(self) -> bool:
-        return self.state is not None
+        """Has the start been evaluated?"""
+        return self.state is not None and self.step >= 0
 
     @property
     def has_stopped(self) -> bool:
@@ -158,10 +160,16 @@ class Run:
         self.state = jax.device_put(resume.state)
 
     def advance(self, n_steps: int, bath: Bath | None = None) -> None:
-        """Take up to so many steps, with as many lists of neighbours as that needs."""
+        """Take up to so many steps, with as many lists of neighbours as that needs.
+
+        Raises:
+            KeyboardInterrupt: between two calls of the compiled program, if the run is to end.
+        """
         n_done = 0
         fruitless = None
         while n_done < n_steps and not self.has_stopped:
+            if self.has_begun:
+                check()
             start = time.perf_counter()
             todo = min(n_steps - n_done, self.patience)
             chunk = take_steps(
@@ -170,7 +178,6 @@ class Run:
             )  # fmt: skip
             done, reason = int(chunk.n_done), Reason(int(chunk.reason))
             first = self.step + 1
-            # Before the rows are handed over, where Ctrl-C may come: they belong to this state.
             self.state, self.watched = chunk.state, chunk.watched
             if done:
                 self.measure((time.perf_counter() - start) / done)

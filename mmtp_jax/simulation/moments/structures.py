@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmtp_jax.interruption import check
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision, require_precision
@@ -141,6 +142,7 @@ def equilibrate_structures(
     n_done = 0
     batches = make_batches(structures, equilibrator.cutoff, max_atoms=max_atoms, tables=tables)
     for batch in batches:
+        check()
         for member, result in equilibrator.of_batch(batch, structures)[0]:
             found[member] = result
         n_done += len(batch.members)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from mmtp_jax.interruption import check, deferred
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.constants import GPA
@@ -130,19 +131,20 @@ def relax_structures(
     )
     found: list[Any] = [None] * len(structures)
     n_done, interrupted = 0, False
-    for part in parts:
-        run = RelaxRun(model, [structures[k] for k in part], least, watch, keep, part.tolist())
-        try:
-            if not interrupted:
-                _relax(run, part, options.max_steps, record, callback, n_done)
-        except KeyboardInterrupt:
-            interrupted = True
-        run.drain()
-        for k, result in zip(part, _results(run, interrupted), strict=True):
-            found[k] = result
-        n_done += len(part)
-        if callback is not None:
-            callback(n_done)
+    with deferred():
+        for part in parts:
+            run = RelaxRun(model, [structures[k] for k in part], least, watch, keep, part.tolist())
+            try:
+                if not interrupted:
+                    _relax(run, part, options.max_steps, record, callback, n_done)
+            except KeyboardInterrupt:
+                interrupted = True
+            run.drain()
+            for k, result in zip(part, _results(run, interrupted), strict=True):
+                found[k] = result
+            n_done += len(part)
+            if callback is not None:
+                callback(n_done)
     return found
 
 
@@ -156,6 +158,7 @@ def _relax(
 ) -> None:
     seen = np.full(len(part), np.inf)
     while run.step < max_steps and not run.has_ended:
+        check()
         run.advance(min(STEPS_PER_CALL if record is None else 1, max_steps - run.step))
         if callback is not None:
             callback(n_done + int(np.sum(~run.running)))

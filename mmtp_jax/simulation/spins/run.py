@@ -37,7 +37,7 @@ SECONDS_PER_CALL = 0.5
 
 
 class _At(NamedTuple):
-    """Where the walk is. It changes as a whole, so that Ctrl-C leaves no state without its rows."""
+    """Where the walk is."""
 
     spins: Spins
     trial: Any

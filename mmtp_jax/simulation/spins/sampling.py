@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmtp_jax.interruption import check, deferred
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.spins.moves import magnetic_atoms
@@ -68,13 +69,14 @@ def walk_spins(
     signs = np.where(magnetic, signs, 0.0)
     temperatures = np.asarray(temperatures, float)
     run = SpinRun(potential, system, temperatures, options, magnetic, signs, watch, keep)
-    run.begin(resume)
     burn_in = 0 if isinstance(resume, SpinState) else options.burn_in
-    interrupted = _walked(run, burn_in + options.sweeps, callback, observer)
-    run.drain()
-    saved = run.saved
-    if observer is not None:
-        observer.tell(saved)
+    with deferred():
+        run.begin(resume)
+        interrupted = _walked(run, burn_in + options.sweeps, callback, observer)
+        run.drain()
+        saved = run.saved
+        if observer is not None:
+            observer.tell(saved)
     tried = np.maximum(saved.state.counts.tried, 1)
     return SpinWalk(
         temperatures=temperatures,
@@ -102,6 +104,7 @@ def _walked(
     told = time.monotonic()
     try:
         while run.at.n_done < n_sweeps and not run.has_stopped:
+            check()
             before = run.at.n_done
             run.advance(n_sweeps - before)
             if callback is not None and run.at.n_done > before:
@@ -110,6 +113,7 @@ def _walked(
                 run.drain()
                 observer.tell(run.saved)
                 told = time.monotonic()
+        check()
     except KeyboardInterrupt:
         return True
     return False
