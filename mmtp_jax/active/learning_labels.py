@@ -10,14 +10,13 @@ loop started from, which stays as it was given:
 
 from __future__ import annotations
 
-import json
 import shutil
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmtp_jax.active.learning_state import write_json
 from mmtp_jax.io.cfg import read_cfg, write_cfg
+from mmtp_jax.io.documents import read_json, write_json
 from mmtp_jax.oracles.job_files import read_result
 from mmtp_jax.oracles.jobs import Jobs, label_all
 from mmtp_jax.oracles.oracle import Labelled, Oracle
@@ -114,7 +113,12 @@ def _suspect_before(at: Iteration) -> set[str]:
     if at.number == 0:
         return set()
     path = at.files.iteration(at.number - 1) / "suspect" / "reasons.json"
-    return set(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else set()
+    try:
+        return set(read_json(path)) if path.exists() else set()
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); restore it, or start the loop in another folder"
+        ) from error
 
 
 def _write_suspects(

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from math import gcd
+from dataclasses import dataclass
 
 import numpy as np
 
+from mmtp_jax.structures.label_numbers import LabelNumbers
 from mmtp_jax.structures.outliers import FEW, apart, least_absolute
 from mmtp_jax.structures.structure import Structure
 
@@ -38,8 +38,6 @@ GAP_FLOOR = 0.1
 """eV/atom, between direct and double-counting energy."""
 STIFFNESS = 2.0
 """eV/Angstrom^3 (320 GPa): bulk modulus with which cells of other volumes may differ."""
-DILUTE = 2.0
-"""Volume per atom over the median of the composition above which a cell holds vacuum."""
 
 _LISTED = 5
 _WHOLESALE = 0.25
@@ -103,7 +101,7 @@ def screen(
     """
     if not structures:
         return []
-    numbers = _Numbers.of(structures, species)
+    numbers = LabelNumbers.of(structures, species)
     found: dict[int, list[str]] = {}
     findings = [*_of_labels(numbers), *_of_diagnostics(structures, species, diagnostics or ())]
     for index, reason in findings:
@@ -133,65 +131,7 @@ def warn_of_outliers(
         warnings.warn(sentence, OutlierWarning, stacklevel=stacklevel + 1)
 
 
-@dataclass(frozen=True)
-class _Numbers:
-    """What is compared: one number per configuration, NaN where there is no label."""
-
-    energies: np.ndarray
-    """eV/atom."""
-    forces: np.ndarray
-    stress: np.ndarray
-    magnetic_forces: np.ndarray
-    volumes: np.ndarray
-    """Angstrom^3 per atom, NaN where the cell is not periodic in three directions."""
-    fractions: np.ndarray
-    """(N, S) of each species."""
-    groups: dict[str, np.ndarray] = field(repr=False)
-    """Configurations that can be compared, by what messages call them."""
-    dense: np.ndarray
-    """(N,) bool: periodic, without vacuum."""
-
-    @classmethod
-    def of(cls, structures: Sequence[Structure], species: Sequence[str]) -> _Numbers:
-        counts = np.array([np.bincount(s.types, minlength=len(species)) for s in structures])
-        sizes = counts.sum(axis=1)
-        volumes = np.array([np.nan if s.volume is None else s.volume for s in structures]) / sizes
-        formulas = [_formula(row, species) for row in counts]
-        groups: dict[str, np.ndarray] = {}
-        dense = np.zeros(len(structures), bool)
-        for formula in dict.fromkeys(formulas):
-            members = np.array([k for k, f in enumerate(formulas) if f == formula])
-            v = volumes[members]
-            bulk = np.zeros(len(members), bool)
-            if not np.isnan(v).all():
-                bulk = v <= DILUTE * np.nanmedian(v)
-            dense[members] = bulk
-            groups[formula] = members[bulk]
-            groups[f"{formula} with vacuum"] = members[~bulk & ~np.isnan(v)]
-            groups[f"{formula} clusters"] = members[np.isnan(v)]
-        energies = [np.nan if s.energy is None else s.energy / len(s) for s in structures]
-        return cls(
-            energies=np.array(energies, float),
-            forces=_largest(
-                None if s.forces is None else np.linalg.norm(s.forces, axis=1) for s in structures
-            ),
-            stress=_largest(s.stress for s in structures),
-            magnetic_forces=_largest(s.magnetic_forces for s in structures),
-            volumes=volumes,
-            fractions=counts / sizes[:, None],
-            groups={name: members for name, members in groups.items() if len(members)},
-            dense=dense,
-        )
-
-    def strains(self, members: np.ndarray) -> np.ndarray:
-        """ln(V / median of V); zero without volumes."""
-        volumes = self.volumes[members]
-        if np.isnan(volumes).any():
-            return np.zeros(len(members))
-        return np.log(volumes / np.median(volumes))
-
-
-def _of_labels(numbers: _Numbers) -> Iterator[tuple[int, str]]:
+def _of_labels(numbers: LabelNumbers) -> Iterator[tuple[int, str]]:
     rest = []
     for name, members in numbers.groups.items():
         if len(members) < FEW:
@@ -217,7 +157,7 @@ def _of_labels(numbers: _Numbers) -> Iterator[tuple[int, str]]:
 
 
 def _of_sizes(
-    numbers: _Numbers, members: np.ndarray, of: str, extra: np.ndarray
+    numbers: LabelNumbers, members: np.ndarray, of: str, extra: np.ndarray
 ) -> Iterator[tuple[int, str]]:
     """Largest force, stress and |dE/dm|; only what is large can be wrong."""
     quantities = (
@@ -236,7 +176,7 @@ def _of_sizes(
                 )
 
 
-def _against_fit(numbers: _Numbers, few: np.ndarray) -> Iterator[tuple[int, str]]:
+def _against_fit(numbers: LabelNumbers, few: np.ndarray) -> Iterator[tuple[int, str]]:
     """Energies of compositions with few labels against sum_s x_s e_s, fitted to all."""
     fitted = np.flatnonzero(numbers.dense & np.isfinite(numbers.energies))
     fractions, energies = numbers.fractions[fitted], numbers.energies[fitted]
@@ -257,7 +197,11 @@ def _of_diagnostics(
     told = [(k, d) for k, d in enumerate(diagnostics) if d is not None]
     if len(told) < FEW:
         return
-    known = [(k, np.asarray(d.charges)) for k, d in told if d.charges is not None]
+    known = [
+        (k, np.asarray(d.charges))
+        for k, d in told
+        if d.charges is not None and len(d.charges) == len(structures[k])
+    ]
     for t, symbol in enumerate(species):
         atoms = [(k, a) for k, _ in known for a in np.flatnonzero(structures[k].types == t)]
         charges = np.array([q for k, all_q in known for q in all_q[structures[k].types == t]])
@@ -290,16 +234,5 @@ def _energy_reason(energy: float, off: float, limit: float, than: str) -> str:
     return f"energy {energy:.3f} eV/atom, {abs(off):.3g} eV/atom {side} {than} (limit {limit:.2g})"
 
 
-def _largest(arrays: Iterable[np.ndarray | None]) -> np.ndarray:
-    return np.array([np.nan if a is None else np.abs(a).max(initial=0.0) for a in arrays])
-
-
 def _column(values: Iterable[float | None]) -> np.ndarray:
     return np.array([np.nan if v is None else v for v in values], float)
-
-
-def _formula(counts: np.ndarray, species: Sequence[str]) -> str:
-    """Reduced formula, e.g. CrN for 4 Cr and 4 N."""
-    divisor = gcd(*counts.tolist())
-    parts = zip(species, (int(n) // divisor for n in counts), strict=True)
-    return "".join(f"{s}{n if n > 1 else ''}" for s, n in parts if n)
