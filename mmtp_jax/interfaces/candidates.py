@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ase import Atoms
-from ase.io.extxyz import write_extxyz
 
 from mmtp_jax.active.candidates import Block, Candidate, candidates_of
 from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.cfg_writer import write_cfg_text
+from mmtp_jax.io.extxyz import frame
 from mmtp_jax.io.names import GRADE
 
 SUFFIXES = (".cfg", ".extxyz", ".xyz")
@@ -84,9 +84,8 @@ class CandidateFile:
 
 
 def _text(path: Path, atoms_list: list[Atoms], species: Sequence[str]) -> str:
+    if path.suffix != ".cfg":
+        return "".join(frame(atoms)[0] for atoms in atoms_list)
     text = io.StringIO()
-    if path.suffix == ".cfg":
-        write_cfg_text(text, atoms_list, species, str(path))
-    else:
-        write_extxyz(text, atoms_list)
+    write_cfg_text(text, atoms_list, species, str(path))
     return text.getvalue()

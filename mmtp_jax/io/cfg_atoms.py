@@ -13,6 +13,7 @@ from ase.data import atomic_numbers
 
 from mmtp_jax.io.cfg_sections import KNOWN_COLUMNS, VECTORS, Draft
 from mmtp_jax.io.schema import MAGNETIC_FORCES, along_moments, collapse
+from mmtp_jax.io.values import MARK, from_json
 
 _RESERVED = {MAGNETIC_FORCES, "initial_magmoms", "initial_charges", "momenta", "masses", "tags"}
 """Arrays of ASE, which have shapes and kinds of their own."""
@@ -48,8 +49,13 @@ def check_species(species: Sequence[str] | str | None) -> tuple[str, ...] | None
     return symbols
 
 
-def parse_feature(text: str) -> int | float | bool | str:
-    """The value of a feature: a number where the text is one, else the text."""
+def parse_feature(text: str) -> Any:
+    """The value of a feature: a number where the text is one, marked JSON, or else the text."""
+    if text.startswith(MARK):
+        try:
+            return from_json(text)
+        except ValueError:
+            return text
     if _INTEGER.fullmatch(text):
         return int(text)
     if _FLOAT.fullmatch(text):

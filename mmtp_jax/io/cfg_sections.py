@@ -10,10 +10,11 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+
+from mmtp_jax.io.compressed import read_text
 
 STRESS_ORDER = ("xx", "yy", "zz", "yz", "xz", "xy")
 VECTORS = {
@@ -55,14 +56,7 @@ def read_drafts(path: str | os.PathLike) -> Iterator[Draft]:
     Raises:
         ValueError: if the file is broken, with configuration (from 1) and line.
     """
-    return _Sections(os.fspath(path), _text(path)).drafts()
-
-
-def _text(path: str | os.PathLike) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{os.fspath(path)} is no .cfg file: it is not text ({error})") from error
+    return _Sections(os.fspath(path), read_text(path)).drafts()
 
 
 class _Sections:
@@ -82,6 +76,11 @@ class _Sections:
             self.configuration += 1
             if self.rows[self.here] != ["BEGIN_CFG"]:
                 found = " ".join(self.rows[self.here])[:60]
+                if found.startswith("Number of particles"):
+                    self.fail(
+                        "this .cfg is AtomEye's, not MLIP's; turn it into extended XYZ, "
+                        "e.g. with: ase convert -i cfg IN.cfg OUT.extxyz"
+                    )
                 self.fail(f"found {found!r} where a configuration has to start with BEGIN_CFG")
             self.here += 1
             yield self._draft()

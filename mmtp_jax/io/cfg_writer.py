@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import all_properties
 
 from mmtp_jax.io.atomic import atomic_write
-from mmtp_jax.io.cfg_atoms import SPECIES_FEATURE, check_species
+from mmtp_jax.io.cfg_atoms import SPECIES_FEATURE, check_species, parse_feature
 from mmtp_jax.io.cfg_sections import STRESS_ORDER, VECTORS
+from mmtp_jax.io.compressed import suffixes, written_text
+from mmtp_jax.io.left_out import LeftOut, dropped
 from mmtp_jax.io.schema import (
     MAGNETIC_FORCES,
     Labels,
     along_moments,
     collapse,
     labels_of,
+    voigt,
 )
-
-logger = logging.getLogger(__name__)
+from mmtp_jax.io.values import same, to_json
 
 _EXTRA_COLUMNS = ("charge", "nbh_grades")
 """Arrays for which MLIP has a column of the same name; it refuses any other."""
-_NOT_LOST = {"numbers", "positions", "initial_magmoms", MAGNETIC_FORCES, "id", *_EXTRA_COLUMNS}
+_HELD = {"numbers", "positions", "initial_magmoms", MAGNETIC_FORCES}
+_RESULTS = {"energy", "energies", "forces", "stress", "magmoms"}
 
 
 def write_cfg(
@@ -40,9 +42,11 @@ def write_cfg(
     volume, to rounding). Moments, the achieved ones where the calculator has them and the
     initial ones elsewhere, are in ``magmom_x``, magnetic forces in ``en_der_mx`` with the sign
     of data sets, T = -dE/dm. Results of a calculator that belong to other positions or moments
-    are not written. Entries of ``info`` become features; what the format cannot hold (arrays,
-    per-atom arrays that MLIP does not know, the vector of a direction that is not periodic) is
-    left out and named in the log.
+    are not written. Entries of ``info`` become features, as JSON after ``_JSON`` where their plain
+    text would be read as something else; other programs take that for free text. What the format
+    cannot hold (constraints, per-atom arrays that MLIP does not know, initial moments beside the
+    achieved ones, the vector of a direction that is not periodic) is left out and named in one
+    line of the log. A name that ends in .gz, .bz2 or .xz makes a compressed file.
 
     Args:
         path: the file.
@@ -56,7 +60,8 @@ def write_cfg(
     symbols = check_species(species)
     if symbols is None:
         symbols = tuple(dict.fromkeys(s for atoms in configurations for s in atoms.symbols))
-    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    packed = suffixes(path)[1]
+    with atomic_write(path) as temporary, written_text(temporary, packed) as file:
         write_cfg_text(file, configurations, symbols, os.fspath(path))
 
 
@@ -64,46 +69,70 @@ def write_cfg_text(
     file: TextIO, configurations: Sequence[Atoms], species: Sequence[str], name: str
 ) -> None:
     """Write configurations to an open file; messages call it ``name``. See `write_cfg`."""
-    lost: Counter[str] = Counter()
+    left_out = LeftOut(name)
     for k, atoms in enumerate(configurations, 1):
         try:
-            _write_one(file, atoms, tuple(species), lost)
+            left_out.count(_write_one(file, atoms, tuple(species)))
         except ValueError as error:
             raise ValueError(f"cannot write {name}, configuration {k}: {error}") from error
-    for what, count in lost.items():
-        logger.warning("%s: %s of %d configurations is left out", name, what, count)
+    left_out.say()
 
 
-def _write_one(file: TextIO, atoms: Atoms, species: tuple[str, ...], lost: Counter[str]) -> None:
+def _write_one(file: TextIO, atoms: Atoms, species: tuple[str, ...]) -> list[str]:
+    """Write one configuration; gives what is left out of it."""
     labels = labels_of(atoms)
-    results = labels.results
-    if labels.stale:
-        lost["the result of calculators for other positions or moments"] += 1
+    results, left_out = labels.results, _left_out(atoms, labels)
     file.write(f"BEGIN_CFG\n Size\n{len(atoms):6d}\n")
     periodic = np.flatnonzero(atoms.pbc)
+    if not atoms.cell.array[periodic].any(axis=1).all():
+        raise ValueError("a periodic direction has no cell vector; set cell or pbc")
     if len(periodic):
         file.write(" Supercell\n")
         rows = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)[: periodic[-1] + 1]
         for row in rows:
-            file.write("    " + " ".join(f"{_number(x):>22}" for x in row) + "\n")
-    if np.any(atoms.cell.array[~atoms.pbc]):
-        lost["the cell vector of directions that are not periodic"] += 1
+            file.write("    " + " ".join(f"{_finite(x, 'cell'):>22}" for x in row) + "\n")
     _write_atom_data(file, _columns(atoms, species, labels))
     if "energy" in results:
         file.write(f" Energy\n    {_finite(results['energy'], 'energy')}\n")
     if "stress" in results:
-        _write_stress(file, atoms, np.asarray(results["stress"], float), lost)
+        _write_stress(file, atoms, voigt(results["stress"]))
     if species:
         file.write(f" Feature   {SPECIES_FEATURE}\t{' '.join(species)}\n")
     for name, value in atoms.info.items():
         lines = _feature_lines(name, value)
         if lines is None:
-            lost[f"info[{name!r}]"] += 1
+            left_out.append(f"info[{name!r}]")
         else:
             file.writelines(lines)
-    for name in atoms.arrays.keys() - _NOT_LOST:
-        lost[f"arrays[{name!r}]"] += 1
     file.write("END_CFG\n\n")
+    return left_out
+
+
+def _left_out(atoms: Atoms, labels: Labels) -> list[str]:
+    """What there is no place for, but for entries of ``info``."""
+    found = dropped(atoms, labels)
+    no_place = labels.results.keys() & set(all_properties) - _RESULTS
+    found += [f"results[{name!r}]" for name in sorted(no_place)]
+    if "stress" in labels.results and not _volume(atoms):
+        found.append("stress of a cell without volume")
+    if np.any(atoms.cell.array[~atoms.pbc]):
+        found.append("cell vector of a direction that is not periodic")
+    moments, initial = labels.achieved_moments, labels.initial_moments
+    if moments is not None and initial is not None and not np.array_equal(
+        collapse(moments), collapse(initial)
+    ):  # fmt: skip
+        found.append("initial moments other than the achieved ones")
+    arrays = atoms.arrays
+    held = _HELD | {name for name in _EXTRA_COLUMNS if name in arrays and _is_column(arrays[name])}
+    if np.array_equal(arrays.get("id"), 1 + np.arange(len(atoms))):
+        held.add("id")
+    found += [f"arrays[{name!r}]" for name in sorted(arrays.keys() - held, key=str)]
+    found += sorted({f"constraint {type(one).__name__}" for one in atoms.constraints})
+    return found
+
+
+def _volume(atoms: Atoms) -> float:
+    return float(abs(np.linalg.det(atoms.cell.array))) if atoms.pbc.all() else 0.0
 
 
 def _columns(atoms: Atoms, species: tuple[str, ...], labels: Labels) -> dict[str, list[str]]:
@@ -125,9 +154,16 @@ def _columns(atoms: Atoms, species: tuple[str, ...], labels: Labels) -> dict[str
     if "energies" in results:
         _add(columns, ("site_en",), results["energies"], "energies")
     for name in _EXTRA_COLUMNS:
-        if name in atoms.arrays:
+        if name in atoms.arrays and _is_column(atoms.arrays[name]):
             _add(columns, (name,), atoms.arrays[name], name)
     return columns
+
+
+def _is_column(values: np.ndarray) -> bool:
+    """Whether an array is one finite number per atom that a float holds."""
+    if values.ndim != 1 or values.dtype.kind not in "iuf":
+        return False
+    return bool(np.isfinite(values).all()) and values.tolist() == values.astype(float).tolist()
 
 
 def _type(symbol: str, species: tuple[str, ...]) -> str:
@@ -186,15 +222,10 @@ def _write_atom_data(file: TextIO, columns: dict[str, list[str]]) -> None:
         file.write(f"            {cells}\n")
 
 
-def _write_stress(file: TextIO, atoms: Atoms, stress: np.ndarray, lost: Counter[str]) -> None:
-    volume = abs(np.linalg.det(atoms.cell.array))
-    if not atoms.pbc.all() or volume == 0.0:
-        lost["the stress of a cell without volume"] += 1
+def _write_stress(file: TextIO, atoms: Atoms, stress: np.ndarray) -> None:
+    volume = _volume(atoms)
+    if not volume:
         return
-    if stress.shape == (3, 3):
-        stress = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-    if stress.shape != (6,):
-        raise ValueError(f"stress has shape {stress.shape}, expected (6,) or (3, 3)")
     names = "".join(name.rjust(26) for name in STRESS_ORDER)
     values = "".join(_finite(-x * volume, "stress").rjust(26) for x in stress)
     file.write(f" PlusStress:{names[8:]}\n    {values}\n")
@@ -204,15 +235,22 @@ def _feature_lines(name: Any, value: Any) -> list[str] | None:
     """The lines of one feature, or None where the format cannot hold it."""
     if not isinstance(name, str) or not name or "\\" in name or name == SPECIES_FEATURE:
         return None
-    if not isinstance(value, (str, int, float, np.str_, np.bool_, np.integer, np.floating)):
+    key = name.replace(" ", "\\_").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    if len(key.split()) != 1 or not key.isprintable():
         return None
+    for text in (_plain_text(value), to_json(value)):
+        if text is not None and same(value, parse_feature(text)):
+            return [f" Feature   {key}\t{line}\n" for line in text.split("\n")]
+    return None
+
+
+def _plain_text(value: Any) -> str | None:
+    """The text of a number or a truth value, or text that stands as it is in one or more lines."""
     if isinstance(value, np.generic):
         value = value.item()
+    if not isinstance(value, (str, int, float)):
+        return None
     lines = str(value).split("\n")
     # Blanks at the ends would be lost, and blank lines make no feature.
-    if any(line != line.strip() or not line or "\r" in line for line in lines):
-        return None
-    key = name.replace(" ", "\\_").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-    if len(key.split()) != 1:
-        return None
-    return [f" Feature   {key}\t{line}\n" for line in lines]
+    kept = all(line and line == line.strip() and line.isprintable() for line in lines)
+    return "\n".join(lines) if kept else None

@@ -7,14 +7,15 @@ in ``atoms.arrays["magnetic_forces"]``.
 - The energy is ASE's ``free_energy`` where a file has one (VASP: "free energy TOTEN"), for that
   is what forces and stress are derivatives of; VASP's energy(sigma -> 0) is not.
 - Moments or magnetic forces as (n, 3) with one non-zero column are collinear and become (n,).
-- Extended XYZ carries everything, per-atom numbers with the 8 decimals that ASE writes; ``.cfg``
-  is exact. Other formats have no place for magnetic forces: `write` says so in the log.
+- Extended XYZ and ``.cfg`` hold all labels, to the bit (in ``.cfg`` the stress to rounding). What a
+  format does not hold, such as magnetic forces in POSCAR, `write` names in the log.
 - vasprun.xml holds no moments of atoms; OUTCAR does.
 """
 
 from __future__ import annotations
 
 import glob
+import io
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,13 +31,18 @@ from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat, string2
 
 from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.cfg import read_cfg, write_cfg
+from mmtp_jax.io.compressed import read_text, suffixes, written_text
+from mmtp_jax.io.extxyz import frame
+from mmtp_jax.io.left_out import LeftOut, dropped
+from mmtp_jax.io.readback import differences
 from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE, along_moments, collapse, labels_of
 
 logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
-_KEEPS_ARRAYS = ("extxyz",)
-"""ASE's formats that hold arrays of any name."""
+CFG, EXTXYZ = "cfg", "extxyz"
+"""Formats of our own writers; in ASE "cfg" is AtomEye's, here it is MLIP's."""
+XYZ = (".xyz", ".extxyz")
 
 
 def read(
@@ -89,41 +95,95 @@ def write(
 ) -> None:
     """Write configurations with their labels; the file appears whole or not at all.
 
-    Nothing that is given is changed. Labels of a calculator that belong to other positions or
-    moments are left out.
+    Nothing that is given is changed. What the file cannot hold is counted and named in one line
+    of the log: labels of a calculator that belong to other positions or moments, info and arrays
+    that would be read as something else, and in formats of ASE's whatever does not come back when
+    the file is read. Names that end in .gz, .bz2 or .xz make compressed files.
 
     Args:
-        path: the file; its name says the format, as ``ase.io.write`` has it.
+        path: the file; its name, in letters of any case, says the format: .cfg is MLIP's, .xyz
+            and .extxyz extended XYZ, any other as ``ase.io.write`` has it.
         atoms_list: one configuration or several.
         species: symbols of the types of ``.cfg`` files; by default in the order of appearance.
-        **options: anything that ``ase.io.write`` takes, for formats other than ``.cfg``.
+        **options: ``format``, if the name of the file says it not; anything that ``ase.io.write``
+            takes, for formats other than ``.cfg`` and extended XYZ.
 
     Raises:
-        ValueError: if the format is unknown, or cannot hold what is given.
+        ValueError: if there is nothing to write, the format is unknown, or cannot hold the
+            labels that are given.
     """
     configurations = [atoms_list] if isinstance(atoms_list, Atoms) else list(atoms_list)
-    if Path(path).suffix == ".cfg" and "format" not in options:
-        if options:
-            raise ValueError(f"a .cfg file is written without options, got {sorted(options)}")
-        write_cfg(path, configurations, species)
-        return
+    if not configurations:
+        raise ValueError(f"there is no configuration to write to {os.fspath(path)}")
     if "append" in options:
         raise ValueError("append is not supported: files are replaced whole; write all at once")
-    name = options.pop("format", None) or _format(path)
-    stale = sum(labels_of(atoms).stale for atoms in configurations)
-    if stale:
-        logger.warning(
-            "%s: the results of %d calculators are for other positions, cell or initial moments, "
-            "and are not written", os.fspath(path), stale,
-        )  # fmt: skip
-    copies = [normalised(atoms) for atoms in configurations]
-    if name not in _KEEPS_ARRAYS and any(MAGNETIC_FORCES in atoms.arrays for atoms in copies):
-        logger.warning(
-            "%s: the format %s has no place for magnetic forces; write .xyz or .cfg to keep them",
-            os.fspath(path), name,
-        )  # fmt: skip
+    format_ = options.pop("format", None) or _format(path)
+    if format_ in (CFG, EXTXYZ) and options:
+        raise ValueError(
+            f"{os.fspath(path)}: files of this format are written without options, "
+            f"got {sorted(options)}"
+        )
+    if format_ == CFG:
+        write_cfg(path, configurations, species)
+        return
+    left_out = LeftOut(os.fspath(path))
     with atomic_write(path) as temporary:
-        ase.io.write(temporary, copies if len(copies) != 1 else copies[0], format=name, **options)
+        if format_ == EXTXYZ:
+            _write_extxyz(temporary, configurations, left_out)
+        else:
+            _ase_write(temporary, configurations, left_out, format_, options)
+    left_out.say()
+
+
+def _write_extxyz(path: Path, configurations: list[Atoms], left_out: LeftOut) -> None:
+    with written_text(path, suffixes(left_out.name)[1]) as file:
+        for k, atoms in enumerate(configurations, 1):
+            try:
+                text, parts = frame(normalised(atoms))
+            except ValueError as error:
+                raise ValueError(
+                    f"cannot write {left_out.name}, configuration {k}: {error}"
+                ) from error
+            file.write(text)
+            left_out.count([*dropped(atoms, labels_of(atoms)), *parts])
+
+
+def _ase_write(
+    path: Path,
+    configurations: list[Atoms],
+    left_out: LeftOut,
+    format_: str,
+    options: dict[str, Any],
+) -> None:
+    """Write in a format of ASE's, and find what it does not hold by reading it again."""
+    copies = [normalised(atoms) for atoms in configurations]
+    name = left_out.name
+    try:
+        ase.io.write(path, copies if len(copies) > 1 else copies[0], format=format_, **options)
+    except OSError:
+        raise
+    # The writers of ASE raise whatever comes up.
+    except Exception as error:
+        raise ValueError(
+            f"{name}: ASE cannot write this as {format_} ({type(error).__name__}: {error})"
+        ) from error
+    if not get_ioformat(format_).can_read:
+        logger.warning("%s: nothing reads the format %s, labels are lost in it", name, format_)
+        return
+    try:
+        found = [normalised(atoms) for atoms in _ase_read(path, slice(None), {"format": format_})]
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: what ASE writes as {format_} it cannot read ({error.__cause__ or error}); "
+            "nothing is written, take .extxyz or .cfg"
+        ) from error
+    if len(found) != len(copies):
+        raise ValueError(
+            f"{name}: the format {format_} holds {len(found)} of {len(copies)} configurations; "
+            "nothing is written, take .extxyz or .cfg"
+        )
+    for atoms, copy, again in zip(configurations, copies, found, strict=True):
+        left_out.count([*dropped(atoms, labels_of(atoms)), *differences(copy, again)])
 
 
 def configuration_name(path: PathLike, number: int) -> str:
@@ -164,8 +224,6 @@ def normalised(atoms: Atoms) -> Atoms:
         copy.arrays.pop("initial_magmoms", None)
         copy.set_initial_magnetic_moments(collapse(np.array(initial, float)))
     results = {name: value for name, value in labels.results.items() if name in all_properties}
-    if "free_energy" in results:
-        results["energy"] = results.pop("free_energy")
     if moments is not None:
         results["magmoms"] = collapse(np.array(moments, float))
     if results:
@@ -192,8 +250,10 @@ def _read_file(
     path: Path, species: Sequence[str] | str | None, index: int | slice, options: dict[str, Any]
 ) -> list[tuple[int, Atoms]]:
     """Configurations with their numbers in the file, from 1."""
-    if "format" not in options and _is_cfg(path):
-        found = list(enumerate(read_cfg(path, species, **options), 1))
+    named = options.get("format")
+    if named == CFG or (named is None and _is_cfg(path)):
+        given = {name: value for name, value in options.items() if name != "format"}
+        found = list(enumerate(read_cfg(path, species, **given), 1))
         return _pick(path, found, index)
     foreign = {name: value for name, value in options.items() if name != "magnetic_gradient"}
     if isinstance(index, slice):
@@ -224,7 +284,10 @@ def _pick(
 
 def _ase_read(path: Path, index: int | slice, options: dict[str, Any]) -> list[Atoms]:
     try:
-        images = ase.io.read(path, index=index, do_not_split_by_at_sign=True, **options)
+        file: Any = path
+        if not options and suffixes(path)[0] in XYZ and suffixes(path)[1]:
+            file, options = io.StringIO(read_text(path)), {"format": EXTXYZ}
+        images = ase.io.read(file, index=index, do_not_split_by_at_sign=True, **options)
     except UnknownFileTypeError as error:
         raise ValueError(
             f"{path} is of no format that ASE knows by its name; give format=..., "
@@ -244,13 +307,19 @@ def _ase_read(path: Path, index: int | slice, options: dict[str, Any]) -> list[A
 
 def _is_cfg(path: Path) -> bool:
     """Whether a file is MLIP's, by its name or by its first word."""
-    if path.suffix == ".cfg":
+    if suffixes(path)[0] == ".cfg":
         return True
     with open(path, "rb") as file:
         return file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"BEGIN_CFG")
 
 
 def _format(path: PathLike) -> str:
+    """The name of the format that the name of a file says: ours, or one of ASE."""
+    named = suffixes(path)[0]
+    if named == ".cfg":
+        return CFG
+    if named in XYZ:
+        return EXTXYZ
     try:
         return get_ioformat(filetype(os.fspath(path), read=False)).name
     except UnknownFileTypeError as error:

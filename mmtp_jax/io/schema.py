@@ -61,6 +61,9 @@ def labels_of(atoms: Atoms) -> Labels:
         results, forces = {}, None
     else:
         results = {name: value for name, value in results.items() if value is not None}
+        # Forces and stress are derivatives of the free energy, where there are two.
+        if "free_energy" in results:
+            results["energy"] = results.pop("free_energy")
         forces = results.get(MAGNETIC_FORCES, atoms.arrays.get(MAGNETIC_FORCES))
     achieved = results.get("magmoms")
     return Labels(
@@ -89,6 +92,22 @@ def collapse(values: np.ndarray) -> np.ndarray:
         if axis is not None:
             return values[:, axis].copy()
     return values
+
+
+def voigt(stress: Any) -> np.ndarray:
+    """A stress in the six numbers of ASE, xx yy zz yz xz xy.
+
+    Raises:
+        ValueError: if it is neither six numbers nor a symmetric matrix.
+    """
+    array = np.array(stress, float)
+    if array.shape == (3, 3):
+        if not np.allclose(array, array.T, rtol=1e-6, atol=1e-8, equal_nan=True):
+            raise ValueError("stress is a matrix that is not symmetric")
+        return 0.5 * (array + array.T)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    if array.shape != (6,):
+        raise ValueError(f"stress has shape {array.shape}, expected (6,) or (3, 3)")
+    return array
 
 
 def along_moments(forces: np.ndarray, moments: np.ndarray | None) -> tuple[np.ndarray, bool]:

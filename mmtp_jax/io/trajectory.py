@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io.extxyz import write_extxyz
 
 from mmtp_jax.io.atomic import WriteError, writing
+from mmtp_jax.io.extxyz import frame
 from mmtp_jax.io.names import OFF_GRID
 from mmtp_jax.io.schema import MAGNETIC_FORCES
 from mmtp_jax.simulation.dynamics.integrate import State
@@ -102,9 +102,7 @@ class TrajectoryWriter:
             atoms.info.update(step=step, time_fs=step * snapshot.timestep_fs)
             if off_grid:
                 atoms.info[OFF_GRID] = True
-            text = io.StringIO()
-            write_extxyz(text, [atoms])
-            append(path, text.getvalue())
+            append(path, frame(atoms)[0])
             self._written[r] = step
 
 

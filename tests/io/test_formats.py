@@ -258,7 +258,7 @@ class TestWrite:
 
     def test_formats_without_a_place_say_so(self, tmp_path, caplog):
         write(tmp_path / "a.traj", [labelled(), labelled()])
-        assert "traj has no place for magnetic forces" in caplog.text
+        assert "a.traj: left out of 2 configurations: magnetic forces (2)" in caplog.text
         found = read(tmp_path / "a.traj")
         assert len(found) == 2
         np.testing.assert_array_equal(found[0].get_forces(), labelled().get_forces())
@@ -275,7 +275,7 @@ class TestWrite:
         (again,) = read(tmp_path / "a.xyz")
         assert again.calc is None
         assert "magnetic_forces" not in again.arrays
-        assert "results of 1 calculators are for other positions" in caplog.text
+        assert "results for other positions, cell or initial moments (1)" in caplog.text
         np.testing.assert_array_equal(again.get_initial_magnetic_moments(), [1, 1])
 
     @pytest.mark.parametrize("name", ["a.xyz", "a.cfg"])

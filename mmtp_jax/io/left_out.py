@@ -1,0 +1,58 @@
+"""What a file does not hold of configurations that are written to it, in one line of the log."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+
+from ase import Atoms
+from ase.calculators.calculator import all_properties
+
+from mmtp_jax.io.schema import MAGNETIC_FORCES, Labels
+
+logger = logging.getLogger(__name__)
+
+_KNOWN = {*all_properties, MAGNETIC_FORCES}
+
+
+def dropped(atoms: Atoms, labels: Labels) -> list[str]:
+    """What is no part of the schema that all formats share; ``labels`` are those of ``atoms``."""
+    results = getattr(atoms.calc, "results", None) or {}
+    if labels.stale:
+        return ["results for other positions, cell or initial moments"]
+    found = [f"results[{name!r}]" for name in results if name not in _KNOWN]
+    two = [results.get(name) for name in ("energy", "free_energy")]
+    if None not in two and two[0] != two[1]:
+        found.append("energy other than the free energy, which is written")
+    return found
+
+
+class LeftOut:
+    """Counts what is left out, and says it once for each file.
+
+    Example:
+        >>> left_out = LeftOut("a.cfg")
+        >>> left_out.count(["constraints", "info['t']"]); left_out.count(["constraints"])
+        >>> print(left_out)
+        a.cfg: left out of 2 configurations: constraints (2), info['t'] (1)
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.configurations = name, 0
+        self._counts: Counter[str] = Counter()
+
+    def count(self, parts: Iterable[str]) -> None:
+        """Count one configuration and the parts of it that are left out."""
+        self.configurations += 1
+        self._counts.update(dict.fromkeys(parts, 1))
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{part} ({count})" for part, count in self._counts.items())
+        plural = "s" if self.configurations > 1 else ""
+        return f"{self.name}: left out of {self.configurations} configuration{plural}: {parts}"
+
+    def say(self) -> None:
+        """Log it, where there is anything."""
+        if self._counts:
+            logger.warning("%s", self)
