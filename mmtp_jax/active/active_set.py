@@ -198,7 +198,7 @@ class ActiveSet:
         if self.mode != NEIGHBORHOOD:
             raise ValueError(
                 "this active set has rows of whole configurations, which say nothing about atoms; "
-                'make one with mode="neighborhood"'
+                "make one in the mode neighborhood"
             )
         structures = as_structures(configurations, self.potential)
         grades = [grades for _, grades in self._graded(structures, memory)]

@@ -117,7 +117,7 @@ def rows_in(memory: int, n_parameters: int) -> int:
 def check_mode(mode: str) -> None:
     """ValueError if there is no such mode."""
     if mode not in MODES:
-        raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
+        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
 
 
 def _rows(

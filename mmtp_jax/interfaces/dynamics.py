@@ -171,8 +171,7 @@ def start_system(
     for k, atoms in enumerate(atoms_list, 1):
         if atoms.constraints:
             raise ValueError(
-                f"configuration {k} has constraints, which dynamics does not know; remove them "
-                "with atoms.set_constraint()"
+                f"configuration {k} has constraints, which dynamics does not know; remove them"
             )
     structures = start_structures(potential, atoms_list)
     masses = atoms_list[0].get_masses()

@@ -131,9 +131,8 @@ def start_structures(
         if borrowed is None and not atoms.has("initial_magmoms"):
             name = getattr(atoms, SOURCE, f"configuration {k}")
             raise ValueError(
-                f"{name}: no magnetic moments to start from; set them with "
-                "atoms.set_initial_magnetic_moments, or give a moment for each species with "
-                'start={"Fe": 2.2}'
+                f"{name}: no magnetic moments to start from; give each atom an initial moment, or "
+                "each species one to start from"
             )
         with_moments.append(atoms if borrowed is None else _with_initial(atoms, borrowed))
     structures = to_structures(with_moments, potential.species, moments="initial")
@@ -180,7 +179,8 @@ def _moments_of_species(start: Mapping[str, float], species: Sequence[str]) -> n
         )
     moments = np.array([float(start.get(symbol, np.nan)) for symbol in species])
     if np.isinf(moments).any() or any(np.isnan(float(value)) for value in start.values()):
-        raise ValueError(f"start must give finite moments in mu_B, got {dict(start)}")
+        given = ", ".join(f"{symbol} {moment}" for symbol, moment in start.items())
+        raise ValueError(f"the moments to start from must be finite numbers of mu_B, got {given}")
     return moments
 
 

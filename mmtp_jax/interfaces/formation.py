@@ -181,7 +181,7 @@ def _chemical_potentials(
             if not pure:
                 raise ValueError(
                     f"no configuration of {symbol} alone was relaxed to refer to; give one as "
-                    f'references={{"{symbol}": atoms}}, or its energy per atom'
+                    "a reference, or its energy per atom"
                 )
             found.append(min(pure))
     return np.array(found)

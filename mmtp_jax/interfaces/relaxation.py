@@ -185,8 +185,8 @@ def relaxable_structures(
         if atoms.constraints:
             name = getattr(atoms, SOURCE, f"configuration {k}")
             raise ValueError(
-                f"{name}: has constraints, which a relaxation does not know; remove them with "
-                "atoms.set_constraint(), or use positions=False or an ASE optimiser"
+                f"{name}: has constraints, which a relaxation does not know; remove them, "
+                "keep all positions, or use an ASE optimiser with the calculator"
             )
     return start_structures(potential, atoms_list, start, scale)
 

@@ -147,8 +147,8 @@ def _check_trained(mtp: MtpText) -> None:
         missing.insert(0, "radial_coeffs")
     if missing:
         mtp.fail(
-            f"{', '.join(missing)} missing: this is an untrained template (or cut); make a new "
-            "potential with Potential.new(level=..., species=...)"
+            f"{', '.join(missing)} missing: this is an untrained template (or cut); a new "
+            "potential is made by Potential.new, or by mmtp fit"
         )
 
 

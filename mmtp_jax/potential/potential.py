@@ -20,8 +20,8 @@ from mmtp_jax.potential.moments import MomentTables, moment_tables
 
 Array = Any
 
-MAX_CUTOFF = 30.0
-"""The largest R_cut in Angstrom, where an atom of a metal has ten thousand neighbours."""
+MAX_CUTOFF = 20.0
+"""The largest R_cut in Angstrom, where an atom of a metal has three thousand neighbours."""
 
 _PARAMETERS = ("species_coeffs", "moment_coeffs", "radial_coeffs")
 _SETTINGS = ("scaling", "min_dist", "cutoff", "min_magmom", "max_magmom")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from vesin import NeighborList
 
+from mmtp_jax.structures.sanity import FREE_PAIRS, MOST_NEIGHBOURS, search_radius
 from mmtp_jax.structures.structure import Structure
 
 PADDING = 2.0
@@ -19,6 +20,8 @@ PADDING = 2.0
 
 SAME_PLACE = 1e-6
 """Atoms closer than this, in Angstrom, are taken for one atom given twice."""
+_CLOSE = 0.1
+"""Where every atom has another within this distance, in Angstrom, lengths have another unit."""
 
 
 class NeighbourTable(NamedTuple):
@@ -41,12 +44,21 @@ def neighbour_table(structure: Structure, cutoff: float) -> NeighbourTable:
     """The neighbours of every atom within ``cutoff`` (Angstrom).
 
     Raises:
-        ValueError: if a periodic direction has a cell vector of length zero, or atoms coincide.
+        ValueError: if a periodic direction has a cell vector of length zero, atoms coincide, or
+            lengths cannot be in Angstrom (see `mmtp_jax.structures.sanity`).
     """
     n_atoms = len(structure)
-    i, j, vector = _pairs(structure, cutoff)
-    count = np.bincount(i, minlength=n_atoms)
-    width = int(count.max(initial=0))
+    try:
+        i, j, vector = _pairs(structure, float(cutoff))
+        count = np.bincount(i, minlength=n_atoms)
+        width = int(count.max(initial=0))
+        if n_atoms * width > FREE_PAIRS + MOST_NEIGHBOURS * n_atoms:
+            raise ValueError(
+                f"atom {int(count.argmax())} has {width} neighbours within {cutoff:.3g} Angstrom, "
+                f"more than {MOST_NEIGHBOURS}; are cell and positions in Angstrom?"
+            )
+    except ValueError as error:
+        raise ValueError(f"{structure.name}: {error}") from error
     place = np.arange(len(i)) - np.repeat(np.cumsum(count) - count, count)
 
     index = np.full((n_atoms, width), -1, np.int32)
@@ -59,25 +71,39 @@ def neighbour_table(structure: Structure, cutoff: float) -> NeighbourTable:
 
 def _pairs(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     periodic = np.asarray(structure.periodic, bool)
-    lengths = np.linalg.norm(structure.cell, axis=1)
-    if np.any(periodic & (lengths == 0.0)):
-        raise ValueError(
-            f"{structure.name}: periodic along {periodic.tolist()} but the cell vectors have "
-            f"lengths {lengths.tolist()} Angstrom; give a cell vector for each periodic direction"
-        )
-    box = np.where(periodic[:, None], structure.cell, 0.0)
-    search = NeighborList(cutoff=float(cutoff), full_list=True, sorted=True)
+    positions = np.ascontiguousarray(structure.positions, float)
+    radius = search_radius(structure.cell, periodic, positions, cutoff)
+    search = NeighborList(cutoff=radius, full_list=True, sorted=True)
     i, j, vector = search.compute(
-        points=np.ascontiguousarray(structure.positions, float),
-        box=box,
+        points=positions,
+        box=np.where(periodic[:, None], structure.cell, 0.0),
         periodic=periodic.tolist(),
         quantities="ijD",
     )
     square = np.einsum("ka,ka->k", vector, vector)
-    if len(square) and square.min() < SAME_PLACE**2:
-        k = int(square.argmin())
-        raise ValueError(
-            f"{structure.name}: atoms {int(i[k])} and {int(j[k])} are at the same place; "
-            "remove one of them"
-        )
+    if radius > cutoff:
+        inside = square < cutoff**2
+        i, j, vector, square = i[inside], j[inside], vector[inside], square[inside]
+    if len(square) and square.min() < _CLOSE**2:
+        check_distances(i, j, np.sqrt(square), len(positions))
     return i, j, vector
+
+
+def check_distances(i: np.ndarray, j: np.ndarray, distance: np.ndarray, n_atoms: int) -> None:
+    """Whether distances (k,) of pairs can be those of atoms.
+
+    Raises:
+        ValueError: if two atoms are at the same place, or every atom has another within `_CLOSE`.
+    """
+    k = int(distance.argmin())
+    nearest = np.full(n_atoms, np.inf)
+    np.minimum.at(nearest, i, distance)
+    if distance[k] > 0.0 and nearest.max() < _CLOSE:
+        raise ValueError(
+            f"every atom has another within {nearest.max():.3g} Angstrom; are cell and positions "
+            "in Angstrom?"
+        )
+    if distance[k] < SAME_PLACE:
+        raise ValueError(
+            f"atoms {int(i[k])} and {int(j[k])} are at the same place; remove one of them"
+        )

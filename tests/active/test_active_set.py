@@ -260,7 +260,7 @@ def test_grades_of_atoms_and_of_their_configuration(structures, active_sets):
     assert [len(g) for g in by_atom] == [len(s) for s in structures]
     np.testing.assert_allclose(active.grade(structures), [g.max() for g in by_atom], rtol=1e-9)
     assert active.atom_grades([]) == []
-    with pytest.raises(ValueError, match='mode="neighborhood"'):
+    with pytest.raises(ValueError, match="in the mode neighborhood"):
         active_sets["configuration"].atom_grades(structures)
 
 

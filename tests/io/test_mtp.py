@@ -428,7 +428,7 @@ def without(*keys):
         (SMALL.replace("{0.25,", "{-1_5,"), r"moment_coeffs holds .* not a number .'-1_5'"),
         (SMALL.replace("{0.25,", "{0x10,"), r"moment_coeffs holds .* not a number .'0x10'"),
         (SMALL.replace("{0.25,", "{1e999,"), "moment_coeffs holds .* not finite"),
-        (SMALL.replace("max_dist = 5.0e+00", "max_dist = 1e4"), "max_dist 10000 .* more than 30"),
+        (SMALL.replace("max_dist = 5.0e+00", "max_dist = 1e4"), "max_dist 10000 .* more than 20"),
         (SMALL.replace("min_dist = 1.5", "min_dist = -1"), "min_dist -1 .* negative"),
         (SMALL.replace("max_val = 2", "max_val = 1e300"), "max_val .* beyond 100 mu_B"),
         (SMALL.replace("{{0, 0, 0, 0}}", "{{0, 1000, 0, 0}}"), "rank above 30 .*1000"),

@@ -19,6 +19,7 @@ from vesin import NeighborList
 from mmtp_jax.simulation.neighbours import RATTLE, padded_count
 from mmtp_jax.structures.batch import rounded_size
 from mmtp_jax.structures.neighbours import SAME_PLACE
+from mmtp_jax.structures.sanity import search_radius
 
 Array = Any
 
@@ -126,7 +127,8 @@ def find_rows(atoms: RankAtoms, n_atoms: int, radius: float, sizes: Sizes) -> Ra
         sizes: of the list before; `Sizes` of a first list are all zero.
 
     Raises:
-        ValueError: if two atoms are at the same place, or a position is not finite.
+        ValueError: if two atoms are at the same place, a position is not finite, or lengths
+            cannot be in Angstrom (see `mmtp_jax.structures.sanity`).
     """
     n = atoms.n_own
     i, j = _pairs(atoms, radius)
@@ -168,14 +170,11 @@ def _pairs(atoms: RankAtoms, radius: float) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("a position in LAMMPS is not finite; try a shorter time step")
     if not atoms.n_own:
         return np.zeros(0, int), np.zeros(0, int)
-    search = NeighborList(cutoff=float(radius), full_list=True, sorted=True)
-    i, j, distance = search.compute(
-        points=np.ascontiguousarray(atoms.positions, float),
-        box=np.zeros((3, 3)),
-        periodic=False,
-        quantities="ijd",
-    )
-    own = i < atoms.n_own
+    positions, box = np.ascontiguousarray(atoms.positions, float), np.zeros((3, 3))
+    wide = search_radius(box, np.zeros(3, bool), positions, float(radius))
+    search = NeighborList(cutoff=wide, full_list=True, sorted=True)
+    i, j, distance = search.compute(points=positions, box=box, periodic=False, quantities="ijd")
+    own = (i < atoms.n_own) & (distance < radius)
     i, j, distance = i[own].astype(np.int64), j[own].astype(np.int64), distance[own]
     if len(distance) and distance.min() < SAME_PLACE:
         k = int(distance.argmin())

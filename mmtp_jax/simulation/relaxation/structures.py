@@ -246,7 +246,7 @@ def _check(structures: Sequence[Structure], options: RelaxOptions) -> None:
         if structure.volume is None:
             raise ValueError(
                 f"{structure.name}: its cell cannot relax, because it is not periodic in three "
-                'directions; set pbc, or use cell=False ("none")'
+                'directions; make it periodic, or keep the cell ("none")'
             )
 
 
