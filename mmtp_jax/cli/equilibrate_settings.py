@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mmtp_jax.cli.settings import setting
+from mmtp_jax.cli.bounds import POSITIVE, STEPS
+from mmtp_jax.cli.settings import Values, setting
 from mmtp_jax.cli.shared_settings import (
     LabelledInput,
     Preselection,
     StartMoments,
+    check_preselection,
+    moments_of_words,
 )
 
 
@@ -20,8 +23,8 @@ from mmtp_jax.cli.shared_settings import (
 class Moments(StartMoments):
     """Magnetic moments."""
 
-    tolerance: float = setting("Largest magnetic force at the end, eV/mu_B.", 5e-6)
-    max_steps: int = setting("Most evaluations of each configuration.", 200)
+    tolerance: float = setting("Largest magnetic force at the end, eV/mu_B.", 5e-6, bounds=POSITIVE)
+    max_steps: int = setting("Most evaluations of each configuration.", 200, bounds=STEPS)
 
 
 @dataclass(frozen=True)
@@ -45,3 +48,13 @@ class EquilibrateSettings:
     moments: Moments = field(default_factory=Moments)
     preselection: Preselection = field(default_factory=Preselection)
     output: Output = field(default_factory=Output)
+
+
+def check(settings: EquilibrateSettings, given: Values) -> None:
+    """Refuse settings that contradict each other or cannot be.
+
+    Raises:
+        ValueError: in words, with the keys.
+    """
+    check_preselection(settings, given)
+    moments_of_words(settings.moments.start)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mmtp_jax.cli.bounds import LEVEL, NOT_NEGATIVE, POSITIVE, SEED, Bounds
 from mmtp_jax.cli.settings import setting
 from mmtp_jax.fitting.weights import SCALINGS
 
@@ -26,7 +27,7 @@ class Data:
     )  # fmt: skip
     validation: float | str | None = setting(
         "Fraction of the training configurations to hold out, or a file; reported, not fitted.",
-        example=0.1, metavar="FRACTION|FILE",
+        example=0.1, metavar="FRACTION|FILE", bounds=Bounds(above=0.0, below=1.0),
     )  # fmt: skip
     magnetic_gradient: bool = setting(
         "The columns en_der_m* of .cfg files are +dE/dm, as MLIP-3 writes after it evaluated a "
@@ -44,15 +45,22 @@ class Form:
         example="start.mtp", flag="--potential", metavar="FILE",
     )  # fmt: skip
     level: int | None = setting(
-        "Level of a new potential, even, e.g. 8 to 16.", example=12, required=True
+        "Level of a new potential, even, e.g. 8 to 16.",
+        example=12,
+        required=True,
+        bounds=LEVEL,
     )
     species: tuple[str, ...] | None = setting(
         "Chemical symbols in the order of the types of .cfg files.",
         example=("Fe", "Al"), required=True, metavar="SYMBOL",
     )  # fmt: skip
-    radial_size: int = setting("Number of radial Chebyshev polynomials.", 8)
-    magnetic_size: int = setting("Number of magnetic Chebyshev polynomials per moment.", 2)
-    cutoff: float = setting("Cutoff radius, Angstrom.", 5.0)
+    radial_size: int = setting(
+        "Number of radial Chebyshev polynomials.", 8, bounds=Bounds(least=1, most=200)
+    )
+    magnetic_size: int = setting(
+        "Number of magnetic Chebyshev polynomials per moment.", 2, bounds=Bounds(least=1, most=20)
+    )
+    cutoff: float = setting("Cutoff radius, Angstrom.", 5.0, bounds=Bounds(above=0.0, most=30.0))
     symmetrised: bool = setting(
         "The energy is [E(M) + E(-M)] / 2, even under reversal of all moments; if false the bare "
         "E(M), as MLIP-3 and motep evaluate it. A start potential keeps its own form if not given.",
@@ -69,11 +77,13 @@ class Domain:
     min_dist: float | None = setting(
         "Shortest distance, Angstrom; a fit takes that of its training set if not given.",
         example=1.9,
+        bounds=Bounds(above=0.0, below=30.0),
     )
     max_magmom: tuple[float, ...] | None = setting(
         "Largest moment in mu_B, one number or one per species; a fit takes that of its training "
         "set and 10 % more if not given.",
         example=(3.0, 0.3),
+        bounds=Bounds(above=0.0, most=100.0),
     )
     keep: bool = setting(
         "Keep the intervals of the start potential, whatever the data are.",
@@ -85,11 +95,18 @@ class Domain:
 class WeightSettings:
     """Weights of the loss (Kotykhov 2024, Eq. 8)."""
 
-    energy: float = setting("Weight of energies.", 1.0, flag="--energy-weight")
-    forces: float = setting("Weight of forces, Angstrom^2.", 0.01, flag="--forces-weight")
-    stress: float = setting("Weight of stresses times volume.", 0.001, flag="--stress-weight")
+    energy: float = setting("Weight of energies.", 1.0, flag="--energy-weight", bounds=NOT_NEGATIVE)
+    forces: float = setting(
+        "Weight of forces, Angstrom^2.", 0.01, flag="--forces-weight", bounds=NOT_NEGATIVE
+    )
+    stress: float = setting(
+        "Weight of stresses times volume.", 0.001, flag="--stress-weight", bounds=NOT_NEGATIVE
+    )
     magnetic_forces: float = setting(
-        "Weight of magnetic forces, mu_B^2.", 0.1, flag="--magnetic-forces-weight"
+        "Weight of magnetic forces, mu_B^2.",
+        0.1,
+        flag="--magnetic-forces-weight",
+        bounds=NOT_NEGATIVE,
     )
     scaling: str = setting(
         "How errors scale with the number n of atoms: 'vibrations' divides squared errors of "
@@ -109,12 +126,14 @@ class Optimiser:
         "lbfgs", choices=("lbfgs", "gauss-newton"),
     )  # fmt: skip
     max_iterations: int | None = setting(
-        "Largest number of steps; 2000 of L-BFGS or 60 of Gauss-Newton if not given.", example=2000
+        "Largest number of steps; 2000 of L-BFGS or 60 of Gauss-Newton if not given.",
+        example=2000,
+        bounds=Bounds(least=0, most=10**9),
     )
     tolerance: float = setting(
         "The fit ends when the loss falls by less than this fraction over 100 steps of L-BFGS or "
         "3 of Gauss-Newton.",
-        1e-3,
+        1e-3, bounds=NOT_NEGATIVE,
     )  # fmt: skip
     initialise: bool = setting(
         "Solve the linear coefficients by least squares before the first step.",
@@ -123,7 +142,9 @@ class Optimiser:
         "solution.",
     )  # fmt: skip
     seed: int = setting(
-        "Seed of the coefficients of a new potential and of the choice of a held-out fraction.", 0
+        "Seed of the coefficients of a new potential and of the choice of a held-out fraction.",
+        0,
+        bounds=SEED,
     )
     checkpoint: str | None = setting(
         "File that the state of the fit is saved to, and from which the same fit goes on if it "
@@ -143,19 +164,21 @@ class Several:
     ensemble: int | None = setting(
         "Fit so many potentials to the same data from random starts, with the seeds 'seed', "
         "'seed' + 1 and so on; of a start potential the form is taken, not the coefficients.",
-        example=5,
+        example=5, bounds=Bounds(least=2, most=10_000),
     )  # fmt: skip
     folds: int | None = setting(
         "Cross-validate: split the data at random into so many parts, and hold each out once. A "
         "potential is written only where its file is given; it is fitted to all data at the end.",
-        example=5,
+        example=5, bounds=Bounds(least=2, most=10_000),
     )  # fmt: skip
     scan: str | None = setting(
         "Cross-validate for several values of this weight, with 5 folds if not given.",
         example="magnetic-forces", choices=("energy", "forces", "stress", "magnetic-forces"),
     )  # fmt: skip
     scan_values: tuple[float, ...] = setting(
-        "Values of the weight that is scanned.", (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
+        "Values of the weight that is scanned.",
+        (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0),
+        bounds=POSITIVE,
     )
     parallel: bool = setting(
         "Fit all members of an ensemble at once, for devices that one member leaves idle; on a "
@@ -237,18 +260,13 @@ def check(settings: FitSettings, given: dict[str, dict]) -> None:
                 f"the potential starts from {form['start']}, and {', '.join(both)} of a new one "
                 "cannot be given as well; remove one of the two"
             )
+    else:
+        check_new(settings.potential, settings.domain)
     domain = given.get("domain", {})
     if settings.domain.keep and "start" in form and len(domain) > 1:
         raise ValueError(
             "keep the domain of the start potential, or give min_dist and max_magmom; not both"
         )
-    if (settings.fit.max_iterations or 0) < 0:
-        raise ValueError(f"max_iterations must be at least 0, got {settings.fit.max_iterations}")
-    if settings.fit.tolerance < 0.0:
-        raise ValueError(f"tolerance must be at least 0, got {settings.fit.tolerance}")
-    validation = settings.data.validation
-    if isinstance(validation, float) and not 0.0 < validation < 1.0:
-        raise ValueError(f"the validation fraction must lie between 0 and 1, got {validation}")
     Weights(**vars(settings.weights))
     devices = settings.fit.devices
     if devices is not None and devices != "all" and (isinstance(devices, str) or devices < 1):
@@ -256,12 +274,29 @@ def check(settings: FitSettings, given: dict[str, dict]) -> None:
     _check_several(settings, given)
 
 
+def check_new(form: Form, domain: Domain) -> None:
+    """Refuse what no new potential can have, as far as it is given.
+
+    Raises:
+        ValueError: in words.
+    """
+    from mmtp_jax.cli.console import check_species
+
+    species = check_species(form.species) or ()
+    if len(set(species)) < len(species):
+        raise ValueError(f"a species is there twice: {' '.join(species)}")
+    moments = domain.max_magmom or ()
+    if species and len(moments) > 1 and len(moments) != len(species):
+        raise ValueError(
+            f"max_magmom has {len(moments)} numbers for {len(species)} species; give one number, "
+            "or one per species"
+        )
+    if domain.min_dist is not None and domain.min_dist >= form.cutoff:
+        raise ValueError(f"min_dist {domain.min_dist:g} is not below the cutoff {form.cutoff:g}")
+
+
 def _check_several(settings: FitSettings, given: dict[str, dict]) -> None:
     several, output = settings.several, given.get("output", {})
-    for name in ("ensemble", "folds"):
-        number = getattr(several, name)
-        if number is not None and number < 2:
-            raise ValueError(f"{name} must be at least 2, got {number}")
     if several.ensemble is not None and (several.folds is not None or several.scan is not None):
         raise ValueError(
             "an ensemble has no folds; give either ensemble, or folds and scan; not both"
@@ -276,8 +311,6 @@ def _check_several(settings: FitSettings, given: dict[str, dict]) -> None:
                 raise ValueError(f"{name} needs the weight to scan, e.g. scan magnetic-forces")
     elif "potential" in output:
         raise ValueError("the scan of a weight writes no potential; remove the file for it")
-    if not all(value > 0.0 for value in several.scan_values):
-        raise ValueError(f"scan_values must be positive, got {list(several.scan_values)}")
     if several.parallel:
         if several.ensemble is None:
             raise ValueError("parallel is for the members of an ensemble; give their number")

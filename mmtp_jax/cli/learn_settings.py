@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mmtp_jax.cli.fit_settings import Form, Optimiser, WeightSettings
+from mmtp_jax.cli.bounds import (
+    COUNT,
+    MULTIPLES,
+    POSITIVE,
+    SEED,
+    STEPS,
+    TEMPERATURE_K,
+    TIMESTEP_FS,
+    Bounds,
+)
+from mmtp_jax.cli.fit_settings import Domain, Form, Optimiser, WeightSettings, check_new
 from mmtp_jax.cli.settings import setting
 from mmtp_jax.cli.shared_settings import Thresholds, check_thresholds
 
@@ -41,14 +51,20 @@ class OracleSettings:
         "abinit'.",
         example="abinit.toml", metavar="FILE",
     )  # fmt: skip
-    retries: int = setting("Further attempts of a job that failed.", 1)
-    timeout_s: float | None = setting("Wall time of one attempt, s.", example=3600.0)
-    workers: int = setting("Jobs at once.", 1)
+    retries: int = setting(
+        "Further attempts of a job that failed.", 1, bounds=Bounds(least=0, most=1000)
+    )
+    timeout_s: float | None = setting(
+        "Wall time of one attempt, s.", example=3600.0, bounds=POSITIVE
+    )
+    workers: int = setting("Jobs at once.", 1, bounds=Bounds(least=1, most=10_000))
     executor: str | None = setting(
         "In place of workers: settings of executorlib or parsl; see 'mmtp template executor'.",
         example="executor.toml", metavar="TOML",
     )  # fmt: skip
-    moment_tolerance: float = setting("Largest miss of a target moment, mu_B.", 0.05)
+    moment_tolerance: float = setting(
+        "Largest miss of a target moment, mu_B.", 0.05, bounds=POSITIVE
+    )
     accept_outliers: bool = setting(
         "Fit to labels that stand apart from the others too; they may be converged and wrong.",
         False,
@@ -63,7 +79,9 @@ class PreselectionSettings(Thresholds):
         "Rows of the active set: whole cells, or atoms.",
         "configuration", choices=("configuration", "neighborhood"),
     )  # fmt: skip
-    limit: int | None = setting("Label at most so many configurations in an iteration.", example=50)
+    limit: int | None = setting(
+        "Label at most so many configurations in an iteration.", example=50, bounds=COUNT
+    )
 
 
 @dataclass(frozen=True)
@@ -74,9 +92,11 @@ class Loop:
         "Where everything is written. A loop that was cut off goes on there.", "learning",
         metavar="DIR",
     )  # fmt: skip
-    max_iterations: int = setting("Rounds of simulations.", 20)
+    max_iterations: int = setting("Rounds of simulations.", 20, bounds=Bounds(least=1, most=999))
     min_dist_margin: float = setting(
-        "R_min of a fit over the shortest distance of its training set.", 0.95
+        "R_min of a fit over the shortest distance of its training set.",
+        0.95,
+        bounds=Bounds(above=0.0, most=1.0),
     )
 
 
@@ -92,7 +112,9 @@ class Simulation:
         "Structures to start from, with moments.", (), example=("cell.cfg",), required=True
     )
     repeat: tuple[int, ...] | None = setting(
-        "Repeat the cell of each so many times along its vectors.", example=(2, 2, 2)
+        "Repeat the cell of each so many times along its vectors.",
+        example=(2, 2, 2),
+        bounds=MULTIPLES,
     )
     states: tuple[str, ...] = setting(
         "Magnetic states at the start: 'given', 'fm', 'afm' (the sign changes from layer to layer "
@@ -102,13 +124,22 @@ class Simulation:
     magmoms: tuple[float, ...] | None = setting(
         "Size of the moments, mu_B, one per species; those of the structures if not given.",
         example=(2.2,),
+        bounds=Bounds(least=0.0, most=100.0),
     )
-    seed: int = setting("Of everything random; each iteration draws anew.", 0)
-    volumes: tuple[float, ...] = setting("md: factors of the volume.", (1.0,))
-    temperatures_K: tuple[float, ...] = setting("md: temperatures, K.", (300.0,))
-    strain: float = setting("md: largest element of a random strain of the cell.", 0.0)
-    steps: int = setting("md: number of steps.", 1000)
-    timestep_fs: float = setting("md: time step, fs.", 1.0)
+    seed: int = setting("Of everything random; each iteration draws anew.", 0, bounds=SEED)
+    volumes: tuple[float, ...] = setting(
+        "md: factors of the volume.", (1.0,), bounds=Bounds(above=0.0, most=10.0)
+    )
+    temperatures_K: tuple[float, ...] = setting(
+        "md: temperatures, K.", (300.0,), bounds=TEMPERATURE_K
+    )
+    strain: float = setting(
+        "md: largest element of a random strain of the cell.",
+        0.0,
+        bounds=Bounds(least=0.0, below=0.5),
+    )
+    steps: int = setting("md: number of steps.", 1000, bounds=STEPS)
+    timestep_fs: float = setting("md: time step, fs.", 1.0, bounds=TIMESTEP_FS)
     ensemble: str = setting(
         "md: energy, temperature or also pressure held.", "nvt", choices=("nve", "nvt", "npt")
     )
@@ -116,7 +147,9 @@ class Simulation:
         "md: 'equilibrate': they follow the atoms, and minimise the energy; 'fixed'.",
         "equilibrate", choices=("equilibrate", "fixed"),
     )  # fmt: skip
-    tolerance: float = setting("Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3)
+    tolerance: float = setting(
+        "Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3, bounds=POSITIVE
+    )
     allow_flips: bool = setting("Equilibrated moments may change their sign.", False)
 
 
@@ -144,6 +177,8 @@ def check(settings: LearnSettings, given: dict) -> None:
     Raises:
         ValueError: in words, with the keys.
     """
+    from mmtp_jax.fitting.weights import Weights
+
     check_thresholds(settings.preselection.low, settings.preselection.high)
     form = given.get("potential", {})
     if "start" in form:
@@ -153,6 +188,18 @@ def check(settings: LearnSettings, given: dict) -> None:
                 f"the potential starts from {form['start']}, and {', '.join(both)} of a new one "
                 "cannot be given as well; remove one of the two"
             )
+    else:
+        check_new(settings.potential, Domain())
+        if settings.potential.level is None or settings.potential.species is None:
+            raise ValueError("a new potential needs potential.level and potential.species")
+    Weights(**vars(settings.weights))
+    if not settings.data.files:
+        raise ValueError("there are no data to start from; give data.files")
+    if settings.oracle.potential is None and settings.oracle.file is None:
+        raise ValueError(
+            "the oracle needs its potential; give oracle.potential, or oracle.file with the "
+            "settings of a DFT code"
+        )
     if settings.oracle.file is not None and {"kind", "potential"} & set(given.get("oracle", {})):
         raise ValueError(
             f"the labeller is that of {settings.oracle.file}, and kind and potential of a teacher "
@@ -180,8 +227,6 @@ def _check_simulation(simulation: Simulation) -> None:
     for state in simulation.states:
         if state not in STATES:
             raise ValueError(f"{name}: states must be of {', '.join(STATES)}, got {state!r}")
-    if simulation.steps < 1:
-        raise ValueError(f"{name}: steps must be at least 1, got {simulation.steps}")
     repeat = simulation.repeat
-    if repeat is not None and (len(repeat) != 3 or min(repeat) < 1):
+    if repeat is not None and len(repeat) != 3:
         raise ValueError(f"{name}: repeat must be three positive numbers, got {list(repeat)}")

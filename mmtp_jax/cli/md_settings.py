@@ -8,6 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mmtp_jax.cli.bounds import (
+    ANY_SEED,
+    MULTIPLES,
+    POSITIVE,
+    PRESSURE_GPA,
+    STEPS,
+    TEMPERATURE_K,
+    TIMESTEP_FS,
+    Bounds,
+)
 from mmtp_jax.cli.settings import setting
 from mmtp_jax.cli.shared_settings import Input, Preselection, check_preselection, magnetic
 
@@ -22,7 +32,9 @@ class MDInput(Input):
         (), example=("start.cfg",), required=True, metavar="FILE",
     )  # fmt: skip
     repeat: tuple[int, ...] | None = setting(
-        "Repeat the cell of each so many times along its vectors.", example=(2, 2, 2)
+        "Repeat the cell of each so many times along its vectors.",
+        example=(2, 2, 2),
+        bounds=MULTIPLES,
     )
 
 
@@ -33,35 +45,50 @@ class Dynamics:
     ensemble: str = setting(
         "Energy, temperature or also pressure held.", "nve", choices=("nve", "nvt", "npt")
     )
-    steps: int = setting("Number of steps, those before a checkpoint included.", 1000)
-    timestep_fs: float = setting("Time step, fs.", 1.0, flag="--timestep")
+    steps: int = setting(
+        "Number of steps, those before a checkpoint included.",
+        1000,
+        bounds=Bounds(least=0, most=10**9),
+    )
+    timestep_fs: float = setting("Time step, fs.", 1.0, flag="--timestep", bounds=TIMESTEP_FS)
     temperature_K: tuple[float, ...] = setting(
         "Temperature of the heat bath and of velocities that are drawn, K; one number, or one per "
         "replica.",
-        (300.0,), flag="--temperature",
+        (300.0,), flag="--temperature", bounds=TEMPERATURE_K,
     )  # fmt: skip
     pressure_GPa: tuple[float, ...] = setting(
-        "Pressure of npt, GPa; one number, or one per replica.", (0.0,), flag="--pressure"
+        "Pressure of npt, GPa; one number, or one per replica.",
+        (0.0,),
+        flag="--pressure",
+        bounds=PRESSURE_GPA,
     )
     thermostat: str = setting(
         "Heat bath: 'langevin', 'bussi' (stochastic velocity rescaling) or 'nose-hoover' (chain).",
         "langevin", choices=("langevin", "bussi", "nose-hoover"),
     )  # fmt: skip
     thermostat_time_fs: float = setting(
-        "Relaxation time of the heat bath, fs.", 100.0, flag="--thermostat-time"
+        "Relaxation time of the heat bath, fs.",
+        100.0,
+        flag="--thermostat-time",
+        bounds=POSITIVE,
     )
     barostat: str = setting(
         "Shape of the cell in npt: 'isotropic' keeps it, 'full' lets all lengths and angles vary.",
         "isotropic", choices=("isotropic", "full"),
     )  # fmt: skip
     barostat_time_fs: float = setting(
-        "Relaxation time of the volume, fs.", 1000.0, flag="--barostat-time"
+        "Relaxation time of the volume, fs.",
+        1000.0,
+        flag="--barostat-time",
+        bounds=POSITIVE,
     )
     bulk_modulus_GPa: float = setting(
         "About that of the material, GPa; it sets the speed of the barostat only.",
-        100.0, flag="--bulk-modulus",
+        100.0, flag="--bulk-modulus", bounds=POSITIVE,
     )  # fmt: skip
-    seed: int = setting("Seed of velocities and noise; replicas have the next ones.", 0)
+    seed: int = setting(
+        "Seed of velocities and noise; replicas have the next ones.", 0, bounds=ANY_SEED
+    )
 
 
 @dataclass(frozen=True)
@@ -72,8 +99,10 @@ class Moments:
         "'equilibrate': they follow the atoms, and minimise the energy; 'fixed'.",
         "equilibrate", choices=("equilibrate", "fixed"),
     )  # fmt: skip
-    moments_every: int = setting("Steps between two equilibrations.", 1)
-    tolerance: float = setting("Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3)
+    moments_every: int = setting("Steps between two equilibrations.", 1, bounds=STEPS)
+    tolerance: float = setting(
+        "Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3, bounds=POSITIVE
+    )
     allow_flips: bool = setting(
         "Equilibrated moments may change their sign.", False, off="--no-flips"
     )
@@ -88,9 +117,13 @@ class Spins:
         "without net moment; needs a heat bath.",
         "none", choices=("none", "flip", "swap", "disorder"),
     )  # fmt: skip
-    spin_every: int = setting("Steps between two blocks of trials, or two disordered states.", 10)
+    spin_every: int = setting(
+        "Steps between two blocks of trials, or two disordered states.", 10, bounds=STEPS
+    )
     trials: int = setting(
-        "Flips or swaps in each block; 0 for as many as there are magnetic atoms.", 0
+        "Flips or swaps in each block; 0 for as many as there are magnetic atoms.",
+        0,
+        bounds=Bounds(least=0, most=10**9),
     )
     magnetic: tuple[str, ...] | None = magnetic()
 
@@ -109,7 +142,9 @@ class Run:
         "'freeze': the other replicas go on where one has stopped; 'all': all stop.",
         "freeze", choices=("freeze", "all"),
     )  # fmt: skip
-    skin: float = setting("Skin of the list of neighbours, Angstrom.", 0.5)
+    skin: float = setting(
+        "Skin of the list of neighbours, Angstrom.", 0.5, bounds=Bounds(above=0.0, most=10.0)
+    )
     dtype: str = setting(
         "Precision of the evaluation.", "float64", choices=("float64", "mixed", "float32")
     )
@@ -124,12 +159,12 @@ class Output:
         "run.1.extxyz and so on.",
         example="run.extxyz", flag="--output", short="-o", metavar="FILE",
     )  # fmt: skip
-    trajectory_every: int = setting("Steps between two frames.", 10)
+    trajectory_every: int = setting("Steps between two frames.", 10, bounds=STEPS)
     log: str | None = setting(
         "Energy, temperature, pressure, moments and more as CSV.",
         example="thermo.csv", metavar="FILE",
     )  # fmt: skip
-    log_every: int = setting("Steps between two lines of it.", 1)
+    log_every: int = setting("Steps between two lines of it.", 1, bounds=STEPS)
     plot: str | None = setting(
         "Figure of temperature, energy, pressure, volume and moments over time.",
         example="thermo.png", metavar="FILE",
@@ -137,7 +172,7 @@ class Output:
     checkpoint: str | None = setting(
         "File that the run can be resumed from, bit for bit.", example="md.npz", metavar="FILE"
     )
-    checkpoint_every: int = setting("Steps between two checkpoints.", 1000)
+    checkpoint_every: int = setting("Steps between two checkpoints.", 1000, bounds=STEPS)
 
 
 @dataclass(frozen=True)
@@ -163,26 +198,18 @@ def check(settings: MDSettings, given: dict[str, dict]) -> None:
     Raises:
         ValueError: in words, with the keys.
     """
-    dynamics, output = settings.dynamics, settings.output
+    dynamics = settings.dynamics
     check_preselection(settings, given)
-    for name, value in (
-        ("steps", dynamics.steps + 1),
-        ("trajectory_every", output.trajectory_every),
-        ("log_every", output.log_every),
-        ("checkpoint_every", output.checkpoint_every),
-        ("moments_every", settings.moments.moments_every),
-        ("spin_every", settings.spins.spin_every),
-        ("trials", settings.spins.trials + 1),
-    ):
-        if value < 1:
-            raise ValueError(f"{name} is {value}, which is too small")
     repeat = settings.input.repeat
-    if repeat is not None and (len(repeat) != 3 or min(repeat) < 1):
+    if repeat is not None and len(repeat) != 3:
         raise ValueError(f"repeat must be three positive numbers, got {list(repeat)}")
     if settings.spins.spins != "none" and dynamics.ensemble == "nve":
         raise ValueError(
             f"spins {settings.spins.spins} need a heat bath; set the ensemble to nvt or npt"
         )
+    cold = min(dynamics.temperature_K) == 0.0
+    if cold and dynamics.ensemble != "nve" and dynamics.thermostat == "nose-hoover":
+        raise ValueError("the thermostat nose-hoover needs a temperature above 0 K; take langevin")
     of = given.get("dynamics", {})
     if "pressure_GPa" in of and dynamics.ensemble != "npt":
         raise ValueError("a pressure is for the ensemble npt; set it, or remove the pressure")

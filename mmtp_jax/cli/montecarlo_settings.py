@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mmtp_jax.cli.bounds import ANY_SEED, MULTIPLES, NOT_NEGATIVE, POSITIVE, STEPS, Bounds
 from mmtp_jax.cli.settings import Values, setting
 from mmtp_jax.cli.shared_settings import (
     Input,
@@ -26,15 +27,22 @@ class Walk:
     temperatures_K: tuple[float, ...] = setting(
         "Temperatures, K.",
         (), example=(900.0, 1000.0, 1100.0), required=True, flag="--temperatures", metavar="T",
+        bounds=POSITIVE,
     )  # fmt: skip
     sizes: tuple[int, ...] = setting(
         "Multiples of the cell along its periodic directions; with two or more the crossing of "
         "the Binder cumulants estimates the temperature of order.",
-        (1,),
+        (1,), bounds=MULTIPLES,
     )  # fmt: skip
-    sweeps: int = setting("Recorded sweeps, each of as many trials as magnetic atoms.", 1000)
-    burn_in: int | None = setting("Sweeps before; a tenth of them if not given.", example=100)
-    copies: int = setting("Replicas per temperature.", 1)
+    sweeps: int = setting(
+        "Recorded sweeps, each of as many trials as magnetic atoms.", 1000, bounds=STEPS
+    )
+    burn_in: int | None = setting(
+        "Sweeps before; a tenth of them if not given.",
+        example=100,
+        bounds=Bounds(least=0, most=10**9),
+    )
+    copies: int = setting("Replicas per temperature.", 1, bounds=Bounds(least=1, most=10_000))
     move: str = setting(
         "'flip' single moments, or 'swap' opposite ones: their numbers stay.",
         "flip", choices=("flip", "swap"), words={"--swap": "swap"},
@@ -45,9 +53,11 @@ class Walk:
         "minimum.",
         False, off="--cold",
     )  # fmt: skip
-    tolerance: float = setting("Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3)
+    tolerance: float = setting(
+        "Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3, bounds=POSITIVE
+    )
     magnetic: tuple[str, ...] | None = magnetic()
-    seed: int = setting("Seed of the walk; replicas have the next ones.", 0)
+    seed: int = setting("Seed of the walk; replicas have the next ones.", 0, bounds=ANY_SEED)
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,9 @@ class Output:
     checkpoint: str | None = setting(
         "File that the walk can be resumed from, bit for bit.", example="mc.npz", metavar="FILE"
     )
-    checkpoint_seconds: float = setting("Seconds between two checkpoints.", 60.0)
+    checkpoint_seconds: float = setting(
+        "Seconds between two checkpoints.", 60.0, bounds=NOT_NEGATIVE
+    )
 
 
 @dataclass(frozen=True)
@@ -89,15 +101,12 @@ def check(settings: MonteCarloSettings, given: Values) -> None:
     """
     check_single_start(settings.input)
     check_preselection(settings, given)
+    from mmtp_jax.simulation.spins.binder import least_sweeps
+
     walk = settings.walk
-    coldest = min(walk.temperatures_K, default=1.0)
-    if coldest <= 0:
-        raise ValueError(f"--temperatures must be positive, got {coldest:g} K")
-    for name, value in (
-        ("--sizes", min(walk.sizes)),
-        ("--sweeps", walk.sweeps),
-        ("--copies", walk.copies),
-        ("--burn-in", 1 if walk.burn_in is None else walk.burn_in + 1),
-    ):
-        if value < 1:
-            raise ValueError(f"{name} must be positive, got {value - (name == '--burn-in')}")
+    least = least_sweeps(walk.copies)
+    if walk.sweeps < least:
+        raise ValueError(
+            f"{walk.sweeps} sweeps are too few for an average with an error; take at least "
+            f"{least}, and several times the autocorrelation time"
+        )

@@ -6,6 +6,10 @@ import argparse
 from typing import Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.bounds import ANY_SEED, MOST_ITEMS, number
+
+MOST_MESH = 1000
+"""Points along a direction, or Angstrom."""
 
 
 def add_options(parser: argparse.ArgumentParser, name: str) -> None:
@@ -15,26 +19,28 @@ def add_options(parser: argparse.ArgumentParser, name: str) -> None:
         "data", metavar="DATA", help="unit cell with moments, of any format; the first counts"
     )
     parser.add_argument(
-        "--supercell", nargs="+", type=int, metavar="N",
+        "--supercell", nargs="+", type=number(int), metavar="N",
         help="one, three or nine integers (default: faces two cutoffs apart)",
     )  # fmt: skip
     parser.add_argument(
         "--clamped", action="store_true", help="moments do not follow the atoms: what they change"
     )
     parser.add_argument(
-        "--states", type=int, default=0, metavar="N",
+        "--states", type=number(int), default=0, metavar="N",
         help="paramagnetic: average over N disordered magnetic states",
     )  # fmt: skip
     parser.add_argument(
         "--magnetic", nargs="+", metavar="SYMBOL", help="species with disordered signs"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the states (default 0)")
     parser.add_argument(
-        "--temperatures", nargs=3, type=float, default=(0.0, 1000.0, 10.0),
+        "--seed", type=number(int, ANY_SEED), default=0, help="of the states (default 0)"
+    )
+    parser.add_argument(
+        "--temperatures", nargs=3, type=number(float), default=(0.0, 1000.0, 10.0),
         metavar=("LOW", "HIGH", "STEP"), help="K (default 0 1000 10)",
     )  # fmt: skip
     parser.add_argument(
-        "--mesh", nargs="+", type=float, default=(60.0,), metavar="X",
+        "--mesh", nargs="+", type=number(float), default=(60.0,), metavar="X",
         help="of q: a length in Angstrom, or three integers (default 60)",
     )  # fmt: skip
     parser.add_argument("--species", nargs="+", metavar="SYMBOL", help="symbols of the types")
@@ -50,9 +56,9 @@ def mesh_of(words: Any) -> Any:
     Raises:
         ValueError: if it is neither.
     """
-    if len(words) == 1 and words[0] > 0:
+    if len(words) == 1 and 0 < words[0] <= MOST_MESH:
         return float(words[0])
-    if len(words) == 3 and all(word == int(word) > 0 for word in words):
+    if len(words) == 3 and all(word == int(word) and 0 < word <= MOST_MESH for word in words):
         return [int(word) for word in words]
     raise ValueError(f"--mesh takes one positive length or three integers, got {list(words)}")
 
@@ -66,7 +72,7 @@ def temperatures_of(words: Any) -> Any:
     import numpy as np
 
     low, high, step = words
-    if not (0.0 <= low < high and 0.0 < step <= high - low):
+    if not (0.0 <= low < high and 0.0 < step <= high - low <= MOST_ITEMS * step):
         raise ValueError(f"--temperatures takes LOW HIGH STEP in K, got {list(words)}")
     return np.arange(low, high + 0.5 * step, step)
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mmtp_jax.cli.settings import setting
+from mmtp_jax.cli.bounds import POSITIVE, PRESSURE_GPA, STEPS
+from mmtp_jax.cli.settings import Values, setting
 from mmtp_jax.cli.shared_settings import (
     LabelledInput,
     Preselection,
     StartMoments,
+    check_preselection,
+    moments_of_words,
     treatment,
 )
 
@@ -44,21 +47,31 @@ class Relaxation:
         ("full",), metavar="WHAT",
     )  # fmt: skip
     pressure_GPa: float = setting(
-        "Pressure, GPa; positive compresses.", 0.0, flag="--pressure", metavar="GPA"
+        "Pressure, GPa; positive compresses.",
+        0.0,
+        flag="--pressure",
+        metavar="GPA",
+        bounds=PRESSURE_GPA,
     )
     positions: bool = setting(
         "The atoms move in the cell; else they only follow it.",
         True, off="--fixed-positions", off_help="Atoms only follow the cell.",
     )  # fmt: skip
-    force_tolerance: float = setting("Largest force at the end, eV/Angstrom.", 1e-3)
+    force_tolerance: float = setting(
+        "Largest force at the end, eV/Angstrom.", 1e-3, bounds=POSITIVE
+    )
     stress_tolerance_GPa: float = setting(
         "Largest component of stress plus pressure at the end, GPa.",
-        1e-2, flag="--stress-tolerance",
+        1e-2, flag="--stress-tolerance", bounds=POSITIVE,
     )  # fmt: skip
-    magnetic_tolerance: float = setting("Largest magnetic force at the end, eV/mu_B.", 1e-3)
-    max_steps: int = setting("Most steps of each configuration.", 300)
+    magnetic_tolerance: float = setting(
+        "Largest magnetic force at the end, eV/mu_B.", 1e-3, bounds=POSITIVE
+    )
+    max_steps: int = setting("Most steps of each configuration.", 300, bounds=STEPS)
     max_volume_change: float = setting(
-        "Stop when the volume has grown by this share, or shrunk likewise.", 0.5
+        "Stop when the volume has grown by this share, or shrunk likewise.",
+        0.5,
+        bounds=POSITIVE,
     )
     bounded: bool = setting(
         "Stop at distances and moments that the potential does not cover.",
@@ -97,3 +110,16 @@ class RelaxSettings:
     moments: Moments = field(default_factory=Moments)
     preselection: Preselection = field(default_factory=Preselection)
     output: Output = field(default_factory=Output)
+
+
+def check(settings: RelaxSettings, given: Values) -> None:
+    """Refuse settings that contradict each other or cannot be.
+
+    Raises:
+        ValueError: in words, with the keys.
+    """
+    from mmtp_jax.simulation.relaxation.cell import basis_of
+
+    check_preselection(settings, given)
+    moments_of_words(settings.moments.start)
+    basis_of(" ".join(settings.relaxation.cell))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mmtp_jax.cli.bounds import ANY_SEED, NOT_NEGATIVE, POSITIVE, Bounds
 from mmtp_jax.cli.settings import Values, setting
 from mmtp_jax.cli.shared_settings import Input, check_single_start, magnetic, treatment
 
@@ -16,11 +17,13 @@ from mmtp_jax.cli.shared_settings import Input, check_single_start, magnetic, tr
 class States:
     """The disordered states."""
 
-    n: int = setting("Number of states.", 50, flag="-n")
+    n: int = setting("Number of states.", 50, flag="-n", bounds=Bounds(least=2, most=10**6))
     moments: str = treatment("--fixed")
-    tolerance: float = setting("Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3)
+    tolerance: float = setting(
+        "Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3, bounds=POSITIVE
+    )
     magnetic: tuple[str, ...] | None = magnetic()
-    seed: int = setting("Seed of the states.", 0)
+    seed: int = setting("Seed of the states.", 0, bounds=ANY_SEED)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Output:
         "Figure of the convergence with the number of states.",
         example="convergence.png", metavar="FILE",
     )  # fmt: skip
-    atom: int = setting("Atom whose force is printed and plotted, from 0.", 0)
+    atom: int = setting("Atom whose force is printed and plotted, from 0.", 0, bounds=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,23 @@ import argparse
 import dataclasses
 import difflib
 import json
-import math
 import textwrap
-import tomllib
 import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmtp_jax.cli.bounds import Bounds, number
+from mmtp_jax.io import documents
+from mmtp_jax.io.fields import converted, shown
+
 Values = dict[str, dict[str, Any]]
 """What was given, by section and key; keys that were not given are absent. Of a section that may
 be repeated, a list of them."""
+
+COMMAND_LINE = "command line"
+"""Source of values whose messages name options, not keys."""
 
 COMMAND_KEY = "command"
 """Key at the top of each file that says which command it is for."""
@@ -44,6 +49,7 @@ def setting(
     positional: bool = False,
     aliases: tuple[str, ...] = (),
     words: dict[str, Any] | None = None,
+    bounds: Bounds | None = None,
 ) -> Any:
     """A field of a section.
 
@@ -61,12 +67,13 @@ def setting(
         positional: an argument rather than an option.
         aliases: older names of the option, which ``--help`` does not show.
         words: options without a value that stand for one, e.g. ``{"--fixed": "fixed"}``.
+        bounds: of a number, or of each in a list.
     """
     metadata = {
         "help": help, "example": example, "flag": flag, "off": off,
         "off_help": off_help, "short": short, "metavar": metavar, "choices": choices,
         "required": required, "positional": positional, "aliases": aliases,
-        "words": words or {},
+        "words": words or {}, "bounds": bounds,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -91,11 +98,7 @@ def read_toml(path: str | Path) -> tuple[str, dict[str, Any]]:
     Raises:
         ValueError: if the file is not TOML, or does not say which command it is for.
     """
-    with open(path, "rb") as file:
-        try:
-            content = tomllib.load(file)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a TOML file: {error}") from error
+    content = documents.read_toml(path)
     command = content.pop(COMMAND_KEY, None)
     if not isinstance(command, str):
         raise ValueError(
@@ -132,7 +135,7 @@ def checked(content: dict[str, Any], settings_class: type, source: str) -> Value
             key = section if isinstance(table, dict) else f"{section} (outside of any section)"
             near = _nearest(section, set(sections) | known | {k.split(".")[1] for k in known})
             near = next((k for k in sorted(known) if k.endswith(f".{near}")), near)
-            raise ValueError(f"{source}: unknown key '{key}'; {_hint(near, sections)}")
+            raise ValueError(f"{source}: unknown key '{shown(key, str)}'; {_hint(near, sections)}")
         if section in repeated_sections(settings_class):
             if not isinstance(table, list) or not all(isinstance(t, dict) for t in table):
                 raise ValueError(f"{source}: '{section}' must be sections, [[{section}]]")
@@ -157,11 +160,17 @@ def _checked_section(
         if key not in fields:
             near = _nearest(key, set(fields))
             near = f"{section}.{near}" if near else _nearest(name, known)
-            raise ValueError(f"{source}: unknown key '{name}'; {_hint(near, fields)}")
-        choices = fields[key].metadata["choices"]
+            raise ValueError(f"{source}: unknown key '{shown(name, str)}'; {_hint(near, fields)}")
+        data = fields[key].metadata
+        where = f"{source}: {name}"
+        if source == COMMAND_LINE:
+            where = data["metavar"] if data["positional"] else flag_of(fields[key])
+        choices = data["choices"]
         if choices and value not in choices:
-            raise ValueError(f"{source}: {name} must be one of {', '.join(choices)}, got {value!r}")
-        values[key] = _converted(value, hints[key], f"{source}: {name}")
+            raise ValueError(f"{where} must be one of {', '.join(choices)}, got {shown(value)}")
+        values[key] = _converted(value, hints[key], where)
+        if data["bounds"] is not None:
+            data["bounds"].check(values[key], where)
     return values
 
 
@@ -241,7 +250,12 @@ def options_given(args: argparse.Namespace, settings_class: type) -> Values:
             value = getattr(args, f"{name}.{field.name}", None)
             if value is not None and value != []:
                 content.setdefault(name, {})[field.name] = value
-    return checked(content, settings_class, "command line")
+    return checked(content, settings_class, COMMAND_LINE)
+
+
+def flag_of(field: dataclasses.Field) -> str:
+    """The option of a field."""
+    return field.metadata["flag"] or "--" + field.name.replace("_", "-")
 
 
 def _add_option(group: Any, dest: str, field: dataclasses.Field, hint: Any) -> None:
@@ -251,7 +265,7 @@ def _add_option(group: Any, dest: str, field: dataclasses.Field, hint: Any) -> N
         help += f" (default {_words(field.default)})"
     help = help.replace("%", "%%")
     common = {"dest": dest, "default": argparse.SUPPRESS}
-    flag = data["flag"] or "--" + field.name.replace("_", "-")
+    flag = flag_of(field)
     names = [*([data["short"]] if data["short"] else []), flag]
     if hint is bool:
         # The option that only repeats the default undoes a settings file; --help need not show it.
@@ -263,7 +277,8 @@ def _add_option(group: Any, dest: str, field: dataclasses.Field, hint: Any) -> N
     kinds = _members(hint)
     many = typing.get_origin(kinds[0]) is tuple
     kind = typing.get_args(kinds[0])[0] if many else kinds[0]
-    options = {"help": help, "type": _reader(kinds) if len(kinds) > 1 else kind}
+    word = number(kind) if kind in (int, float) else kind
+    options = {"help": help, "type": _reader(kinds) if len(kinds) > 1 else word}
     if data["positional"]:
         group.add_argument(dest, nargs="*", metavar=data["metavar"], default=[], **options)
         return
@@ -300,40 +315,18 @@ def _members(hint: Any) -> list[Any]:
     return [hint]
 
 
-_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-
-
 def _converted(value: Any, hint: Any, where: str) -> Any:
-    for kind in _members(hint):
-        converted = _as(value, kind)
-        if converted is not None:
-            return converted
-    wanted = " or ".join(_name_of(kind) for kind in _members(hint))
-    raise ValueError(f"{where} must be {wanted}, got {value!r}")
-
-
-def _as(value: Any, kind: Any) -> Any:
-    """The value as this type, or None where it is none."""
-    if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
+    lists = [kind for kind in _members(hint) if typing.get_origin(kind) is tuple]
+    if lists and not isinstance(value, (list, tuple)):
         # One item stands for a list of one.
-        items = [_as(v, item) for v in (value if isinstance(value, (list, tuple)) else [value])]
-        return tuple(items) if items and None not in items else None
-    if isinstance(value, bool) or kind is bool:
-        return value if isinstance(value, bool) and kind is bool else None
-    if kind is float:
-        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
-    return value if isinstance(value, kind) else None
-
-
-def _name_of(kind: Any) -> str:
-    if typing.get_origin(kind) is tuple:
-        return f"a list, each item {_NAMES[typing.get_args(kind)[0]]}"
-    return _NAMES[kind]
+        value = [value]
+    if value in ([], ()):
+        raise ValueError(f"{where} is an empty list")
+    return converted(value, hint, where)
 
 
 def _nearest(word: str, known: set[str]) -> str | None:
-    close = difflib.get_close_matches(word, sorted(known), 1, cutoff=0.5)
+    close = difflib.get_close_matches(word[:100], sorted(known), 1, cutoff=0.5)
     return close[0] if close else None
 
 

@@ -7,11 +7,12 @@ no JAX, so that ``mmtp --help`` is quick.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.bounds import POSITIVE, STEPS, Bounds
 from mmtp_jax.cli.settings import (
     Values,
     add_options,
@@ -21,6 +22,9 @@ from mmtp_jax.cli.settings import (
     read_settings,
     setting,
 )
+
+MAX_MOMENT = 100.0
+"""mu_B; no atom has more."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +88,15 @@ class Thresholds:
 
     low: float = setting(
         "Grade from which on a configuration is kept.",
-        2.0, flag="--grade-select", aliases=("--grade-low",),
+        2.0, flag="--grade-select", aliases=("--grade-low",), bounds=POSITIVE,
     )  # fmt: skip
     high: float = setting(
         "Grade above which a simulation stops.",
-        10.0, flag="--grade-break", aliases=("--grade-high",),
+        10.0, flag="--grade-break", aliases=("--grade-high",), bounds=POSITIVE,
     )  # fmt: skip
     every: int | None = setting(
         "Keep at most one configuration of a replica in so many steps; all if not given.",
-        example=10, flag="--grade-every",
+        example=10, flag="--grade-every", bounds=STEPS,
     )  # fmt: skip
 
 
@@ -110,7 +114,7 @@ class Preselection(Thresholds):
     )  # fmt: skip
     capacity: int = setting(
         "Configurations of a replica that memory has room for; at least those of one step.",
-        256, flag="--grade-capacity",
+        256, flag="--grade-capacity", bounds=Bounds(least=1, most=10**6),
     )  # fmt: skip
 
 
@@ -138,9 +142,6 @@ def check_preselection(settings: Any, given: Values) -> None:
     check_thresholds(watched.low, watched.high)
     if watched.active_set is None and given.get("preselection"):
         raise ValueError("--grade-select, --grade-break and --candidates need an --active-set")
-    for name, value in (("every", watched.every), ("capacity", watched.capacity)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} of a preselection must be at least 1, got {value}")
     candidates = watched.candidates
     if candidates is not None and not candidates.endswith((".cfg", ".extxyz", ".xyz")):
         raise ValueError(
@@ -159,6 +160,25 @@ def check_single_start(settings: Input) -> None:
             f"give one file to start from, got {' and '.join(settings.start)}; its first "
             "configuration counts"
         )
+
+
+def moments_of_words(words: Sequence[str] | None) -> dict[str, float] | None:
+    """Moments by species from words like ``Fe=2.2``, which may also stand in one argument."""
+    if words is None:
+        return None
+    found = {}
+    for word in " ".join(words).replace(",", " ").split():
+        symbol, _, value = word.partition("=")
+        try:
+            found[symbol] = float(value)
+            if not abs(found[symbol]) <= MAX_MOMENT:
+                raise ValueError
+        except ValueError:
+            raise ValueError(
+                f"--start takes a moment for each species, e.g. --start Fe=2.2 Al=-0.1, and got "
+                f"{word!r}; put files before it"
+            ) from None
+    return found
 
 
 def add_settings(parser: argparse.ArgumentParser, settings_class: type) -> None:

@@ -80,8 +80,8 @@ def test_start_and_flips(run, fitted, data, tmp_path) -> None:
     [
         (("--start", "Fe"), "--start takes a moment for each species"),
         (("--start", "Al=1.0"), "start has a moment for Al"),
-        (("--tolerance", "-1"), "tolerance of an equilibration must be positive"),
-        (("--max-steps", "0"), "max_steps of an equilibration must be positive"),
+        (("--tolerance", "-1"), "--tolerance must be positive"),
+        (("--max-steps", "0"), "--max-steps must be at least 1"),
         (("-o", "DATA"), "is an input"),
         (("-o", "no/folder.cfg"), "does not exist"),
     ],

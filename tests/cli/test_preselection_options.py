@@ -186,7 +186,7 @@ def _block(n):
         (("--grade-break", 5), "need an --active-set"),
         (("--active-set", "SET", "--grade-select", 20), "0 < low < high, got low 20 and high 10"),
         (("--active-set", "SET", "--candidates", "met.traj"), "must end in .cfg, .extxyz or .xyz"),
-        (("--active-set", "SET", "--grade-every", 0), "every of a preselection must be at least 1"),
+        (("--active-set", "SET", "--grade-every", 0), "--grade-every must be at least 1"),
         (("--active-set", "absent.npz"), "absent.npz"),
     ],
 )

@@ -136,7 +136,7 @@ def test_the_grade_stops_and_keeps(run, relaxed, start, tmp_path) -> None:
     ("options", "words"),
     [
         (("--cell", "cubic"), "cell must be"),
-        (("--force-tolerance", "0"), "force_tolerance of a relaxation must be positive"),
+        (("--force-tolerance", "0"), "--force-tolerance must be positive"),
         (("--grade-high", "5"), "need an --active-set"),
         (("--start", "Fe"), "--start takes a moment for each species"),
         (("-o", "DATA"), "is an input"),

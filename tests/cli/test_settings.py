@@ -10,6 +10,7 @@ import tomllib
 import pytest
 
 import mmtp_jax as mmtp
+from mmtp_jax.cli.commands.template import SETTINGS
 from mmtp_jax.cli.fit_settings import FitSettings, Form, Optimiser, WeightSettings, check
 from mmtp_jax.cli.settings import build, checked, sections_of, template
 
@@ -69,9 +70,9 @@ def test_defaults_are_those_of_the_library() -> None:
         ("[fit]\ntolerance = nan", ["fit.tolerance must be a number", "nan"]),
         ("[potential]\nspecies = [1]", ["potential.species must be a list", "[1]"]),
         ("[weights]\nscaling = 'cells'", ["weights.scaling must be one of vibrations", "'cells'"]),
-        ("[weights]\nenergy = -1", ["weight energy must be a number >= 0"]),
+        ("[weights]\nenergy = -1", ["weights.energy must be at least 0, got -1"]),
         ("[fit]\nmax_iterations = -1", ["max_iterations must be at least 0"]),
-        ("[data]\nvalidation = 1.5", ["validation fraction must lie between 0 and 1"]),
+        ("[data]\nvalidation = 1.5", ["data.validation must be above 0 and below 1, got 1.5"]),
         ("[potential]\nstart = 'a.mtp'\nlevel = 4", ["starts from a.mtp", "level"]),
         ("weights = 1", ["'weights' must be a section"]),
         ("[weights", ["not a TOML file"]),
@@ -84,6 +85,84 @@ def test_mistakes_name_the_file_and_the_key(validate, text, words) -> None:
     assert "fit.toml" in result.err
     for word in words:
         assert word in result.err
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "said"),
+    [
+        ("fit", "[potential]\nlevel = -1", "potential.level must be even and at least 2"),
+        ("fit", "[potential]\nlevel = 5", "got 5"),
+        ("fit", "[potential]\nlevel = 100000", "at most 32, got 100000"),
+        ("fit", "[potential]\nlevel = 1e30", "potential.level must be a whole number, got 1e+30"),
+        ("fit", "[potential]\nradial_size = " + "9" * 401, "(401 letters)"),
+        ("fit", "[potential]\ncutoff = " + "9" * 401, "potential.cutoff must be a number"),
+        ("fit", "[potential]\ncutoff = -1", "potential.cutoff must be above 0 and at most 30"),
+        ("fit", "[potential]\nspecies = ['Fe', 'Fe']", "a species is there twice"),
+        ("fit", "[potential]\ncutoff = 2.0\n[domain]\nmin_dist = 2.5", "is not below the cutoff"),
+        ("fit", "[potential]\nspecies = ['Fe']\n[domain]\nmax_magmom = [1, 2]", "2 numbers for 1"),
+        ("fit", "[several]\nensemble = 1", "several.ensemble must be at least 2"),
+        ("fit", "[several]\nscan_values = [1, 0]", "several.scan_values must be positive, got 0"),
+        ("fit", "[fit]\nseed = -1", "fit.seed must be at least 0"),
+        ("fit", "[data]\nfiles = []", "data.files is an empty list"),
+        ("fit", "[data]\nfiles = " + "[" * 10**5, "nested too deeply"),
+        ("fit", "[data]\nvalidation = [[[[1]]]]", "data.validation must be a number or a text"),
+        ("md", "[dynamics]\ntimestep_fs = 0", "dynamics.timestep_fs must be above 0"),
+        ("md", "[dynamics]\ntemperature_K = [300, -1]", "temperature_K must be at least 0"),
+        ("md", f"[dynamics]\ntemperature_K = {[300] * 10**5}", "has 100000 items"),
+        ("md", "[dynamics]\nsteps = -1", "dynamics.steps must be at least 0"),
+        ("md", "[run]\nskin = 0", "run.skin must be above 0"),
+        ("md", "[dynamics]\nensemble = 'nvt'\nthermostat = 'nose-hoover'\ntemperature_K = 0",
+         "needs a temperature above 0 K"),
+        ("mc", "[walk]\nsweeps = 10", "take at least 16"),
+        ("mc", "[walk]\nsizes = [1, 100000]", "walk.sizes must be at least 1 and at most 100"),
+        ("mc", "[walk]\ntemperatures_K = 0", "walk.temperatures_K must be positive"),
+        ("sample", "[states]\nn = 1", "states.n must be at least 2"),
+        ("relax", "[relaxation]\ncell = 'cubic'", "cell must be"),
+        ("relax", "[moments]\nstart = ['Fe=much']", "--start takes a moment"),
+        ("equilibrate", "[moments]\ntolerance = 0", "moments.tolerance must be positive"),
+        ("equilibrate", "[preselection]\nlow = 0", "preselection.low must be positive"),
+    ],
+)  # fmt: skip
+def test_what_the_run_would_refuse_is_refused(validate, command, text, said) -> None:
+    result = validate(f"command = '{command}'\n{text}\n")
+    assert result.status == 2
+    assert result.err.startswith("mmtp validate: error: ")
+    assert result.err.count("\n") == 1
+    assert len(result.err) < 500
+    assert "fit.toml" in result.err
+    assert said in result.err
+
+
+def test_every_number_has_bounds() -> None:
+    without = {
+        f"{command}.{name}.{field.name}"
+        for command, (settings_class, _) in SETTINGS.items()
+        for name, section in sections_of(settings_class).items()
+        for field in dataclasses.fields(section)
+        if re.search(r"\b(int|float)\b", str(field.type)) and field.metadata["bounds"] is None
+    }
+    assert without == {
+        "fit.fit.devices", "learn.fit.devices", "relax.moments.scale", "equilibrate.moments.scale",
+    }  # fmt: skip
+
+
+def test_bounds_are_those_of_options_too(run, tmp_path) -> None:
+    for words, said in (
+        (("fit", "a.cfg", "--level", "-1"), "--level must be even and at least 2"),
+        (("fit", "a.cfg", "--level", "9" * 401), "--level: must be a whole number"),
+        (("fit", "a.cfg", "--cutoff", "nan"), "--cutoff: must be a number, got 'nan'"),
+        (("fit", "a.cfg", "--validation", "1.5"), "--validation must be above 0 and below 1"),
+        (("md", "a.mtp", "a.cfg", "--timestep", "0"), "--timestep must be above 0"),
+        (("label", "a.cfg", "--oracle", "o", "-o", "b.cfg", "--retries", "-1"), "at least 0"),
+        (("label", "a.cfg", "--oracle", "o", "-o", "b.cfg", "--timeout", "inf"), "must be a num"),
+        (("learn", "a.toml", "--max-iterations", "0"), "must be at least 1"),
+        (("eos", "a.mtp", "a.cfg", "--timestep", "0"), "must be above 0"),
+        (("quickstart", "--level", "5"), "must be even"),
+        (("qha", "a.mtp", "a.cfg", "--temperatures", "0", "1e9", "1"), "--temperatures takes"),
+    ):
+        result = run(*words)
+        assert result.status == 2
+        assert said in result.err
 
 
 def test_file_says_which_command_it_is_for(validate) -> None:

@@ -158,7 +158,10 @@ def test_files_are_found_wherever_they_stand(run, fitted, start, tmp_path) -> No
         (("equilibrate", start), "give a potential and a start"),
         (("sample", fitted.potential, start, start), "give one file to start from"),
         (("mc", fitted.potential, start), "give temperatures"),
-        (("mc", fitted.potential, start, "--temperatures", 300, "--sweeps", 0), "must be positive"),
+        (
+            ("mc", fitted.potential, start, "--temperatures", 300, "--sweeps", 0),
+            "--sweeps must be at least 1",
+        ),
     ):
         result = run(*words)
         assert result.status == (2 if message else 0), result.err

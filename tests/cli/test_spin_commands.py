@@ -76,9 +76,9 @@ def test_sample_averages(run, tmp_path) -> None:
     ("options", "words"),
     [
         (("mc", "--temperatures", -5), "must be positive"),
-        (("mc", "--temperatures", 300, "--sizes", 0), "--sizes must be positive"),
+        (("mc", "--temperatures", 300, "--sizes", 0), "--sizes must be at least 1"),
         (("mc", "--temperatures", 300, "--plot", "x.txt"), "cannot plot to x.txt"),
-        (("sample", "-n", 1, "--fixed"), "at least two states"),
+        (("sample", "-n", 1, "--fixed"), "-n must be at least 2"),
         (("sample", "--atom", 7), "--atom must be between"),
         (("mc", "--temperatures", 300, "--resume"), "give the checkpoint that it wrote"),
     ],

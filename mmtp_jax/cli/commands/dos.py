@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.bounds import POSITIVE, Bounds, number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
 
@@ -35,15 +36,28 @@ def add_parser(commands: Any) -> None:
         "trajectories", metavar="TRAJECTORY", nargs="+", help="frames with velocities, .extxyz"
     )
     parser.add_argument(
-        "--interval", type=float, metavar="FS", help="between frames (default: what they say)"
+        "--interval",
+        type=number(float, POSITIVE),
+        metavar="FS",
+        help="between frames (default: what they say)",
     )
     parser.add_argument(
-        "--skip", type=float, default=0.1, metavar="X", help="share at the start (default 0.1)"
+        "--skip",
+        type=number(float, Bounds(least=0.0, below=1.0)),
+        default=0.1,
+        metavar="X",
+        help="share at the start (default 0.1)",
     )
     parser.add_argument(
-        "--resolution", type=float, default=0.3, metavar="THZ", help="width of a line (default 0.3)"
+        "--resolution",
+        type=number(float, POSITIVE),
+        default=0.3,
+        metavar="THZ",
+        help="width of a line (default 0.3)",
     )
-    parser.add_argument("--max", type=float, metavar="THZ", help="highest frequency that is shown")
+    parser.add_argument(
+        "--max", type=number(float, POSITIVE), metavar="THZ", help="highest frequency that is shown"
+    )
     parser.add_argument(
         "-o", "--output", default="dos", metavar="PREFIX", help="of the files (default dos)"
     )

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.bounds import ANY_SEED, POSITIVE, number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
 
@@ -35,17 +36,19 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("data", metavar="DATA", help="crystal with moments; the first counts")
     parser.add_argument("--no-relax", action="store_true", help="take the configuration as it is")
     parser.add_argument(
-        "--max-stress", type=float, default=0.1, metavar="GPA",
+        "--max-stress", type=number(float, POSITIVE), default=0.1, metavar="GPA",
         help="largest stress that is neglected (default 0.1)",
     )  # fmt: skip
     parser.add_argument(
-        "--states", type=int, default=0, metavar="N",
+        "--states", type=number(int), default=0, metavar="N",
         help="paramagnetic: average over N disordered magnetic states",
     )  # fmt: skip
     parser.add_argument(
         "--magnetic", nargs="+", metavar="SYMBOL", help="species with disordered signs"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the states (default 0)")
+    parser.add_argument(
+        "--seed", type=number(int, ANY_SEED), default=0, help="of the states (default 0)"
+    )
     parser.add_argument("--species", nargs="+", metavar="SYMBOL", help="symbols of the types")
     parser.add_argument(
         "-o", "--output", default="elastic", metavar="PREFIX", help="of the files (default elastic)"

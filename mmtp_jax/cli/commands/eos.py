@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.bounds import ANY_SEED, STEPS, TEMPERATURE_K, TIMESTEP_FS, Bounds, number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
 
@@ -61,26 +62,37 @@ def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("potential", metavar="POTENTIAL", help="potential, .mtp")
     parser.add_argument("data", metavar="DATA", help="crystal with moments; the first counts")
     parser.add_argument(
-        "--range", nargs=2, type=float, default=(0.97, 1.03), metavar=("LOW", "HIGH"),
+        "--range", nargs=2, type=number(float), default=(0.97, 1.03), metavar=("LOW", "HIGH"),
         help="factors of the lengths of the cell (default 0.97 1.03)",
     )  # fmt: skip
-    parser.add_argument("-n", type=int, default=9, help="number of volumes (default 9)")
     parser.add_argument(
-        "--cell-atoms", type=float, metavar="N",
+        "-n", type=number(int, Bounds(most=1000)), default=9, help="number of volumes (default 9)"
+    )
+    parser.add_argument(
+        "--cell-atoms", type=number(float), metavar="N",
         help="atoms of the cubic cell whose length is the lattice parameter (bcc 2, fcc 4; "
         "default: those of DATA)",
     )  # fmt: skip
     parser.add_argument("--shape", action="store_true", help="at 0 K the shape relaxes, too")
     parser.add_argument(
-        "--temperature", type=float, metavar="K", help="of dynamics at fixed volumes"
+        "--temperature",
+        type=number(float, TEMPERATURE_K),
+        metavar="K",
+        help="of dynamics at fixed volumes",
     )
-    parser.add_argument("--steps", type=int, default=2000, help="of dynamics (default 2000)")
-    parser.add_argument("--timestep", type=float, default=1.0, metavar="FS", help="(default 1)")
+    parser.add_argument(
+        "--steps", type=number(int, STEPS), default=2000, help="of dynamics (default 2000)"
+    )
+    parser.add_argument(
+        "--timestep", type=number(float, TIMESTEP_FS), default=1.0, metavar="FS", help="(default 1)"
+    )
     parser.add_argument(
         "--spins", choices=("none", "flip", "swap"), default="none",
         help="Monte Carlo of the signs within dynamics (default none)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of dynamics (default 0)")
+    parser.add_argument(
+        "--seed", type=number(int, ANY_SEED), default=0, help="of dynamics (default 0)"
+    )
     parser.add_argument("--species", nargs="+", metavar="SYMBOL", help="symbols of the types")
     parser.add_argument(
         "-o", "--output", default=name, metavar="PREFIX", help=f"of the files (default {name})"

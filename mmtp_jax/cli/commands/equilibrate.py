@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.console import add_command
-from mmtp_jax.cli.equilibrate_settings import EquilibrateSettings
-from mmtp_jax.cli.shared_settings import add_settings, check_preselection, collect, inputs_of
+from mmtp_jax.cli.equilibrate_settings import EquilibrateSettings, check
+from mmtp_jax.cli.shared_settings import add_settings, collect, inputs_of, moments_of_words
 from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = collect(args, EquilibrateSettings, "equilibrate", check_preselection)
+    settings = collect(args, EquilibrateSettings, "equilibrate", check)
     given, output = settings.moments, settings.output
     written = (output.output, output.json, settings.preselection.candidates)
     console.check_outputs(*written)
@@ -154,20 +154,3 @@ def table(report: Reliability, tolerance: float) -> str:
         if name != "converged"
     ]
     return "\n".join(lines)
-
-
-def moments_of_words(words: Sequence[str] | None) -> dict[str, float] | None:
-    """Moments by species from words like ``Fe=2.2``, which may also stand in one argument."""
-    if words is None:
-        return None
-    found = {}
-    for word in " ".join(words).replace(",", " ").split():
-        symbol, _, value = word.partition("=")
-        try:
-            found[symbol] = float(value)
-        except ValueError:
-            raise ValueError(
-                f"--start takes a moment for each species, e.g. --start Fe=2.2 Al=-0.1, and got "
-                f"{word!r}; put files before it"
-            ) from None
-    return found

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from typing import Any
 
+from mmtp_jax.cli.bounds import PRESSURE_GPA, Bounds, number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
 
@@ -30,13 +31,24 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("logs", metavar="LOG", nargs="+", help="logs of mmtp md, .csv")
     parser.add_argument(
-        "--pressure", type=float, default=0.0, metavar="GPA", help="of the runs (default 0)"
+        "--pressure",
+        type=number(float, PRESSURE_GPA),
+        default=0.0,
+        metavar="GPA",
+        help="of the runs (default 0)",
     )
     parser.add_argument(
-        "--skip", type=float, default=0.2, metavar="X", help="share at the start (default 0.2)"
+        "--skip",
+        type=number(float, Bounds(least=0.0, below=1.0)),
+        default=0.2,
+        metavar="X",
+        help="share at the start (default 0.2)",
     )
     parser.add_argument(
-        "--degree", type=int, default=2, help="of the polynomials in temperature (default 2)"
+        "--degree",
+        type=number(int, Bounds(least=1, most=20)),
+        default=2,
+        help="of the polynomials in temperature (default 2)",
     )
     parser.add_argument(
         "-o", "--output", default="expansion", metavar="PREFIX",

@@ -8,10 +8,11 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands.equilibrate import moments_of_words
+from mmtp_jax.cli.bounds import POSITIVE, number
 from mmtp_jax.cli.commands.evaluate import add_reading_options
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
+from mmtp_jax.cli.shared_settings import moments_of_words
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -57,7 +58,7 @@ def add_parser(commands: Any) -> None:
         help="start from a moment for each species (mu_B), not from those of the file",
     )  # fmt: skip
     parser.add_argument(
-        "--cell-atoms", type=float, metavar="N",
+        "--cell-atoms", type=number(float, POSITIVE), metavar="N",
         help="atoms of the cubic cell whose length is the lattice parameter (bcc 2, fcc 4); "
         "without, volumes are plotted",
     )  # fmt: skip

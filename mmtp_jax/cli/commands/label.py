@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.bounds import COUNT, POSITIVE, Bounds, number
 from mmtp_jax.cli.commands.evaluate import add_reading_options
 from mmtp_jax.cli.console import add_command
 
@@ -55,19 +56,30 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--jobs", metavar="DIR", help="folder of the jobs (default: the name of FILE with -jobs)"
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="jobs at once")
+    parser.add_argument(
+        "--workers", type=number(int, COUNT), default=1, metavar="N", help="jobs at once"
+    )
     parser.add_argument(
         "--executor",
         metavar="TOML",
         help="where jobs run: settings of executorlib or parsl, see 'mmtp template executor'; in "
         "place of --workers",
     )
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="wall time of one attempt")
     parser.add_argument(
-        "--retries", type=int, default=1, metavar="N", help="further attempts (default 1)"
+        "--timeout",
+        type=number(float, POSITIVE),
+        metavar="SECONDS",
+        help="wall time of one attempt",
     )
     parser.add_argument(
-        "--moment-tolerance", type=float, default=0.05, metavar="X",
+        "--retries",
+        type=number(int, Bounds(least=0, most=1000)),
+        default=1,
+        metavar="N",
+        help="further attempts (default 1)",
+    )
+    parser.add_argument(
+        "--moment-tolerance", type=number(float, POSITIVE), default=0.05, metavar="X",
         help="largest miss of a target moment, mu_B (default 0.05)",
     )  # fmt: skip
     parser.add_argument(

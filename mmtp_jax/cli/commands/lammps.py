@@ -6,9 +6,10 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands.equilibrate import moments_of_words
+from mmtp_jax.cli.bounds import MULTIPLES, TEMPERATURE_K, number
 from mmtp_jax.cli.commands.md import repeated
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.shared_settings import moments_of_words
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -48,7 +49,11 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--species", nargs="+", metavar="SYMBOL", help="if the files name none")
     parser.add_argument(
-        "--repeat", nargs=3, type=int, metavar="N", help="so many copies of it along the vectors"
+        "--repeat",
+        nargs=3,
+        type=number(int, MULTIPLES),
+        metavar="N",
+        help="so many copies of it along the vectors",
     )
     parser.add_argument(
         "--start",
@@ -62,7 +67,9 @@ def add_parser(commands: Any) -> None:
         metavar="NAME",
         help="nve, nvt (default), npt, minimize, or relax (atoms and cell)",
     )
-    parser.add_argument("--temperature", type=float, default=300.0, help="K (default 300)")
+    parser.add_argument(
+        "--temperature", type=number(float, TEMPERATURE_K), default=300.0, help="K (default 300)"
+    )
     parser.add_argument("--steps", type=int, default=1000, help="default 1000")
     parser.add_argument(
         "--active-set", metavar="NPZ", help="keep and stop by the extrapolation grade"

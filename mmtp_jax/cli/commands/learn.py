@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.bounds import Bounds, number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.fit_settings import Domain, new_potential
 from mmtp_jax.cli.learn_settings import LearnSettings, Simulation, check
@@ -47,7 +48,10 @@ def add_parser(commands: Any) -> None:
         "--folder", metavar="DIR", help="folder of the loop, in place of that of the settings"
     )
     parser.add_argument(
-        "--max-iterations", type=int, metavar="N", help="in place of those of the settings"
+        "--max-iterations",
+        type=number(int, Bounds(least=1, most=999)),
+        metavar="N",
+        help="in place of those of the settings",
     )
     parser.set_defaults(run=run)
 
@@ -62,14 +66,6 @@ def run(args: argparse.Namespace) -> int:
     settings = build(LearnSettings, given)
     check(settings, given)
     console.check_species(settings.potential.species)
-    if not settings.data.files:
-        raise ValueError(f"{args.settings}: there are no data to start from; give data.files")
-    if settings.oracle.potential is None and settings.oracle.file is None:
-        raise ValueError(
-            f"{args.settings}: the oracle needs its potential; give oracle.potential, or "
-            "oracle.file with the settings of a DFT code"
-        )
-
     import mmtp_jax as mmtp
     from mmtp_jax.interfaces.executors import opened_executor
 

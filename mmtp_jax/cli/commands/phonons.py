@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.bounds import POSITIVE, number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.phonon_options import (
     add_options,
@@ -56,12 +57,18 @@ def add_parser(commands: Any) -> None:
         "--displacements", action="store_true", help="from forces at displaced atoms, as a check"
     )
     parser.add_argument(
-        "--distance", type=float, default=0.01, metavar="X", help="of these, Angstrom"
+        "--distance",
+        type=number(float, POSITIVE),
+        default=0.01,
+        metavar="X",
+        help="of these, Angstrom",
     )
     parser.add_argument(
         "--born", nargs="+", metavar="SYMBOL=Z", help="Born charges (e) of a polar crystal"
     )
-    parser.add_argument("--dielectric", type=float, metavar="X", help="its dielectric constant")
+    parser.add_argument(
+        "--dielectric", type=number(float, POSITIVE), metavar="X", help="its dielectric constant"
+    )
     parser.add_argument(
         "--nac-method", choices=("gonze", "wang"), default="gonze", help="of the polar term"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from mmtp_jax.cli.bounds import PRESSURE_GPA, number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.phonon_options import (
     add_options,
@@ -41,14 +42,19 @@ def add_parser(commands: Any) -> None:
     )
     add_options(parser, "qha")
     parser.add_argument(
-        "--strains", nargs=3, type=float, default=(-0.01, 0.02, 7), metavar=("LOW", "HIGH", "N"),
+        "--strains", nargs=3, type=number(float), default=(-0.01, 0.02, 7),
+        metavar=("LOW", "HIGH", "N"),
         help="of lengths, N of them (default -0.01 0.02 7)",
     )  # fmt: skip
     parser.add_argument(
         "--no-relax", action="store_true", help="strains are of the cell of the file"
     )
     parser.add_argument(
-        "--pressure", type=float, default=0.0, metavar="GPA", help="positive compresses"
+        "--pressure",
+        type=number(float, PRESSURE_GPA),
+        default=0.0,
+        metavar="GPA",
+        help="positive compresses",
     )
     parser.add_argument(
         "--eos", choices=("vinet", "birch_murnaghan", "murnaghan"), default="vinet",
@@ -63,8 +69,8 @@ def run(args: argparse.Namespace) -> None:
     mesh, temperatures = mesh_of(args.mesh), temperatures_of(args.temperatures)
     supercell = supercell_of(args.supercell)
     low, high, n = args.strains
-    if n != int(n) or n < 5 or not -0.2 < low < high:
-        raise ValueError(f"--strains takes LOW HIGH N with N of at least 5, got {args.strains}")
+    if n != int(n) or not 5 <= n <= 1000 or not -0.2 < low < high < 1.0:
+        raise ValueError(f"--strains takes LOW HIGH N with N from 5 to 1000, got {args.strains}")
     files = PropertyFiles(args.output, ("", "volumes"), [args.potential, args.data])
 
     import numpy as np

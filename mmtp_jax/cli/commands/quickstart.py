@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.bounds import LEVEL, SEED, Bounds, number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.fit_output import (
     print_labels,
@@ -41,11 +42,19 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "-o", "--output", metavar="DIR", default=".", help="folder to write to (default this one)"
     )
-    parser.add_argument("--level", type=int, default=8, metavar="N", help="level (default 8)")
     parser.add_argument(
-        "--max-iterations", type=int, default=1000, metavar="N", help="steps (default 1000)"
+        "--level", type=number(int, LEVEL), default=8, metavar="N", help="level (default 8)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the start (default 0)")
+    parser.add_argument(
+        "--max-iterations",
+        type=number(int, Bounds(least=0, most=10**9)),
+        default=1000,
+        metavar="N",
+        help="steps (default 1000)",
+    )
+    parser.add_argument(
+        "--seed", type=number(int, SEED), default=0, metavar="N", help="of the start (default 0)"
+    )
     parser.set_defaults(run=run)
 
 

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands.equilibrate import moments_of_words
 from mmtp_jax.cli.console import add_command
-from mmtp_jax.cli.relax_settings import RelaxSettings
-from mmtp_jax.cli.shared_settings import add_settings, check_preselection, collect, inputs_of
+from mmtp_jax.cli.relax_settings import RelaxSettings, check
+from mmtp_jax.cli.shared_settings import add_settings, collect, inputs_of, moments_of_words
 from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = collect(args, RelaxSettings, "relax", check_preselection)
+    settings = collect(args, RelaxSettings, "relax", check)
     output, moments = settings.output, settings.moments
     written = (output.output, output.json, settings.preselection.candidates, output.trajectory)
     console.check_outputs(*written, plots=[output.plot])

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.bounds import number
 from mmtp_jax.cli.commands.evaluate import add_reading_options
 from mmtp_jax.cli.commands.grade import active_set, add_set_options, split_data, with_grade
 from mmtp_jax.cli.console import add_command
@@ -38,7 +39,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", required=True, help="selected ones, .cfg or .extxyz"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="select at most N")
+    parser.add_argument("--limit", type=number(int), metavar="N", help="select at most N")
     add_reading_options(parser)
     parser.set_defaults(run=run)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tomllib
 from importlib import import_module
 from typing import Any
 
@@ -18,14 +17,14 @@ from mmtp_jax.cli import (
 )
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.settings import build, checked, read_toml, template
-from mmtp_jax.cli.shared_settings import check_preselection
+from mmtp_jax.io import documents
 
 SETTINGS = {
     "fit": (fit_settings.FitSettings, fit_settings.check),
     "learn": (learn_settings.LearnSettings, learn_settings.check),
     "md": (md_settings.MDSettings, md_settings.check),
-    "equilibrate": (equilibrate_settings.EquilibrateSettings, check_preselection),
-    "relax": (relax_settings.RelaxSettings, check_preselection),
+    "equilibrate": (equilibrate_settings.EquilibrateSettings, equilibrate_settings.check),
+    "relax": (relax_settings.RelaxSettings, relax_settings.check),
     "mc": (montecarlo_settings.MonteCarloSettings, montecarlo_settings.check),
     "sample": (sample_settings.SampleSettings, sample_settings.check),
 }
@@ -73,12 +72,13 @@ def run_template(args: argparse.Namespace) -> None:
 
 def run_validate(args: argparse.Namespace) -> None:
     """Check a settings file."""
-    if _has(args.file, "executor"):
+    content = documents.read_toml(args.file)
+    if "executor" in content:
         from mmtp_jax.interfaces.executors import read_executor
 
         print(f"{args.file}: valid settings of the executor {read_executor(args.file).kind}")
         return
-    if _has(args.file, "code"):
+    if "code" in content:
         from mmtp_jax.oracles.configure import read_oracle
 
         oracle = read_oracle(args.file)
@@ -99,12 +99,3 @@ def run_validate(args: argparse.Namespace) -> None:
     sections = [t for s in values.values() for t in (s if isinstance(s, list) else [s])]
     n_keys = sum(map(len, sections))
     print(f"{args.file}: valid settings of 'mmtp {command}', {n_keys} keys set")
-
-
-def _has(path: str, key: str) -> bool:
-    """Does the file have what tells a labeller or an executor from a command?"""
-    with open(path, "rb") as file:
-        try:
-            return key in tomllib.load(file)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-            return False

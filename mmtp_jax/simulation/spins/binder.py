@@ -20,6 +20,9 @@ from mmtp_jax.simulation.spins.reweighting import histograms, overlaps, reweight
 BLOCKS_PER_TIME = 4.0
 """Length of a block in autocorrelation times."""
 
+LEAST_TIME = 0.5
+"""Autocorrelation time of numbers that do not correlate."""
+
 LEAST_BLOCKS = 8
 """Fewer blocks than this give no error worth the name."""
 
@@ -83,7 +86,12 @@ def autocorrelation_time(series: np.ndarray) -> float:
     correlation = np.fft.irfft(spectrum, size)[: len(values)] / (len(values) * variance)
     times = 0.5 + np.cumsum(correlation[1:])
     window = np.flatnonzero(np.arange(1, len(times) + 1) >= 6.0 * times)
-    return float(max(times[window[0]] if len(window) else times[-1], 0.5))
+    return float(max(times[window[0]] if len(window) else times[-1], LEAST_TIME))
+
+
+def least_sweeps(copies: int) -> int:
+    """Sweeps that `order_curve` needs of so many replicas, where they do not correlate at all."""
+    return -(-LEAST_BLOCKS // copies) * int(np.ceil(BLOCKS_PER_TIME * LEAST_TIME))
 
 
 def order_curve(
