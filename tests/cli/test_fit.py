@@ -177,7 +177,7 @@ def test_start_potential_is_not_replaced_unless_said(run, fitted, data, monkeypa
         (("--report", "x.json", "--history", "x.json"), "two outputs have the same"),
         (("--validation", "absent.cfg"), "no file 'absent.cfg'"),
         (("--max-magmom", "1", "2"), "max_magmom has 2 numbers"),
-        (("--energy-weight", "-1"), "weight energy"),
+        (("--energy-weight", "-1"), "--energy-weight must be at least 0"),
     ],
 )
 def test_fit_refuses_before_it_works(run, data, form, options, words) -> None:

@@ -162,7 +162,7 @@ def test_defaults_are_those_of_the_library() -> None:
         ((POTENTIAL, "x.cfg", "--resume"), "give the checkpoint that it wrote"),
         ((POTENTIAL, "x.cfg", "-o", "x.cfg"), "x.cfg is an input"),
         ((POTENTIAL, "absent.cfg"), "there is no file"),
-        ((POTENTIAL, "x.cfg", "--log-every", 0), "log_every is 0"),
+        ((POTENTIAL, "x.cfg", "--log-every", 0), "--log-every must be at least 1"),
     ],
 )
 def test_md_says_what_is_wrong(run, options, words) -> None:
