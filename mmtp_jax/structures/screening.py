@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmtp_jax.structures.label_numbers import LabelNumbers
-from mmtp_jax.structures.outliers import FEW, apart, least_absolute
+from mmtp_jax.structures.outliers import FEW, MANY, apart, least_absolute
 from mmtp_jax.structures.structure import Structure
 
 ENERGY_FLOOR = 1.0
@@ -31,8 +31,8 @@ STRESS_FLOOR = 0.3
 MAGNETIC_FORCE_FLOOR = 3.0
 """eV/mu_B."""
 CHARGE_FLOOR = 0.5
-"""Electrons in a sphere."""
-NEGATIVE_FLOOR = 0.02
+"""Electrons in a sphere, less what its charge follows the volume: in Cr of CrN 2.3 ln V."""
+NEGATIVE_FLOOR = 0.05
 """Share of the points of the fine grid whose density is negative."""
 GAP_FLOOR = 0.1
 """eV/atom, between direct and double-counting energy."""
@@ -103,7 +103,10 @@ def screen(
         return []
     numbers = LabelNumbers.of(structures, species)
     found: dict[int, list[str]] = {}
-    findings = [*_of_labels(numbers), *_of_diagnostics(structures, species, diagnostics or ())]
+    findings = [
+        *_of_labels(numbers),
+        *_of_diagnostics(structures, species, diagnostics or (), numbers),
+    ]
     for index, reason in findings:
         found.setdefault(index, []).append(reason)
     return [Suspect(k, structures[k].name, tuple(found[k])) for k in sorted(found)]
@@ -132,10 +135,12 @@ def warn_of_outliers(
 
 
 def _of_labels(numbers: LabelNumbers) -> Iterator[tuple[int, str]]:
-    rest = []
+    few: dict[str, set[int]] = {"energy": set(), "sizes": set()}
     for name, members in numbers.groups.items():
+        if len(members) < MANY:
+            few["energy"].update(members.tolist())
         if len(members) < FEW:
-            rest.append(members)
+            few["sizes"].update(members.tolist())
             continue
         x = numbers.strains(members)
         volumes = np.nan_to_num(numbers.volumes[members])
@@ -144,16 +149,17 @@ def _of_labels(numbers: LabelNumbers) -> Iterator[tuple[int, str]]:
         energies, extra = numbers.energies[members], 0.5 * stiffness * volumes * x**2
         where = f"of {np.isfinite(energies).sum()} labels of {name}"
         for k, off, limit in apart(energies, ENERGY_FLOOR, extra):
+            # Once is enough.
+            few["energy"].discard(int(members[k]))
             yield int(members[k]), _energy_reason(energies[k], off, limit, f"the median {where}")
         yield from _of_sizes(numbers, members, f"labels of {name}", 1.5 * stiffness * np.abs(x))
-    if rest:
-        few = np.concatenate(rest)
-        yield from _against_fit(numbers, few[numbers.dense[few]])
-        everything, asked = np.arange(len(numbers.energies)), set(few.tolist())
+    if few["energy"]:
+        yield from ((k, why) for k, why in _against_fit(numbers) if k in few["energy"])
+    if few["sizes"]:
+        everything = np.arange(len(numbers.energies))
         # Volumes of other compositions say nothing of how far a cell is strained.
-        more = np.full(len(everything), STRESS_FLOOR)
-        found = _of_sizes(numbers, everything, "labels", more)
-        yield from ((k, reason) for k, reason in found if k in asked)
+        found = _of_sizes(numbers, everything, "labels", np.full(len(everything), STRESS_FLOOR))
+        yield from ((k, why) for k, why in found if k in few["sizes"])
 
 
 def _of_sizes(
@@ -176,23 +182,23 @@ def _of_sizes(
                 )
 
 
-def _against_fit(numbers: LabelNumbers, few: np.ndarray) -> Iterator[tuple[int, str]]:
-    """Energies of compositions with few labels against sum_s x_s e_s, fitted to all."""
+def _against_fit(numbers: LabelNumbers) -> Iterator[tuple[int, str]]:
+    """Energies against sum_s x_s e_s, fitted to those of all cells without vacuum."""
     fitted = np.flatnonzero(numbers.dense & np.isfinite(numbers.energies))
     fractions, energies = numbers.fractions[fitted], numbers.energies[fitted]
     if len(fitted) < FEW - 1 + np.linalg.matrix_rank(fractions):
         return
     rest = energies - fractions @ least_absolute(fractions, energies)
     for k, off, limit in apart(rest, FIT_FLOOR, np.zeros(len(rest)), centre=0.0):
-        if fitted[k] in few:
-            what = f"a fit by species to {len(fitted)} labels"
-            yield int(fitted[k]), _energy_reason(energies[k], off, limit, what)
+        what = f"a fit by species to {len(fitted)} labels"
+        yield int(fitted[k]), _energy_reason(energies[k], off, limit, what)
 
 
 def _of_diagnostics(
     structures: Sequence[Structure],
     species: Sequence[str],
     diagnostics: Sequence[Diagnostics | None],
+    numbers: LabelNumbers,
 ) -> Iterator[tuple[int, str]]:
     told = [(k, d) for k, d in enumerate(diagnostics) if d is not None]
     if len(told) < FEW:
@@ -205,11 +211,13 @@ def _of_diagnostics(
     for t, symbol in enumerate(species):
         atoms = [(k, a) for k, _ in known for a in np.flatnonzero(structures[k].types == t)]
         charges = np.array([q for k, all_q in known for q in all_q[structures[k].types == t]])
-        for i, off, limit in apart(charges, CHARGE_FLOOR, np.zeros(len(charges))):
+        expected = _follow_volume(charges, np.array([numbers.volumes[k] for k, _ in atoms]))
+        for i, off, limit in apart(charges - expected, CHARGE_FLOOR, np.zeros(len(charges))):
             yield (
                 atoms[i][0],
-                f"{charges[i]:.2f} electrons in the sphere of atom {atoms[i][1]} ({symbol}), the "
-                f"median of {len(charges)} is {charges[i] - off:.2f} (limit {limit:.2g} from it)",
+                f"{charges[i]:.2f} electrons in the sphere of atom {atoms[i][1]} ({symbol}), by "
+                f"the other {len(charges) - 1} it would be {charges[i] - off:.2f} "
+                f"(limit {limit:.2g} from it)",
             )
     shares = _column(d.negative_share for _, d in told)
     for i, off, limit in apart(shares, NEGATIVE_FLOOR, np.zeros(len(shares))):
@@ -227,6 +235,15 @@ def _of_diagnostics(
             f"direct and double-counting energy differ by {gaps[i]:.2f} eV/atom, the median is "
             f"{gaps[i] - off:.2f} (limit {limit:.2g} from it)",
         )
+
+
+def _follow_volume(values: np.ndarray, volumes: np.ndarray) -> np.ndarray:
+    """A robust line through values over ln V; zero where volumes are too few or unknown."""
+    if len(values) < MANY or not np.isfinite(volumes).all():
+        return np.zeros(len(values))
+    x = np.log(volumes)
+    columns = np.stack([np.ones(len(x)), x - np.median(x)], axis=1)
+    return columns @ least_absolute(columns, values)
 
 
 def _energy_reason(energy: float, off: float, limit: float, than: str) -> str:

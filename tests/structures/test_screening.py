@@ -114,6 +114,11 @@ def test_compositions_with_few_labels_are_held_against_a_fit_by_species(nitride)
     assert suspect.index == 27
     assert "eV/atom below a fit by species to 29 labels" in suspect.reasons[0]
     assert "6.1 eV/mu_B" in suspect.reasons[1]
+    # Where most of a few are wrong, the other compositions tell.
+    most = [replace(others[1], energy=others[1].energy - d) for d in (80.0, 83.0, 92.0, 0.0, 7.0)]
+    found = screen(nitride + chromium + most, NITRIDE)
+    assert [s.index for s in found] == [27, 28, 29]
+    assert "a fit by species to 32 labels" in found[0].reasons[0]
 
 
 def test_wide_but_honest_data_pass():
@@ -153,15 +158,23 @@ def test_labels_of_chromium_nitride(name, wanted):
 
 
 def test_what_the_engine_tells_is_compared(nitride):
-    charges = [(4.7,) * 4 + (2.75,) * 4 for _ in nitride]
-    charges[3] = (4.7, 4.7, 5.8, 4.7) + (2.75,) * 4
+    # Charges in spheres follow the volume; one electron more is another matter.
+    more = [2.3 * np.log(9.0 * len(s) / s.volume) for s in nitride]
+    charges = [(4.7 + q,) * 4 + (2.75,) * 4 for q in more]
+    charges[3] = (*charges[3][:2], charges[3][2] + 1.0, *charges[3][3:])
     told = [Diagnostics(charges=c, negative_share=0.001, energy_gap=0.1) for c in charges]
     told[4] = replace(told[4], negative_share=0.15)
     told[6] = replace(told[6], energy_gap=19.0)
     told[7] = None
     found = {s.index: str(s) for s in screen(nitride, NITRIDE, told)}
     assert list(found) == [3, 4, 6]
-    assert "5.80 electrons in the sphere of atom 2 (Cr), the median of 68 is 4.70" in found[3]
+    q = 4.7 + more[3]
+    assert f"{q + 1:.2f} electrons in the sphere of atom 2 (Cr), by the other 67 it" in found[3]
+    assert f"would be {q:.2f} (limit 0.5 from it)" in found[3]
+    wide = [replace(s, cell=s.cell * (0.9 if k == 8 else 1.0)) for k, s in enumerate(nitride)]
+    charges[8] = (4.7 + more[8] - 2.3 * 3 * np.log(0.9),) * 4 + (2.75,) * 4
+    charges[3] = charges[2]
+    assert indices(wide, diagnostics=[Diagnostics(charges=c) for c in charges]) == []
     assert "negative density on 15.0 % of the grid, the median is 0.1 %" in found[4]
     assert "double-counting energy differ by 2.38 eV/atom" in found[6]
 
