@@ -11,7 +11,8 @@ from ase.build import bulk
 
 import mmtp_jax as mmtp
 from mmtp_jax.cli.commands.learn import _oracle
-from mmtp_jax.cli.learn_settings import LearnSettings, OracleSettings, Simulation, check
+from mmtp_jax.cli.fit_settings import Form
+from mmtp_jax.cli.learn_settings import Data, LearnSettings, OracleSettings, Simulation, check
 
 TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 
@@ -153,7 +154,10 @@ def test_settings_of_labellers_are_printed_and_checked(run, files, tmp_path) -> 
 def test_the_loop_takes_the_same_file(files) -> None:
     def settings(**keys) -> LearnSettings:
         return LearnSettings(
-            oracle=OracleSettings(**keys), simulation=(Simulation(name="md", start=("a.cfg",)),)
+            data=Data(files=("a.cfg",)),
+            potential=Form(level=2, species=("Fe",)),
+            oracle=OracleSettings(**keys),
+            simulation=(Simulation(name="md", start=("a.cfg",)),),
         )
 
     chosen = settings(file=str(files.oracle))
