@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmtp_jax.io.compressed import suffixes
 from mmtp_jax.io.documents import write_json as write_json
 
 if TYPE_CHECKING:
@@ -83,19 +84,28 @@ def warn(text: str) -> None:
     logging.getLogger("mmtp_jax.cli").warning("%s", text)
 
 
-def check_outputs(*paths: str | None, plots: Sequence[str | None] = ()) -> None:
+def check_outputs(
+    *paths: str | None,
+    plots: Sequence[str | None] = (),
+    configurations: Sequence[str | None] = (),
+) -> None:
     """Refuse files that cannot be written before the work, not after it.
 
     Raises:
-        ValueError: if a folder does not exist, a path is a folder, or a figure is of a kind
-            that is not written.
+        ValueError: if a folder does not exist, a path is a folder, or figures or configurations
+            would be of a kind that is not written.
     """
+    for path in configurations:
+        if path is not None and suffixes(path)[0] not in (".cfg", ".extxyz", ".xyz"):
+            from mmtp_jax.io.formats import format_to_write
+
+            format_to_write(path)
     for path in plots:
         if path is not None and Path(path).suffix.lower() not in PLOT_SUFFIXES:
             raise ValueError(
                 f"cannot plot to {path}: its name must end in {_one_of(PLOT_SUFFIXES)}"
             )
-    for path in (*paths, *plots):
+    for path in (*paths, *configurations, *plots):
         if path is None:
             continue
         if Path(path).is_dir():

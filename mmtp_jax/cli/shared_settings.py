@@ -143,7 +143,7 @@ def check_preselection(settings: Any, given: Values) -> None:
     if watched.active_set is None and given.get("preselection"):
         raise ValueError("--grade-select, --grade-break and --candidates need an --active-set")
     candidates = watched.candidates
-    if candidates is not None and not candidates.endswith((".cfg", ".extxyz", ".xyz")):
+    if candidates is not None and not candidates.lower().endswith((".cfg", ".extxyz", ".xyz")):
         raise ValueError(
             f"cannot write candidates to {candidates}: its name must end in .cfg, .extxyz or .xyz"
         )
@@ -230,7 +230,7 @@ def _files(files: list[str], in_file: Values) -> Values:
     Raises:
         ValueError: if there are several potentials.
     """
-    potentials = [file for file in files if file.endswith(".mtp")]
+    potentials = [file for file in files if file.lower().endswith(".mtp")]
     if len(potentials) > 1:
         raise ValueError(f"give one potential, got {' and '.join(potentials)}")
     if not potentials and "potential" not in in_file.get("input", {}):

@@ -15,6 +15,7 @@ from mmtp_jax.fitting.fit import Fit, FitOptions, FitProblem, Progress
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.statistics import CONFIDENCE, Statistics, statistics_table
 from mmtp_jax.interruption import as_completed, check, deferred
+from mmtp_jax.io.compressed import with_word
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 
@@ -148,8 +149,7 @@ def is_incomplete(fits: Sequence[Fit], n: int) -> bool:
 
 def numbered(path: str | Path, k: int) -> Path:
     """``pot.mtp`` of member k: ``pot.k.mtp``."""
-    path = Path(path)
-    return path.with_name(f"{path.stem}.{k}{path.suffix}")
+    return with_word(path, k)
 
 
 def numbered_options(options: FitOptions, k: int) -> FitOptions:

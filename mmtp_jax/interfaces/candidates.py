@@ -39,7 +39,7 @@ class CandidateFile:
 
     def __init__(self, path: str | Path, species: Sequence[str], go_on: bool = False) -> None:
         self.path, self.species = Path(path), tuple(species)
-        if self.path.suffix not in SUFFIXES:
+        if self.path.suffix.lower() not in SUFFIXES:
             raise ValueError(
                 f"cannot write candidates to {path}: its name must end in {', '.join(SUFFIXES)}"
             )
@@ -84,7 +84,7 @@ class CandidateFile:
 
 
 def _text(path: Path, atoms_list: list[Atoms], species: Sequence[str]) -> str:
-    if path.suffix != ".cfg":
+    if path.suffix.lower() != ".cfg":
         return "".join(frame(atoms)[0] for atoms in atoms_list)
     text = io.StringIO()
     write_cfg_text(text, atoms_list, species, str(path))

@@ -31,6 +31,18 @@ def suffixes(path: str | os.PathLike) -> tuple[str, str]:
     return name.suffix, ""
 
 
+def with_word(path: str | os.PathLike, word: str | int) -> Path:
+    """A word before what the name says of format and compression.
+
+    >>> with_word("run/steps.cfg.gz", 2)
+    PosixPath('run/steps.2.cfg.gz')
+    """
+    path = Path(path)
+    packed = path.suffix if path.suffix.lower() in COMPRESSIONS else ""
+    name = Path(path.name.removesuffix(packed))
+    return path.with_name(f"{name.stem}.{word}{name.suffix}{packed}")
+
+
 def read_text(path: str | os.PathLike) -> str:
     """The text of a file, unpacked; a byte order mark is left out, ends of lines are newlines.
 

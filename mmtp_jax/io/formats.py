@@ -117,7 +117,7 @@ def write(
         raise ValueError(f"there is no configuration to write to {os.fspath(path)}")
     if "append" in options:
         raise ValueError("append is not supported: files are replaced whole; write all at once")
-    format_ = options.pop("format", None) or _format(path)
+    format_ = format_to_write(path, options.pop("format", None))
     if format_ in (CFG, EXTXYZ) and options:
         raise ValueError(
             f"{os.fspath(path)}: files of this format are written without options, "
@@ -156,8 +156,8 @@ def _ase_write(
     options: dict[str, Any],
 ) -> None:
     """Write in a format of ASE's, and find what it does not hold by reading it again."""
-    copies = [normalised(atoms) for atoms in configurations]
     name = left_out.name
+    copies = [normalised(atoms) for atoms in configurations]
     try:
         ase.io.write(path, copies if len(copies) > 1 else copies[0], format=format_, **options)
     except OSError:
@@ -167,9 +167,6 @@ def _ase_write(
         raise ValueError(
             f"{name}: ASE cannot write this as {format_} ({type(error).__name__}: {error})"
         ) from error
-    if not get_ioformat(format_).can_read:
-        logger.warning("%s: nothing reads the format %s, labels are lost in it", name, format_)
-        return
     try:
         found = [normalised(atoms) for atoms in _ase_read(path, slice(None), {"format": format_})]
     except ValueError as error:
@@ -313,16 +310,25 @@ def _is_cfg(path: Path) -> bool:
         return file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"BEGIN_CFG")
 
 
-def _format(path: PathLike) -> str:
-    """The name of the format that the name of a file says: ours, or one of ASE."""
-    named = suffixes(path)[0]
-    if named == ".cfg":
+def format_to_write(path: PathLike, named: str | None = None) -> str:
+    """The name of the format to write: as it is given, or as the name of the file says.
+
+    Raises:
+        ValueError: if there is none of that name, or none that can be read again.
+    """
+    suffix = suffixes(path)[0]
+    if named == CFG or (named is None and suffix == ".cfg"):
         return CFG
-    if named in XYZ:
+    if named == EXTXYZ or (named is None and suffix in XYZ):
         return EXTXYZ
     try:
-        return get_ioformat(filetype(os.fspath(path), read=False)).name
+        format_ = get_ioformat(named or filetype(os.fspath(path), read=False))
     except UnknownFileTypeError as error:
+        what = f"the name {os.fspath(path)!r}" if named is None else f"format={named!r}"
+        raise ValueError(f"{what} says no format; use .cfg or .xyz, or give format=...") from error
+    if not format_.can_read:
         raise ValueError(
-            f"the name {os.fspath(path)!r} says no format; use .cfg or .xyz, or give format=..."
-        ) from error
+            f"{os.fspath(path)}: nothing reads the format {format_.name} again, so labels would "
+            "be lost in it; take .extxyz or .cfg, or ase.io.write for pictures and inputs"
+        )
+    return format_.name

@@ -15,9 +15,10 @@ _ZERO_BY_DEFAULT = ("momenta", "tags", "initial_charges")
 
 def differences(given: Atoms, found: Atoms) -> list[str]:
     """What does not come back, in words; both in the schema of `mmtp_jax.io.formats.normalised`."""
-    if not np.array_equal(given.numbers, found.numbers):
-        return ["elements or order of the atoms, and so what belongs to them"]
-    lost = []
+    if len(given) != len(found):
+        return [f"{len(given)} atoms, of which {len(found)} come back"]
+    same_atoms = np.array_equal(given.numbers, found.numbers)
+    lost = [] if same_atoms else ["elements or order of the atoms"]
     if not _close(given.cell.array, found.cell.array):
         lost.append("cell")
     if not np.array_equal(given.pbc, found.pbc):

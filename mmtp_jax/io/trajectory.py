@@ -79,7 +79,7 @@ class TrajectoryWriter:
         last: int | None = None,
     ) -> None:
         for path in paths:
-            if Path(path).suffix not in SUFFIXES:
+            if Path(path).suffix.lower() not in SUFFIXES:
                 raise ValueError(
                     f"cannot write a trajectory to {path}: its name must end in .extxyz or .xyz"
                 )

@@ -123,7 +123,7 @@ def test_convert_configurations_there_and_back(run, data, tmp_path) -> None:
 def test_convert_says_what_a_format_cannot_hold(run, data, tmp_path) -> None:
     result = run("convert", data.cfg, tmp_path / "a.traj")
     assert result.status == 0, result.err
-    assert "does not carry all that was read: magnetic forces of 10" in result.err
+    assert "a.traj: left out of 10 configurations: magnetic forces (10)" in result.err
 
 
 def test_convert_potential_between_dialects(run, tmp_path) -> None:

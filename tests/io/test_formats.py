@@ -1,5 +1,6 @@
 """Reading and writing any format into one schema, and replacing files in one step."""
 
+import gzip
 import os
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,7 @@ from ase.constraints import FixAtoms
 
 from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.cfg import write_cfg
+from mmtp_jax.io.compressed import read_text
 from mmtp_jax.io.formats import configuration_name, normalised, read, write
 from mmtp_jax.io.schema import labels_of
 
@@ -224,7 +226,7 @@ class TestRead:
 
 
 class TestWrite:
-    @pytest.mark.parametrize(("name", "atol"), [("a.xyz", 1e-8), ("a.extxyz", 1e-8)])
+    @pytest.mark.parametrize(("name", "atol"), [("a.xyz", 0), ("a.extxyz", 0)])
     def test_round_trip(self, tmp_path, name, atol):
         atoms_list = [labelled(-3385.123456789, n, n, config_id=n) for n in (1, 2, 5)]
         write(tmp_path / name, atoms_list)
@@ -294,7 +296,138 @@ class TestWrite:
         assert all(np.array_equal(atoms.arrays[k], v) for k, v in arrays.items())
         assert all(np.array_equal(calc.results[k], v) for k, v in results.items())
 
+    @pytest.mark.parametrize("name", ["a.CFG", "a.Cfg", "a.cfg.gz", "a.cfg.bz2", "a.CFG.XZ"])
+    def test_cfg_is_that_of_mlip(self, tmp_path, name):
+        """ASE writes AtomEye's files under these names, which hold no labels."""
+        write(tmp_path / name, labelled())
+        (again,) = read(tmp_path / name)
+        assert again.get_potential_energy() == -1.0
+        assert again.source == f"{name}, configuration 1"
+        write_cfg(tmp_path / "plain.cfg", labelled())
+        assert read_text(tmp_path / name) == (tmp_path / "plain.cfg").read_text()
+
+    def test_cfg_of_others(self, tmp_path):
+        ase.io.write(tmp_path / "eye.cfg", labelled())
+        with pytest.raises(ValueError, match=r"eye.cfg, .*AtomEye's, not MLIP's"):
+            read(tmp_path / "eye.cfg")
+        write(tmp_path / "a.dat", labelled(), format="cfg")
+        assert read(tmp_path / "a.dat", format="cfg")[0].get_potential_energy() == -1.0
+
+    @pytest.mark.parametrize("name", ["a.cfg.gz", "a.xyz.xz"])
+    def test_damaged_archives(self, tmp_path, name):
+        write(tmp_path / name, labelled())
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[:-9])
+        with pytest.raises(ValueError, match=rf"{name} cannot be unpacked, it is cut or no"):
+            read(tmp_path / name)
+        (tmp_path / name).write_bytes(b"plain text")
+        with pytest.raises(ValueError, match=rf"{name} cannot be unpacked, it is cut or no"):
+            read(tmp_path / name)
+
+    def test_archive_that_unpacks_to_much(self, tmp_path):
+        (tmp_path / "a.cfg.gz").write_bytes(gzip.compress(b" " * 30_000_000))
+        with pytest.raises(ValueError, match="unpacks to more than 200 times its size"):
+            read(tmp_path / "a.cfg.gz")
+
+    @pytest.mark.parametrize("target", ["b.extxyz", "b.cfg"])
+    @pytest.mark.parametrize("text", ["", "first\nsecond", "a = b", '"', "\\", "x\ry", "T", "5"])
+    def test_text_of_users(self, tmp_path, text, target, caplog):
+        """From .cfg, where it is a feature, and to a file that ASE reads too."""
+        atoms = labelled(remark=text)
+        atoms.set_initial_magnetic_moments(atoms.calc.results["magmoms"])
+        atoms.calc.atoms = atoms.copy()
+        write(tmp_path / "a.cfg", atoms)
+        write(tmp_path / target, read(tmp_path / "a.cfg") * 2)
+        first, second = read(tmp_path / target)
+        assert first.info == second.info == {"remark": text}
+        close(atoms, second, 1e-15)
+        if target == "b.extxyz":
+            by_ase = ase.io.read(tmp_path / target, index=":")
+            assert [a.info for a in by_ase] == [{"remark": text}] * 2
+            close(atoms, by_ase[1], 1e-15)
+        assert caplog.text == ""
+
+    def test_feature_without_text_and_in_lines(self, tmp_path):
+        write(tmp_path / "a.cfg", labelled())
+        text = (tmp_path / "a.cfg").read_text()
+        more = " Feature remark\n Feature log one\n Feature log two\nEND_CFG"
+        (tmp_path / "a.cfg").write_text(text.replace("END_CFG", more))
+        write(tmp_path / "b.extxyz", read(tmp_path / "a.cfg"))
+        assert read(tmp_path / "b.extxyz")[0].info == {"remark": "", "log": "one\ntwo"}
+
+    @pytest.mark.parametrize(
+        "key", ["energy", "free_energy", "stress", "Lattice", "Properties", "pbc"]
+    )
+    def test_info_of_reserved_names(self, tmp_path, key, caplog):
+        for value in (-5.0, "text", np.eye(3)):
+            atoms = labelled(kept=1)
+            atoms.info[key] = value
+            write(tmp_path / "a.extxyz", [atoms, labelled()])
+            first, second = read(tmp_path / "a.extxyz")
+            close(labelled(), first, 1e-15)
+            assert first.info == {"kept": 1}
+            close(labelled(), second, 1e-15)
+            assert caplog.messages == [
+                f"{tmp_path / 'a.extxyz'}: left out of 2 configurations: info[{key!r}] (1)"
+            ]
+            caplog.clear()
+
+    def test_info_of_reserved_names_is_no_label(self, tmp_path):
+        atoms = Atoms("Fe", info={"energy": -5.0, "free_energy": -6.0})
+        atoms.arrays["forces"] = np.ones((1, 3))
+        write(tmp_path / "a.extxyz", atoms)
+        assert read(tmp_path / "a.extxyz")[0].calc is None
+
+    def test_labels_of_wrong_shape_are_refused(self, tmp_path):
+        for name, value in (("forces", np.ones(2)), ("energy", "a"), ("stress", np.ones(9))):
+            atoms = labelled()
+            atoms.calc.results[name] = value
+            with pytest.raises(ValueError, match=rf"cannot write .*a.xyz, configuration 2: {name}"):
+                write(tmp_path / "a.xyz", [labelled(), atoms])
+        assert not list(tmp_path.iterdir())
+
+    def test_two_energies(self, tmp_path, caplog):
+        """The free energy is written, and another one beside it is named."""
+        for name in ("a.extxyz", "a.cfg"):
+            atoms = labelled()
+            atoms.calc.results["free_energy"] = -2.0
+            write(tmp_path / name, atoms)
+            assert read(tmp_path / name)[0].get_potential_energy() == -2.0
+            assert "energy other than the free energy, which is written (1)" in caplog.text
+            caplog.clear()
+
+    def test_formats_of_ase_name_what_they_lose(self, tmp_path, caplog):
+        atoms = labelled(remark="x")
+        atoms.set_constraint(FixAtoms([0]))
+        write(tmp_path / "POSCAR", atoms)
+        assert caplog.messages == [
+            f"{tmp_path / 'POSCAR'}: left out of 1 configuration: energy (1), forces (1), "
+            "stress (1), magmoms (1), magnetic forces (1), arrays['initial_magmoms'] (1), "
+            "info['remark'] (1)"
+        ]
+        write(tmp_path / "a.pdb", atoms)
+        assert "positions (up to 0.000" in caplog.text
+
+    def test_formats_of_ase_refuse(self, tmp_path):
+        with pytest.raises(ValueError, match="POSCAR: ASE cannot write this as vasp"):
+            write(tmp_path / "POSCAR", [labelled(), labelled()])
+        with pytest.raises(ValueError, match="nothing reads the format png again"):
+            write(tmp_path / "a.png", labelled())
+        assert not list(tmp_path.iterdir())
+
+    def test_same_file_twice(self, tmp_path):
+        """Archives hold no time."""
+        for name in ("a.cfg.gz", "a.xyz.gz", "a.xyz.xz"):
+            write(tmp_path / name, labelled())
+            first = (tmp_path / name).read_bytes()
+            write(tmp_path / name, labelled())
+            assert (tmp_path / name).read_bytes() == first
+
     def test_refused(self, tmp_path):
+        with pytest.raises(ValueError, match=r"there is no configuration to write to .*a.xyz"):
+            write(tmp_path / "a.xyz", [])
+        with pytest.raises(ValueError, match="format='none' says no format"):
+            write(tmp_path / "a.xyz", labelled(), format="none")
         with pytest.raises(ValueError, match="says no format"):
             write(tmp_path / "a.strange", labelled())
         with pytest.raises(ValueError, match=r"without options, got .'columns'"):

@@ -65,7 +65,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    potentials = [is_potential(args.input), Path(args.output).suffix in _POTENTIAL_SUFFIXES]
+    potentials = [is_potential(args.input), _is_named_so(args.output)]
     only_potentials = {
         "--dialect": args.dialect, "--common-interval": args.common_interval,
         "--bare": args.bare, "--symmetrised": args.symmetrised,
@@ -75,7 +75,10 @@ def run(args: argparse.Namespace) -> None:
     if not any(potentials) and any(only_potentials.values()):
         wrong = ", ".join(option for option, given in only_potentials.items() if given)
         raise ValueError(f"{wrong}: for potentials (.mtp) only")
-    console.check_outputs(args.output)
+    console.check_outputs(
+        args.output if potentials[0] else None,
+        configurations=(None if potentials[0] else args.output,),
+    )
     console.check_distinct(args.output, [args.input])
     if potentials[0]:
         _convert_potential(args)
@@ -85,10 +88,14 @@ def run(args: argparse.Namespace) -> None:
 
 def is_potential(path: str) -> bool:
     """Whether a file is a potential, by its name or, whatever its name, by its first line."""
-    if Path(path).suffix in _POTENTIAL_SUFFIXES or not Path(path).is_file():
-        return Path(path).suffix in _POTENTIAL_SUFFIXES
+    if _is_named_so(path) or not Path(path).is_file():
+        return _is_named_so(path)
     with open(path, "rb") as file:
         return file.readline(100).strip() == b"MTP"
+
+
+def _is_named_so(path: str) -> bool:
+    return Path(path).suffix.lower() in _POTENTIAL_SUFFIXES
 
 
 def _convert_potential(args: argparse.Namespace) -> None:
@@ -124,9 +131,6 @@ def _convert_configurations(args: argparse.Namespace) -> None:
     for kind in _KINDS:
         print(f"  {kind.replace('_', ' '):<16}{before[kind]:>8}")
     print(f"wrote {args.output}")
-    lost = _lost(args.output, species, before, len(atoms_list))
-    if lost:
-        console.warn(f"{args.output} does not carry all that was read: {lost}")
 
 
 def labels_carried(atoms_list: Sequence[Atoms]) -> Counter[str]:
@@ -142,24 +146,3 @@ def labels_carried(atoms_list: Sequence[Atoms]) -> Counter[str]:
         if "magmoms" not in labels.results and labels.moments is not None:
             counts["magmoms"] += 1
     return counts
-
-
-def _lost(
-    path: str, species: tuple[str, ...] | None, before: Counter[str], n_configurations: int
-) -> str:
-    """What is not in the written file, found by reading it; nothing where ASE cannot read it."""
-    import mmtp_jax as mmtp
-
-    try:
-        written = mmtp.read(path, species=species)
-    except (ValueError, OSError):
-        return ""
-    after = labels_carried(written)
-    parts = [
-        f"{kind.replace('_', ' ')} of {before[kind] - after[kind]} configurations"
-        for kind in _KINDS
-        if after[kind] < before[kind]
-    ]
-    if len(written) < n_configurations:
-        parts.insert(0, f"{n_configurations - len(written)} configurations")
-    return ", ".join(parts)

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     settings = collect(args, EquilibrateSettings, "equilibrate", check)
     given, output = settings.moments, settings.output
     written = (output.output, output.json, settings.preselection.candidates)
-    console.check_outputs(*written)
+    console.check_outputs(*written, configurations=[output.output])
     for path in written:
         console.check_distinct(path, inputs_of(settings, args))
     start = moments_of_words(given.start)

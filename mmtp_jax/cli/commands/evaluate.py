@@ -67,7 +67,7 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    console.check_outputs(args.output, args.report, plots=(args.plot,))
+    console.check_outputs(args.report, plots=(args.plot,), configurations=(args.output,))
     for path in (args.output, args.report, args.plot):
         console.check_distinct(path, [args.potential, *args.data])
 

@@ -81,7 +81,7 @@ def add_set_options(parser: argparse.ArgumentParser, what: str) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    console.check_outputs(args.output, args.save_active_set, plots=(args.plot,))
+    console.check_outputs(args.save_active_set, plots=(args.plot,), configurations=(args.output,))
     _, data = split_data(args)
     for path in (args.output, args.plot, args.save_active_set):
         console.check_distinct(path, [args.potential, *args.data])

@@ -11,6 +11,7 @@ from mmtp_jax.cli import console
 from mmtp_jax.cli.bounds import COUNT, POSITIVE, Bounds, number
 from mmtp_jax.cli.commands.evaluate import add_reading_options
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.io.compressed import with_word
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     output = Path(args.output)
     suspect_file = _suspect_file(output)
-    console.check_outputs(args.output, args.failed)
+    console.check_outputs(configurations=(args.output, args.failed))
     for path in (args.output, args.failed, str(suspect_file)):
         console.check_distinct(path, [*args.data, *args.beside, args.oracle])
 
@@ -179,10 +180,8 @@ def summary(jobs: Jobs) -> str:
 
 
 def _suspect_file(output: Path) -> Path:
-    """``name.suspect.extxyz`` for ``name.extxyz``; a compressed file keeps both endings."""
-    packed = output.suffix if output.suffix in (".gz", ".bz2", ".xz") else ""
-    name = Path(output.name.removesuffix(packed))
-    return output.with_name(f"{name.stem}.{_SUSPECT}{name.suffix}{packed}")
+    """``name.suspect.extxyz`` for ``name.extxyz``."""
+    return with_word(output, _SUSPECT)
 
 
 def _with_info(jobs: Jobs, targets: list[Atoms]) -> dict[int, Atoms]:

@@ -61,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
     settings = collect(args, RelaxSettings, "relax", check)
     output, moments = settings.output, settings.moments
     written = (output.output, output.json, settings.preselection.candidates, output.trajectory)
-    console.check_outputs(*written, plots=[output.plot])
+    console.check_outputs(
+        *written, plots=[output.plot], configurations=[output.output, output.trajectory]
+    )
     inputs = inputs_of(settings, args)
     inputs += [] if settings.input.reference is None else [settings.input.reference]
     for path in (*written, output.plot):

@@ -46,7 +46,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    console.check_outputs(args.output, args.save_active_set)
+    console.check_outputs(args.save_active_set, configurations=(args.output,))
     _, data = split_data(args)
     for path in (args.output, args.save_active_set):
         console.check_distinct(path, [args.potential, *args.data])
