@@ -25,6 +25,7 @@ from mmtp_jax.fitting.series import (
     run_all,
     titled_table,
 )
+from mmtp_jax.fitting.shifts import prepared_makings
 from mmtp_jax.fitting.statistics import CONFIDENCE, Spread, Statistics, aligned
 from mmtp_jax.interruption import deferred
 from mmtp_jax.potential.potential import Potential
@@ -170,7 +171,7 @@ def cross_validate(
         callback: told progress and results.
         executor: where folds run, several at once; any of `concurrent.futures`.
     """
-    folds = _Folds.of(structures, n_folds, seed, float(potential.cutoff))
+    folds = _Folds.of(structures, n_folds, seed, potential, options.making)
     return folds.cross_validate(potential, options, callback, executor=executor)
 
 
@@ -210,7 +211,7 @@ def scan_weights(
     values = tuple(float(value) for value in values)
     if not values or not all(0.0 < value < math.inf for value in values):
         raise ValueError(f"the values of a scan must be positive numbers, got {list(values)}")
-    folds = _Folds.of(structures, n_folds, seed, float(potential.cutoff))
+    folds = _Folds.of(structures, n_folds, seed, potential, options.making)
     results: list[CrossValidation] = []
     try:
         with deferred():
@@ -245,9 +246,17 @@ class _Folds:
     validation: list[PreparedSet]
 
     @classmethod
-    def of(cls, structures: Sequence[Structure], n_folds: int, seed: int, cutoff: float) -> _Folds:
+    def of(
+        cls,
+        structures: Sequence[Structure],
+        n_folds: int,
+        seed: int,
+        potential: Potential,
+        making: str,
+    ) -> _Folds:
         held_out = fold_indices(len(structures), n_folds, seed)
-        everything = PreparedSet.of(list(structures), cutoff)
+        structures, shifts = prepared_makings(structures, making, potential.species)
+        everything = PreparedSet.of(structures, float(potential.cutoff), shifts)
         rest = [np.setdiff1d(np.arange(len(structures)), part) for part in held_out]
         return cls(held_out, everything.parts(rest), everything.parts(held_out))
 

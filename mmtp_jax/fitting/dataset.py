@@ -21,6 +21,8 @@ class Targets(NamedTuple):
     """Labels; 0 where there is none."""
     weights: Observables
     """Factor of each squared error; 0 where there is no label, and for padding."""
+    shift_counts: np.ndarray | None = None
+    """(C, m) what each constant of `mmtp_jax.fitting.shifts` counts for; None without any."""
 
 
 def make_targets(
@@ -56,6 +58,11 @@ def _targets(
         np.zeros(n_conf), np.zeros((n_atoms, 1)), np.zeros((n_conf, 1, 1)), np.zeros(n_atoms)
     )
     power_energy, power_forces = SCALINGS[weights.scaling]
+    shift_counts = None
+    if structures[0].shift_counts is not None:
+        shift_counts = np.zeros((n_conf, len(structures[0].shift_counts)))
+        for slot, member in enumerate(batch.members):
+            shift_counts[slot] = structures[member].shift_counts
     for slot, member in enumerate(batch.members):
         structure = structures[member]
         atoms = slice(batch.offsets[slot], batch.offsets[slot + 1])
@@ -76,4 +83,4 @@ def _targets(
                 * factor
                 / (totals[kind] * len(structure) ** power)
             )
-    return Targets(batch.graph, values, factors)
+    return Targets(batch.graph, values, factors, shift_counts)

@@ -130,7 +130,7 @@ def fit_ensemble(
         ValueError: if the potentials differ in form, or ``parallel`` is not possible.
     """
     _check_alike(potentials)
-    sets = prepared_sets(training, validation, float(potentials[0].cutoff))
+    sets = prepared_sets(training, validation, potentials[0], options.making)
     if parallel and executor is not None:
         raise ValueError("members run in parallel in this process, or by an executor; drop one")
     if parallel:

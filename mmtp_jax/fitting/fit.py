@@ -13,9 +13,9 @@ from mmtp_jax.fitting.checkpoint import Checkpoint
 from mmtp_jax.fitting.gauss_newton import GaussNewton
 from mmtp_jax.fitting.initial import (
     data_domain,
-    species_energies,
+    energy_constants,
+    solve_linear,
     with_domain,
-    with_linear_coefficients,
 )
 from mmtp_jax.fitting.lbfgs import LBFGS
 from mmtp_jax.fitting.metric import sample
@@ -23,6 +23,7 @@ from mmtp_jax.fitting.optimise import Optimiser, Outcome, optimise
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.report import Errors, Report
 from mmtp_jax.fitting.sharding import check_devices
+from mmtp_jax.fitting.shifts import known_shifts, prepared_makings
 from mmtp_jax.fitting.training_data import TrainingData
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interruption import deferred
@@ -30,6 +31,7 @@ from mmtp_jax.potential.potential import Potential, one_per_species
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.structures.batch import default_chunk
 from mmtp_jax.structures.domain import check_domain
+from mmtp_jax.structures.making import RULES
 from mmtp_jax.structures.structure import Structure
 from mmtp_jax.structures.units import warn_of_units
 
@@ -91,6 +93,9 @@ class FitOptions:
     """Leave R_min and M_max of the potential alone."""
     initialise: bool = True
     """Solve e0 and xi by linear least squares before the first step."""
+    making: str = "refuse"
+    """What to do about labels of different making: ``"refuse"``; ``"shift"``, fit a constant of
+    the energy for each making and species; or ``"ignore"``."""
     checkpoint: str | Path | None = None
     checkpoint_every: int = 100
     report_every: int = 20
@@ -102,6 +107,8 @@ class FitOptions:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
+        if self.making not in RULES:
+            raise ValueError(f"making must be one of {', '.join(RULES)}, got {self.making!r}")
         if self.keep_domain and (self.min_dist is not None or self.max_magmom is not None):
             raise ValueError("keep_domain leaves no room for min_dist or max_magmom; drop one")
         check_devices(self.devices)
@@ -130,29 +137,35 @@ def fit_structures(
         callback: told the progress after every step.
 
     Raises:
-        ValueError: if the training set is empty or has no labels, or a checkpoint is not of this
-            fit.
+        ValueError: if the training set is empty or has no labels, labels are of different making
+            and ``options.making`` is "refuse", or a checkpoint is not of this fit.
 
     Warns:
         ExtrapolationWarning: if structures lie outside of the intervals that are fitted.
         UnitsWarning: if labels have a size that points to other units.
     """
-    sets = prepared_sets(training, validation, float(potential.cutoff))
+    sets = prepared_sets(training, validation, potential, options.making)
     return FitProblem.of(potential, *sets, options, stacklevel=4).run(callback)
 
 
 def prepared_sets(
-    training: Sequence[Structure], validation: Sequence[Structure], cutoff: float
+    training: Sequence[Structure],
+    validation: Sequence[Structure],
+    potential: Potential,
+    making: str = "refuse",
 ) -> tuple[PreparedSet, PreparedSet | None]:
     """Both sets, packed; None for an empty validation set.
 
     Raises:
-        ValueError: if the training set is empty.
+        ValueError: if the training set is empty, or labels are of different making.
     """
     if not training:
         raise ValueError("the training set is empty; give at least one labelled configuration")
-    held_out = PreparedSet.of(validation, cutoff) if validation else None
-    return PreparedSet.of(training, cutoff), held_out
+    everything = [*training, *validation]
+    everything, shifts = prepared_makings(everything, making, potential.species)
+    n, cutoff = len(training), float(potential.cutoff)
+    held_out = PreparedSet.of(everything[n:], cutoff, shifts) if validation else None
+    return PreparedSet.of(everything[:n], cutoff, shifts), held_out
 
 
 @dataclass(frozen=True)
@@ -192,8 +205,10 @@ class FitProblem:
             if prepared is not None:
                 found = check_domain(potential, prepared.structures, prepared.tables)
                 found.warn(stacklevel)
-        constants = species_energies(training.structures, potential.n_species)
-        warn_of_units(training.structures, training.tables, constants, stacklevel)
+        found = energy_constants(training.structures, potential.n_species)
+        constants, shifts = (None, None) if found is None else found
+        plain = training if shifts is None else training.shifted(shifts)
+        warn_of_units(plain.structures, training.tables, constants, stacklevel)
         if data is None:
             data = TrainingData.of(
                 training, options.weights, options.method, options.devices, potential.n_parameters
@@ -228,25 +243,37 @@ class FitProblem:
         return replace(self.result(outcome), errors=tell.errors)
 
     def starting_parameters(self) -> np.ndarray:
-        """theta (P,) before the first step."""
-        potential = self.potential
+        """theta (P + m,) before the first step: of the potential, and constants of energies."""
+        potential, shifts = self.potential, np.zeros(self.training.n_shifts)
+        found = energy_constants(self.training.structures, potential.n_species)
+        if found is not None:
+            constants, shifts = found
         if self.options.initialise:
-            constants = species_energies(self.training.structures, potential.n_species)
-            if constants is not None:
+            if found is not None:
                 potential = potential.replace(species_coeffs=constants)
-            potential = with_linear_coefficients(
-                potential, self.data.targets, default_chunk(), self.data.mesh
+            potential, shifts = solve_linear(
+                potential, shifts, self.data.targets, default_chunk(), self.data.mesh
             )
-        return processes.from_first(potential.flatten())
+        return processes.from_first(np.concatenate([potential.flatten(), shifts]))
+
+    def split(self, theta: np.ndarray) -> tuple[Potential, np.ndarray]:
+        """The potential and the constants (m,) of the energies of parameters (P + m,)."""
+        n = self.potential.n_parameters
+        return self.potential.unflatten(theta[:n]), theta[n:]
 
     def result(self, outcome: Outcome) -> Fit:
         """The potential of an outcome, with its errors."""
-        fitted, validation = self.potential.unflatten(outcome.theta), self.validation
+        (fitted, shifts), validation = self.split(outcome.theta), self.validation
+        of_making = self.training.shifts
+        if validation is not None:
+            known = known_shifts(self.training.structures, len(shifts))
+            validation = validation.shifted(shifts, known)
         return Fit(
             potential=fitted,
             report=Report(
-                self.data.errors(fitted),
+                self.data.errors(fitted, shifts),
                 None if validation is None else validation.errors(fitted),
+                () if of_making is None else of_making.described(shifts, fitted.species),
             ),
             converged=outcome.converged,
             interrupted=outcome.interrupted,
@@ -271,7 +298,9 @@ class FitProblem:
         return Checkpoint(
             path,
             belongs_to,
-            self.optimiser.shapes(self.potential.flatten()),
+            self.optimiser.shapes(
+                np.concatenate([self.potential.flatten(), np.zeros(self.training.n_shifts)])
+            ),
             self.options.checkpoint_every,
         )
 
@@ -305,7 +334,7 @@ class Teller:
         if self.callback is None and not processes.several():
             return
         if iteration % problem.options.report_every == 0:
-            errors = problem.data.errors(problem.potential.unflatten(theta))
+            errors = problem.data.errors(*problem.split(theta))
             self.errors[iteration] = errors
         if self.callback is None:
             return

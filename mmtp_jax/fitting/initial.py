@@ -94,61 +94,97 @@ def species_energies(structures: Sequence[Structure], n_species: int) -> np.ndar
     Of all solutions, where compositions do not tell the species apart, the smallest in norm
     around the mean energy per atom.
     """
+    found = energy_constants(structures, n_species)
+    return None if found is None else found[0]
+
+
+def energy_constants(
+    structures: Sequence[Structure], n_species: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """`species_energies`, with the constants (m,) of `mmtp_jax.fitting.shifts`, eV."""
     labelled = [s for s in structures if s.energy is not None]
     if not labelled:
         return None
     counts = np.stack([np.bincount(s.types, minlength=n_species) for s in labelled]).astype(float)
     sizes = counts.sum(axis=1)
     per_atom = np.array([s.energy for s in labelled]) / sizes
-    mean = per_atom.mean()
-    shift, *_ = np.linalg.lstsq(counts / sizes[:, None], per_atom - mean, rcond=1e-10)
-    return mean + shift
+    none = np.zeros(0)
+    rows = np.stack([none if s.shift_counts is None else s.shift_counts for s in labelled])
+    usual = ~rows.any(axis=1)
+    mean = per_atom[usual].mean() if usual.any() else per_atom.mean()
+    columns = np.concatenate([counts, rows], axis=1) / sizes[:, None]
+    solution, *_ = np.linalg.lstsq(columns, per_atom - mean, rcond=1e-10)
+    return mean + solution[:n_species], solution[n_species:]
 
 
-def with_linear_coefficients(
+def solve_linear(
     potential: Potential,
+    shifts: np.ndarray,
     targets: Sequence[Targets],
     chunk: int | None = None,
     mesh: Mesh | None = None,
-) -> Potential:
-    """The potential with e0 and xi solved from the weighted least-squares problem.
+) -> tuple[Potential, np.ndarray]:
+    """e0, xi and constants (m,) of the energies from the weighted least-squares problem.
 
     A small ridge keeps directions that the data do not determine at their present value.
+
+    Args:
+        potential: where it starts; xi count from zero.
+        shifts: constants of `mmtp_jax.fitting.shifts`, (0,) without any.
+        targets: labels and weights.
+        chunk: atoms per block of a loop.
+        mesh: the devices that ``targets`` are spread over.
+
+    Returns:
+        The potential and the constants.
     """
     start = potential.replace(moment_coeffs=np.zeros_like(np.asarray(potential.moment_coeffs)))
-    normal, right = _normal_equations(start, targets, chunk, mesh)
+    normal, right = _normal_equations(start, shifts, targets, chunk, mesh)
     scale = np.sqrt(np.diag(normal))
     scale[scale == 0.0] = 1.0
     ridge = 1e-6
     normal = normal / np.outer(scale, scale) + ridge**2 * np.eye(len(scale))
     solution = np.linalg.lstsq(normal, right / scale, rcond=None)[0] / scale
-    n_moments = len(start.moment_coeffs)
-    return start.replace(
-        moment_coeffs=solution[:n_moments],
-        species_coeffs=np.asarray(start.species_coeffs) + solution[n_moments:],
+    ends = np.cumsum([len(start.moment_coeffs), start.n_species])
+    moments, constants, changes = np.split(solution, ends)
+    solved = start.replace(
+        moment_coeffs=moments, species_coeffs=np.asarray(start.species_coeffs) + constants
     )
+    return solved, shifts + changes
 
 
 def _normal_equations(
-    potential: Potential, targets: Sequence[Targets], chunk: int | None, mesh: Mesh | None
+    potential: Potential,
+    shifts: np.ndarray,
+    targets: Sequence[Targets],
+    chunk: int | None,
+    mesh: Mesh | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A^T A and A^T r of the weighted rows A = d(observable)/d(xi, e0) and residuals r."""
+    """A^T A and A^T r of the weighted rows A = d(observable)/d(xi, e0, shifts), residuals r."""
     matrix, right = 0.0, 0.0
     for part in targets:
-        a, r = _of_graph(potential, part, chunk, mesh)
+        a, r = _of_graph(potential, shifts, part, chunk, mesh)
         matrix, right = matrix + np.asarray(a), right + np.asarray(r)
     return matrix, right
 
 
 @partial(jax.jit, static_argnames=("chunk", "mesh"))
 def _of_graph(
-    potential: Potential, part: Targets, chunk: int | None, mesh: Mesh | None
+    potential: Potential, shifts: Array, part: Targets, chunk: int | None, mesh: Mesh | None
 ) -> tuple[Array, Array]:
-    return add_up(partial(_of_part, chunk=chunk), mesh)(potential, part)
+    return add_up(partial(_of_part, chunk=chunk), mesh)(potential, shifts, part)
 
 
-def _of_part(potential: Potential, part: Targets, chunk: int | None) -> tuple[Array, Array]:
+def _of_part(
+    potential: Potential, shifts: Array, part: Targets, chunk: int | None
+) -> tuple[Array, Array]:
     columns, now = _linear_columns(potential, part.graph, chunk)
+    if part.shift_counts is not None:
+        now = now._replace(energy=now.energy + matmul(part.shift_counts, shifts))
+        rest = jnp.zeros((len(shifts), columns.shape[1] - len(now.energy)), columns.dtype)
+        # Energies come first among the observables.
+        more = jnp.concatenate([part.shift_counts.T, rest], axis=1)
+        columns = jnp.concatenate([columns, more])
     weighted = jax.tree.map(
         lambda p, label, w: (
             jnp.ravel(jnp.sqrt(jnp.broadcast_to(w, p.shape))),

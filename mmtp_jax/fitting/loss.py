@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from mmtp_jax.fitting.dataset import Targets
 from mmtp_jax.fitting.sharding import add_up
+from mmtp_jax.potential.einsum import matmul
 from mmtp_jax.potential.observables import observables
 from mmtp_jax.potential.potential import Potential
 
@@ -19,8 +20,16 @@ Array = Any
 
 
 def residuals(theta: Array, potential: Potential, part: Targets, chunk: int | None = None) -> Array:
-    """sqrt(weight) * (predicted - label) of every observable of one graph, as one vector."""
-    predicted = observables(theta, potential, part.graph, chunk)
+    """sqrt(weight) * (predicted - label) of every observable of one graph, as one vector.
+
+    What follows the P parameters of the potential in ``theta`` are constants of the energies, see
+    `mmtp_jax.fitting.shifts`.
+    """
+    n = potential.n_parameters
+    predicted = observables(theta[:n], potential, part.graph, chunk)
+    if part.shift_counts is not None:
+        shifted = predicted.energy + matmul(part.shift_counts, theta[n:])
+        predicted = predicted._replace(energy=shifted)
     weighted = jax.tree.map(
         lambda p, label, w: jnp.ravel(jnp.sqrt(w) * (p - label)),
         predicted,

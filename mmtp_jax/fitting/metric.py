@@ -70,6 +70,9 @@ def sample(
     order = list(np.random.default_rng(0).permutation(len(sizes)))
     # One of each kind of label comes first.
     labels = [[getattr(training.structures[k], kind) is not None for k in order] for kind in LABELS]
+    # And of each constant of the energies.
+    if training.n_shifts:
+        labels += np.stack([training.structures[k].shift_counts > 0 for k in order]).T.tolist()
     order = list(dict.fromkeys([order[has.index(True)] for has in labels if any(has)] + order))
     chosen, n_atoms = [], 0
     for k in order:
@@ -89,7 +92,7 @@ def sample(
     try:
         if mesh is not None:
             tables = [training.tables[k] for k in chosen]
-            part = PreparedSet(structures, tables, [batch], training.cutoff)
+            part = PreparedSet(structures, tables, [batch], training.cutoff, training.shifts)
             return Shards.of(part, weights, mesh).targets
         return make_targets(structures, [batch], weights)
     except ValueError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
 
 from mmtp_jax.fitting.dataset import make_targets
 from mmtp_jax.fitting.report import Errors, comparison, errors_of
+from mmtp_jax.fitting.shifts import Shifts, shifted
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.potential.observables import Observables, evaluate_graph
 from mmtp_jax.potential.potential import Potential
@@ -28,13 +29,28 @@ class PreparedSet:
     batches: list[Batch]
     cutoff: float
     """Of the neighbours, Angstrom."""
+    shifts: Shifts | None = None
+    """Constants of the energies, where labels of different making are fitted together."""
 
     @classmethod
-    def of(cls, structures: Sequence[Structure], cutoff: float) -> PreparedSet:
+    def of(
+        cls, structures: Sequence[Structure], cutoff: float, shifts: Shifts | None = None
+    ) -> PreparedSet:
         """Find the neighbours and pack."""
         tables = [neighbour_table(s, cutoff) for s in structures]
         batches = make_batches(structures, cutoff, tables=tables)
-        return cls(structures, tables, batches, cutoff)
+        return cls(structures, tables, batches, cutoff, shifts)
+
+    @property
+    def n_shifts(self) -> int:
+        """Number of these constants."""
+        return 0 if self.shifts is None else len(self.shifts)
+
+    def shifted(self, values: np.ndarray, known: np.ndarray | None = None) -> PreparedSet:
+        """The same with energies of one making, see `mmtp_jax.fitting.shifts.shifted`."""
+        if self.shifts is None:
+            return self
+        return replace(self, structures=shifted(self.structures, values, known), shifts=None)
 
     @property
     def fill(self) -> float:
@@ -75,6 +91,7 @@ class PreparedSet:
                 [self.tables[k] for k in part],
                 batches,
                 self.cutoff,
+                self.shifts,
             )
             for part, batches in zip(parts, packed, strict=True)
         ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from mmtp_jax.fitting.shifts import Shift
 from mmtp_jax.structures.results import VOIGT, Result
 from mmtp_jax.structures.structure import LABELS, Structure
 
@@ -57,17 +58,23 @@ class Report:
 
     training: Errors
     validation: Errors | None = None
+    shifts: tuple[Shift, ...] = ()
+    """Constants of the energies that were fitted to labels of different making."""
 
     def __str__(self) -> str:
-        return error_table(
+        table = error_table(
             {"training": self.training}
             | ({} if self.validation is None else {"validation": self.validation})
         )
+        if not self.shifts:
+            return table
+        return "\n".join([table, "constants of the energies by making:", *map(str, self.shifts)])
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         sets = {"training": self.training, "validation": self.validation}
-        return {
+        shifts = {"shifts": [asdict(shift) for shift in self.shifts]} if self.shifts else {}
+        return shifts | {
             name: {
                 "n_configurations": errors.n_configurations,
                 **{

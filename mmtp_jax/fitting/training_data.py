@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from mmtp_jax.fitting.checkpoint import fingerprint
@@ -60,9 +61,13 @@ class TrainingData:
         """Share of the padded rows that hold real neighbours."""
         return self.training.fill if self.shards is None else self.shards.fill
 
-    def errors(self, potential: Potential) -> Errors:
-        """Errors of a potential against the labels."""
-        return (self.training if self.shards is None else self.shards).errors(potential)
+    def errors(self, potential: Potential, shifts: np.ndarray) -> Errors:
+        """Errors of a potential, and constants (m,) of the energies, against the labels."""
+        training = self.training.shifted(shifts)
+        if self.shards is None:
+            return training.errors(potential)
+        own = replace(self.shards.prepared, structures=training.structures)
+        return replace(self.shards, prepared=own).errors(potential)
 
     def fingerprint(self, potential: Potential) -> str:
         """What a checkpoint belongs to: one on a single device and one on several are the same."""

@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from mmtp_jax.io.schema import SOURCE, Labels, along_moments, collapse, labels_of
+from mmtp_jax.io.schema import (
+    KMESH,
+    MAKING,
+    SOURCE,
+    Labels,
+    along_moments,
+    collapse,
+    labels_of,
+)
+from mmtp_jax.structures.making import read_mesh
 from mmtp_jax.structures.structure import Structure
 
 logger = logging.getLogger(__name__)
@@ -115,6 +124,8 @@ def _structure(
         stress=None if stress is None else _stress(stress),
         magnetic_forces=_magnetic_forces(labels, size),
         weight=_weight(atoms.info.get("weight", 1.0)),
+        making=str(atoms.info.get(MAKING, "")) if results else "",
+        kmesh=read_mesh(atoms.info.get(KMESH)) if results else None,
         name=name,
     )
 

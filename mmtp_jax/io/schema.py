@@ -20,6 +20,10 @@ from ase import Atoms
 MAGNETIC_FORCES = "magnetic_forces"
 """Name of the array with T = -dE/dm."""
 
+MAKING, KMESH = "making", "kmesh"
+"""Entries of ``atoms.info``: how the labels were made (`mmtp_jax.structures.making`), and with
+which mesh of k-points, ``"4x4x2"``."""
+
 SOURCE = "source"
 """Attribute that `mmtp_jax.io.formats.read` sets on each Atoms: what messages call it.
 

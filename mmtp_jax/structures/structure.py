@@ -37,6 +37,12 @@ class Structure:
     """(n,) T = -dE/dm, eV/mu_B."""
     weight: float = 1.0
     """Factor of this configuration in the loss."""
+    making: str = ""
+    """How the labels were made (`mmtp_jax.structures.making`); empty where nobody knows."""
+    kmesh: tuple[int, int, int] | None = None
+    """Mesh of k-points of the labels, where it is known."""
+    shift_counts: np.ndarray | None = None
+    """(m,) atoms that each constant of the energies counts for (`mmtp_jax.fitting.shifts`)."""
     name: str = field(default="structure")
     """What messages call it, e.g. 'train.cfg, configuration 3'."""
 

@@ -37,7 +37,7 @@ def main(folder: Path, n_processes: int, rank: int, port: int) -> None:
         potential = mmtp.Potential.new(
             level=2, species=("Fe",), radial_size=3, cutoff=4.0, min_dist=2.0, max_magmom=3.0
         )
-        training = prepared_sets(structures, [], 4.0)[0]
+        training = prepared_sets(structures, [], potential)[0]
         found = {"devices": len(jax.devices()), "fits": fits(potential, training, folder)}
         if n_processes > 1:
             found["printed"] = command(atoms_list, folder, rank)

@@ -52,7 +52,7 @@ def test_a_singular_matrix_has_a_metric():
 
 
 def test_the_sample_is_a_part_with_the_same_kinds_of_labels(student, data):
-    training, _ = prepared_sets(data, [], float(student.cutoff))
+    training, _ = prepared_sets(data, [], student)
     problem = FitProblem.of(student, training, None, FitOptions())
     everything = sample(training, problem.data.targets, Weights(), n_parameters=10**6)
     assert everything is problem.data.targets
@@ -65,7 +65,7 @@ def test_the_sample_is_a_part_with_the_same_kinds_of_labels(student, data):
 
 def test_a_metric_of_a_sample_serves_the_whole_set(student, data):
     """Far fewer steps than with no metric reach the same loss."""
-    training, _ = prepared_sets(data, [], float(student.cutoff))
+    training, _ = prepared_sets(data, [], student)
     problem = FitProblem.of(student, training, None, FitOptions())
     part = sample(training, problem.data.targets, Weights(), n_parameters=20)
     optimiser = LBFGS(student, problem.data.targets, None, part)
