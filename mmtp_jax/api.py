@@ -19,6 +19,7 @@ from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.structures.making import makings_of
 from mmtp_jax.structures.results import Result
 from mmtp_jax.structures.screening import Suspect, warn_of_outliers
 from mmtp_jax.structures.screening import screen as screen_structures
@@ -93,17 +94,19 @@ def fit(
         validation: other configurations, or the fraction of ``atoms_list`` to hold out.
         seed: of the choice of that fraction.
         callback: called with a `Progress` after every step.
-        **options: the other fields of `FitOptions`, e.g. ``max_iterations``, ``checkpoint``.
+        **options: the other fields of `FitOptions`, e.g. ``max_iterations``, ``checkpoint``, or
+            ``making`` for labels of different making.
 
     Raises:
-        ValueError: if there is nothing to fit to, or a configuration is not usable.
+        ValueError: if there is nothing to fit to, a configuration is not usable, or labels are of
+            different making.
 
     Example:
         >>> fit = mmtp.fit(potential, atoms_list, validation=0.1)
         >>> print(fit.report)
     """
     chosen = _options("fit", weights, options)
-    sets = _sets(potential, atoms_list, validation, seed)
+    sets = _sets(potential, atoms_list, validation, seed, chosen.making)
     return fit_structures(potential, *sets, chosen, callback)
 
 
@@ -147,7 +150,7 @@ def fit_ensemble(
         raise ValueError(f"an ensemble needs at least one member, got n = {n}")
     chosen = _options("fit_ensemble", weights, options)
     starts = ensemble.random_starts(potential, n, seed)
-    sets = _sets(potential, atoms_list, validation, seed)
+    sets = _sets(potential, atoms_list, validation, seed, chosen.making)
     return ensemble.fit_ensemble(
         starts, *sets, chosen, callback, parallel=parallel, executor=executor
     )
@@ -185,7 +188,7 @@ def cross_validate(
     """
     chosen = _options("cross_validate", weights, options)
     structures = to_structures(atoms_list, potential.species)
-    warn_of_outliers(structures, potential.species)
+    _compare(structures, potential.species, chosen.making)
     return cross_validation.cross_validate(
         potential, structures, n_folds, chosen, seed, callback, executor
     )
@@ -224,7 +227,7 @@ def scan_weights(
     """
     chosen = _options("scan_weights", weights, options)
     structures = to_structures(atoms_list, potential.species)
-    warn_of_outliers(structures, potential.species)
+    _compare(structures, potential.species, chosen.making)
     return cross_validation.scan_weights(
         potential, structures, kind, values, n_folds, chosen, seed, callback, executor
     )
@@ -243,17 +246,29 @@ def _sets(
     atoms_list: Sequence[Atoms],
     validation: Sequence[Atoms] | float | None,
     seed: int,
+    making: str,
 ) -> tuple[list[Structure], list[Structure]]:
     """Training and validation structures; labels of either that stand apart are named."""
     structures = to_structures(atoms_list, potential.species)
     held_out: list[Structure] = []
     if not isinstance(validation, (int, float)):
         held_out = to_structures(validation or [], potential.species)
-    warn_of_outliers([*structures, *held_out], potential.species, stacklevel=3)
+    _compare([*structures, *held_out], potential.species, making, stacklevel=4)
     if isinstance(validation, (int, float)):
         kept, others = split(len(structures), validation, seed)
         return [structures[k] for k in kept], [structures[k] for k in others]
     return structures, held_out
+
+
+def _compare(
+    structures: list[Structure], species: tuple[str, ...], making: str, stacklevel: int = 3
+) -> None:
+    """Refuse labels of different making, unless told, and name those that stand apart."""
+    makings = makings_of(structures, species)
+    makings.check(making)
+    for k in range(len(makings.names)):
+        own = [s for s, of in zip(structures, makings.of, strict=True) if of == k]
+        warn_of_outliers(own, species, stacklevel=stacklevel)
 
 
 def split(n: int, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

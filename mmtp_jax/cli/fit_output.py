@@ -98,7 +98,9 @@ def print_labels(name: str, atoms_list: list[Atoms], species: tuple[str, ...]) -
     """Print what a set of configurations carries."""
     from mmtp_jax.io.convert import to_structures
     from mmtp_jax.io.labels import count_labels
+    from mmtp_jax.structures.making import makings_of
 
-    counts = count_labels(to_structures(atoms_list, species), atoms_list)
+    structures = to_structures(atoms_list, species)
+    text = f"{count_labels(structures, atoms_list)}\n{makings_of(structures, species)}"
     print(f"{name}:")
-    print("  " + str(counts).replace("\n", "\n  "), flush=True)
+    print("  " + text.replace("\n", "\n  "), flush=True)

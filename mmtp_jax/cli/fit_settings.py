@@ -12,9 +12,20 @@ from typing import TYPE_CHECKING
 from mmtp_jax.cli.bounds import LEVEL, NOT_NEGATIVE, POSITIVE, SEED, Bounds
 from mmtp_jax.cli.settings import setting
 from mmtp_jax.fitting.weights import SCALINGS
+from mmtp_jax.structures.rules import RULES
 
 if TYPE_CHECKING:
     from mmtp_jax.potential.potential import Potential
+
+
+def making_setting() -> str:
+    """What to do about labels of different making."""
+    return setting(
+        "Labels of different making (code, functional, U, datasets, spheres, cutoffs, meshes of "
+        "cells alike): 'refuse' them; 'shift', fit a constant of the energy for each making and "
+        "species; or 'ignore' it.",
+        "refuse", choices=RULES,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class Data:
         "potential, and not the magnetic forces -dE/dm of published data sets.",
         False, off="--no-magnetic-gradient",
     )  # fmt: skip
+    making: str = making_setting()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,14 @@ from mmtp_jax.cli.bounds import (
     TIMESTEP_FS,
     Bounds,
 )
-from mmtp_jax.cli.fit_settings import Domain, Form, Optimiser, WeightSettings, check_new
+from mmtp_jax.cli.fit_settings import (
+    Domain,
+    Form,
+    Optimiser,
+    WeightSettings,
+    check_new,
+    making_setting,
+)
 from mmtp_jax.cli.settings import setting
 from mmtp_jax.cli.shared_settings import Thresholds, check_thresholds
 
@@ -34,6 +41,7 @@ class Data:
         "Files or patterns; .cfg, .extxyz or any format that ASE reads.",
         (), example=("start.cfg",), required=True, metavar="DATA",
     )  # fmt: skip
+    making: str = making_setting()
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from mmtp_jax.potential.potential import Potential, one_per_species
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.structures.batch import default_chunk
 from mmtp_jax.structures.domain import check_domain
-from mmtp_jax.structures.making import RULES
+from mmtp_jax.structures.rules import RULES
 from mmtp_jax.structures.structure import Structure
 from mmtp_jax.structures.units import warn_of_units
 

@@ -34,6 +34,7 @@ from mmtp_jax.io.cfg import read_cfg, write_cfg
 from mmtp_jax.io.compressed import read_text, suffixes, written_text
 from mmtp_jax.io.extxyz import frame
 from mmtp_jax.io.left_out import LeftOut, dropped
+from mmtp_jax.io.making import vasp_info
 from mmtp_jax.io.readback import differences
 from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE, along_moments, collapse, labels_of
 
@@ -81,8 +82,10 @@ def read(
     atoms_list = []
     for file in _files(path):
         with_numbers = _read_file(file, species, index, options)
+        making = vasp_info(file) if any(a.calc for _, a in with_numbers) else {}
         for number, atoms in with_numbers:
             setattr(atoms, SOURCE, configuration_name(file, number))
+            atoms.info = making | atoms.info
             atoms_list.append(atoms)
     return atoms_list
 

@@ -92,6 +92,7 @@ def read_result(folder: Path) -> Labelled | Failure:
         free = converted(content.get("free", []), tuple[int, ...], "result.free")
         about = converted(content.get("provenance"), dict[str, Any], "result.provenance")
         provenance = Provenance(**checked_fields(about, Provenance, "result.provenance"))
+        atoms.info |= provenance.info
         return Labelled(atoms, provenance, free)
     except (OSError, ValueError) as error:
         return Failure(f"its result cannot be read ({error})")

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from ase import Atoms
 
-from mmtp_jax.io.schema import collapse, labels_of
+from mmtp_jax.io.schema import KMESH, MAKING, collapse, labels_of
+from mmtp_jax.structures.making import making_entries, making_text
 from mmtp_jax.structures.screening import Diagnostics
 
 
@@ -32,6 +33,25 @@ class Provenance:
     """Labels that are not converged are refused."""
     diagnostics: Diagnostics | None = None
     """What betrays a state that is converged and wrong, where the code tells it."""
+    making: dict[str, Any] = field(default_factory=dict)
+    """What labels must share to belong together, beside code and version: `Oracle.making`."""
+    kmesh: tuple[int, int, int] | None = None
+    """Mesh of k-points."""
+
+    def __post_init__(self) -> None:
+        # As they are after a round trip through JSON.
+        object.__setattr__(self, "making", making_entries(making_text(self.making)))
+        if self.kmesh is not None:
+            object.__setattr__(self, "kmesh", tuple(self.kmesh))
+
+    @property
+    def info(self) -> dict[str, str]:
+        """Entries of ``atoms.info`` that tell how the labels were made."""
+        known = {"code": self.code, "version": self.version, **self.making}
+        info = {MAKING: making_text(known)}
+        if self.kmesh is not None:
+            info[KMESH] = "x".join(map(str, self.kmesh))
+        return info
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +96,9 @@ class Oracle(Protocol):
     def fingerprint(self) -> str:
         """Text that changes whenever the labels could."""
         ...
+
+    # Optional: making(self) -> dict[str, Any], the code and what else labels must share to belong
+    # together (`mmtp_jax.structures.making`); and what `mmtp_jax.oracles.meshes.Meshed` has.
 
 
 MOMENT_TOLERANCE = 0.05

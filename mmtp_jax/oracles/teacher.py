@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import warnings
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import ClassVar
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from mmtp_jax.io.making import file_hash, potential_making
 from mmtp_jax.io.schema import MAGNETIC_FORCES
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 
@@ -71,11 +71,16 @@ class PotentialOracle:
             "warnings": [str(warning.message) for warning in caught],
         }
         seconds = time.perf_counter() - start
-        return Labelled(labelled, Provenance("mmtp_jax", __version__, settings, seconds))
+        provenance = Provenance("mmtp_jax", __version__, settings, seconds, making=self.making())
+        return Labelled(labelled, provenance)
+
+    def making(self) -> dict[str, str]:
+        """The program and the potential."""
+        return potential_making(self.path)
 
     def fingerprint(self) -> str:
         """Hash of the file."""
-        return hashlib.sha256(Path(self.path).read_bytes()).hexdigest()
+        return file_hash(self.path)
 
 
 def _calculator(path: str | Path, species: Sequence[str] | None):

@@ -22,10 +22,9 @@ from typing import Any
 import numpy as np
 
 from mmtp_jax.structures.cells import ALIKE, PERMUTATIONS, stretches
+from mmtp_jax.structures.rules import RULES
 from mmtp_jax.structures.structure import Structure
 
-RULES = ("refuse", "shift", "ignore")
-"""What to do about labels of different making."""
 UNKNOWN = "unknown"
 _TOLD_ONLY = ("version",)
 _MOST_ENTRIES = 4

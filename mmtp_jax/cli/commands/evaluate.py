@@ -74,6 +74,8 @@ def run(args: argparse.Namespace) -> None:
     import mmtp_jax as mmtp
     from mmtp_jax.cli.comparison import evaluate_and_compare
     from mmtp_jax.fitting.report import error_table
+    from mmtp_jax.io.making import potential_making
+    from mmtp_jax.structures.making import making_text
     from mmtp_jax.structures.screening import sentences
 
     potential = mmtp.load(args.potential, species=console.check_species(args.species))
@@ -92,7 +94,10 @@ def run(args: argparse.Namespace) -> None:
         print(summary(atoms_list, results))
     print()
     if args.output is not None:
-        predictions = [with_predictions(a, r) for a, r in zip(atoms_list, results, strict=True)]
+        making = making_text(potential_making(args.potential))
+        predictions = [
+            with_predictions(a, r, making) for a, r in zip(atoms_list, results, strict=True)
+        ]
         mmtp.write(args.output, predictions, species=potential.species)
         print(f"wrote {args.output}")
     if args.report is not None:
@@ -117,11 +122,11 @@ def run(args: argparse.Namespace) -> None:
         print(f"wrote {args.plot}")
 
 
-def with_predictions(atoms: Atoms, result: Result) -> Atoms:
+def with_predictions(atoms: Atoms, result: Result, making: str) -> Atoms:
     """A copy of a configuration that carries predictions in place of its labels."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    from mmtp_jax.io.schema import MAGNETIC_FORCES, collapse, labels_of
+    from mmtp_jax.io.schema import KMESH, MAGNETIC_FORCES, MAKING, collapse, labels_of
 
     moments = labels_of(atoms).moments
     copy = atoms.copy()
@@ -131,6 +136,8 @@ def with_predictions(atoms: Atoms, result: Result) -> Atoms:
     if moments is not None:
         predicted["magmoms"] = collapse(moments)
     copy.arrays.pop(MAGNETIC_FORCES, None)
+    copy.info.pop(KMESH, None)
+    copy.info[MAKING] = making
     copy.set_array(MAGNETIC_FORCES, result.magnetic_forces)
     copy.calc = SinglePointCalculator(copy, **predicted)
     return copy

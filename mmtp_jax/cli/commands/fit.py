@@ -168,6 +168,7 @@ def _options(settings: FitSettings) -> dict[str, Any]:
         "keep_domain": settings.domain.keep,
         "checkpoint": settings.fit.checkpoint,
         "devices": settings.fit.devices,
+        "making": settings.data.making,
     }
 
 

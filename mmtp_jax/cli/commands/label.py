@@ -192,7 +192,7 @@ def _with_info(jobs: Jobs, targets: list[Atoms]) -> dict[int, Atoms]:
     for k, (answer, target) in enumerate(zip(jobs.answers, targets, strict=True)):
         if isinstance(answer, Labelled):
             code = f"{answer.provenance.code} {answer.provenance.version}"
-            answer.atoms.info = {**target.info, "labelled_by": code}
+            answer.atoms.info = {**target.info, **answer.atoms.info, "labelled_by": code}
             # Targets may have been suspect labels.
             answer.atoms.info.pop(_SUSPECT, None)
             if k in jobs.suspect:
@@ -204,11 +204,14 @@ def _with_info(jobs: Jobs, targets: list[Atoms]) -> dict[int, Atoms]:
 def _target(atoms: Atoms) -> Atoms:
     """The configuration with its moments as targets, and no labels."""
     from mmtp_jax.interfaces.equilibration import moments_of_results
+    from mmtp_jax.io.schema import KMESH, MAKING
 
     moments = moments_of_results(atoms)
     copy = atoms.copy()
     copy.calc = None
     copy.arrays.pop("magnetic_forces", None)
+    for name in (MAKING, KMESH):
+        copy.info.pop(name, None)
     if moments is not None:
         copy.set_initial_magnetic_moments(moments)
     return copy

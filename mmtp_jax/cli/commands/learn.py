@@ -145,6 +145,7 @@ def _options(settings: LearnSettings) -> mmtp.LearnOptions:
             tolerance=fit.tolerance,
             initialise=fit.initialise,
             devices=fit.devices,
+            making=settings.data.making,
         ),
         retries=oracle.retries,
         timeout_s=oracle.timeout_s,

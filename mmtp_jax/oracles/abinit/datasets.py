@@ -43,6 +43,8 @@ class Dataset:
     """Of the augmentation sphere, bohr."""
     sha256: str
     """Of the XML text, unpacked."""
+    functional: str = "unknown"
+    """Kind and name, e.g. ``"GGA PBE"``."""
 
     def install(self, folder: Path, name: str) -> None:
         """Put it into a folder: unpacked, or as a link."""
@@ -123,7 +125,14 @@ def _read(path: Path, changed: int, size: int) -> Dataset:
         valence=float(valence),
         radius=max(float(r) for r in radii),
         sha256=hashlib.sha256(content).hexdigest(),
+        functional=_functional(text),
     )
+
+
+def _functional(text: str) -> str:
+    tag = re.search(r"<xc_functional\s[^>]*>", text)
+    words = [_attribute(tag[0], key) for key in ("type", "name")] if tag else []
+    return " ".join(word for word in words if word) or "unknown"
 
 
 def _attribute(tag: str, key: str) -> str | None:

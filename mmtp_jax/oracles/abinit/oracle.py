@@ -30,6 +30,7 @@ from mmtp_jax.oracles.abinit.inputs import (
     LADDER,
     Attempt,
     input_text,
+    kmesh_of,
     overlap_of,
     radii_of,
     species_of,
@@ -37,7 +38,7 @@ from mmtp_jax.oracles.abinit.inputs import (
     variables_of,
 )
 from mmtp_jax.oracles.abinit.output import Output, messages_of, negative_points, parse_output
-from mmtp_jax.oracles.abinit.settings import AbinitSettings
+from mmtp_jax.oracles.abinit.settings import GRIDS, AbinitSettings
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 from mmtp_jax.structures.screening import Diagnostics
 
@@ -108,6 +109,31 @@ class AbinitOracle(AbinitSettings):
         settings["datasets"] = {s: d.sha256 for s, d in self._datasets(self.datasets).items()}
         settings["version"] = version_of(self.executable)
         return json.dumps(settings, sort_keys=True)
+
+    def making(self) -> dict[str, Any]:
+        """What labels must share to belong together; `Provenance` adds the version."""
+        datasets = self._datasets(self.datasets)
+        extra = [f"{k} {v}" for k, v in sorted(self.extra.items()) if k not in GRIDS]
+        found: dict[str, Any] = {
+            "code": "ABINIT",
+            "functional": " and ".join(sorted({d.functional for d in datasets.values()})),
+            "ecut_Ha": self.ecut_Ha,
+            "pawecutdg_Ha": self.pawecutdg_Ha,
+            "ecutsm_Ha": self.ecutsm_Ha,
+            "smearing": self.smearing,
+            "smearing_Ha": self.smearing_Ha,
+            "kshift": self.kshift,
+            "sphere_smearing_bohr": self.sphere_smearing_bohr,
+            "extra": extra or "none",
+        }
+        if self.hubbard:
+            found["hubbard_kind"] = self.hubbard_kind
+        for symbol, radius in radii_of(self, datasets).items():
+            found[f"{symbol}.dataset"] = datasets[symbol].sha256[:12]
+            found[f"{symbol}.sphere_bohr"] = radius
+            u = self.hubbard.get(symbol)
+            found[f"{symbol}.U"] = "none" if u is None else f"l {u[0]} U {u[1]:g} J {u[2]:g} eV"
+        return found
 
     def _datasets(self, species: Any) -> dict[str, Dataset]:
         return {s: find_dataset(self.datasets[s], s) for s in species}
@@ -181,8 +207,9 @@ class AbinitOracle(AbinitSettings):
             output.energy_gap,
         )
         provenance = Provenance(
-            "ABINIT", output.version, settings, seconds, output.converged, diagnostics
-        )
+            "ABINIT", output.version, settings, seconds, output.converged, diagnostics,
+            making=self.making(), kmesh=kmesh_of(self, atoms.cell.array),
+        )  # fmt: skip
         free = tuple(int(k) for k in np.flatnonzero(~held))
         return Labelled(labelled, provenance, free)
 

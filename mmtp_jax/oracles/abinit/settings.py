@@ -23,6 +23,9 @@ _GIVEN = """
 GIVEN = frozenset(_GIVEN.split())
 """Variables that come from the other settings or the configuration, and cannot be extra ones."""
 
+GRIDS = ("ngfft", "ngfftdg")
+"""Extra variables that depend on the cell."""
+
 
 @dataclass(frozen=True)
 class AbinitSettings:

@@ -156,6 +156,8 @@ def _answer(
         settings.described() | _about(job) | summary(outcome),
         seconds,
         refined is not None and refined.output.converged,
+        making=settings.making(),
+        kmesh=job.divisions,
     )
     if outcome.reason is not None or refined is None or outcome.fit is None:
         return Failure(outcome.reason or "no refined calculation", provenance, final=True)

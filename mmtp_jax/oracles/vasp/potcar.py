@@ -17,6 +17,8 @@ class Potcar:
     """E.g. ``"PAW_PBE Fe_pv 02Aug2007"``."""
     radius: float
     """RWIGS, Angstrom."""
+    functional: str = "unknown"
+    """LEXCH, e.g. ``"PE"`` for PBE."""
 
     @property
     def sha256(self) -> str:
@@ -45,4 +47,6 @@ def read_potcar(path: Path, symbol: str) -> Potcar:
         raise ValueError(f"{path}: no POTCAR of one species (VRHFIN, TITEL or RWIGS is missing)")
     if element[1] != symbol:
         raise ValueError(f"{path} is for {element[1]}, not {symbol}; change potentials.{symbol}")
-    return Potcar(content, title[1], float(radius[1]))
+    exchange = re.search(r"LEXCH\s*=\s*(\w+)", text)
+    functional = exchange[1] if exchange else "unknown"
+    return Potcar(content, title[1], float(radius[1]), functional)

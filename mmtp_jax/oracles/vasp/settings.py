@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mmtp_jax.io.making import hubbard_text
 from mmtp_jax.oracles.vasp.penalty import Criteria
 from mmtp_jax.oracles.vasp.potcar import Potcar, read_potcar
 
@@ -21,6 +22,8 @@ OWN_TAGS = frozenset({
 })  # fmt: skip
 """Tags of INCAR that the workflow sets itself."""
 
+_DEFAULTS = {"ISMEAR": 1, "SIGMA": 0.1}
+"""Of `mmtp_jax.oracles.vasp.inputs`; they belong to how labels are made."""
 _ELSEWHERE = {"ENCUT": "cutoff_ev", "KSPACING": "kpoint_spacing", "RWIGS": "radii"}
 
 
@@ -146,7 +149,40 @@ class VaspSettings:
         }
         return content
 
+    def making(self) -> dict[str, Any]:
+        """What labels must share to belong together; names as `mmtp_jax.io.vasp` has them."""
+        tags = {**_DEFAULTS, **self.incar, **self.incar_constrained}
+        found: dict[str, Any] = {
+            "code": "VASP",
+            "functional": str(tags.get("METAGGA") or tags.get("GGA") or self._functional()),
+            "ENCUT_eV": self.cutoff_ev,
+            "ISMEAR": tags["ISMEAR"],
+            "SIGMA_eV": float(tags["SIGMA"]),
+            "constraint": "soft",
+        }
+        plus_u = bool(tags.get("LDAU"))
+        for symbol, potcar in self.potcars.items():
+            found[f"{symbol}.POTCAR"] = potcar.title
+            found[f"{symbol}.POTCAR_sha256"] = potcar.sha256[:12]
+            found[f"{symbol}.RWIGS"] = self.radius(symbol)
+            found[f"{symbol}.U"] = hubbard_text(*(
+                _of_species(tags.get(f"LDAU{x}"), symbol, list(self.potentials)) for x in "LUJ"
+            )) if plus_u else "none"  # fmt: skip
+        return found
+
+    def _functional(self) -> str:
+        return " and ".join(sorted({p.functional for p in self.potcars.values()}))
+
     def fingerprint(self) -> str:
         """Hash of `described`: another executable or machine is the same labeller."""
         text = json.dumps(self.described(), sort_keys=True, default=list)
         return "vasp " + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _of_species(value: Any, symbol: str, species: Sequence[str]) -> Any:
+    """The value of a tag for a species: of a table by symbols, of a list in their order."""
+    if isinstance(value, Mapping):
+        return value.get(symbol)
+    if isinstance(value, (list, tuple)):
+        return value[species.index(symbol)] if len(value) == len(species) else None
+    return value
