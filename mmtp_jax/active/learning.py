@@ -29,6 +29,7 @@ from mmtp_jax.io.lock import locked
 from mmtp_jax.io.mtp import load, save
 from mmtp_jax.oracles.oracle import Oracle
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.structures.making import making_text, makings_of
 from mmtp_jax.structures.screening import screen, sentences
 from mmtp_jax.structures.structure import Structure
 
@@ -94,6 +95,7 @@ def learn(
     options = options or LearnOptions()
     simulations = list(simulations)
     structures = _checked(potential, atoms_list, simulations)
+    _compare(structures, oracle, tuple(potential.species), options.fit.making)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
@@ -216,6 +218,17 @@ def _checked(
     if len(set(names)) < len(names):
         raise ValueError(f"simulations need different names, got {', '.join(names)}")
     return structures
+
+
+def _compare(
+    structures: Sequence[Structure], oracle: Oracle, species: tuple[str, ...], rule: str
+) -> None:
+    """Refuse labels of different making, those that the labeller will give among them."""
+    compared = list(structures)
+    if hasattr(oracle, "making"):
+        own = replace(structures[0], making=making_text(oracle.making()), kmesh=None)
+        compared.append(replace(own, name="those of the labeller"))
+    makings_of(compared, species).check(rule)
 
 
 def _digest(potential: Potential, structures: Sequence[Structure], options: LearnOptions) -> str:

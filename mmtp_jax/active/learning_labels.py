@@ -49,7 +49,9 @@ def label(at: Iteration, oracle: Oracle, executor: Executor | None) -> Labelling
     jobs = label_all(
         oracle, selected, at.folder / "labelled", executor, retries=options.retries,
         timeout_s=options.timeout_s, moment_tolerance=options.moment_tolerance,
-        workers=options.workers, accept_outliers=True,
+        workers=options.workers, accept_outliers=True, beside=at.training,
+        meshes=at.files.path / "meshes.json", mixed_meshes=options.mixed_meshes,
+        making=options.fit.making,
     )  # fmt: skip
     _set_aside(at, jobs, selected)
     labels = _labels(at, jobs)

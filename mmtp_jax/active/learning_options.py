@@ -41,6 +41,8 @@ class LearnOptions:
     """Fit to labels that stand apart from the others (`mmtp_jax.structures.screening`), too."""
     workers: int = 1
     """Jobs at once, where there is no executor."""
+    mixed_meshes: bool = False
+    """Allow different meshes of k-points for cells alike."""
 
     def __post_init__(self) -> None:
         check_mode(self.mode)

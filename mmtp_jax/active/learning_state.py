@@ -2,6 +2,7 @@
 
     state.json                   iteration and stage that come next
     start.mtp                    the potential before the first fit
+    meshes.json                  k-points of cells alike, the same in all iterations
     table.csv, potential.mtp     one row per iteration; the newest potential
     iteration-000/train.cfg      what the potential of this iteration is fitted to
     iteration-000/potential.mtp  the fit; errors.json: before and after it

@@ -77,6 +77,9 @@ class OracleSettings:
         "Fit to labels that stand apart from the others too; they may be converged and wrong.",
         False,
     )
+    mixed_meshes: bool = setting(
+        "Allow different meshes of k-points for cells alike.", False, off="--one-mesh"
+    )
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from mmtp_jax.oracles.job_files import (
     write_failure,
     write_labels,
 )
+from mmtp_jax.oracles.meshes import plan_meshes
 from mmtp_jax.oracles.oracle import (
     MOMENT_TOLERANCE,
     Failure,
@@ -93,9 +94,15 @@ def label_all(
     workers: int = 1,
     beside: Sequence[Atoms] = (),
     accept_outliers: bool = False,
+    meshes: str | Path | None = None,
+    mixed_meshes: bool = False,
+    making: str = "refuse",
     callback: Callable[[int], None] | None = None,
 ) -> Jobs:
     """Label configurations; those that fail are tried again, then set aside with the reason.
+
+    All cells that are alike get one mesh of k-points and one set of FFT grids, now and in later
+    calls with the same file of meshes (`mmtp_jax.oracles.meshes`).
 
     A calculation can be converged and wrong. Labels that stand apart from the others of the run
     (`mmtp_jax.structures.screening`) are set aside too; they are judged again when the same jobs
@@ -116,10 +123,14 @@ def label_all(
         workers: jobs at once, without an executor.
         beside: labels of the same making that exist already; the new ones are held against them.
         accept_outliers: take labels that stand apart; ``suspect`` names them nevertheless.
+        meshes: file with the meshes of cells; ``meshes.json`` in ``folder`` by default.
+        mixed_meshes: allow different meshes for cells alike.
+        making: "ignore" or "shift" allow labels beside of another making.
         callback: called with the number of jobs that are done.
 
     Raises:
-        ValueError: if a number is out of range, or another process uses the folder.
+        ValueError: if a number is out of range, another process uses the folder, cells alike would
+            get different meshes, or the labels beside are of another making.
     """
     if retries < 0 or workers < 1 or (timeout_s is not None and not timeout_s > 0.0):
         raise ValueError(
@@ -130,15 +141,21 @@ def label_all(
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     folders = [folder / f"job-{k:05d}" for k in range(len(atoms_list))]
-    job = _Job(oracle, retries, timeout_s, moment_tolerance)
     with locked(folder):
-        answers, n_found = _answers(job, atoms_list, folders, executor, workers, callback)
+        plan = plan_meshes(oracle, atoms_list, meshes or folder / "meshes.json", beside)
+        oracles: Sequence[Oracle] = [oracle] * len(atoms_list)
+        if plan is not None:
+            plan.check(mixed_meshes, making)
+            plan.save()
+            oracles = plan.oracles
+        jobs = [_Job(one, retries, timeout_s, moment_tolerance) for one in oracles]
+        answers, n_found = _answers(jobs, atoms_list, folders, executor, workers, callback)
     suspect = suspects_of(answers, [f.name for f in folders], beside)
     return Jobs(tuple(answers), n_found, suspect, accept_outliers)
 
 
 def _answers(
-    job: _Job,
+    jobs: Sequence[_Job],
     atoms_list: Sequence[Atoms],
     folders: list[Path],
     executor: Executor | None,
@@ -146,11 +163,11 @@ def _answers(
     callback: Callable[[int], None] | None,
 ) -> tuple[list[Labelled | Failure], int]:
     """Answers for all configurations, and how many labels were on disk."""
-    keys = [key_of(job.oracle, atoms) for atoms in atoms_list]
+    keys = [key_of(job.oracle, atoms) for job, atoms in zip(jobs, atoms_list, strict=True)]
     answers: list[Any] = [found_result(f, key) for f, key in zip(folders, keys, strict=True)]
     answers = [
         None if a is None else checked(a, atoms, job.moment_tolerance)
-        for a, atoms in zip(answers, atoms_list, strict=True)
+        for a, job, atoms in zip(answers, jobs, atoms_list, strict=True)
     ]
     # A label on disk that does not pass the present tolerance is computed again.
     answers = [a if isinstance(a, Labelled) else None for a in answers]
@@ -158,7 +175,7 @@ def _answers(
     n_found = n_done = len(answers) - len(todo)
     if callback is not None:
         callback(n_done)
-    for k, answer in _run(job, todo, atoms_list, folders, keys, executor, workers):
+    for k, answer in _run(jobs, todo, atoms_list, folders, keys, executor, workers):
         answers[k] = answer
         n_done += 1
         if isinstance(answer, Failure):
@@ -169,7 +186,7 @@ def _answers(
 
 
 def _run(
-    job: _Job,
+    jobs: Sequence[_Job],
     todo: list[int],
     atoms_list: Sequence[Atoms],
     folders: list[Path],
@@ -178,10 +195,10 @@ def _run(
     workers: int,
 ) -> Iterable[tuple[int, Labelled | Failure]]:
     """Number and answer of each job as it ends."""
-    if executor is None and (job.in_process or workers == 1):
+    if executor is None and (workers == 1 or all(jobs[k].in_process for k in todo)):
         for k in todo:
             interruption.check()
-            job(atoms_list[k], folders[k], keys[k])
+            jobs[k](atoms_list[k], folders[k], keys[k])
             yield k, read_result(folders[k])
         return
     own = ThreadPoolExecutor(workers) if executor is None else None
@@ -193,7 +210,7 @@ def _run(
     try:
         for k in todo:
             try:
-                running[pool.submit(_do, job, atoms_list[k], folders[k], keys[k], *told)] = k
+                running[pool.submit(_do, jobs[k], atoms_list[k], folders[k], keys[k], *told)] = k
             except Exception as error:
                 yield k, _lost(error)
         for future in interruption.as_completed(running):

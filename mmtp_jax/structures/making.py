@@ -74,7 +74,9 @@ class Makings:
     of: np.ndarray
     """(n,) making of each configuration."""
     differences: tuple[str, ...]
-    """One clause for each making beside the first, and one for the meshes."""
+    """One clause for each making beside the first."""
+    mesh_differences: tuple[str, ...] = ()
+    """One clause for each kind of cells that are alike and have different meshes."""
     meshes: dict[str, int] = field(default_factory=dict)
     """Number of configurations with each mesh of k-points."""
 
@@ -103,11 +105,12 @@ class Makings:
         """
         if rule not in RULES:
             raise ValueError(f"making must be one of {', '.join(RULES)}, got {rule!r}")
-        if self.differences and rule == "refuse":
+        found = [*self.differences, *self.mesh_differences]
+        if found and rule == "refuse":
             raise ValueError(
-                f"labels of different making do not belong together: "
-                f"{'; '.join(self.differences)}. Leave one kind out; or choose the making 'shift', "
-                "which fits a constant of the energy for each making and species, or 'ignore'"
+                f"labels of different making do not belong together: {'; '.join(found)}. Leave "
+                "one kind out; or choose the making 'shift', which fits a constant of the energy "
+                "for each making and species, or 'ignore'"
             )
 
 
@@ -144,7 +147,12 @@ def makings_of(structures: Sequence[Structure], species: Sequence[str] = ()) -> 
     differences = _differences(structures, kinds, np.array([kind_of[t] for t in texts], int))
     meshes = Counter(_mesh_text(s.kmesh) for s in structures if s.kmesh is not None)
     return Makings(
-        tuple(names), tuple(known), of, (*differences, *of_meshes), dict(meshes.most_common())
+        tuple(names),
+        tuple(known),
+        of,
+        tuple(differences),
+        tuple(of_meshes),
+        dict(meshes.most_common()),
     )
 
 
@@ -195,9 +203,8 @@ def _by_mesh(
     """
     keys = [(int(kind), "") for kind in of]
     clauses = []
-    for members in _alike(structures, of):
-        meshes = [_mesh_text(structures[k].kmesh) for k in members]
-        # The same mesh in another order of the vectors is no other mesh: see `_alike`.
+    for members, in_order in _alike(structures, of):
+        meshes = [_mesh_text(mesh) for mesh in in_order]
         numbers = Counter(meshes)
         if len(numbers) == 1:
             continue
@@ -215,11 +222,13 @@ def _by_mesh(
     return np.array([places[key] for key in keys], int), split, clauses
 
 
-def _alike(structures: Sequence[Structure], of: np.ndarray) -> list[list[int]]:
+def _alike(
+    structures: Sequence[Structure], of: np.ndarray
+) -> list[tuple[list[int], list[tuple[int, ...]]]]:
     """Groups of structures of one making and composition whose cells are alike.
 
-    Of cells that are alike in another order of their vectors, and have the same mesh in that
-    order, nothing is to be said: they are left out.
+    Returns:
+        Their numbers, and their meshes, in the order that the vectors of the first have.
     """
     groups: dict[Any, list[int]] = {}
     for k, s in enumerate(structures):
@@ -230,16 +239,15 @@ def _alike(structures: Sequence[Structure], of: np.ndarray) -> list[list[int]]:
         rest = np.array(group)
         while len(rest):
             first = structures[rest[0]]
-            cells = np.stack([structures[k].cell for k in rest])
-            near = stretches(first.cell, cells) <= ALIKE
-            wanted = np.array(first.kmesh)
+            distances = stretches(first.cell, np.stack([structures[k].cell for k in rest]))
             meshes = np.array([structures[k].kmesh for k in rest])
-            agree = np.stack([(meshes[:, p] == wanted).all(axis=1) for p in PERMUTATIONS], axis=1)
-            inside = near.any(axis=1)
-            equal = (near & agree).any(axis=1)
-            if (inside & ~equal).any():
-                plain = inside & ((meshes == wanted).all(axis=1) | ~equal)
-                found.append(rest[plain].tolist())
+            permuted = np.stack([meshes[:, p] for p in PERMUTATIONS], axis=1)
+            agree = (permuted == np.array(first.kmesh)).all(axis=2)
+            inside = (distances <= ALIKE).any(axis=1)
+            # Of orders in which cells are alike, one in which meshes are the same.
+            rank = np.where(agree & (distances <= ALIKE), -1.0, distances)
+            best = permuted[np.arange(len(rest)), rank.argmin(axis=1)]
+            found.append((rest[inside].tolist(), list(map(tuple, best[inside].tolist()))))
             rest = rest[~inside]
     return found
 

@@ -57,7 +57,7 @@ def test_alike_cells_with_other_meshes_are_found_and_longer_cells_are_not():
     ]
     makings_of(alike).check()
     found = makings_of([*alike, structure(ABINIT, (2, 2, 2), CELL * 0.95)], ("Cr", "N"))
-    with pytest.raises(ValueError, match="of 3 cells alike of Cr1N1 2 have 4x4x2, 1 have 2x2x2"):
+    with pytest.raises(ValueError, match="of 4 cells alike of Cr1N1 3 have 4x4x2, 1 have 2x2x2"):
         found.check()
     assert found.of.tolist() == [0, 0, 0, 0, 0 + found.of[4], found.of[5]]
     assert len(set(found.of.tolist())) == 2

@@ -31,6 +31,7 @@ examples:
 
 The moments of the configurations are the targets. Every job has a folder with its input, output,
 labels or reasons; the same command goes on after an interruption and tries again what failed.
+Cells that are alike get one mesh of k-points: the table is printed first, and kept in DIR.
 Labels that stand apart from the others (energy, forces, stress, |dE/dm|, charges in spheres) may be
 converged and wrong: they go to a file of their own, labelled.suspect.extxyz for labelled.extxyz.
 Exit status: 0 all are labelled, 1 some are not or are suspect, 130 ended by Ctrl-C, 143 by SIGTERM;
@@ -91,6 +92,10 @@ def add_parser(commands: Any) -> None:
         "--accept-outliers", action="store_true",
         help="write labels that stand apart from the others to FILE as well",
     )  # fmt: skip
+    parser.add_argument(
+        "--mixed-meshes", action="store_true",
+        help="allow different meshes of k-points for cells alike, beside those of --beside too",
+    )  # fmt: skip
     add_reading_options(parser)
     parser.set_defaults(run=run)
 
@@ -107,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
     from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.interfaces.executors import opened_executor
     from mmtp_jax.oracles.configure import read_oracle
+    from mmtp_jax.oracles.meshes import plan_meshes
 
     if args.executor is not None and args.workers != 1:
         raise ValueError("the executor has its own number of workers; leave out --workers")
@@ -118,6 +124,9 @@ def run(args: argparse.Namespace) -> int:
     beside = console.read_data(args.beside, species) if args.beside else []
     folder = Path(args.jobs) if args.jobs else output.with_name(f"{output.stem}-jobs")
     print(f"{len(targets)} configurations, jobs in {folder}", flush=True)
+    plan = plan_meshes(oracle, targets, folder / "meshes.json", beside)
+    if plan is not None:
+        print(plan, flush=True)
     with (
         CountProgress(len(targets), "configurations done") as progress,
         opened_executor(args.executor) as executor,
@@ -133,6 +142,7 @@ def run(args: argparse.Namespace) -> int:
             workers=args.workers,
             beside=beside,
             accept_outliers=args.accept_outliers,
+            mixed_meshes=args.mixed_meshes,
             callback=progress,
         )
     print(summary(jobs))

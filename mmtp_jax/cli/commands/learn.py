@@ -152,6 +152,7 @@ def _options(settings: LearnSettings) -> mmtp.LearnOptions:
         workers=oracle.workers,
         moment_tolerance=oracle.moment_tolerance,
         accept_outliers=oracle.accept_outliers,
+        mixed_meshes=oracle.mixed_meshes,
     )
 
 

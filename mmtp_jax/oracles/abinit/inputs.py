@@ -20,6 +20,7 @@ from mmtp_jax.io.schema import collapse
 from mmtp_jax.oracles.abinit.datasets import Dataset
 from mmtp_jax.oracles.abinit.settings import SMEARINGS, AbinitSettings
 from mmtp_jax.oracles.abinit.units import BOHR
+from mmtp_jax.oracles.sampling import good_size, mesh_of
 
 CONSTRAINED_MOMENT = 1
 """``constraint_kind``: the vector of the moment, which is the number for collinear ones."""
@@ -100,12 +101,21 @@ def overlap_of(
 
 
 def kmesh_of(settings: AbinitSettings, cell: np.ndarray) -> tuple[int, int, int]:
-    """Number of k-points along each reciprocal vector."""
-    if settings.kmesh is not None:
-        return settings.kmesh
-    lengths = 2.0 * math.pi * np.linalg.norm(np.linalg.inv(cell), axis=0)
-    # A mesh should not change with the last digit of a cell.
-    return tuple(max(1, math.ceil(length / settings.kspacing - 1e-6)) for length in lengths)
+    """Number of k-points along each reciprocal vector, for a cell on its own."""
+    return settings.kmesh or mesh_of(np.asarray(cell)[None], settings.kspacing)
+
+
+def grids_of(settings: AbinitSettings, lengths: np.ndarray) -> dict[str, list[int]]:
+    """FFT grids of a cell of these lengths (3,), Angstrom, that are not among the extra variables.
+
+    They hold a sphere of twice the radius of that of the plane waves, as ABINIT's own do.
+    """
+    grids = {}
+    for name, cutoff in (("ngfft", settings.ecut_Ha), ("ngfftdg", settings.pawecutdg_Ha)):
+        if name not in settings.extra:
+            radii = 2.0 * math.sqrt(2.0 * cutoff) * np.asarray(lengths) / BOHR / (2.0 * math.pi)
+            grids[name] = [good_size(2 * math.floor(radius) + 1) for radius in radii]
+    return grids
 
 
 def bands_of(settings: AbinitSettings, datasets: Mapping[str, Dataset], symbols: list[str]) -> int:

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,6 +29,7 @@ from mmtp_jax.oracles.abinit.inputs import (
     DAMPED,
     LADDER,
     Attempt,
+    grids_of,
     input_text,
     kmesh_of,
     overlap_of,
@@ -106,9 +107,31 @@ class AbinitOracle(AbinitSettings):
     def fingerprint(self) -> str:
         """Settings, contents of the datasets, version of ABINIT."""
         settings = {k: v for k, v in asdict(self).items() if k not in _NOT_IN_LABELS}
+        if self.kmesh is not None:
+            del settings["kspacing"]
         settings["datasets"] = {s: d.sha256 for s, d in self._datasets(self.datasets).items()}
         settings["version"] = version_of(self.executable)
         return json.dumps(settings, sort_keys=True)
+
+    # What `mmtp_jax.oracles.meshes` needs.
+
+    @property
+    def spacing(self) -> float:
+        """Largest distance of k-points, 1/Angstrom."""
+        return self.kspacing
+
+    @property
+    def shift(self) -> tuple[float, float, float]:
+        """Of the mesh, in its steps."""
+        return self.kshift
+
+    def grids(self, lengths: np.ndarray) -> dict[str, list[int]]:
+        """FFT grids of a cell of these lengths (3,), Angstrom."""
+        return grids_of(self, lengths)
+
+    def with_mesh(self, mesh: tuple[int, int, int], grids: dict[str, list[int]]) -> AbinitOracle:
+        """The same with mesh and FFT grids of one group of cells."""
+        return replace(self, kmesh=mesh, extra={**self.extra, **grids})
 
     def making(self) -> dict[str, Any]:
         """What labels must share to belong together; `Provenance` adds the version."""

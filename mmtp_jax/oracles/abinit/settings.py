@@ -46,7 +46,8 @@ class AbinitSettings:
     """Width in which plane waves fade out below the cutoff. Without it the stress is wrong by
     several GPa."""
     kspacing: float = 0.3
-    """Largest distance of k-points, 1/Angstrom, with the factor 2 pi: N = |b| / kspacing."""
+    """Largest distance of k-points, 1/Angstrom, with the factor 2 pi: N = |b| / kspacing. The mean
+    cell of all that are alike decides, see `mmtp_jax.oracles.meshes`."""
     kmesh: tuple[int, int, int] | None = None
     """So many k-points along the reciprocal vectors, in place of ``kspacing``."""
     kshift: tuple[float, float, float] = (0.5, 0.5, 0.5)

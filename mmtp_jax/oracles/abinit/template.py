@@ -16,7 +16,8 @@ code = "abinit"
 # Width in which plane waves fade out below the cutoff; 0 makes the stress wrong.
 #ecutsm_Ha = 0.5
 
-# Largest distance of k-points, 1/Angstrom, with the factor 2 pi; or the mesh itself.
+# Largest distance of k-points, 1/Angstrom, with the factor 2 pi, from which one mesh follows for
+# all cells alike; or the mesh itself.
 #kspacing = 0.3
 #kmesh = [4, 4, 4]
 #kshift = [0.5, 0.5, 0.5]

@@ -96,16 +96,6 @@ def incar(tags: Mapping[str, Any]) -> str:
     return "".join(f"{tag} = {_value(value)}\n" for tag, value in sorted(tags.items()))
 
 
-def mesh(cell: np.ndarray, spacing: float) -> tuple[int, int, int]:
-    """Divisions of the reciprocal vectors, spaced by at most ``spacing`` (1/Angstrom, with 2 pi).
-
-    >>> mesh(np.eye(3) * 2.83, 0.2)
-    (12, 12, 12)
-    """
-    lengths = 2.0 * np.pi * np.linalg.norm(np.linalg.inv(cell).T, axis=1)
-    return tuple(int(max(1, np.ceil(length / spacing - 1e-9))) for length in lengths)
-
-
 def kpoints(divisions: tuple[int, int, int]) -> str:
     """Text of KPOINTS: a Gamma-centred mesh."""
     return f"Gamma-centred mesh\n0\nGamma\n{' '.join(map(str, divisions))}\n0 0 0\n"

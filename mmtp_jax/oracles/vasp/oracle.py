@@ -14,6 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.schema import MAGNETIC_FORCES, collapse
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
+from mmtp_jax.oracles.sampling import mesh_of
 from mmtp_jax.oracles.vasp import inputs
 from mmtp_jax.oracles.vasp.outputs import Output
 from mmtp_jax.oracles.vasp.penalty import magnetic_forces, rescaled_radii
@@ -130,7 +131,7 @@ def _job(settings: VaspSettings, atoms: Atoms, folder: Path) -> _Job:
     species = tuple(symbol for symbol in settings.potentials if symbol in symbols)
     kinds = np.array([species.index(symbol) for symbol in symbols])
     order = np.argsort(kinds, kind="stable")
-    divisions = inputs.mesh(atoms.cell.array, settings.kpoint_spacing)
+    divisions = settings.kmesh or mesh_of(atoms.cell.array[None], settings.kpoint_spacing)
     common = {
         "KPOINTS": inputs.kpoints(divisions).encode(),
         "POSCAR": inputs.poscar(atoms[order]).encode(),

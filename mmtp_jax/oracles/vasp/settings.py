@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from mmtp_jax.io.making import hubbard_text
+from mmtp_jax.oracles.sampling import good_size
 from mmtp_jax.oracles.vasp.penalty import Criteria
 from mmtp_jax.oracles.vasp.potcar import Potcar, read_potcar
 
@@ -49,6 +52,8 @@ class VaspSettings:
     """ENCUT."""
     kpoint_spacing: float = 0.2
     """Largest spacing of the Gamma-centred mesh, 1/Angstrom, 2 pi included."""
+    kmesh: tuple[int, int, int] | None = None
+    """So many k-points along the reciprocal vectors, in place of ``kpoint_spacing``."""
     axis: str = "x"
     """Direction of all moments. Burov 2026 takes x. VASP reads a collinear density as one along z,
     and the weak first constraint has to turn it: ``"z"`` saves that."""
@@ -82,6 +87,8 @@ class VaspSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", tuple(float(w) for w in self.weights))
+        if self.kmesh is not None:
+            object.__setattr__(self, "kmesh", tuple(self.kmesh))
         self._check()
         object.__setattr__(self, "_potcars", self._read_potcars())
 
@@ -97,6 +104,8 @@ class VaspSettings:
         for name in positive:
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.kmesh is not None and (len(self.kmesh) != 3 or min(self.kmesh) < 1):
+            raise ValueError(f"kmesh must be three positive numbers, got {list(self.kmesh)}")
         if not self.weights or min(self.weights) <= 0.0 or np.any(np.diff(self.weights) <= 0.0):
             raise ValueError(f"weights must be positive and rising, got {list(self.weights)}")
         for symbol, radius in self.radii.items():
@@ -143,11 +152,44 @@ class VaspSettings:
         content = asdict(self)
         for name in ("command", "collinear_command", "potcar_folder", "keep_densities"):
             del content[name]
+        del content["kmesh" if self.kmesh is None else "kpoint_spacing"]
         content["potentials"] = {
             symbol: {"title": potcar.title, "sha256": potcar.sha256}
             for symbol, potcar in self.potcars.items()
         }
         return content
+
+    # What `mmtp_jax.oracles.meshes` needs.
+
+    @property
+    def spacing(self) -> float:
+        """Largest spacing of the mesh, 1/Angstrom."""
+        return self.kpoint_spacing
+
+    @property
+    def shift(self) -> tuple[float, float, float]:
+        """Of the mesh, in its steps."""
+        return (0.0, 0.0, 0.0)
+
+    def grids(self, lengths: np.ndarray) -> dict[str, list[int]]:
+        """NGX and the fine NGXF, ..., as VASP chooses them for PREC = Accurate.
+
+        None where the user has given PREC or one of them.
+        """
+        if any(re.fullmatch(r"PREC|NG[XYZ]F?", t) for t in (*self.incar, *self.incar_constrained)):
+            return {}
+        sizes = [good_size(4.0 * fft_radius(self.cutoff_ev, length)) for length in lengths]
+        return {"NG": sizes, "NGF": [2 * n for n in sizes]}
+
+    def with_mesh(self, mesh: tuple[int, int, int], grids: dict[str, list[int]]) -> Self:
+        """The same with mesh and FFT grids of one group of cells."""
+        ends = {"NG": "", "NGF": "F"}
+        tags = {
+            f"NG{axis}{ends[name]}": n
+            for name, grid in grids.items()
+            for axis, n in zip("XYZ", grid, strict=True)
+        }
+        return replace(self, kmesh=mesh, incar={**self.incar, **tags})
 
     def making(self) -> dict[str, Any]:
         """What labels must share to belong together; names as `mmtp_jax.io.vasp` has them."""
@@ -177,6 +219,12 @@ class VaspSettings:
         """Hash of `described`: another executable or machine is the same labeller."""
         text = json.dumps(self.described(), sort_keys=True, default=list)
         return "vasp " + hashlib.sha256(text.encode()).hexdigest()
+
+
+def fft_radius(cutoff_ev: float, length: float) -> float:
+    """Radius of the sphere of plane waves along a vector of this length, in its steps."""
+    hbar2_over_2m = 3.809982
+    return math.sqrt(cutoff_ev / hbar2_over_2m) * length / (2.0 * math.pi)
 
 
 def _of_species(value: Any, symbol: str, species: Sequence[str]) -> Any:

@@ -17,9 +17,11 @@ potentials = {Fe = "Fe_pv", Pd = "Pd"}
 #command = "vasp_ncl"
 #collinear_command = "vasp_std"
 
-# ENCUT, and the largest spacing of the Gamma-centred mesh, 1/Angstrom, with the factor 2 pi.
+# ENCUT, and the largest spacing of the Gamma-centred mesh, 1/Angstrom, with the factor 2 pi, from
+# which one mesh follows for all cells alike; or the mesh itself.
 #cutoff_ev = 500.0
 #kpoint_spacing = 0.2
+#kmesh = [4, 4, 4]
 
 # Direction of all moments. VASP reads the collinear density that the first constrained calculation
 # starts from as one along z.

@@ -6,16 +6,15 @@ import pickle
 import ase.io
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.calculators.vasp import Vasp
 
+from mmtp_jax.oracles.meshes import plan_meshes
 from mmtp_jax.oracles.vasp import VaspOracle
 from mmtp_jax.oracles.vasp.inputs import (
     constrained,
     constrained_tags,
     incar,
     kpoints,
-    mesh,
     poscar,
     unconstrained_tags,
 )
@@ -98,16 +97,29 @@ def test_poscar_keeps_cell_and_positions(target):
     np.testing.assert_allclose(found.cell, target.cell, atol=1e-12)
 
 
-def test_the_mesh_is_as_dense_as_asked_and_no_denser():
-    rng = np.random.default_rng(1)
-    print("seed 1")
-    for _ in range(20):
-        cell = np.diag(rng.uniform(2, 9, 3)) + rng.normal(scale=0.3, size=(3, 3))
-        lengths = 2 * np.pi * np.linalg.norm(Atoms(cell=cell).cell.reciprocal(), axis=1)
-        divisions = np.array(mesh(cell, 0.2))
-        assert np.all(lengths / divisions <= 0.2 * (1 + 1e-8))
-        assert np.all((divisions == 1) | (lengths / np.maximum(divisions - 1, 1) > 0.2))
+def test_the_text_of_a_mesh():
     assert kpoints((3, 4, 5)).splitlines()[1:] == ["0", "Gamma", "3 4 5", "0 0 0"]
+
+
+def test_cells_alike_have_one_mesh_and_the_grids_of_vasp(vasp, target, tmp_path):
+    compressed = target.copy()
+    compressed.set_cell(target.cell * 0.97)
+    oracle = vasp(cutoff_ev=400.0)
+    plan = plan_meshes(oracle, [target, compressed], tmp_path / "meshes.json")
+    one, other = plan.oracles
+    assert one.kmesh == other.kmesh
+    tags = unconstrained_tags(one, ("Fe", "Pd"), np.ones(2), np.zeros(4))
+    least = 4 * np.sqrt(400 / 3.81) * target.cell.lengths() / (2 * np.pi)
+    found = np.array([tags[f"NG{x}"] for x in "XYZ"])
+    assert np.all((found >= least) & (found < 1.5 * least))
+    assert tags["NGZF"] == 2 * tags["NGZ"]
+    assert vasp(incar={"PREC": "Normal"}).grids(np.full(3, 5.0)) == {}
+    # Made for this cell or given by the user, it is the same labeller.
+    assert vasp(kmesh=(2, 2, 2)).fingerprint() != oracle.fingerprint()
+    assert vasp(kmesh=[2, 2, 2], kpoint_spacing=0.5).fingerprint() == (
+        vasp(kmesh=(2, 2, 2)).fingerprint()
+    )
+    assert one.making() == oracle.making()
 
 
 class TestSettings:
