@@ -20,7 +20,7 @@ def test_the_template_names_every_field_with_its_default(library):
     assert oracle_of(tomllib.loads(text)) == VaspOracle(str(library), {"Fe": "Fe_pv", "Pd": "Pd"})
     content = tomllib.loads(re.sub(r"^#(?=\w+ = )", "", text, flags=re.MULTILINE))
     oracle = oracle_of(content)
-    examples = {"radii", "incar", "incar_constrained", "potcar_folder", "potentials"}
+    examples = {"kmesh", "radii", "incar", "incar_constrained", "potcar_folder", "potentials"}
     fields = {field.name for field in dataclasses.fields(VaspOracle)}
     assert set(content["vasp"]) == fields
     default = VaspOracle(library, {"Fe": "Fe_pv", "Pd": "Pd"})
