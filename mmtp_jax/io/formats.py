@@ -37,6 +37,7 @@ from mmtp_jax.io.left_out import LeftOut, dropped
 from mmtp_jax.io.making import vasp_info
 from mmtp_jax.io.readback import differences
 from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE, along_moments, collapse, labels_of
+from mmtp_jax.io.xyz_frames import BrokenFrameError, check_frames
 
 logger = logging.getLogger(__name__)
 
@@ -282,9 +283,17 @@ def _pick(
         raise ValueError(f"{path} has {len(found)} configurations, none at {index}") from None
 
 
+def _last(index: int | slice) -> int | None:
+    """How many configurations have to be looked at, None where all."""
+    last = index.stop if isinstance(index, slice) else index + 1
+    return last if last is not None and last > 0 else None
+
+
 def _ase_read(path: Path, index: int | slice, options: dict[str, Any]) -> list[Atoms]:
     try:
         file: Any = path
+        if options.get("format", EXTXYZ if suffixes(path)[0] in XYZ else None) == EXTXYZ:
+            check_frames(path, _last(index))
         if not options and suffixes(path)[0] in XYZ and suffixes(path)[1]:
             file, options = io.StringIO(read_text(path)), {"format": EXTXYZ}
         images = ase.io.read(file, index=index, do_not_split_by_at_sign=True, **options)
@@ -295,7 +304,10 @@ def _ase_read(path: Path, index: int | slice, options: dict[str, Any]) -> list[A
         ) from error
     except (IndexError, StopIteration) as error:
         raise ValueError(f"{path} has no configuration {index}, or is empty") from error
-    except OSError:
+    except (OSError, BrokenFrameError) as error:
+        # Readers of ASE raise an OSError of no system call where a file is broken.
+        if isinstance(error, OSError) and error.errno is None:
+            raise ValueError(f"{path}: ASE cannot read this file ({error})") from error
         raise
     # The readers of ASE raise whatever comes up in a broken file.
     except Exception as error:
