@@ -60,7 +60,7 @@ def screen(atoms_list: Sequence[Atoms]) -> list[Suspect]:
     `mmtp_jax.structures.screening` for what is compared.
 
     Args:
-        atoms_list: labelled configurations of one making; they are not changed.
+        atoms_list: labelled configurations; they are not changed.
 
     Raises:
         ValueError: if a configuration has values that are not finite or of a wrong shape.
@@ -264,11 +264,8 @@ def _compare(
     structures: list[Structure], species: tuple[str, ...], making: str, stacklevel: int = 3
 ) -> None:
     """Refuse labels of different making, unless told, and name those that stand apart."""
-    makings = makings_of(structures, species)
-    makings.check(making)
-    for k in range(len(makings.names)):
-        own = [s for s, of in zip(structures, makings.of, strict=True) if of == k]
-        warn_of_outliers(own, species, stacklevel=stacklevel)
+    makings_of(structures, species).check(making)
+    warn_of_outliers(structures, species, stacklevel=stacklevel)
 
 
 def split(n: int, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

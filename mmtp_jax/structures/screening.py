@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mmtp_jax.structures.label_numbers import LabelNumbers
+from mmtp_jax.structures.making import makings_of
 from mmtp_jax.structures.outliers import FEW, MANY, apart, least_absolute
 from mmtp_jax.structures.structure import Structure
 
@@ -91,7 +92,7 @@ def screen(
     vacuum, clusters and isolated atoms only with each other.
 
     Args:
-        structures: labelled configurations of one making.
+        structures: labelled configurations; those of different making are not compared.
         species: chemical symbols of their types.
         diagnostics: what the engine told of each.
 
@@ -101,14 +102,17 @@ def screen(
     """
     if not structures:
         return []
-    numbers = LabelNumbers.of(structures, species)
+    told = list(diagnostics or [None] * len(structures))
     found: dict[int, list[str]] = {}
-    findings = [
-        *_of_labels(numbers),
-        *_of_diagnostics(structures, species, diagnostics or (), numbers),
-    ]
-    for index, reason in findings:
-        found.setdefault(index, []).append(reason)
+    for members in _by_making(structures, species):
+        own = [structures[k] for k in members]
+        numbers = LabelNumbers.of(own, species)
+        findings = [
+            *_of_labels(numbers),
+            *_of_diagnostics(own, species, [told[k] for k in members], numbers),
+        ]
+        for index, reason in findings:
+            found.setdefault(members[index], []).append(reason)
     return [Suspect(k, structures[k].name, tuple(found[k])) for k in sorted(found)]
 
 
@@ -132,6 +136,17 @@ def warn_of_outliers(
     """Issue what `screen` finds as `OutlierWarning`."""
     for sentence in sentences(screen(structures, species), len(structures)):
         warnings.warn(sentence, OutlierWarning, stacklevel=stacklevel + 1)
+
+
+def _by_making(structures: Sequence[Structure], species: Sequence[str]) -> list[list[int]]:
+    """Labels that can be compared: those of one making, whatever their meshes of k-points.
+
+    Where nothing is known of some, they count as the most frequent known making.
+    """
+    makings = makings_of([replace(s, kmesh=None) for s in structures], species)
+    known = [k for k, text in enumerate(makings.texts) if text]
+    of = np.where(np.isin(makings.of, known), makings.of, known[0] if known else 0)
+    return [np.flatnonzero(of == k).tolist() for k in np.unique(of)]
 
 
 def _of_labels(numbers: LabelNumbers) -> Iterator[tuple[int, str]]:

@@ -157,6 +157,15 @@ def test_labels_of_chromium_nitride(name, wanted):
     assert indices(to_structures(read(SHARED / name), NITRIDE)) == wanted
 
 
+def test_labels_of_different_making_are_not_compared(nitride):
+    other = [replace(s, energy=s.energy - 8000.0, making="code: B") for s in nitride[:5]]
+    first = [replace(s, making="code: A", kmesh=(2, 2, 2 + k % 2)) for k, s in enumerate(nitride)]
+    assert indices(first + other) == []
+    # Meshes make no difference here, and of what is unknown the most frequent is assumed.
+    unknown = replace(first[7], making="", energy=first[7].energy - 100.0)
+    assert indices([*with_ghosts(first, 3), *other, unknown]) == [3, 23]
+
+
 def test_what_the_engine_tells_is_compared(nitride):
     # Charges in spheres follow the volume; one electron more is another matter.
     more = [2.3 * np.log(9.0 * len(s) / s.volume) for s in nitride]
