@@ -35,6 +35,7 @@ def write_cfg(
     path: str | os.PathLike,
     atoms_list: Atoms | Iterable[Atoms],
     species: Sequence[str] | str | None = None,
+    say: bool = True,
 ) -> None:
     """Write configurations with their labels; the file appears whole or not at all.
 
@@ -52,6 +53,7 @@ def write_cfg(
         path: the file.
         atoms_list: the configurations, which are not changed.
         species: symbols of the types 0, 1, ...; by default in the order of first appearance.
+        say: log what is left out.
 
     Raises:
         ValueError: if an atom is of another species or a label is not finite.
@@ -62,20 +64,26 @@ def write_cfg(
         symbols = tuple(dict.fromkeys(s for atoms in configurations for s in atoms.symbols))
     packed = suffixes(path)[1]
     with atomic_write(path) as temporary, written_text(temporary, packed) as file:
-        write_cfg_text(file, configurations, symbols, os.fspath(path))
+        left_out = write_cfg_text(file, configurations, symbols, os.fspath(path))
+    if say:
+        left_out.say()
 
 
 def write_cfg_text(
     file: TextIO, configurations: Sequence[Atoms], species: Sequence[str], name: str
-) -> None:
-    """Write configurations to an open file; messages call it ``name``. See `write_cfg`."""
+) -> LeftOut:
+    """Write configurations to an open file; messages call it ``name``. See `write_cfg`.
+
+    Returns:
+        What is left out.
+    """
     left_out = LeftOut(name)
     for k, atoms in enumerate(configurations, 1):
         try:
             left_out.count(_write_one(file, atoms, tuple(species)))
         except ValueError as error:
             raise ValueError(f"cannot write {name}, configuration {k}: {error}") from error
-    left_out.say()
+    return left_out
 
 
 def _write_one(file: TextIO, atoms: Atoms, species: tuple[str, ...]) -> list[str]:

@@ -37,12 +37,13 @@ def key_of(oracle: Oracle, atoms: Atoms) -> str:
 def start_job(folder: Path, atoms: Atoms) -> None:
     """Write what is to be labelled, and forget an older result."""
     (folder / "result.json").unlink(missing_ok=True)
-    write_cfg(folder / "target.cfg", atoms)
+    # The caller still has what a file cannot hold, and a line for each job would be many.
+    write_cfg(folder / "target.cfg", atoms, say=False)
 
 
 def write_labels(folder: Path, key: str, answer: Labelled, reasons: list[str]) -> None:
     """Write labels, and the reasons of the attempts before them."""
-    write_cfg(folder / "labelled.cfg", answer.atoms)
+    write_cfg(folder / "labelled.cfg", answer.atoms, say=False)
     content = {
         "status": "labelled",
         "key": key,
