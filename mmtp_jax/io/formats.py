@@ -164,12 +164,13 @@ def _ase_write(
     copies = [normalised(atoms) for atoms in configurations]
     try:
         ase.io.write(path, copies if len(copies) > 1 else copies[0], format=format_, **options)
-    except OSError:
-        raise
-    # The writers of ASE raise whatever comes up.
+    # The writers of ASE raise whatever comes up; an OSError of the system has a number.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise ValueError(
-            f"{name}: ASE cannot write this as {format_} ({type(error).__name__}: {error})"
+            f"{name}: ASE cannot write this as {format_} ({type(error).__name__}: {error}); "
+            "nothing is written, take .extxyz or .cfg"
         ) from error
     try:
         found = [normalised(atoms) for atoms in _ase_read(path, slice(None), {"format": format_})]
