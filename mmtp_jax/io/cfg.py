@@ -10,7 +10,9 @@ Conventions of the format, and how they map to ASE:
   and so does ``id`` where it does not count from 1.
 - ``PlusStress:`` (eV) is -stress * volume, in the order that its header names.
 - ``Feature`` lines carry free text by name, kept in ``atoms.info`` (as numbers where they are
-  numbers); a repeated name continues the text on a new line, ``\\_`` in a name is a blank.
+  numbers); a repeated name continues the text on a new line, ``\\_`` in a name is a blank. What
+  would be read as something else (text that is blank or spells a number, arrays, dictionaries)
+  our writer puts there as JSON after the mark ``_JSON``, as ASE does in extended XYZ.
 - **Sign trap.** ``en_der_m*`` of published data sets is the magnetic force T = -dE/dm; in files
   that MLIP-3 writes after it evaluated a potential it is +dE/dm.
 - Types are only numbers. So that a file can speak for itself, `write_cfg` adds a feature

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mmtp_jax.io.cfg import read_cfg, write_cfg
 from mmtp_jax.io.cfg_atoms import parse_feature
@@ -413,37 +411,6 @@ class TestWriting:
         write_cfg(tmp_path / "a.cfg", atoms_list, ("Al", "Fe"))
         for a, b in zip(atoms_list, read_cfg(tmp_path / "a.cfg"), strict=True):
             same(a, b)
-
-    @settings(max_examples=60, deadline=None)
-    @given(value=st.floats(allow_nan=False, allow_infinity=False))
-    def test_every_number_survives(self, tmp_path_factory, value):
-        path = tmp_path_factory.mktemp("cfg") / "a.cfg"
-        atoms = Atoms("Fe", positions=[[value, 0, 1]])
-        atoms.calc = SinglePointCalculator(atoms, energy=value, forces=[[value, value, 0]])
-        write_cfg(path, atoms)
-        (again,) = read_cfg(path)
-        assert again.positions[0, 0] == value
-        assert again.get_potential_energy() == value
-        assert again.get_forces()[0, 1] == value
-
-    @settings(max_examples=60, deadline=None)
-    @given(
-        value=st.one_of(
-            st.integers(-(10**17), 10**17),
-            st.floats(allow_nan=False),
-            st.booleans(),
-            st.text("ab =\\\t{}", min_size=1).map(str.strip).filter(bool),
-        ),
-        name=st.text("ab _=", min_size=1).map(str.strip).filter(bool),
-    )
-    def test_every_feature_survives(self, tmp_path_factory, name, value):
-        path = tmp_path_factory.mktemp("cfg") / "a.cfg"
-        atoms = Atoms("Fe")
-        atoms.info[name] = value
-        write_cfg(path, atoms)
-        (again,) = read_cfg(path)
-        assert again.info == atoms.info
-        assert type(again.info[name]) is type(value)
 
     def test_lines_of_text(self, tmp_path):
         atoms = Atoms("Fe", info={"log": "one\ntwo words", "np": np.float64(1.5)})

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from mmtp_jax.io.formats import read, write
 
-OURS = ["a.cfg", "a.CFG.gz", "a.extxyz", "a.XYZ.bz2", "a.xyz.xz"]
+OURS = ["a.cfg", "a.CFG.gz", "a.extxyz", "a.XYZ.bz2"]
 OF_ASE = ["a.traj", "a.json"]
 LABELS = ("energy", "forces", "stress", "magmoms", "magnetic_forces")
 
