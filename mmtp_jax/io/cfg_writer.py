@@ -19,6 +19,7 @@ from mmtp_jax.io.schema import (
     MAGNETIC_FORCES,
     Labels,
     along_moments,
+    check_periodic,
     collapse,
     labels_of,
     voigt,
@@ -62,6 +63,8 @@ def write_cfg(
     symbols = check_species(species)
     if symbols is None:
         symbols = tuple(dict.fromkeys(s for atoms in configurations for s in atoms.symbols))
+        if configurations and not symbols:
+            raise ValueError(f"cannot write {os.fspath(path)}: no configuration has atoms")
     packed = suffixes(path)[1]
     with atomic_write(path) as temporary, written_text(temporary, packed) as file:
         left_out = write_cfg_text(file, configurations, symbols, os.fspath(path))
@@ -92,8 +95,7 @@ def _write_one(file: TextIO, atoms: Atoms, species: tuple[str, ...]) -> list[str
     results, left_out = labels.results, _left_out(atoms, labels)
     file.write(f"BEGIN_CFG\n Size\n{len(atoms):6d}\n")
     periodic = np.flatnonzero(atoms.pbc)
-    if not atoms.cell.array[periodic].any(axis=1).all():
-        raise ValueError("a periodic direction has no cell vector; set cell or pbc")
+    check_periodic(atoms)
     if len(periodic):
         file.write(" Supercell\n")
         rows = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)[: periodic[-1] + 1]
@@ -258,7 +260,10 @@ def _plain_text(value: Any) -> str | None:
         value = value.item()
     if not isinstance(value, (str, int, float)):
         return None
-    lines = str(value).split("\n")
+    try:
+        lines = str(value).split("\n")
+    except ValueError:  # thousands of digits
+        return None
     # Blanks at the ends would be lost, and blank lines make no feature.
     kept = all(line and line == line.strip() and line.isprintable() for line in lines)
     return "\n".join(lines) if kept else None

@@ -22,7 +22,7 @@ from ase.calculators.calculator import all_properties
 from ase.constraints import FixAtoms, FixCartesian
 from ase.io.extxyz import key_val_str_to_dict, per_atom_properties
 
-from mmtp_jax.io.schema import MAGNETIC_FORCES, voigt
+from mmtp_jax.io.schema import MAGNETIC_FORCES, check_periodic, voigt
 from mmtp_jax.io.values import same, to_json
 
 _RESERVED_INFO = {*all_properties, "Lattice", "Properties", "pbc"}
@@ -47,8 +47,10 @@ def frame(atoms: Atoms) -> tuple[str, list[str]]:
         atoms: in the schema, see `mmtp_jax.io.formats.normalised`; they are not changed.
 
     Raises:
-        ValueError: if a label has a wrong shape or is no number.
+        ValueError: if a label has a wrong shape or is no number, or a periodic direction has no
+            cell vector.
     """
+    check_periodic(atoms)
     made = _Frame(atoms)
     made.add_arrays()
     made.add_entries()

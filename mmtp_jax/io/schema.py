@@ -98,6 +98,16 @@ def collapse(values: np.ndarray) -> np.ndarray:
     return values
 
 
+def check_periodic(atoms: Atoms) -> None:
+    """Refuse a periodic direction without a cell vector, which no file can hold.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    if not atoms.cell.array[atoms.pbc].any(axis=1).all():
+        raise ValueError("a periodic direction has no cell vector; set cell or pbc")
+
+
 def voigt(stress: Any) -> np.ndarray:
     """A stress in the six numbers of ASE, xx yy zz yz xz xy.
 

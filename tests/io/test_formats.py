@@ -415,6 +415,30 @@ class TestWrite:
             write(tmp_path / "a.png", labelled())
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.parametrize("name", ["a.extxyz", "a.cfg"])
+    def test_limits(self, tmp_path, name, caplog):
+        """What no file holds is refused, or left out where it is no label."""
+        for pbc, cell in ((True, None), ((True, False, False), np.diag([0, 3, 3]))):
+            with pytest.raises(
+                ValueError, match="configuration 1: a periodic direction has no cell"
+            ):
+                write(tmp_path / name, Atoms("Fe", pbc=pbc, cell=cell))
+        tower = []
+        for _ in range(5000):
+            tower = [tower]
+        loop = {}
+        loop["loop"] = loop
+        write(tmp_path / name, Atoms("Fe", info={"tower": tower, "loop": loop, "digits": 10**5000}))
+        assert read(tmp_path / name)[0].info == {}
+        for key in ("tower", "loop", "digits"):
+            assert f"info[{key!r}] (1)" in caplog.text
+
+    def test_no_atoms(self, tmp_path):
+        write(tmp_path / "a.extxyz", [Atoms(), Atoms("Fe")])
+        assert [len(atoms) for atoms in read(tmp_path / "a.extxyz")] == [0, 1]
+        with pytest.raises(ValueError, match="no configuration has atoms"):
+            write(tmp_path / "a.cfg", Atoms())
+
     def test_same_file_twice(self, tmp_path):
         """Archives hold no time."""
         for name in ("a.cfg.gz", "a.xyz.gz", "a.xyz.xz"):
