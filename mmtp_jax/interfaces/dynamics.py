@@ -17,6 +17,7 @@ from mmtp_jax.fitting.series import numbered
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.io.dynamics_checkpoint import load_dynamics, save_dynamics
 from mmtp_jax.io.lock import locked
+from mmtp_jax.io.schema import SOURCE
 from mmtp_jax.io.trajectory import (
     ThermoLog,
     TrajectoryWriter,
@@ -33,6 +34,7 @@ from mmtp_jax.simulation.dynamics.outcome import Simulation
 from mmtp_jax.simulation.dynamics.series import UNITS, Series
 from mmtp_jax.simulation.system import System, system_of, thermal_velocities, without_drift
 from mmtp_jax.simulation.watch import BoundWatch, Watch
+from mmtp_jax.structures.neighbours import neighbour_table
 
 logger = logging.getLogger(__name__)
 
@@ -170,10 +172,12 @@ def start_system(
     """Replicas with the velocities of the atoms, or thermal ones; see `md`."""
     for k, atoms in enumerate(atoms_list, 1):
         if atoms.constraints:
-            raise ValueError(
-                f"configuration {k} has constraints, which dynamics does not know; remove them"
-            )
+            name = getattr(atoms, SOURCE, f"configuration {k}")
+            raise ValueError(f"{name} has constraints, which dynamics does not know; remove them")
     structures = start_structures(potential, atoms_list)
+    for structure in structures:
+        # Replicas have no names any more.
+        neighbour_table(structure, float(potential.cutoff))
     masses = atoms_list[0].get_masses()
     system = system_of(structures, masses)
     n_replicas = len(atoms_list)

@@ -83,4 +83,11 @@ class StructureEvaluator:
         with double_precision():
             sites, values = jax.device_get(evaluate_graph(self._on_device, graph, default_chunk()))
         sites = sites.astype(np.float64) + self._constants[batch.graph.types]
+        for member, energies in zip(batch.members, batch.split(sites), strict=True):
+            if not np.isfinite(energies).all():
+                raise ValueError(
+                    f"{structures[member].name}: its energy is not a finite number; distances or "
+                    "moments are far outside of what the potential covers, or its coefficients "
+                    "are damaged"
+                )
         return results_of(batch, structures, sites, values)

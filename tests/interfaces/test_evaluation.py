@@ -251,3 +251,9 @@ def test_moments_along_one_axis_are_collinear(potential):
     vectors = Atoms("Fe2", positions=plain.positions)
     vectors.set_initial_magnetic_moments([[0, 1.0, 0], [0, -2.0, 0]])
     assert mmtp.evaluate(potential, plain)[0].energy == mmtp.evaluate(potential, vectors)[0].energy
+
+
+def test_an_energy_that_is_no_number_is_an_error(one_at_a_time, mixed, monkeypatch):
+    monkeypatch.setattr(one_at_a_time, "_constants", np.full(3, np.inf))
+    with pytest.raises(ValueError, match=f"{mixed[0].name}: its energy is not a finite number"):
+        one_at_a_time(mixed[0])
