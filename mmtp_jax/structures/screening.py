@@ -33,8 +33,8 @@ MAGNETIC_FORCE_FLOOR = 3.0
 """eV/mu_B."""
 CHARGE_FLOOR = 0.5
 """Electrons in a sphere, less what its charge follows the volume: in Cr of CrN 2.3 ln V."""
-NEGATIVE_FLOOR = 0.05
-"""Share of the points of the fine grid whose density is negative."""
+NEGATIVE_FLOOR = 0.1
+"""Share of the points of the fine grid whose density is negative; it follows the volume."""
 GAP_FLOOR = 0.1
 """eV/atom, between direct and double-counting energy."""
 STIFFNESS = 2.0

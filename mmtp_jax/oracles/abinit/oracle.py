@@ -226,7 +226,7 @@ class AbinitOracle(AbinitSettings):
         }
         diagnostics = Diagnostics(
             tuple(output.charges.tolist()),
-            run.negative_points / output.fine_grid if output.fine_grid else None,
+            run.negative_share(output),
             output.energy_gap,
         )
         provenance = Provenance(
@@ -253,7 +253,7 @@ class _Run:
     ) -> None:
         self.oracle, self.datasets, self.atoms, self.folder = oracle, datasets, atoms, folder
         self.warnings: list[str] = []
-        self.negative_points = 0
+        self.negative_points: int | None = None
 
     def __call__(self, attempt: Attempt, density: str | None = None) -> Output:
         """Run it, from a file with a density or, for a restart, from that without constraint."""
@@ -270,6 +270,12 @@ class _Run:
         finally:
             if attempt.restart:
                 _clean(self.folder / "free")
+
+    def negative_share(self, output: Output) -> float | None:
+        """Share of the fine grid with negative densities; None where others are no measure."""
+        if self.negative_points is None or not output.fine_grid:
+            return None
+        return self.negative_points / output.fine_grid
 
     def _abinit(self, folder: Path, attempt: Attempt, **options: Any) -> Output:
         """One run in a folder."""
@@ -293,7 +299,9 @@ class _Run:
             ).returncode
         log_text = (folder / "log").read_text(encoding="utf-8", errors="replace")
         self.warnings += [w[:_LONGEST] for w in messages_of(log_text, "WARNING")]
-        self.negative_points = negative_points(log_text)
+        # The density of free atoms, from which others start, is what most messages are about.
+        from_density = options.get("density") is not None
+        self.negative_points = None if from_density else negative_points(log_text)
         errors = messages_of(log_text, "ERROR") + messages_of(log_text, "BUG")
         if errors:
             raise _Broken(f"ABINIT stopped: {errors[0][:_LONGEST]}")

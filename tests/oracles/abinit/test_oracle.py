@@ -68,6 +68,8 @@ def test_more_help_from_attempt_to_attempt(kind, attempts, stand_in, iron, tmp_p
     assert folders == attempts
     content = json.loads((tmp_path / "job-00000" / "result.json").read_text())
     assert content["failed_attempts"] == []
+    told = answer.provenance.diagnostics.negative_share
+    assert told == (None if kind in ("density", "near", "still") else 0.5)
     again = mmtp.label_all(stand_in(kind), [iron], tmp_path).labelled[0]
     assert again.provenance == answer.provenance
 
