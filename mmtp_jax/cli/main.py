@@ -25,6 +25,7 @@ from mmtp_jax.cli.commands import (
     fit,
     formation,
     grade,
+    info,
     init,
     label,
     lammps,
@@ -64,6 +65,7 @@ _COMMANDS = (
     label,
     lammps,
     convert,
+    info,
     plot,
     template,
 )

@@ -21,6 +21,7 @@ from mmtp_jax.fitting.lbfgs import LBFGS
 from mmtp_jax.fitting.metric import sample
 from mmtp_jax.fitting.optimise import Optimiser, Outcome, optimise
 from mmtp_jax.fitting.prepared import PreparedSet
+from mmtp_jax.fitting.record import record_of
 from mmtp_jax.fitting.report import Errors, Report
 from mmtp_jax.fitting.sharding import check_devices
 from mmtp_jax.fitting.shifts import known_shifts, prepared_makings
@@ -268,23 +269,28 @@ class FitProblem:
         if validation is not None:
             known = known_shifts(self.training.structures, len(shifts))
             validation = validation.shifted(shifts, known)
+        report = Report(
+            self.data.errors(fitted, shifts),
+            None if validation is None else validation.errors(fitted),
+            () if of_making is None else of_making.described(shifts, fitted.species),
+        )
+        ended = {
+            "converged": outcome.converged,
+            "n_iterations": len(outcome.history) - 1,
+            "loss": float(outcome.history[-1]),
+        }
+        record = record_of(fitted, self.training.structures, self.options, report, ended)
         return Fit(
-            potential=fitted,
-            report=Report(
-                self.data.errors(fitted, shifts),
-                None if validation is None else validation.errors(fitted),
-                () if of_making is None else of_making.described(shifts, fitted.species),
-            ),
-            converged=outcome.converged,
+            potential=fitted.replace(record=record),
+            report=report,
             interrupted=outcome.interrupted,
             message=outcome.message,
-            n_iterations=len(outcome.history) - 1,
-            loss=float(outcome.history[-1]),
             history=outcome.history,
             validation_loss=(
                 None if validation is None else validation.loss(fitted, self.options.weights)
             ),
             fill=self.data.fill,
+            **ended,
         )
 
     def _checkpoint(self) -> Checkpoint | None:

@@ -12,7 +12,8 @@ of the radial basis multiplies the one of the potential. The contraction tables 
 authoritative. A potential without magnetic basis is read as one of ``magnetic_size`` 1.
 
 What the format has no place for is carried as JSON in ``potential_tag``, which other programs
-skip: species, symmetrisation, level, and the text that the user put there (`Potential.tag`). Any
+skip: species, symmetrisation, level, how it was fitted (`Potential.record`), and the text that the
+user put there (`Potential.tag`). Any
 other content of ``potential_tag`` is that text.
 
 A file that is cut, or in which a key, a block or a name is there twice, is refused, and so is one
@@ -110,6 +111,7 @@ def load(
         tables=tables,
         symmetrised=symmetrised,
         tag=tag,
+        record=ours.get("record"),
     )
 
 

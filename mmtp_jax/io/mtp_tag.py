@@ -17,7 +17,7 @@ _TAG_KEY = "mmtp_jax"
 _TAG_VERSION = 1
 _TAG_TYPES: dict[str, tuple[type, ...]] = {
     _TAG_KEY: (int,), "species": (list,), "symmetrised": (bool,), "level": (int, type(None)),
-    "tables": (str,), "tag": (str,),
+    "tables": (str,), "tag": (str,), "record": (dict,),
 }  # fmt: skip
 
 
@@ -75,6 +75,8 @@ def tag_text(potential: Potential) -> str:
         "tables": fingerprint(potential.tables),
         "tag": potential.tag,
     }
+    if potential.record is not None:
+        content["record"] = potential.record
     # motep splits lines at every '=', so the sign is written as JSON may spell it.
     return json.dumps(content, separators=(",", ":")).replace("=", "\\u003d")
 

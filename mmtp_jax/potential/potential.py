@@ -32,6 +32,8 @@ _STATIC = ("species", "tables", "symmetrised", "tag")
     jax.tree_util.register_dataclass,
     data_fields=list(_PARAMETERS + _SETTINGS),
     meta_fields=list(_STATIC),
+    # As a part of the static description it would have every new fit compiled anew.
+    drop_fields=["record"],
 )
 @dataclass(frozen=True, eq=False)
 class Potential:
@@ -59,6 +61,9 @@ class Potential:
     Static description: ``species`` (chemical symbols), ``tables`` (contractions),
     ``symmetrised`` (energy even under reversal of all moments, Burov 2026 Eq. 7) and ``tag``
     (free text that a potential file carries).
+
+    ``record`` says how it was fitted (`mmtp_jax.fitting.record`). It goes with copies and files,
+    but not through transformations of JAX, whose results have none.
     """
 
     species_coeffs: Array
@@ -73,6 +78,7 @@ class Potential:
     tables: MomentTables
     symmetrised: bool = True
     tag: str = ""
+    record: dict[str, Any] | None = None
 
     @classmethod
     def new(
@@ -212,6 +218,7 @@ class Potential:
         moments: float32 with a contraction in float64 loses few digits for little time.
         """
         copy = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), self)
+        copy = copy.replace(record=self.record)
         if contraction is None:
             return copy
         return copy.replace(

@@ -79,7 +79,7 @@ def random_potential(seed, species=("Fe", "Al"), level=6, low=None, high=None, *
 def same(a, b):
     for field in dataclasses.fields(Potential):
         ours, theirs = getattr(a, field.name), getattr(b, field.name)
-        if isinstance(ours, (str, bool, tuple, MomentTables)):
+        if isinstance(ours, (str, bool, tuple, dict, MomentTables)) or ours is None:
             assert ours == theirs, field.name
         else:
             assert np.shape(ours) == np.shape(theirs), field.name
@@ -222,6 +222,14 @@ class TestRoundTrip:
         pot = parse(tmp_path, SMALL)
         save(tmp_path / "b.mtp", pot)
         same(pot, load(tmp_path / "b.mtp"))
+
+    def test_record(self, tmp_path):
+        record = {"data": {"sha256": "ab", "n": 3}, "text": "a = b; c", "loss": 1e-7, "none": None}
+        pot = random_potential(3, level=2).replace(record=record)
+        save(tmp_path / "a.mtp", pot)
+        same(load(tmp_path / "a.mtp"), pot)
+        line = next(x for x in (tmp_path / "a.mtp").read_text().split("\n") if "potential_tag" in x)
+        assert line.count("=") == 1
 
     @settings(max_examples=50, deadline=None)
     @given(tag=st.text())

@@ -134,13 +134,20 @@ def split_data(args: argparse.Namespace) -> tuple[list[str], list[str]]:
 
 
 def active_set(args: argparse.Namespace, potential: Potential) -> ActiveSet:
-    """The active set of a file, or of the training set."""
+    """The active set of a file, or of the training set, whose labels are compared."""
     import mmtp_jax as mmtp
+    from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.structures.making import makings_of
 
     if args.active_set is not None:
         return mmtp.ActiveSet.load(args.active_set, potential)
     training, _ = split_data(args)
     atoms_list = console.read_data(training, potential.species, args.magnetic_gradient)
+    makings = makings_of(to_structures(atoms_list, potential.species), potential.species)
+    if hasattr(args, "making"):
+        makings.check(args.making)
+    for difference in (*makings.differences, *makings.mesh_differences):
+        console.warn(f"labels of different making: {difference}")
     options = {"mode": args.mode, "missing_scale": args.missing_scale}
     return mmtp.ActiveSet.from_configurations(
         potential, atoms_list, **{k: v for k, v in options.items() if v is not None}

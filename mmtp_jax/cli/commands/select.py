@@ -10,6 +10,7 @@ from mmtp_jax.cli.bounds import number
 from mmtp_jax.cli.commands.evaluate import add_reading_options
 from mmtp_jax.cli.commands.grade import active_set, add_set_options, split_data, with_grade
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.structures.rules import RULES
 
 if TYPE_CHECKING:
     from mmtp_jax.active.select import Selection
@@ -40,6 +41,11 @@ def add_parser(commands: Any) -> None:
         "-o", "--output", metavar="FILE", required=True, help="selected ones, .cfg or .extxyz"
     )
     parser.add_argument("--limit", type=number(int), metavar="N", help="select at most N")
+    parser.add_argument(
+        "--making", choices=RULES, default="refuse",
+        help="training labels of different making: refuse them (default), or go on; grades do not "
+        "depend on energies",
+    )  # fmt: skip
     add_reading_options(parser)
     parser.set_defaults(run=run)
 
