@@ -51,7 +51,7 @@ def test_a_fitted_potential_says_how(run, folder):
     assert of_data["sha256"] == record["data"]["sha256"]
     text = run("info", folder / "pot.mtp").out
     assert "code: A; version: 1" in text
-    assert "method gauss-newton" in text
+    assert "method: gauss-newton" in text
 
 
 def test_the_record_goes_through_copies_and_files_and_knows_changes(folder, tmp_path, run):
