@@ -65,7 +65,8 @@ class AbinitSettings:
     steps: int = 60
     """Steps of the self-consistency; half as many more in attempts after the first."""
     attempts: int = 3
-    """How many ways to converge are tried: as it is, damped, from the unconstrained density."""
+    """How many ways to converge are tried: as it is, damped, from the unconstrained density. One
+    that nearly converged goes on from its density."""
     constrained: tuple[str, ...] | None = None
     """Species whose moments are held; all if not given. An empty list holds none: moments are
     then at equilibrium, and magnetic forces are zero."""
