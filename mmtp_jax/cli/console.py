@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmtp_jax.io import documents
 from mmtp_jax.io.compressed import suffixes
-from mmtp_jax.io.documents import write_json as write_json
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -41,6 +41,10 @@ def add_command(
     )
 
 
+_written: set[str] = set()
+"""Files that the running command has written or is about to."""
+
+
 class _OneLine(logging.Handler):
     """Log records of the library as single lines on stderr, each text only once."""
 
@@ -61,6 +65,7 @@ class _OneLine(logging.Handler):
 @contextmanager
 def messages(name: str) -> Iterator[None]:
     """A block in which warnings and log records are printed as lines of the command ``name``."""
+    _written.clear()
     handler = _OneLine(name)
     logger = logging.getLogger("mmtp_jax")
     level = logger.level
@@ -146,11 +151,23 @@ def keep_backup(path: str | os.PathLike) -> str:
 
 
 def say_kept(*paths: str | os.PathLike | None) -> None:
-    """Keep what is at these paths by `keep_backup`, and print a line about each."""
+    """Keep what a command replaces by `keep_backup`, and print a line about each file.
+
+    What it has written itself is not kept when it writes it again.
+    """
     for path in paths:
-        note = "" if path is None else keep_backup(path)
+        if path is None or os.path.realpath(path) in _written:
+            continue
+        _written.add(os.path.realpath(path))
+        note = keep_backup(path)
         if note:
             print(f"{path}:{note}")
+
+
+def write_json(path: str | os.PathLike, content: dict[str, Any]) -> None:
+    """Write JSON, whole or not at all; what was there before is kept."""
+    say_kept(path)
+    documents.write_json(path, content)
 
 
 def save_potential(path: str, potential: Potential, **options: Any) -> str:

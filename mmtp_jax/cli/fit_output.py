@@ -78,6 +78,7 @@ def write_history(path: str, fit: Fit) -> None:
     from mmtp_jax.cli.progress import history_rows
     from mmtp_jax.io.atomic import atomic_write
 
+    console.say_kept(path)
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(history_rows(fit.history, fit.errors))
 

@@ -39,6 +39,7 @@ class PropertyFiles:
         """Write a table."""
         from mmtp_jax.io.atomic import atomic_write
 
+        console.say_kept(self._table(name))
         with atomic_write(self._table(name)) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header)

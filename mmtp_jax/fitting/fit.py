@@ -28,6 +28,7 @@ from mmtp_jax.fitting.shifts import known_shifts, prepared_makings
 from mmtp_jax.fitting.training_data import TrainingData
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interruption import deferred
+from mmtp_jax.io.lock import locked
 from mmtp_jax.potential.potential import Potential, one_per_species
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.structures.batch import default_chunk
@@ -232,7 +233,7 @@ class FitProblem:
         """Optimise, and evaluate the errors of the best parameters."""
         checkpoint = self._checkpoint()
         tell = Teller(self, callback, {} if checkpoint is None else checkpoint.errors)
-        with deferred():
+        with locked(self.options.checkpoint if processes.is_first() else None), deferred():
             outcome = optimise(
                 self.optimiser,
                 theta=self.starting_parameters,

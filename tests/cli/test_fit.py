@@ -102,8 +102,16 @@ def test_checkpoint_resumes_and_an_old_potential_is_kept(run, fitted, data, form
     old = output.read_bytes()
     arguments = ("fit", data.extxyz, *form, "--validation", 0.2, "--max-iterations", 24,
                  "-o", output, "--checkpoint", checkpoint)  # fmt: skip
-    result = run(*arguments)
+    history = tmp_path / "loss.csv"
+    history.write_text("of an earlier fit\n")
+    result = run(*arguments, "--history", history)
     assert result.status == 0, result.err
+    # The errors before the fit was resumed are there, and the file before is kept.
+    before, after = (path.read_text().splitlines() for path in (fitted.history, history))
+    assert after[: len(before)] == before
+    assert len(after) == 1 + 25
+    assert (tmp_path / "loss.csv.bak").read_text() == "of an earlier fit\n"
+    assert f"{history}: (the file that was there before is kept as {history}.bak)" in result.out
     assert "resumed" in result.err
     assert "after 21 steps" in result.err
     assert "step     0/24" not in result.out

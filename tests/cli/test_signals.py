@@ -108,7 +108,7 @@ def interrupted(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), zip(COMMANDS, 2 * [signal.SIGTERM, signal.SIGINT], strict=True)
+    ("name", "number"), list(zip(COMMANDS, 2 * [signal.SIGTERM, signal.SIGINT], strict=True))
 )
 def test_a_signal_ends_a_command_that_keeps_what_was_done(
     interrupted, folder, name, number

@@ -124,6 +124,7 @@ def _convert_configurations(args: argparse.Namespace) -> None:
 
     species = console.check_species(args.species)
     atoms_list = console.read_data(args.input, species, args.magnetic_gradient)
+    console.say_kept(args.output)
     mmtp.write(args.output, atoms_list, species=species)
     n_atoms = sum(map(len, atoms_list))
     before = labels_carried(atoms_list)

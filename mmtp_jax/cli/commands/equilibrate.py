@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     watched.report()
     if output.output is not None:
         results = [equilibration_of(a, f) for a, f in zip(atoms_list, found, strict=True)]
+        console.say_kept(output.output)
         mmtp.write(output.output, [result.atoms for result in results], species=potential.species)
         print(f"\nwrote {output.output}")
     if output.json is not None:

@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
         predictions = [
             with_predictions(a, r, making) for a, r in zip(atoms_list, results, strict=True)
         ]
+        console.say_kept(args.output)
         mmtp.write(args.output, predictions, species=potential.species)
         print(f"wrote {args.output}")
     if args.report is not None:

@@ -258,5 +258,6 @@ def _write_held_out_parity(path: str, folds: CrossValidation, atoms_list: list[A
 def _write_csv(path: str, rows: Sequence[Sequence[str]]) -> None:
     from mmtp_jax.io.atomic import atomic_write
 
+    console.say_kept(path)
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)

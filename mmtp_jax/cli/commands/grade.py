@@ -100,6 +100,7 @@ def run(args: argparse.Namespace) -> None:
     active = active_set(args, potential)
     print(active)
     if args.save_active_set:
+        console.say_kept(args.save_active_set)
         active.save(args.save_active_set)
         print(f"wrote {args.save_active_set}")
     if not data:
@@ -109,6 +110,7 @@ def run(args: argparse.Namespace) -> None:
     print(histogram(grades))
     print()
     if args.output is not None:
+        console.say_kept(args.output)
         mmtp.write(args.output, graded, species=potential.species)
         print(f"wrote {args.output}")
     if args.plot is not None:

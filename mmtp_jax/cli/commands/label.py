@@ -148,6 +148,7 @@ def run(args: argparse.Namespace) -> int:
     print(summary(jobs))
     labelled = _with_info(jobs, targets)
     if jobs.taken:
+        console.say_kept(output)
         mmtp.write(output, [labelled[k] for k in jobs.taken], species=species)
         print(f"wrote {output}")
     else:
@@ -155,6 +156,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{why}, so {output} is not written")
     set_aside = [k for k in jobs.suspect if k not in jobs.taken]
     if set_aside:
+        console.say_kept(suspect_file)
         mmtp.write(suspect_file, [labelled[k] for k in set_aside], species=species)
         print(f"wrote {suspect_file}; look at these, and take them with --accept-outliers")
     elif suspect_file.exists():
@@ -162,6 +164,7 @@ def run(args: argparse.Namespace) -> int:
         suspect_file.replace(backup := suspect_file.with_name(suspect_file.name + ".bak"))
         print(f"moved {suspect_file}, which is out of date, to {backup}")
     if args.failed and jobs.failures:
+        console.say_kept(args.failed)
         mmtp.write(args.failed, [targets[k] for k in jobs.failures], species=species)
         print(f"wrote {args.failed}")
     return 1 if jobs.failures or set_aside else 0

@@ -128,6 +128,7 @@ def _write(
     if output.output is not None:
         from mmtp_jax.io.atomic import atomic_write
 
+        console.say_kept(output.output)
         with atomic_write(output.output) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()

@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
+    from mmtp_jax.interfaces.dynamics import trajectory_paths
     from mmtp_jax.io.schema import SOURCE
     from mmtp_jax.simulation.relaxation.options import RelaxOptions
 
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     references = _references(settings, potential, atoms_list, options)
     watched = Watched(settings.preselection, potential)
     traces: list[list[Frame]] = [[] for _ in atoms_list]
+    console.say_kept(*trajectory_paths(output.trajectory, len(atoms_list)))
     with CountProgress(len(atoms_list), "configurations") as progress:
         found = mmtp.relax(
             potential, atoms_list, **vars(options), start=start, scale=moments.scale,
@@ -154,6 +156,7 @@ def _report(
     print()
     print(table(report))
     if output.output is not None:
+        console.say_kept(output.output)
         mmtp.write(output.output, [result.atoms for result in found], species=potential.species)
         print(f"\nwrote {output.output}")
     if output.json is not None:

@@ -73,11 +73,13 @@ def run(args: argparse.Namespace) -> None:
             with_grade(candidates[k], grade)
             for k, grade in zip(selection.indices, selection.grades, strict=True)
         ]
+        console.say_kept(args.output)
         mmtp.write(args.output, selected, species=potential.species)
         print(f"wrote {args.output}")
     else:
         print(f"nothing to label, so {args.output} is not written")
     if args.save_active_set:
+        console.say_kept(args.save_active_set)
         selection.active.save(args.save_active_set)
         print(f"wrote {args.save_active_set}")
 
