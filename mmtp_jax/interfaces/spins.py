@@ -19,6 +19,7 @@ from mmtp_jax.simulation.spins.outcome import SpinObserver, SpinSaved, SpinState
 from mmtp_jax.simulation.spins.sampling import walk_spins
 from mmtp_jax.simulation.system import system_of
 from mmtp_jax.simulation.watch import BoundWatch, Watch
+from mmtp_jax.structures.neighbours import neighbour_table
 
 
 def montecarlo(
@@ -76,6 +77,8 @@ def montecarlo(
     if isinstance(watch, BoundWatch):
         watch.check(potential)
     (structure,) = start_structures(potential, [atoms])
+    # Replicas have no names any more.
+    neighbour_table(structure, float(potential.cutoff))
     system = system_of([structure] * (len(values) * copies), atoms.get_masses())
     return walk_spins(
         potential, system, np.repeat(values, copies), chosen, watch=watch, keep=keep,
