@@ -7,7 +7,8 @@
     cores = 32
 
 Any `concurrent.futures.Executor` will do for `mmtp_jax.label_all`, `mmtp_jax.fit_ensemble` and
-their relatives; these are the ones that a file can ask for.
+their relatives; these are the ones that a file can ask for. Such a file can run any program, by
+design (``setup``, ``options``): use only files that you trust, as with a script.
 """
 
 from __future__ import annotations
@@ -232,6 +233,7 @@ TEMPLATE = """\
 # Settings of an executor: where 'mmtp label' and the fits of ensembles and folds run, with the
 # option '--executor FILE', and the jobs of 'mmtp learn', with 'executor' in its section [oracle].
 # A line '#key = value' shows the default, or an example where nothing is set by default.
+# The file can run any program ('setup', 'options'): use only files that you trust.
 
 [executor]
 # local: processes of this machine; executorlib; parsl (pip install mmtp_jax[hpc]).

@@ -19,7 +19,7 @@ MOST_BYTES = 2**20
 """Of a TOML file; one that a person writes has some thousands."""
 
 # The parser of the standard library takes a time of the square of the parts of a dotted key.
-_LONG_KEY = re.compile(r"(?:[\w\-]+\s*\.\s*){50}")
+_LONG_KEY = re.compile(r"(?<![\w\-])(?:[\w\-]++\s*+\.\s*+){50}")
 
 
 def read_toml(path: str | os.PathLike) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def test_json_that_is_no_object_is_refused(tmp_path, content) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"a = ", b"a = %s" % (b"[" * 10**5), b"a" + b".a" * 10**5 + b" = 1", b"\xff",
-     b"a = %s" % (b"1" * 5000), b"#" * (2**20 + 1)],
+     b"a = %s" % (b"1" * 5000), b"#" * (2**20 + 1), b"a" * 10**6],
 )  # fmt: skip
 def test_toml_that_is_none_is_refused_quickly(tmp_path, content) -> None:
     (tmp_path / "a.toml").write_bytes(content)

@@ -4,7 +4,8 @@ TEMPLATE = """\
 # An oracle: labels from ABINIT with hard constraints on collinear moments, for
 # 'mmtp label --oracle FILE' and the key 'file' of the section [oracle] of 'mmtp learn'.
 # A line '#key = value' shows the default, or an example where nothing is set by default.
-# Ha is 27.2114 eV, bohr is 0.529177 Angstrom.
+# Ha is 27.2114 eV, bohr is 0.529177 Angstrom. The file names the programs that are run: it can run
+# any, so use only files that you trust.
 
 code = "abinit"
 

@@ -5,6 +5,7 @@ TEMPLATE = """\
 # S1), for 'mmtp label --oracle FILE' and the key 'file' of the section [oracle] of 'mmtp learn'.
 # A line '#key = value' shows the default, or an example where nothing is set by default.
 # This workflow was tried against a stand-in for VASP only: look at the first jobs closely.
+# The file names the programs that are run: it can run any, so use only files that you trust.
 
 code = "vasp"
 
