@@ -83,10 +83,13 @@ class _Frame:
         properties = self._properties()
         kinds = self._kinds(properties or _DEFAULT)
         text = "".join(self.rows)
-        if properties and len(text.split()) != len(kinds) * len(self.rows):
+        # Of plain XYZ files, further columns mean nothing.
+        extended = properties or "Lattice" in self.comment
+        if extended and len(text.split()) != len(kinds) * len(self.rows):
+            named = "Properties names" if properties else "without Properties there are"
             for k, row in enumerate(self.rows, 1):
                 if len(row.split()) != len(kinds):
-                    self.fail(f"Properties names {len(kinds)} columns, found {len(row.split())}", k)
+                    self.fail(f"{named} {len(kinds)} columns, found {len(row.split())}", k)
         numbers = [j for j, kind in enumerate(kinds) if kind in "RI"]
         if "_" in text or not text.isascii():
             for k, row in enumerate(self.rows, 1):

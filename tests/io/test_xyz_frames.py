@@ -52,6 +52,7 @@ def test_whole_frames(tmp_path, text):
         (FRAME.replace("2\nL", "999999999999\nL"), "only 2 of 999999999999 atoms"),
         (FRAME.replace("1.5 1.5 1.5", "1_5 1.5 1.5"), "line 4: '1_5' is not a number"),
         (FRAME.replace("2.2\nFe", "2.2 7\nFe"), "line 3: Properties names 5 columns, found 6"),
+        (FRAME.replace("Properties", "properly"), "line 3: without Properties there are 4 columns"),
         (FRAME.replace("magmoms:R:1", "pos:R:1"), "line 2: Properties has 'pos' twice"),
         (FRAME.replace("pos:R", "pos:X"), "Properties has the kind 'X'"),
         (FRAME.replace("pos:R:3", "pos:R:3_0"), "it has to be name:kind:columns"),
