@@ -32,8 +32,8 @@ _RESERVED_ARRAYS = {
 }  # fmt: skip
 _COLUMN_OF = {"charges": "charge"}
 """Names in files of results, where they are others."""
-_LABELS = {"energy": 0, "forces": 2, "stress": 1, "magmoms": 1}
-"""Results that are an error where they cannot be written."""
+_LABELS = ("forces", "magmoms")
+"""Results of each atom that are an error where they cannot be written."""
 _PLAIN = re.compile(r"[A-Za-z0-9_.:+-]+")
 _BEFORE, _AFTER = 'pbc="F F F"', 'pbc="T T T"'
 """Neighbours of an entry in a line, which it must leave alone."""

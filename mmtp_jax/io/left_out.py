@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.calculators.calculator import all_properties
 
 from mmtp_jax.io.schema import MAGNETIC_FORCES, Labels
+from mmtp_jax.io.values import same
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +23,8 @@ def dropped(atoms: Atoms, labels: Labels) -> list[str]:
     if labels.stale:
         return ["results for other positions, cell or initial moments"]
     found = [f"results[{name!r}]" for name in results if name not in _KNOWN]
-    two = [results.get(name) for name in ("energy", "free_energy")]
-    if None not in two and two[0] != two[1]:
+    two = [results[name] for name in ("energy", "free_energy") if results.get(name) is not None]
+    if len(two) == 2 and not same(*two):
         found.append("energy other than the free energy, which is written")
     return found
 
