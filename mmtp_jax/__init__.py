@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from mmtp_jax.interfaces.vibrations import thermal_expansion, vibrational_dos
     from mmtp_jax.io.formats import read, write
     from mmtp_jax.io.mtp import load, save
+    from mmtp_jax.io.schema import set_magnetic_forces
     from mmtp_jax.oracles.abinit.oracle import AbinitOracle
     from mmtp_jax.oracles.configure import read_oracle
     from mmtp_jax.oracles.jobs import label_all
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
     from mmtp_jax.properties.phonons import ImaginaryModesWarning, Phonons
     from mmtp_jax.properties.quasiharmonic import QuasiHarmonic
     from mmtp_jax.properties.response import Response, UnstableStateError
-    from mmtp_jax.simulation.moments.structures import EquilibrationWarning
+    from mmtp_jax.simulation.moments.collapse import EquilibrationWarning
     from mmtp_jax.structures.domain import ExtrapolationWarning
     from mmtp_jax.structures.results import Result
     from mmtp_jax.structures.screening import OutlierWarning
@@ -89,7 +90,7 @@ _HOMES = {
     "EquationOfState": "interfaces.eos",
     "Equilibration": "interfaces.equilibration",
     "EquilibrationRun": "active.learning_simulations",
-    "EquilibrationWarning": "simulation.moments.structures",
+    "EquilibrationWarning": "simulation.moments.collapse",
     "ExecutorSettings": "interfaces.executors",
     "ExportedPotential": "interfaces.export",
     "ExtrapolationWarning": "structures.domain",
@@ -151,6 +152,7 @@ _HOMES = {
     "scan_weights": "api",
     "screen": "api",
     "select": "active.select",
+    "set_magnetic_forces": "io.schema",
     "split": "api",
     "thermal_expansion": "interfaces.vibrations",
     "vibrational_dos": "interfaces.vibrations",
@@ -233,6 +235,7 @@ __all__ = [
     "scan_weights",
     "screen",
     "select",
+    "set_magnetic_forces",
     "split",
     "thermal_expansion",
     "vibrational_dos",

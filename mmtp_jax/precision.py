@@ -1,7 +1,12 @@
-"""Float64 where it is promised: switched on for a block, never behind the user's back."""
+"""Float64 where it is promised: switched on for a block, never behind the user's back.
+
+Whatever computes passes here first, so this is also where a forked process is told that it cannot.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -13,7 +18,12 @@ import numpy as np
 
 @contextmanager
 def double_precision() -> Iterator[None]:
-    """A block in which JAX keeps float64; the setting outside of it is left as it was."""
+    """A block in which JAX keeps float64; the setting outside of it is left as it was.
+
+    Raises:
+        RuntimeError: in a process that was forked after JAX had started.
+    """
+    _refuse_in_fork()
     with jax.enable_x64(True):
         yield
 
@@ -46,7 +56,9 @@ def require_precision(dtype: Any) -> Precision:
     Raises:
         ValueError: for anything else; and for float64 while JAX is limited to 32 bits, where it
             would be truncated silently.
+        RuntimeError: in a process that was forked after JAX had started.
     """
+    _refuse_in_fork()
     if isinstance(dtype, str) and dtype == "mixed":
         precision = Precision(np.dtype(np.float32), np.dtype(np.float64))
     else:
@@ -62,3 +74,34 @@ def require_precision(dtype: Any) -> Precision:
             "'with mmtp_jax.double_precision():' or jax.config.update('jax_enable_x64', True)"
         )
     return precision
+
+
+class _Fork:
+    """Whether this process was forked from one in which JAX had started its threads."""
+
+    had_started = False
+    cannot_compute = False
+
+    @classmethod
+    def before(cls) -> None:
+        """In the parent."""
+        bridge = sys.modules.get("jax._src.xla_bridge")
+        started = getattr(bridge, "backends_are_initialized", None)
+        cls.had_started = started is None or started()
+
+    @classmethod
+    def in_child(cls) -> None:
+        """In the child: threads are not forked, and what waits for them waits for ever."""
+        cls.cannot_compute = cls.cannot_compute or cls.had_started
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_Fork.before, after_in_child=_Fork.in_child)
+
+
+def _refuse_in_fork() -> None:
+    if _Fork.cannot_compute:
+        raise RuntimeError(
+            "this process was forked after JAX had started, and JAX would hang in it; start "
+            'processes with the method "spawn", e.g. multiprocessing.get_context("spawn").Pool()'
+        )

@@ -150,6 +150,11 @@ class ActiveSet:
         with double_precision():
             return jax.device_get(factorise(self.submatrix, self.scale))
 
+    def check(self, potential: Potential, user: str) -> None:
+        """ValueError if the set belongs to another potential than ``user``, in words, has."""
+        message = f"the active set belongs to another potential than {user}"
+        require_same(self.potential, potential, message)
+
     @property
     def n_identity(self) -> int:
         """Number of active rows that are of the identity."""
@@ -344,6 +349,15 @@ def fingerprint(potential: Potential) -> str:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def require_same(own: Potential, other: Potential, message: str) -> None:
+    """ValueError unless both potentials are the same function of atoms, species, form and all."""
+    if own is not other and fingerprint(own) != fingerprint(other):
+        raise ValueError(
+            f"{message}; make one with ActiveSet.from_configurations(potential, "
+            "training_configurations)"
+        )
 
 
 def as_structures(configurations: Configurations, potential: Potential) -> list[Structure]:

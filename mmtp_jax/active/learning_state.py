@@ -7,7 +7,7 @@
     iteration-000/train.cfg      what the potential of this iteration is fitted to
     iteration-000/potential.mtp  the fit; errors.json: before and after it
     iteration-000/active.npz     its active set
-    iteration-000/candidates/    one folder per simulation; simulations.json: how they ended
+    iteration-000/candidates/    one folder per simulation; done.json in it: how it ended
     iteration-000/selected.cfg   what is to be labelled, with its grades
     iteration-000/labelled/      one folder per job; failed/: what was set aside, and why
     iteration-000/suspect/       labels that stand apart from the others, and why

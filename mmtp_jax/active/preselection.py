@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmtp_jax.active.active_set import ActiveSet, fingerprint
+from mmtp_jax.active.active_set import ActiveSet, require_same
 from mmtp_jax.active.candidates import Block, CandidateStore
 from mmtp_jax.active.grade import (
     ActiveFactors,
@@ -268,11 +268,11 @@ class Preselection:
 
     def check(self, potential: Potential) -> None:
         """ValueError if the active set belongs to another potential than that of a simulation."""
-        if fingerprint(potential) != fingerprint(self.potential):
-            raise ValueError(
-                "the preselection has the active set of another potential than the simulation; "
-                "make one with ActiveSet.from_configurations(potential, training_configurations)"
-            )
+        require_same(
+            self.potential,
+            potential,
+            "the preselection has the active set of another potential than the simulation",
+        )
 
     # --- grades ---
 

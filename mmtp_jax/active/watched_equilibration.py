@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from mmtp_jax.interruption import check
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
+from mmtp_jax.simulation.moments.collapse import warn_of_collapse
 from mmtp_jax.simulation.moments.equilibrate import equilibrate_graph
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import (
@@ -25,6 +26,7 @@ from mmtp_jax.simulation.moments.structures import (
 )
 from mmtp_jax.simulation.system import System, system_of
 from mmtp_jax.structures.batch import default_chunk, pack
+from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
 from mmtp_jax.structures.results import results_of
 from mmtp_jax.structures.structure import Structure
@@ -34,7 +36,7 @@ from mmtp_jax.structures.structure import Structure
 class WatchedEquilibration(EquilibratedStructure):
     """How the equilibration of one structure ended."""
 
-    stopped: bool
+    stopped: bool = False
     """The watch stopped it; its moments are those of some later iterate."""
 
 
@@ -92,6 +94,10 @@ def watch_equilibration(
     Raises:
         ValueError: if the watch has no room for the iterates of one equilibration, or belongs to
             another potential.
+
+    Warns:
+        ExtrapolationWarning: if distances are below those that the potential covers.
+        EquilibrationWarning: if moments have vanished.
     """
     watch.check(potential)
     options = options or MomentOptions()
@@ -114,6 +120,9 @@ def watch_equilibration(
         n_done += len(members)
         if callback is not None:
             callback(n_done)
+    final = [replace(s, magmoms=f.magmoms) for s, f in zip(structures, found, strict=True)]
+    check_domain(potential, final, tables).warn(stacklevel=2)
+    warn_of_collapse([f.collapse for f in found], [s.name for s in structures])
     return found
 
 

@@ -1,1 +1,1 @@
-"""What other programs see: evaluation of ASE atoms and the ASE calculator."""
+"""The verbs on ASE atoms, and what other programs see: calculator, executors, export, LAMMPS."""

@@ -7,19 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import jax
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
 from mmtp_jax.interfaces.equilibration import moments_of_results
 from mmtp_jax.interfaces.evaluation import StructureEvaluator
 from mmtp_jax.io.convert import to_structure
 from mmtp_jax.io.mtp import load
+from mmtp_jax.io.schema import MAGNETIC_FORCES
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.simulation.moments.collapse import EquilibrationWarning
 from mmtp_jax.simulation.moments.structures import (
     EquilibratedStructure,
-    EquilibrationWarning,
     MomentOptions,
     StructureEquilibrator,
 )
@@ -27,6 +27,8 @@ from mmtp_jax.structures.structure import Structure
 
 if TYPE_CHECKING:
     from mmtp_jax.active.active_set import ActiveSet
+
+GRADE = "grade"
 
 
 class MMTPCalculator(Calculator):
@@ -36,30 +38,39 @@ class MMTPCalculator(Calculator):
     (a DFT output that ASE has read, say) has moments among its results, are evaluated at those:
     ``calc.get_potential_energy(atoms)`` works on them as they are.
 
-    ``results`` holds energy, free_energy, energies, forces, stress (3D-periodic cells), magmoms,
-    magmom and magnetic_forces (n,) = -dE/dm in eV/mu_B. All derivatives are at fixed moments.
+    ``results`` holds energy, free_energy, energies, forces, stress (3D-periodic cells), magmoms
+    and magmom: names that ASE knows, so that ``SinglePointCalculator(atoms, **calc.results)``
+    keeps them. ``calc.magnetic_forces``, or ``calc.get_property("magnetic_forces", atoms)``, is
+    -dE/dm (n,) in eV/mu_B. All derivatives are at fixed moments.
 
     With ``equilibrate`` the moments minimise the energy at each geometry, ``magmoms`` are these,
-    and the derivatives at fixed moments are the adiabatic ones. The first search starts from the
-    initial moments. As long as these and the species stay the same, each further one starts from
-    the moments of the call before: during dynamics or a relaxation the moments follow the atoms.
+    and the derivatives at fixed moments are the adiabatic ones. Each search starts from the
+    initial moments of the atoms, so that their energy does not depend on what was calculated
+    before. With ``follow`` it starts from the moments of the call before, as long as these were
+    equilibrated and did not vanish and the initial moments and the species stay the same: moments
+    that flip or jump during dynamics or a relaxation stay where they are, and searches are shorter.
     ``equilibration`` says how the last search ended.
+
+    Copies, also those that were pickled for another process, give the same numbers. A process that
+    was forked after JAX had started cannot calculate; spawn it.
 
     Args:
         potential: a `Potential` or the path of an ``.mtp`` file.
         species: chemical symbols, for a file that does not name them.
         dtype: float64, float32 or ``"mixed"``, see `mmtp_jax.evaluate`.
         equilibrate: minimise the energy over the moments.
+        follow: start the equilibration from the last moments.
         tolerance: largest magnetic force of equilibrated moments, eV/mu_B.
         allow_flips: equilibrated moments may change their sign.
-        active_set: of this potential; ``results["grade"]`` is then the extrapolation grade of the
-            configuration (Kotykhov 2025, Eq. 8) at its moments.
+        active_set: of this potential; ``calc.grade``, or ``calc.get_property("grade", atoms)``, is
+            then the extrapolation grade of the configuration (Kotykhov 2025, Eq. 8) at its moments.
 
     Raises:
-        ValueError: if the active set belongs to another potential.
+        ValueError: if the active set belongs to another potential, or ``follow`` is asked for
+            without ``equilibrate``.
 
     Warns:
-        EquilibrationWarning: if moments could not be equilibrated.
+        EquilibrationWarning: if moments could not be equilibrated, or have vanished.
     """
 
     implemented_properties: ClassVar[list[str]] = [
@@ -70,7 +81,7 @@ class MMTPCalculator(Calculator):
         "stress",
         "magmoms",
         "magmom",
-        "magnetic_forces",
+        MAGNETIC_FORCES,
     ]
 
     def __init__(
@@ -80,6 +91,7 @@ class MMTPCalculator(Calculator):
         species: tuple[str, ...] | None = None,
         dtype: Any = np.float64,
         equilibrate: bool = False,
+        follow: bool = False,
         tolerance: float = MomentOptions.tolerance,
         allow_flips: bool = False,
         active_set: ActiveSet | None = None,
@@ -88,16 +100,19 @@ class MMTPCalculator(Calculator):
         super().__init__(**kwargs)
         if not isinstance(potential, Potential):
             potential = load(potential, species=species)
+        if follow and not equilibrate:
+            raise ValueError("follow=True is about equilibrated moments; give equilibrate=True too")
         self.potential = potential
         self.active_set = active_set
         if active_set is not None:
-            _check_active_set(active_set, potential)
-            self.implemented_properties = [*self.implemented_properties, "grade"]
+            active_set.check(potential, "the calculator")
+            self.implemented_properties = [*self.implemented_properties, GRADE]
         self.equilibration: EquilibratedStructure | None = None
         """How the last search of equilibrated moments ended; None without ``equilibrate``."""
+        self._own_results: dict[str, Any] = {}
         if equilibrate:
             options = MomentOptions(tolerance=tolerance, allow_flips=allow_flips)
-            self._evaluator = FollowedMoments(potential, options, dtype)
+            self._evaluator = EquilibratedMoments(potential, options, dtype, follow)
         else:
             self._evaluator = StructureEvaluator(potential, dtype)
 
@@ -108,68 +123,107 @@ class MMTPCalculator(Calculator):
         system_changes: list[str] = all_changes,
     ) -> None:
         """All properties at once; the arguments are those of ASE."""
-        borrowed = None if atoms is None else moments_of_results(atoms)
-        super().calculate(atoms, properties, system_changes)
-        if borrowed is not None:
-            self.atoms.set_initial_magnetic_moments(borrowed)
+        self.results, self._own_results = {}, {}
+        super().calculate(None if atoms is None else self._with_moments(atoms))
         structure = to_structure(
             self.atoms, self.potential.species, name=str(self.atoms.symbols), moments="initial"
         )
         magmoms = structure.magmoms
-        if isinstance(self._evaluator, FollowedMoments):
+        if isinstance(self._evaluator, EquilibratedMoments):
             self.equilibration = self._evaluator(structure)
             result, magmoms = self.equilibration.result, self.equilibration.magmoms
         else:
             result = self._evaluator(structure)
-        self.results = {
+        own = {MAGNETIC_FORCES: result.magnetic_forces}
+        if self.active_set is not None:
+            at_moments = replace(structure, magmoms=magmoms)
+            own[GRADE] = float(self.active_set.grade([at_moments])[0])
+        results = {
             "energy": result.energy,
             "free_energy": result.energy,
             "energies": result.energies,
             "forces": result.forces,
             "magmoms": magmoms,
             "magmom": float(magmoms.sum()),
-            "magnetic_forces": result.magnetic_forces,
         }
         if result.stress is not None:
-            self.results["stress"] = result.stress
-        if self.active_set is not None:
-            at_moments = replace(structure, magmoms=magmoms)
-            self.results["grade"] = float(self.active_set.grade([at_moments])[0])
+            results["stress"] = result.stress
+        self.results, self._own_results = results, own
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation, borrowed moments included."""
+        return super().check_state(self._with_moments(atoms), tol)
+
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """A property by its name, those that ASE does not know included."""
+        if name not in (MAGNETIC_FORCES, GRADE) or name not in self.implemented_properties:
+            return super().get_property(name, atoms, allow_calculation)
+        # Calculated together with the energy, or not at all.
+        if super().get_property("energy", atoms, allow_calculation) is None:
+            return None
+        value = self._own_results[name]
+        return value.copy() if isinstance(value, np.ndarray) else value
 
     def get_magnetic_forces(self, atoms: Atoms | None = None) -> np.ndarray:
         """T = -dE/dm (n,), eV/mu_B."""
-        return self.get_property("magnetic_forces", atoms)
+        return self.get_property(MAGNETIC_FORCES, atoms)
+
+    @property
+    def magnetic_forces(self) -> np.ndarray:
+        """T = -dE/dm (n,) of the last calculation, eV/mu_B."""
+        return self._of_last(MAGNETIC_FORCES)
+
+    @property
+    def grade(self) -> float:
+        """Extrapolation grade of the last calculation, with an active set."""
+        return self._of_last(GRADE)
+
+    def _of_last(self, name: str) -> Any:
+        if not self.results and name in self.implemented_properties:
+            raise PropertyNotImplementedError(f"there is no {name} before the first calculation")
+        return self.get_property(name)
+
+    def _with_moments(self, atoms: Atoms) -> Atoms:
+        """The atoms, or a copy of them with the moments that they borrow from other results."""
+        borrowed = None if atoms.calc is self else moments_of_results(atoms)
+        if borrowed is None:
+            return atoms
+        copy = atoms.copy()
+        copy.set_initial_magnetic_moments(borrowed)
+        return copy
 
 
-def _check_active_set(active_set: ActiveSet, potential: Potential) -> None:
-    same = all(
-        np.array_equal(one, other)
-        for one, other in zip(
-            jax.tree.leaves(active_set.potential), jax.tree.leaves(potential), strict=True
-        )
-    )
-    if not same:
-        raise ValueError(
-            "the active set belongs to another potential than the calculator; make one with "
-            "ActiveSet.from_configurations(potential, training_configurations)"
-        )
+class EquilibratedMoments:
+    """Equilibrated moments of one structure after the other."""
 
-
-class FollowedMoments:
-    """Equilibrated moments of one structure after the other, as its atoms move."""
-
-    def __init__(self, potential: Potential, options: MomentOptions, dtype: Any) -> None:
+    def __init__(
+        self, potential: Potential, options: MomentOptions, dtype: Any, follow: bool
+    ) -> None:
+        self.follow = follow
         self._equilibrator = StructureEquilibrator(potential, options, dtype)
         self._initial: tuple[np.ndarray, np.ndarray] | None = None
-        self._last: np.ndarray | None = None
+        self._last: EquilibratedStructure | None = None
 
     def __call__(self, structure: Structure) -> EquilibratedStructure:
-        """Equilibrate; start from the last moments if types and initial moments are the same."""
+        """Equilibrate, from the moments of the structure or those of the call before."""
         initial = (structure.types, structure.magmoms)
-        same = self._initial is not None and all(map(np.array_equal, initial, self._initial))
-        start = structure if not same else replace(structure, magmoms=self._last)
-        found = self._equilibrator(start)
-        if not found.converged:
-            warnings.warn(f"{structure.name}: {found.message}", EquilibrationWarning, stacklevel=5)
-        self._initial, self._last = initial, found.magmoms
+        if self._goes_on(initial):
+            found = self._equilibrator(replace(structure, magmoms=self._last.magmoms))
+        else:
+            self._equilibrator.forget()
+            found = self._equilibrator(structure)
+        # Moments may also vanish in steps, so what counts is where they came from.
+        told = replace(found, start_magmoms=structure.magmoms)
+        if not found.converged or told.collapse:
+            warnings.warn(f"{structure.name}: {told.message}", EquilibrationWarning, stacklevel=5)
+        self._initial, self._last = initial, told
         return found
+
+    def _goes_on(self, initial: tuple[np.ndarray, np.ndarray]) -> bool:
+        """Whether the last moments are a start for these types and initial moments."""
+        if not self.follow or self._initial is None:
+            return False
+        same = all(map(np.array_equal, initial, self._initial))
+        return same and self._last.converged and not self._last.collapse

@@ -32,6 +32,7 @@ from mmtp_jax.simulation.dynamics.observer import Observer, Saved, Snapshot
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 from mmtp_jax.simulation.dynamics.outcome import Simulation
 from mmtp_jax.simulation.dynamics.series import UNITS, Series
+from mmtp_jax.simulation.moments.collapse import collapse_message, is_zero, warn_of_collapse
 from mmtp_jax.simulation.system import System, system_of, thermal_velocities, without_drift
 from mmtp_jax.simulation.watch import BoundWatch, Watch
 from mmtp_jax.structures.neighbours import neighbour_table
@@ -120,6 +121,10 @@ def md(
             option is out of range; the checkpoint belongs to another run, or another process uses
             it.
 
+    Warns:
+        EquilibrationWarning: if all moments of a replica have vanished: they start from those of
+            the step before, so they stay at zero.
+
     Example:
         >>> result = mmtp.md(pot, atoms, 5000, ensemble="npt", temperature_K=600, log="thermo.csv")
         >>> print(result)
@@ -163,7 +168,17 @@ def md(
         )  # fmt: skip
     final = last[-1].state
     found = [atoms_of_state(final, r, files.symbols) for r in range(len(atoms_list))]
+    if chosen.moments == "equilibrate":
+        _warn_of_collapse(system, final.system)
     return MDResult(**vars(result), atoms=found)
+
+
+def _warn_of_collapse(start: System, end: System) -> None:
+    """Moments of single atoms come and go at high temperatures; all of them never come back."""
+    replicas = range(start.n_replicas)
+    pairs = [(np.asarray(start.magmoms[r]), np.asarray(end.magmoms[r])) for r in replicas]
+    messages = [collapse_message(*pair) if is_zero(pair[1]) else "" for pair in pairs]
+    warn_of_collapse(messages, [f"replica {r}" for r in replicas], stacklevel=3)
 
 
 def start_system(

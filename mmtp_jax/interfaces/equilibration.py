@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.convert import to_structures
-from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE, collapse
+from mmtp_jax.io.schema import SOURCE, collapse, set_magnetic_forces
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import (
@@ -69,7 +69,8 @@ def equilibrate(
     The search is local: it lowers the energy from the start, keeps each moment inside the interval
     that the potential covers and, unless ``allow_flips``, on its side of zero. Moments that are all
     zero are a stationary point of a potential that is even in them: they stay, and count as
-    converged. Many configurations go together; call it once for all of them.
+    converged; a warning and ``message`` tell where moments vanished, or where that is no minimum.
+    Many configurations go together; call it once for all of them.
 
     Args:
         potential: the potential.
@@ -140,11 +141,17 @@ def start_structures(
 
 
 def moments_of_results(atoms: Atoms) -> np.ndarray | None:
-    """Moments of the atoms' own calculator, where the atoms have no initial ones."""
-    if atoms.has("initial_magmoms"):
+    """Moments of the atoms' own calculator, where the atoms have no initial ones.
+
+    Those that came with the atoms from a file stay a start where the atoms move. A calculator that
+    calculates may meanwhile have results of others: they count for the very same atoms only.
+    """
+    calc = atoms.calc
+    magmoms = (getattr(calc, "results", None) or {}).get("magmoms")
+    if atoms.has("initial_magmoms") or magmoms is None or len(magmoms) != len(atoms):
         return None
-    results = getattr(atoms.calc, "results", None) or {}
-    return results.get("magmoms")
+    frozen = isinstance(calc, SinglePointCalculator) or not hasattr(calc, "check_state")
+    return magmoms if frozen or not calc.check_state(atoms) else None
 
 
 def _bare(atoms_list: Sequence[Atoms]) -> list[Atoms]:
@@ -204,8 +211,6 @@ def _with_results(atoms: Atoms, found: EquilibratedStructure) -> Atoms:
     result = found.result
     copy = _named_like(atoms.copy(), atoms)
     copy.set_initial_magnetic_moments(found.magmoms)
-    copy.arrays.pop(MAGNETIC_FORCES, None)
-    copy.set_array(MAGNETIC_FORCES, result.magnetic_forces)
     predicted = {
         "energy": result.energy,
         "energies": result.energies,
@@ -215,4 +220,5 @@ def _with_results(atoms: Atoms, found: EquilibratedStructure) -> Atoms:
     if result.stress is not None:
         predicted["stress"] = result.stress
     copy.calc = SinglePointCalculator(copy, **predicted)
+    set_magnetic_forces(copy, result.magnetic_forces)
     return copy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -64,8 +65,16 @@ class StructureEvaluator:
         self._width = 0
         with double_precision():
             self.precision = require_precision(dtype)
-            without = potential.replace(species_coeffs=np.zeros_like(self._constants))
-            self._on_device = jax.device_put(without.astype(*self.precision))
+
+    @cached_property
+    def _on_device(self) -> Potential:
+        with double_precision():
+            without = self.potential.replace(species_coeffs=np.zeros_like(self._constants))
+            return jax.device_put(without.astype(*self.precision))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is on the device: it is put there anew where a copy is used."""
+        return {name: value for name, value in vars(self).items() if name != "_on_device"}
 
     def __call__(self, structure: Structure) -> Result:
         """All observables of one structure."""

@@ -22,7 +22,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mmtp_jax.fitting.series import numbered
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.io.formats import write
-from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE
+from mmtp_jax.io.schema import SOURCE, remove_magnetic_forces, set_magnetic_forces
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.relaxation.options import RelaxOptions
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
@@ -232,7 +232,7 @@ def _moved(atoms: Atoms, structure: Structure) -> Atoms:
     copy.set_cell(cell)
     copy.set_positions(structure.positions)
     copy.set_initial_magnetic_moments(structure.magmoms)
-    copy.arrays.pop(MAGNETIC_FORCES, None)
+    remove_magnetic_forces(copy)
     return copy
 
 
@@ -245,7 +245,6 @@ def _frame(atoms: Atoms, frame: Frame) -> Atoms:
 def _with_results(atoms: Atoms, found: RelaxedStructure) -> Atoms:
     """A copy at the end with all that the potential says there."""
     copy, result = _moved(atoms, found.structure), found.result
-    copy.set_array(MAGNETIC_FORCES, result.magnetic_forces)
     predicted = {
         "energy": result.energy,
         "energies": result.energies,
@@ -255,4 +254,5 @@ def _with_results(atoms: Atoms, found: RelaxedStructure) -> Atoms:
     if result.stress is not None:
         predicted["stress"] = result.stress
     copy.calc = SinglePointCalculator(copy, **predicted)
+    set_magnetic_forces(copy, result.magnetic_forces)
     return copy

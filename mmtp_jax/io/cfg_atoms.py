@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 
 from mmtp_jax.io.cfg_sections import KNOWN_COLUMNS, VECTORS, Draft
-from mmtp_jax.io.schema import MAGNETIC_FORCES, along_moments, collapse
+from mmtp_jax.io.schema import MAGNETIC_FORCES, along_moments, collapse, stamp_as_read
 from mmtp_jax.io.values import MARK, from_json
 
 _RESERVED = {MAGNETIC_FORCES, "initial_magmoms", "initial_charges", "momenta", "masses", "tags"}
@@ -114,6 +114,7 @@ class AtomsMaker:
         results = {name: value for name, value in results.items() if value is not None}
         if results:
             atoms.calc = SinglePointCalculator(atoms, **results)
+        stamp_as_read(atoms)
         return atoms
 
     def _species(self, features: dict[str, str]) -> tuple[str, ...]:

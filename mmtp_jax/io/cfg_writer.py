@@ -17,11 +17,13 @@ from mmtp_jax.io.compressed import suffixes, written_text
 from mmtp_jax.io.left_out import LeftOut, dropped
 from mmtp_jax.io.schema import (
     MAGNETIC_FORCES,
+    STAMP,
     Labels,
     along_moments,
     check_periodic,
     collapse,
     labels_of,
+    tell_of_forces,
     voigt,
 )
 from mmtp_jax.io.values import same, to_json
@@ -81,17 +83,18 @@ def write_cfg_text(
         What is left out.
     """
     left_out = LeftOut(name)
-    for k, atoms in enumerate(configurations, 1):
+    labels = [labels_of(atoms) for atoms in configurations]
+    tell_of_forces(labels, [f"configuration {k}" for k in range(1, len(labels) + 1)], name)
+    for k, (atoms, of_atoms) in enumerate(zip(configurations, labels, strict=True), 1):
         try:
-            left_out.count(_write_one(file, atoms, tuple(species)))
+            left_out.count(_write_one(file, atoms, tuple(species), of_atoms))
         except ValueError as error:
             raise ValueError(f"cannot write {name}, configuration {k}: {error}") from error
     return left_out
 
 
-def _write_one(file: TextIO, atoms: Atoms, species: tuple[str, ...]) -> list[str]:
+def _write_one(file: TextIO, atoms: Atoms, species: tuple[str, ...], labels: Labels) -> list[str]:
     """Write one configuration; gives what is left out of it."""
-    labels = labels_of(atoms)
     results, left_out = labels.results, _left_out(atoms, labels)
     file.write(f"BEGIN_CFG\n Size\n{len(atoms):6d}\n")
     periodic = np.flatnonzero(atoms.pbc)
@@ -109,6 +112,8 @@ def _write_one(file: TextIO, atoms: Atoms, species: tuple[str, ...]) -> list[str
     if species:
         file.write(f" Feature   {SPECIES_FEATURE}\t{' '.join(species)}\n")
     for name, value in atoms.info.items():
+        if name == STAMP and labels.magnetic_forces is None:
+            continue
         lines = _feature_lines(name, value)
         if lines is None:
             left_out.append(f"info[{name!r}]")

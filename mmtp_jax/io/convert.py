@@ -21,6 +21,7 @@ from mmtp_jax.io.schema import (
     along_moments,
     collapse,
     labels_of,
+    tell_of_forces,
 )
 from mmtp_jax.structures.making import read_mesh
 from mmtp_jax.structures.structure import Structure
@@ -55,6 +56,15 @@ def to_structure(
     if moments not in ("achieved", "initial"):
         raise ValueError(f"moments must be 'achieved' or 'initial', got {moments!r}")
     name = name or getattr(atoms, SOURCE, "configuration")
+    structure, labels = _converted(atoms, species, name, moments)
+    if moments == "achieved":
+        tell_of_forces([labels], [name])
+    return structure
+
+
+def _converted(
+    atoms: Atoms, species: Sequence[str], name: str, moments: str
+) -> tuple[Structure, Labels]:
     labels = labels_of(atoms)
     # In a calculation old results are nothing to speak of; in labelled data they are lost labels.
     if labels.stale and moments == "achieved":
@@ -64,7 +74,7 @@ def to_structure(
             name,
         )
     try:
-        return _structure(atoms, tuple(species), name, moments, labels)
+        return _structure(atoms, tuple(species), name, moments, labels), labels
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
@@ -95,10 +105,15 @@ def to_structures(
         ]
     if len(names) != len(configurations):
         raise ValueError(f"{len(names)} names for {len(configurations)} configurations")
-    return [
-        to_structure(atoms, species, name, moments)
+    if moments not in ("achieved", "initial"):
+        raise ValueError(f"moments must be 'achieved' or 'initial', got {moments!r}")
+    found = [
+        _converted(atoms, species, name, moments)
         for atoms, name in zip(configurations, names, strict=True)
     ]
+    if moments == "achieved":
+        tell_of_forces([labels for _, labels in found], names)
+    return [structure for structure, _ in found]
 
 
 def _structure(

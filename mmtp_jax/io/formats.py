@@ -36,7 +36,17 @@ from mmtp_jax.io.extxyz import frame
 from mmtp_jax.io.left_out import LeftOut, dropped
 from mmtp_jax.io.making import vasp_info
 from mmtp_jax.io.readback import differences
-from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE, along_moments, collapse, labels_of
+from mmtp_jax.io.schema import (
+    MAGNETIC_FORCES,
+    SOURCE,
+    STAMP,
+    along_moments,
+    collapse,
+    labels_of,
+    remove_magnetic_forces,
+    stamp_as_read,
+    tell_of_forces,
+)
 from mmtp_jax.io.xyz_frames import BrokenFrameError, check_frames
 
 logger = logging.getLogger(__name__)
@@ -56,7 +66,8 @@ def read(
     """Read configurations with their labels from one file, several, or a pattern.
 
     Each configuration gets an attribute ``source`` ("train.cfg, configuration 3"), the name
-    that messages call it by. It is no part of ``info`` and goes into no file.
+    that messages call it by. It is no part of ``info`` and goes into no file. Magnetic forces are
+    tied to the energy, positions, cell and moments beside them, see `mmtp_jax.io.schema`.
 
     Args:
         path: a file, a pattern such as ``"runs/*/OUTCAR"``, or a list of both. The files of a
@@ -87,6 +98,7 @@ def read(
         for number, atoms in with_numbers:
             setattr(atoms, SOURCE, configuration_name(file, number))
             atoms.info = making | atoms.info
+            stamp_as_read(atoms)
             atoms_list.append(atoms)
     return atoms_list
 
@@ -102,7 +114,8 @@ def write(
     Nothing that is given is changed. What the file cannot hold is counted and named in one line
     of the log: labels of a calculator that belong to other positions or moments, info and arrays
     that would be read as something else, and in formats of ASE's whatever does not come back when
-    the file is read. Names that end in .gz, .bz2 or .xz make compressed files.
+    the file is read. Magnetic forces of other results are no labels, and not written. Names that
+    end in .gz, .bz2 or .xz make compressed files.
 
     Args:
         path: the file; its name, in letters of any case, says the format: .cfg is MLIP's, .xyz
@@ -130,6 +143,7 @@ def write(
     if format_ == CFG:
         write_cfg(path, configurations, species)
         return
+    _tell_of_forces(os.fspath(path), configurations)
     left_out = LeftOut(os.fspath(path))
     with atomic_write(path) as temporary:
         if format_ == EXTXYZ:
@@ -198,7 +212,7 @@ def configuration_name(path: PathLike, number: int) -> str:
 
 
 def normalised(atoms: Atoms) -> Atoms:
-    """A copy of atoms in the one schema: see the head of this file.
+    """A copy of atoms in the one schema, as in a file: see the head of this one.
 
     Raises:
         ValueError: if magnetic forces and collinear moments have no common axis.
@@ -207,8 +221,9 @@ def normalised(atoms: Atoms) -> Atoms:
     copy = atoms.copy()
     moments, initial = labels.achieved_moments, labels.initial_moments
     forces = labels.magnetic_forces
-    copy.arrays.pop(MAGNETIC_FORCES, None)
-    if forces is not None:
+    if forces is None:
+        remove_magnetic_forces(copy)
+    else:
         if forces.ndim == 2 and forces.shape[1:] == (3,):
             axes = labels.moments
             same = axes is not None and axes.shape == forces.shape
@@ -218,7 +233,7 @@ def normalised(atoms: Atoms) -> Atoms:
                     "magnetic forces across the collinear moments of %s are left out",
                     getattr(atoms, SOURCE, "a configuration"),
                 )
-        copy.set_array(MAGNETIC_FORCES, collapse(np.array(forces, float)))
+        copy.arrays[MAGNETIC_FORCES] = collapse(np.array(forces, float))
     if initial is None:
         initial = moments
     if initial is not None:
@@ -231,6 +246,11 @@ def normalised(atoms: Atoms) -> Atoms:
     if results:
         copy.calc = SinglePointCalculator(copy, **results)
     return copy
+
+
+def _tell_of_forces(path: str, atoms_list: Sequence[Atoms]) -> None:
+    names = [getattr(atoms, SOURCE, f"configuration {k}") for k, atoms in enumerate(atoms_list, 1)]
+    tell_of_forces([labels_of(atoms) for atoms in atoms_list], names, path)
 
 
 def _files(path: PathLike | Sequence[PathLike]) -> Iterator[Path]:
@@ -270,6 +290,8 @@ def _read_file(
     )  # fmt: skip
     found = list(zip(numbers, images, strict=True))
     found = found if known else _pick(path, found, index)
+    # ASE writes the stamps of atoms as any other entry of info.
+    _tell_of_forces(path.name, [atoms for _, atoms in found if STAMP in atoms.info])
     return [(number, normalised(atoms)) for number, atoms in found]
 
 

@@ -63,6 +63,8 @@ def count_labels(
         labels = labels_of(atoms)
         if labels.stale:
             ignored["results of a calculator for other positions, cell or moments"] += 1
+        if labels.forces_stale:
+            ignored["magnetic forces of other results, positions or moments"] += 1
         if "stress" in labels.results and not atoms.pbc.all():
             ignored["stress of configurations that are not periodic in 3 directions"] += 1
     return LabelCounts(

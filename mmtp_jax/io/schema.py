@@ -5,17 +5,27 @@ eV/Angstrom^3) and achieved moments ``magmoms`` (mu_B) are results of the calcul
 forces T = -dE/dm (eV/mu_B) are ``atoms.arrays["magnetic_forces"]``, because ASE calculators know
 no such property; moments to start from are ``atoms.get_initial_magnetic_moments()``.
 
+An array outlives the results that it came with: it is in every copy, wherever its atoms move. So
+`set_magnetic_forces` leaves a stamp of the energy, positions, cell and moments that they belong to,
+and they are labels only while these are the same. The stamp is an entry of ``info``, which goes
+into files as any other. What stands in a file without one belongs together: there the array itself
+gets the stamp (`stamp_as_read`), so that ``info`` is that of the file.
+
 Collinear moments are (n,). Codes that store vectors give (n, 3) with one non-zero column: that
 is collinear too, and the axis means nothing.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+
+logger = logging.getLogger(__name__)
 
 MAGNETIC_FORCES = "magnetic_forces"
 """Name of the array with T = -dE/dm."""
@@ -23,6 +33,9 @@ MAGNETIC_FORCES = "magnetic_forces"
 MAKING, KMESH = "making", "kmesh"
 """Entries of ``atoms.info``: how the labels were made (`mmtp_jax.structures.making`), and with
 which mesh of k-points, ``"4x4x2"``."""
+
+STAMP = "magnetic_forces_of"
+"""Entry of ``info``: the state that the magnetic forces of the arrays belong to."""
 
 SOURCE = "source"
 """Attribute that `mmtp_jax.io.formats.read` sets on each Atoms: what messages call it.
@@ -45,6 +58,10 @@ class Labels:
     """mu_B, (n,) or (n, 3)."""
     stale: bool
     """The calculator has results, but for other positions, cell or moments: none is used."""
+    forces_stale: bool = False
+    """There are magnetic forces, but of other results, positions or moments: they are not used."""
+    forces_unstamped: bool = False
+    """Nothing says which results the magnetic forces belong to: they are taken for these."""
 
     @property
     def moments(self) -> np.ndarray | None:
@@ -55,20 +72,17 @@ class Labels:
 def labels_of(atoms: Atoms) -> Labels:
     """The labels of a configuration, wherever they live; changes nothing.
 
-    Per-atom arrays follow a copy whose atoms are then moved, so magnetic forces in the arrays are
-    as old as the calculator's results: where these are stale, the array is not used either.
+    Magnetic forces of the calculator itself come before those of the arrays. These are used where
+    their stamp fits the atoms and the results, or where there is none; never beside stale results.
     """
-    calc = atoms.calc
-    results = getattr(calc, "results", None) or {}
-    stale = bool(results) and hasattr(calc, "check_state") and bool(calc.check_state(atoms))
-    if stale:
-        results, forces = {}, None
-    else:
-        results = {name: value for name, value in results.items() if value is not None}
-        # Forces and stress are derivatives of the free energy, where there are two.
-        if "free_energy" in results:
-            results["energy"] = results.pop("free_energy")
-        forces = results.get(MAGNETIC_FORCES, atoms.arrays.get(MAGNETIC_FORCES))
+    results, stale = _results_of(atoms)
+    forces = None if stale else _forces_of_calculator(atoms, results)
+    forces_stale = forces_unstamped = False
+    if forces is None and not stale and MAGNETIC_FORCES in atoms.arrays:
+        stamp = atoms.info.get(STAMP, getattr(atoms.arrays[MAGNETIC_FORCES], "stamp", None))
+        forces_unstamped = stamp is None
+        forces_stale = not forces_unstamped and not _fits(stamp, atoms, results)
+        forces = None if forces_stale else atoms.arrays[MAGNETIC_FORCES]
     achieved = results.get("magmoms")
     return Labels(
         results=results,
@@ -76,7 +90,156 @@ def labels_of(atoms: Atoms) -> Labels:
         achieved_moments=None if achieved is None else np.asarray(achieved),
         initial_moments=atoms.arrays.get("initial_magmoms"),
         stale=stale,
+        forces_stale=forces_stale,
+        forces_unstamped=forces_unstamped,
     )
+
+
+def set_magnetic_forces(atoms: Atoms, values: np.ndarray) -> None:
+    """Give atoms the magnetic forces T = -dE/dm that belong to their present results.
+
+    Call it last: a change of positions, cell, moments or results afterwards makes them those of
+    another state, which nothing takes for labels.
+
+    Args:
+        atoms: with their moments, and the calculator whose results the forces come with.
+        values: (n,) eV/mu_B, or (n, 3).
+
+    Raises:
+        ValueError: if there is not one for each atom.
+    """
+    values = np.array(values, float)
+    if values.shape not in ((len(atoms),), (len(atoms), 3)):
+        raise ValueError(
+            f"magnetic forces have shape {values.shape}; give one number for each of "
+            f"{len(atoms)} atoms"
+        )
+    remove_magnetic_forces(atoms)
+    atoms.set_array(MAGNETIC_FORCES, values)
+    atoms.info[STAMP] = _stamp(atoms)
+
+
+class _FromFile(np.ndarray):
+    """Magnetic forces of a file, with the stamp of what they stood beside; copies have it too."""
+
+    stamp: str | None
+
+    def __array_finalize__(self, other: Any) -> None:
+        self.stamp = getattr(other, "stamp", None)
+
+    def __setitem__(self, place: Any, values: Any) -> None:
+        # Others are set by hand, as ASE does over an array that is there.
+        self.stamp = None
+        super().__setitem__(place, values)
+
+    def __reduce__(self) -> tuple:
+        return _from_file, (np.asarray(self), self.stamp)
+
+
+def _from_file(values: np.ndarray, stamp: str | None) -> _FromFile:
+    array = values.view(_FromFile)
+    array.stamp = stamp
+    return array
+
+
+def stamp_as_read(atoms: Atoms) -> None:
+    """Tie the magnetic forces of a file to what else is in it, unless it says what they are of."""
+    if MAGNETIC_FORCES in atoms.arrays and STAMP not in atoms.info:
+        values = np.array(atoms.arrays[MAGNETIC_FORCES])
+        atoms.arrays[MAGNETIC_FORCES] = _from_file(values, _stamp(atoms))
+
+
+def remove_magnetic_forces(atoms: Atoms) -> None:
+    """Take magnetic forces off the atoms' arrays, together with their stamp."""
+    atoms.arrays.pop(MAGNETIC_FORCES, None)
+    atoms.info.pop(STAMP, None)
+
+
+def tell_of_forces(labels: Sequence[Labels], names: Sequence[str], file: str = "") -> None:
+    """Log what is to be said of magnetic forces in the arrays, one line for all configurations.
+
+    Args:
+        labels: of each configuration.
+        names: what messages call it.
+        file: that they are written to or read from.
+    """
+    for flag, text in _NOTES.items():
+        which = [n for one, n in zip(labels, names, strict=True) if getattr(one, flag)]
+        if which:
+            logger.warning(
+                "%smagnetic forces of %d of %d configurations (first: %s) %s",
+                file and f"{file}: ", len(which), len(labels), which[0], text,
+            )  # fmt: skip
+
+
+_NOTES = {
+    "forces_stale": "belong to other results, positions or moments than these have now, and are "
+    "not used; set those of these results with mmtp_jax.set_magnetic_forces(atoms, values)",
+    "forces_unstamped": "were set by hand and do not say which results they belong to; they are "
+    "taken for those of these results, as mmtp_jax.set_magnetic_forces(atoms, values) would say",
+}
+
+
+def _results_of(atoms: Atoms) -> tuple[dict[str, Any], bool]:
+    """What the calculator says of these very atoms; and whether it speaks of others."""
+    calc = atoms.calc
+    results = getattr(calc, "results", None) or {}
+    if results and hasattr(calc, "check_state") and calc.check_state(atoms):
+        return {}, True
+    results = {name: value for name, value in results.items() if value is not None}
+    # Forces and stress are derivatives of the free energy, where there are two.
+    if "free_energy" in results:
+        results["energy"] = results.pop("free_energy")
+    return results, False
+
+
+def _forces_of_calculator(atoms: Atoms, results: dict[str, Any]) -> np.ndarray | None:
+    calc = atoms.calc
+    if MAGNETIC_FORCES in results or not results:
+        return results.get(MAGNETIC_FORCES)
+    if MAGNETIC_FORCES in getattr(calc, "implemented_properties", ()):
+        return calc.get_property(MAGNETIC_FORCES, atoms, allow_calculation=False)
+    return None
+
+
+def _state(atoms: Atoms, results: dict[str, Any]) -> np.ndarray:
+    """Energy (NaN without one), and weighted sums of positions, cell and moments.
+
+    Empty where one of them is no number: whoever reads labels says so.
+    """
+    moments = results.get("magmoms", atoms.arrays.get("initial_magmoms"))
+    try:
+        moments = np.zeros(0) if moments is None else collapse(np.asarray(moments, float))
+        energy = float(results.get("energy", np.nan))
+    except (TypeError, ValueError):
+        return np.zeros(0)
+    sums = [_weighted_sum(part) for part in (atoms.positions, atoms.cell.array, moments)]
+    return np.array([energy, *sums])
+
+
+def _stamp(atoms: Atoms) -> str:
+    return ";".join(f"{x:.17g}" for x in _state(atoms, _results_of(atoms)[0]))
+
+
+def _weighted_sum(values: np.ndarray) -> float:
+    # Fractional parts of multiples of the golden ratio: no two weights are alike.
+    weights = 0.5 + np.arange(1, values.size + 1) * 0.6180339887498949 % 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(weights @ np.ravel(values))
+
+
+def _fits(stamp: object, atoms: Atoms, results: dict[str, Any]) -> bool:
+    try:
+        then = np.array([float(part) for part in str(stamp).split(";")])
+    except ValueError:
+        return False
+    now = _state(atoms, results)
+    if then.shape != now.shape:
+        return False
+    # Files may keep 8 decimals of each number.
+    room = 1e-7 * (1.0 + np.sqrt([0.0, 3 * len(atoms), 9, len(atoms)])) + 1e-9 * np.abs(now)
+    room[0] += 1e-6
+    return bool(np.all(np.isclose(then, now, rtol=0.0, atol=np.nan_to_num(room), equal_nan=True)))
 
 
 def axis_of(vectors: np.ndarray) -> int | None:

@@ -19,7 +19,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mmtp_jax.io.atomic import WriteError, writing
 from mmtp_jax.io.extxyz import frame
 from mmtp_jax.io.names import OFF_GRID
-from mmtp_jax.io.schema import MAGNETIC_FORCES
+from mmtp_jax.io.schema import set_magnetic_forces
 from mmtp_jax.simulation.dynamics.integrate import State
 from mmtp_jax.simulation.dynamics.observer import Snapshot
 from mmtp_jax.simulation.dynamics.series import UNITS, Series
@@ -45,7 +45,6 @@ def atoms_of_state(state: State, replica: int, symbols: Sequence[str]) -> Atoms:
         atoms.set_masses(system.masses)
     atoms.set_velocities(system.velocities[replica])
     atoms.set_initial_magnetic_moments(system.magmoms[replica])
-    atoms.set_array(MAGNETIC_FORCES, np.asarray(known.magnetic_forces[replica]))
     results = {
         "energy": float(known.energy[replica]),
         "forces": np.asarray(known.forces[replica]),
@@ -54,6 +53,7 @@ def atoms_of_state(state: State, replica: int, symbols: Sequence[str]) -> Atoms:
     if atoms.pbc.all():
         results["stress"] = np.asarray(known.stress[replica])[VOIGT]
     atoms.calc = SinglePointCalculator(atoms, **results)
+    set_magnetic_forces(atoms, np.asarray(known.magnetic_forces[replica]))
     return atoms
 
 

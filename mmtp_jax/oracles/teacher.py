@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.making import file_hash, potential_making
-from mmtp_jax.io.schema import MAGNETIC_FORCES
+from mmtp_jax.io.schema import set_magnetic_forces
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 
 
@@ -60,11 +60,11 @@ class PotentialOracle:
             pbc=atoms.pbc,
             magmoms=atoms.get_initial_magnetic_moments(),
         )
-        labelled.set_array(MAGNETIC_FORCES, results[MAGNETIC_FORCES])
         kept = ("energy", "forces", "stress", "magmoms")
         labelled.calc = SinglePointCalculator(
             labelled, **{name: results[name] for name in kept if name in results}
         )
+        set_magnetic_forces(labelled, calculator.magnetic_forces)
         settings = {
             "potential": Path(self.path).name,
             "sha256": self.fingerprint(),

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from mmtp_jax.potential.basic_moments import basic_plan, component_lanes
 from mmtp_jax.potential.contraction import contract, contraction_plan
 from mmtp_jax.potential.materialise import stored
-from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.potential import Potential, traced
 from mmtp_jax.potential.radial import Pairs, radial_functions, radial_functions_along
 
 Array = Any
@@ -72,6 +72,7 @@ def contracted(potential: Potential, radial: Array, direction: tuple[Array, Arra
 
 def site_energies(potential: Potential, neighborhoods: Neighborhoods) -> Array:
     """E_i (N,), eV: e0(z_i) + sum_a xi_a B_a(n_i)."""
+    potential = traced(potential)
     distance, direction = geometry(neighborhoods.vectors)
     radial = radial_functions(potential, pairs_of(neighborhoods, distance))
     energies = contracted(potential, radial, direction)
@@ -86,6 +87,7 @@ def site_energies_along(
     The Jacobian-vector product of `site_energies`, in a form whose derivatives with respect to
     the parameters are cheap. The types in ``dots`` are not used.
     """
+    potential = traced(potential)
     (distance, direction), (distance_dot, direction_dot) = jax.jvp(
         geometry, (neighborhoods.vectors,), (dots.vectors,)
     )

@@ -20,7 +20,7 @@ from mmtp_jax.potential.contraction import all_moments, contraction_plan, moment
 from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.energy import Neighborhoods, basic_moments, geometry, pairs_of
 from mmtp_jax.potential.observables import Graph, neighborhoods
-from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.potential import Potential, traced
 from mmtp_jax.potential.radial import bases, pair_coefficients, product_rows, radial_functions
 
 Array = Any
@@ -34,6 +34,7 @@ def site_jacobian(potential: Potential, graph: Graph, chunk: int | None = None) 
         graph: atoms and neighbours; rows of padding atoms are those of an isolated atom.
         chunk: most atoms per step of a loop over blocks.
     """
+    potential, graph = traced((potential, graph))
 
     def of_block(rows: Neighborhoods) -> Array:
         linear, blocked = _factors(potential, rows)
@@ -44,6 +45,7 @@ def site_jacobian(potential: Potential, graph: Graph, chunk: int | None = None) 
 
 def energy_jacobian(potential: Potential, graph: Graph, chunk: int | None = None) -> Array:
     """dE/dtheta (C, P) of each configuration, the columns in the order of `Potential.flatten`."""
+    potential, graph = traced((potential, graph))
 
     def of_block(block: tuple[Neighborhoods, Array]) -> tuple[Array, Array]:
         rows, owner = block

@@ -8,7 +8,7 @@ and the basis functions B_alpha are all their contractions to a scalar up to a l
 lev M_{mu,nu} = 2 + 4 mu + nu, summed over the factors (Burov 2026, Sec. 2).  The tables
 here are those of the `.mtp` format: the components of the moments, and a list of
 products, executed in order, that ends in the B_alpha.  The contractions themselves, and
-the choice of cheap products, are in `contractions`.
+the choice of cheap products, are in `multigraphs` and `factorization`.
 """
 
 import hashlib

@@ -27,7 +27,7 @@ from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.energy import Neighborhoods, site_energies, site_energies_along
 from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import stored
-from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.potential import Potential, traced
 
 Array = Any
 
@@ -90,11 +90,13 @@ class EdgeTerms(NamedTuple):
 
 def neighborhoods(graph: Graph) -> Neighborhoods:
     """The rows that the site energies are functions of."""
+    graph = traced(graph)
     return _neighborhoods(graph, _rows(graph))
 
 
 def energies(potential: Potential, graph: Graph) -> Array:
     """Energy (C,) of each configuration, eV."""
+    graph = traced(graph)
     sites = site_energies(potential, neighborhoods(graph))
     return per_configuration(graph, sites)
 
@@ -132,6 +134,7 @@ def evaluate(
         chunk: most atoms per step of a loop over blocks, None for all at once. The number of
             atoms is halved until it is no larger. Small blocks stay in the cache of a CPU.
     """
+    graph = traced(graph)
 
     def block(of_neighbours: Array, rows: _Rows) -> tuple[Array, tuple[Array, Array, Array]]:
         terms = edge_terms(potential, stored(_neighborhoods(graph, rows)))

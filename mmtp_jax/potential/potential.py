@@ -211,19 +211,25 @@ class Potential:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: the host's arrays; those of a device would lose digits."""
+        return vars(self) | {
+            name: np.asarray(getattr(self, name)) for name in _PARAMETERS + _SETTINGS
+        }
+
     def astype(self, dtype: Any, contraction: Any = None) -> Potential:
-        """A copy with all numbers as numpy arrays of ``dtype``.
+        """A copy with all numbers as numpy arrays of ``dtype``, never those of this potential.
 
         With ``contraction``, e0 and xi have that type, and with them the contraction of the
         moments: float32 with a contraction in float64 loses few digits for little time.
         """
-        copy = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), self)
+        copy = jax.tree.map(lambda leaf: np.array(leaf, dtype), self)
         copy = copy.replace(record=self.record)
         if contraction is None:
             return copy
         return copy.replace(
-            species_coeffs=np.asarray(self.species_coeffs, contraction),
-            moment_coeffs=np.asarray(self.moment_coeffs, contraction),
+            species_coeffs=np.array(self.species_coeffs, contraction),
+            moment_coeffs=np.array(self.moment_coeffs, contraction),
         )
 
     def with_common_interval(self) -> Potential:
@@ -247,6 +253,20 @@ class Potential:
         )
         radial = np.einsum("ijmzbg,ibp,jgq->ijmzpq", np.asarray(self.radial_coeffs), change, change)
         return self.replace(radial_coeffs=radial, min_magmom=min_magmom, max_magmom=max_magmom)
+
+
+def traced(tree: Any) -> Any:
+    """A pytree with JAX arrays in place of numpy's, for functions that may close over it.
+
+    JAX remembers by identity what a numpy array became when it was traced as a constant: one that
+    was traced in 32 bits is broken in 64 bits for ever. So it only ever gets copies.
+    """
+    import jax.numpy as jnp
+
+    def own(leaf: Array) -> Array:
+        return leaf if isinstance(leaf, jax.Array) else jnp.asarray(np.array(leaf))
+
+    return jax.tree.map(own, tree)
 
 
 def chebyshev_rescaling(

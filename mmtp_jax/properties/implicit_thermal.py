@@ -24,7 +24,7 @@ from mmtp_jax.simulation.constants import GPA, KB
 Array = Any
 
 ORDER = 3
-"""Of the Birch-Murnaghan form: that of `mmtp_jax.birch_murnaghan`."""
+"""Of the Birch-Murnaghan form: that of `mmtp_jax.properties.birch_murnaghan`."""
 
 _STEPS = 30
 """Of Newton's method; from the best of the volumes it needs about five."""

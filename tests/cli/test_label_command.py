@@ -87,7 +87,7 @@ def test_labels_that_stand_apart_go_to_a_file_of_their_own(
         answer = original(self, atoms, folder)
         if atoms.info["tag"] == 1:
             answer.atoms.calc.results["energy"] -= 28.0
-            answer.atoms.arrays["magnetic_forces"][1] = 6.1
+            mmtp.set_magnetic_forces(answer.atoms, [answer.atoms.arrays["magnetic_forces"][0], 6.1])
         return answer
 
     monkeypatch.setattr(mmtp.PotentialOracle, "label", label)

@@ -1,5 +1,7 @@
 """The ASE calculator: its derivatives, its properties, and what ASE does with it."""
 
+import copy
+import pickle
 import warnings
 
 import jax
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk
-from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.calculator import PropertyNotImplementedError, all_properties
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.filters import FrechetCellFilter
@@ -52,7 +54,7 @@ def test_forces_and_stress_are_those_of_ase_by_differences(calculated):
 
 def test_magnetic_forces_are_minus_the_derivative_in_the_moments(calculated):
     got = calculated.calc.get_magnetic_forces(calculated).copy()
-    np.testing.assert_array_equal(got, calculated.calc.results["magnetic_forces"])
+    np.testing.assert_array_equal(got, calculated.calc.magnetic_forces)
     moments = calculated.get_initial_magnetic_moments()
     for atom in range(len(calculated)):
         energies = []
@@ -77,7 +79,22 @@ def test_results_are_those_of_evaluate(calculated, potential):
     )
     assert calculated.get_magnetic_moment() == pytest.approx(0.4)
     for name in calculated.calc.implemented_properties:
-        assert name in calculated.calc.results
+        assert calculated.calc.get_property(name, calculated, allow_calculation=False) is not None
+
+
+def test_results_hold_names_of_ase_only(calculated):
+    energy, forces = calculated.get_potential_energy(), calculated.get_forces()
+    kept = calculated.copy()
+    kept.calc = SinglePointCalculator(kept, **calculated.calc.results)
+    assert set(calculated.calc.results) <= set(all_properties)
+    assert kept.get_potential_energy() == energy
+    np.testing.assert_array_equal(kept.get_forces(), forces)
+    calculated.calc.magnetic_forces[:] = 0.0
+    assert calculated.calc.magnetic_forces.any()
+    with pytest.raises(PropertyNotImplementedError, match="before the first calculation"):
+        _ = mmtp.MMTPCalculator(calculated.calc.potential).magnetic_forces
+    with pytest.raises(PropertyNotImplementedError):
+        _ = calculated.calc.grade
 
 
 def test_nothing_is_computed_twice_for_the_same_atoms(calculated, monkeypatch):
@@ -116,6 +133,35 @@ def test_atoms_without_moments_have_those_of_their_results(atoms, potential):
     other.calc = SinglePointCalculator(other, energy=0.0, magmoms=moments)
     zero = mmtp.MMTPCalculator(potential).get_potential_energy(other)
     assert abs(zero - expected) > 1e-6
+
+
+def test_borrowed_moments_are_part_of_what_is_compared(atoms, potential):
+    moments = atoms.get_initial_magnetic_moments()
+    calculator = mmtp.MMTPCalculator(potential)
+
+    def energy(scale):
+        frame = atoms.copy()
+        del frame.arrays["initial_magmoms"]
+        frame.calc = SinglePointCalculator(frame, energy=0.0, magmoms=scale * moments)
+        other = frame.copy()
+        other.set_initial_magnetic_moments(scale * moments)
+        expected = mmtp.MMTPCalculator(potential).get_potential_energy(other)
+        assert calculator.get_potential_energy(frame) == pytest.approx(expected, rel=1e-13)
+        return frame, expected
+
+    frame, first = energy(1.0)
+    _, second = energy(0.5)
+    assert abs(first - second) > 1e-6
+    frame.calc.results["magmoms"] *= 0.5
+    assert calculator.get_potential_energy(frame) == pytest.approx(second, rel=1e-13)
+    # Those of a calculator that has meanwhile calculated other atoms are not the frame's.
+    frame.calc = mmtp.MMTPCalculator(potential)
+    frame.calc.get_potential_energy(atoms)
+    zero = frame.copy()
+    zero.set_initial_magnetic_moments(np.zeros(4))
+    expected = mmtp.MMTPCalculator(potential).get_potential_energy(zero)
+    for one in (calculator, frame.calc):
+        assert one.get_potential_energy(frame) == pytest.approx(expected, rel=1e-13)
 
 
 def test_atoms_without_any_moments_are_nonmagnetic(atoms, potential):
@@ -275,8 +321,59 @@ def test_forces_and_stress_are_adiabatic(iron, magnetic):
     assert np.abs(iron.get_magnetic_moments() - moments).max() > 1e-3
 
 
+def test_the_energy_does_not_depend_on_what_was_calculated_before(iron, magnetic):
+    alone, calculator = following(magnetic), following(magnetic)
+    expected = alone.get_potential_energy(iron)
+    other = iron.copy()
+    other.positions[0] += 0.2
+    calculator.get_potential_energy(other)
+    assert calculator.get_potential_energy(iron) == expected
+    np.testing.assert_array_equal(calculator.results["magmoms"], alone.results["magmoms"])
+    assert calculator.equilibration.start_magmoms.tolist() == [1.4, 1.3, 1.5, -1.6]
+    with pytest.raises(ValueError, match="equilibrate=True"):
+        mmtp.MMTPCalculator(magnetic, follow=True)
+
+
+def test_moments_that_vanish_are_told_of_and_not_followed(iron, magnetic):
+    """Farther apart one of the moments is held at zero; back again it would stay there."""
+    iron.calc = following(magnetic, follow=True)
+    near = iron.get_potential_energy()
+    cell = iron.cell.array.copy()
+    iron.set_cell(1.43 * cell, scale_atoms=True)
+    with pytest.warns(mmtp.EquilibrationWarning, match="the moments of 1 of 4 atoms, up to 1.6"):
+        iron.get_potential_energy()
+    iron.set_cell(cell, scale_atoms=True)
+    assert iron.get_potential_energy() == pytest.approx(near, abs=1e-6)
+
+
+def test_moments_that_all_vanish(iron, magnetic):
+    """Without a well all moments end at zero, and converge; with one, zero is no minimum."""
+    square = np.polynomial.Polynomial([0, 0, 0.2]).convert(kind=np.polynomial.Chebyshev).coef
+    radial = np.zeros_like(magnetic.radial_coeffs)
+    radial[:, :, 0, 0, :3, 0] = square
+    flat = magnetic.replace(radial_coeffs=radial)
+    text = "moments of 4 of 4 atoms, up to 1.6 mu_B at the start, have vanished; from zero"
+    with pytest.warns(mmtp.EquilibrationWarning, match=text) as caught:
+        found, _ = mmtp.equilibrate(flat, [iron, iron], tolerance=1e-8)
+    assert len(caught) == 1
+    assert "(and 1 other of 2 likewise)" in str(caught[0].message)
+    assert found.converged
+    assert text in found.message
+    assert "no minimum" not in found.message
+    with pytest.warns(mmtp.EquilibrationWarning, match=text):
+        following(flat).get_potential_energy(iron)
+    iron.set_initial_magnetic_moments(np.zeros(4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert following(flat).get_potential_energy(iron) == pytest.approx(found.energy)
+    with pytest.warns(mmtp.EquilibrationWarning, match="stationary point, but no minimum"):
+        found = mmtp.equilibrate(magnetic, iron)
+    assert found.converged
+    assert not found.magmoms.any()
+
+
 def test_moments_follow_from_call_to_call(iron, magnetic):
-    iron.calc = following(magnetic)
+    iron.calc = following(magnetic, follow=True)
     iron.get_potential_energy()
     first = iron.calc.equilibration
     iron.positions[0, 0] += 1e-3
@@ -334,7 +431,25 @@ def test_grade_of_the_configuration_at_its_moments(iron, magnetic):
     iron.get_potential_energy()
     at_moments = mmtp.equilibrate(magnetic, iron, tolerance=1e-8).atoms
     (expected,) = active_set.grade([at_moments])
-    assert iron.calc.results["grade"] == pytest.approx(expected, rel=1e-6)
-    assert iron.calc.get_property("grade", iron) == iron.calc.results["grade"]
-    with pytest.raises(ValueError, match="another potential"):
-        following(magnetic.replace(scaling=np.float64(2.0)), active_set=active_set)
+    assert iron.calc.grade == pytest.approx(expected, rel=1e-6)
+    assert iron.calc.get_property("grade", iron) == iron.calc.grade
+    # What is static is compared too.
+    for change in ({"scaling": np.float64(2.0)}, {"symmetrised": False}, {"species": ("Al",)}):
+        with pytest.raises(ValueError, match="another potential than the calculator"):
+            following(magnetic.replace(**change), active_set=active_set)
+
+
+@pytest.mark.parametrize("kind", ["fixed", "equilibrated"])
+@pytest.mark.parametrize("make", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
+def test_copies_of_a_calculator_stay_in_float64(kind, make, iron, magnetic):
+    options = {"equilibrate": True, "tolerance": 1e-6} if kind == "equilibrated" else {}
+    active_set = mmtp.ActiveSet.from_configurations(magnetic, [iron])
+    used = mmtp.MMTPCalculator(magnetic, active_set=active_set, **options)
+    with jax.enable_x64(False):
+        used.get_potential_energy(iron)
+        copies = [make(used), make(mmtp.MMTPCalculator(magnetic, **options))]
+        iron.positions[0, 0] += 0.01
+        expected = mmtp.MMTPCalculator(magnetic, **options).get_potential_energy(iron)
+        for one in copies:
+            assert one.get_potential_energy(iron) == pytest.approx(expected, rel=1e-12)
+    assert copies[0].grade > 0

@@ -13,6 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.cfg import read_cfg, write_cfg
 from mmtp_jax.io.cfg_atoms import parse_feature
+from mmtp_jax.io.schema import set_magnetic_forces
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference"
 
@@ -65,11 +66,12 @@ def random_atoms(rng, n=3, species=("Fe", "Al"), pbc=True):
     )
     moments = rng.normal(size=n)
     atoms.set_initial_magnetic_moments(moments)
-    atoms.set_array("magnetic_forces", rng.normal(size=n))
+    magnetic_forces = rng.normal(size=n)
     results = {"energy": -3385.0 * n + rng.normal(), "forces": rng.normal(size=(n, 3))}
     if pbc:
         results["stress"] = 1e-2 * rng.normal(size=6)
     atoms.calc = SinglePointCalculator(atoms, magmoms=moments, **results)
+    set_magnetic_forces(atoms, magnetic_forces)
     return atoms
 
 
@@ -520,6 +522,7 @@ class TestAgainstMotep:
         atoms_list = [random_atoms(rng, n) for n in (1, 4)]
         atoms_list[0].positions[0] = [1e-7, -1e-20, 1e22]
         atoms_list[0].calc.atoms.positions[:] = atoms_list[0].positions
+        set_magnetic_forces(atoms_list[0], atoms_list[0].arrays["magnetic_forces"])
         atoms_list[1].info["mindist"] = 2.25
         write_cfg(tmp_path / "a.cfg", atoms_list, ("Fe", "Al"))
         theirs = self.cfg.read_cfg(tmp_path / "a.cfg", index=":", species=["Fe", "Al"])

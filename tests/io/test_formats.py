@@ -16,7 +16,7 @@ from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.cfg import write_cfg
 from mmtp_jax.io.compressed import read_text
 from mmtp_jax.io.formats import configuration_name, normalised, read, write
-from mmtp_jax.io.schema import labels_of
+from mmtp_jax.io.schema import labels_of, stamp_as_read
 
 OUTCAR = """ POTCAR:    PAW_PBE Fe 06Sep2000
  POTCAR:    PAW_PBE Fe 06Sep2000
@@ -63,7 +63,7 @@ def labelled(energy=-1.0, n=2, seed=0, **info):
     atoms.info.update(info)
     moments = rng.normal(size=n)
     atoms.set_initial_magnetic_moments(moments + 0.5)
-    atoms.set_array("magnetic_forces", rng.normal(size=n))
+    magnetic_forces = rng.normal(size=n)
     atoms.calc = SinglePointCalculator(
         atoms,
         energy=energy,
@@ -71,6 +71,8 @@ def labelled(energy=-1.0, n=2, seed=0, **info):
         stress=rng.normal(size=6),
         magmoms=moments,
     )
+    atoms.arrays["magnetic_forces"] = magnetic_forces
+    stamp_as_read(atoms)
     return atoms
 
 

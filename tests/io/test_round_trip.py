@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from mmtp_jax.io.formats import read, write
+from mmtp_jax.io.schema import stamp_as_read
 
 OURS = ["a.cfg", "a.CFG.gz", "a.extxyz", "a.XYZ.bz2"]
 OF_ASE = ["a.traj", "a.json"]
@@ -109,10 +110,12 @@ def configurations(draw):
         results[name] = draw(hnp.arrays(float, shapes[name], elements=elements))
     if "energy" in results:
         results["energy"] = float(results["energy"])
-    if "magnetic_forces" in results:
-        atoms.arrays["magnetic_forces"] = results.pop("magnetic_forces")
+    magnetic_forces = results.pop("magnetic_forces", None)
     if results:
         atoms.calc = SinglePointCalculator(atoms, **results)
+    if magnetic_forces is not None:
+        atoms.arrays["magnetic_forces"] = magnetic_forces
+        stamp_as_read(atoms)
     return atoms
 
 

@@ -127,7 +127,7 @@ def with_predictions(atoms: Atoms, result: Result, making: str) -> Atoms:
     """A copy of a configuration that carries predictions in place of its labels."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    from mmtp_jax.io.schema import KMESH, MAGNETIC_FORCES, MAKING, collapse, labels_of
+    from mmtp_jax.io.schema import KMESH, MAKING, collapse, labels_of, set_magnetic_forces
 
     moments = labels_of(atoms).moments
     copy = atoms.copy()
@@ -136,11 +136,10 @@ def with_predictions(atoms: Atoms, result: Result, making: str) -> Atoms:
         predicted["stress"] = result.stress
     if moments is not None:
         predicted["magmoms"] = collapse(moments)
-    copy.arrays.pop(MAGNETIC_FORCES, None)
     copy.info.pop(KMESH, None)
     copy.info[MAKING] = making
-    copy.set_array(MAGNETIC_FORCES, result.magnetic_forces)
     copy.calc = SinglePointCalculator(copy, **predicted)
+    set_magnetic_forces(copy, result.magnetic_forces)
     return copy
 
 

@@ -205,6 +205,7 @@ def _with_info(jobs: Jobs, targets: list[Atoms]) -> dict[int, Atoms]:
     for k, (answer, target) in enumerate(zip(jobs.answers, targets, strict=True)):
         if isinstance(answer, Labelled):
             code = f"{answer.provenance.code} {answer.provenance.version}"
+            # The stamp of its magnetic forces is the labelled one's own.
             answer.atoms.info = {**target.info, **answer.atoms.info, "labelled_by": code}
             # Targets may have been suspect labels.
             answer.atoms.info.pop(_SUSPECT, None)
@@ -217,12 +218,12 @@ def _with_info(jobs: Jobs, targets: list[Atoms]) -> dict[int, Atoms]:
 def _target(atoms: Atoms) -> Atoms:
     """The configuration with its moments as targets, and no labels."""
     from mmtp_jax.interfaces.equilibration import moments_of_results
-    from mmtp_jax.io.schema import KMESH, MAKING
+    from mmtp_jax.io.schema import KMESH, MAKING, remove_magnetic_forces
 
     moments = moments_of_results(atoms)
     copy = atoms.copy()
     copy.calc = None
-    copy.arrays.pop("magnetic_forces", None)
+    remove_magnetic_forces(copy)
     for name in (MAKING, KMESH):
         copy.info.pop(name, None)
     if moments is not None:

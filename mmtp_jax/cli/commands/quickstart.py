@@ -111,7 +111,7 @@ What to try next
     atoms = bulk("Fe", a=2.83, cubic=True)
     atoms.set_initial_magnetic_moments([2.2, 2.2])
     atoms.calc = MMTPCalculator({potential!r})
-    print(atoms.get_potential_energy(), atoms.calc.results["magnetic_forces"])
+    print(atoms.get_potential_energy(), atoms.calc.magnetic_forces)
 
   Your own data, in .cfg, .extxyz or any format that ASE reads:
 

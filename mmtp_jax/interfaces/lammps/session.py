@@ -156,7 +156,7 @@ def write_session(
 
     Raises:
         ValueError: if the atoms are not periodic, have other elements than the potential or no
-            moments, or there are files already.
+            moments, the active set belongs to another potential, or there are files already.
     """
     folder = Path(folder)
     texts = {
@@ -168,6 +168,8 @@ def write_session(
     if there:
         raise ValueError(f"{folder} has {', '.join(there)} already; give another folder")
     _check(potential, atoms)
+    if active_set is not None:
+        active_set.check(potential, "the session")
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         with atomic_write(folder / name) as temporary:

@@ -23,7 +23,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mmtp_jax.io.schema import MAGNETIC_FORCES
+from mmtp_jax.io.schema import set_magnetic_forces
 from mmtp_jax.oracles.abinit.datasets import Dataset, find_dataset
 from mmtp_jax.oracles.abinit.inputs import (
     DAMPED,
@@ -205,8 +205,6 @@ class AbinitOracle(AbinitSettings):
             pbc=atoms.pbc,
             magmoms=output.magmoms,
         )
-        # At rest, a free moment has no force on it.
-        labelled.set_array(MAGNETIC_FORCES, np.where(held, 0.0 if forces is None else forces, 0.0))
         labelled.calc = SinglePointCalculator(
             labelled,
             energy=output.energy,
@@ -214,6 +212,8 @@ class AbinitOracle(AbinitSettings):
             stress=output.stress,
             magmoms=output.magmoms,
         )
+        # At rest, a free moment has no force on it.
+        set_magnetic_forces(labelled, np.where(held, 0.0 if forces is None else forces, 0.0))
         settings = {
             **{k: v for k, v in asdict(self).items() if k not in ("executable", "mpi")},
             "sha256": {s: d.sha256 for s, d in datasets.items()},

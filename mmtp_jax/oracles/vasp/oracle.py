@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mmtp_jax.io.schema import MAGNETIC_FORCES, collapse
+from mmtp_jax.io.schema import collapse, set_magnetic_forces
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 from mmtp_jax.oracles.sampling import mesh_of
 from mmtp_jax.oracles.vasp import inputs
@@ -176,9 +176,6 @@ def _answer(
     if output.charges is not None:
         charges = tuple(output.charges[back].tolist())
         provenance = replace(provenance, diagnostics=Diagnostics(charges))
-    if settings.magnetic_forces and _field_fits(refined):
-        forces = magnetic_forces(constraint.field[:, column], outcome.fit.slope)
-        labelled.set_array(MAGNETIC_FORCES, forces[back])
     labelled.calc = SinglePointCalculator(
         labelled,
         energy=output.energy - constraint.penalty,
@@ -186,6 +183,9 @@ def _answer(
         stress=output.stress,
         magmoms=output.moments[back, column],
     )
+    if settings.magnetic_forces and _field_fits(refined):
+        forces = magnetic_forces(constraint.field[:, column], outcome.fit.slope)
+        set_magnetic_forces(labelled, forces[back])
     return Labelled(labelled, provenance)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from mmtp_jax.interruption import check
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision, require_precision
+from mmtp_jax.simulation.moments.collapse import collapse_message, is_zero, warn_of_collapse
 from mmtp_jax.simulation.moments.equilibrate import (
     MAX_CHANGE,
     MAX_STEPS,
@@ -33,8 +34,8 @@ MAX_ATOMS = 2048
 """Atoms per batch. All configurations of a batch wait for its slowest."""
 
 
-class EquilibrationWarning(UserWarning):
-    """Moments were used that are not equilibrated."""
+PROBE = 0.05
+"""Moments, mu_B, that tell whether the energy falls from where all are zero."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class EquilibratedStructure:
     """Evaluations."""
     status: Status
     """How it ended."""
+    unstable: bool = False
+    """All moments are zero, and the energy falls as soon as they grow."""
 
     @property
     def converged(self) -> bool:
@@ -82,10 +85,23 @@ class EquilibratedStructure:
     @property
     def message(self) -> str:
         """How it ended, in words."""
-        return (
+        text = (
             f"{self.status.message} ({self.n_steps} evaluations, largest magnetic force "
             f"{np.abs(self.result.magnetic_forces).max():.2g} eV/mu_B)"
         )
+        return f"{text}; {self.collapse}" if self.collapse else text
+
+    @property
+    def collapse(self) -> str:
+        """What there is to say of moments that are zero, or an empty text."""
+        gone = collapse_message(self.start_magmoms, self.magmoms)
+        if not self.unstable:
+            return gone
+        unstable = (
+            "all moments at zero are a stationary point, but no minimum: the energy falls as soon "
+            "as they grow; start from others"
+        )
+        return f"{gone}; {unstable}" if gone else unstable
 
 
 @partial(jax.jit, static_argnames=("allow_flips", "chunk"))
@@ -132,6 +148,7 @@ def equilibrate_structures(
 
     Warns:
         ExtrapolationWarning: if distances are below those that the potential covers.
+        EquilibrationWarning: if moments have vanished, or are zero where that is no minimum.
     """
     structures = list(structures)
     if not structures:
@@ -150,6 +167,7 @@ def equilibrate_structures(
             callback(n_done)
     final = [replace(s, magmoms=f.magmoms) for s, f in zip(structures, found, strict=True)]
     check_domain(potential, final, tables).warn(stacklevel=3)
+    warn_of_collapse([f.collapse for f in found], [s.name for s in structures], stacklevel=3)
     return found
 
 
@@ -171,8 +189,21 @@ class StructureEquilibrator:
         self._memory: Memory | None = None
         with double_precision():
             self.precision = require_precision(dtype)
-            without = potential.replace(species_coeffs=np.zeros_like(self._constants))
-            self._on_device = jax.device_put(without.astype(*self.precision))
+
+    @cached_property
+    def _on_device(self) -> Potential:
+        with double_precision():
+            without = self.potential.replace(species_coeffs=np.zeros_like(self._constants))
+            return jax.device_put(without.astype(*self.precision))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is on the device: it is put there anew where a copy is used."""
+        kept = {name: value for name, value in vars(self).items() if name != "_on_device"}
+        return {**kept, "_memory": jax.device_get(self._memory)}
+
+    def forget(self) -> None:
+        """Start the next search without what the last one has learned."""
+        self._memory = None
 
     def __call__(self, structure: Structure) -> EquilibratedStructure:
         """Equilibrate one structure."""
@@ -194,23 +225,13 @@ class StructureEquilibrator:
         graph = jax.tree.map(
             lambda a: a.astype(self.precision.edges) if a.dtype.kind == "f" else a, batch.graph
         )
-        options = self.options
-        with double_precision():
-            found = equilibrate_batch(
-                self._on_device,
-                graph,
-                empty_memory(graph) if memory is None else memory,
-                options.tolerance,
-                options.max_steps,
-                options.max_change,
-                options.allow_flips,
-                default_chunk(),
-            )
-            memory = found.memory
-            found = jax.device_get(found._replace(memory=None))
+        found = self._search(graph, memory, self.options.max_steps)
+        memory = found.memory
+        found = jax.device_get(found._replace(memory=None))
         sites = found.site_energies.astype(np.float64) + self._constants[batch.graph.types]
         magmoms = batch.split(np.asarray(found.magmoms, np.float64))
         results = results_of(batch, structures, sites, found.observables)
+        unstable = self._unstable(graph, found, magmoms)
         return [
             (
                 member,
@@ -221,7 +242,45 @@ class StructureEquilibrator:
                     residual=float(found.residual[slot]),
                     n_steps=int(found.n_steps[slot]),
                     status=Status(int(found.status[slot])),
+                    unstable=bool(unstable[slot]),
                 ),
             )
             for slot, (member, result) in enumerate(results)
         ], memory
+
+    def _search(self, graph: Graph, memory: Memory | None, max_steps: int) -> Equilibrated:
+        options = self.options
+        with double_precision():
+            return equilibrate_batch(
+                self._on_device,
+                graph,
+                empty_memory(graph) if memory is None else memory,
+                options.tolerance,
+                max_steps,
+                options.max_change,
+                options.allow_flips,
+                default_chunk(),
+            )
+
+    def _unstable(self, graph: Graph, found: Equilibrated, magmoms: list[np.ndarray]) -> np.ndarray:
+        """(C,) bool: all moments are zero, and the energy falls from there.
+
+        It is asked for all moments alike and for random signs, each with its reverse, so that
+        what is left of the magnetic forces does not count.
+        """
+        zero = np.zeros(graph.n_configurations, bool)
+        zero[: len(magmoms)] = [is_zero(of_one) for of_one in magmoms]
+        if not zero.any():
+            return zero
+        ones = np.ones_like(graph.magmoms)
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], ones.shape).astype(ones.dtype)
+        noise = 64 * np.finfo(ones.dtype).eps * np.abs(found.energy)
+        falls = np.zeros_like(zero)
+        for pattern in (ones, signs):
+            energies = [
+                # One evaluation: the same program, which stops after its first.
+                np.asarray(self._search(graph._replace(magmoms=m), None, 1).energy)
+                for m in (PROBE * pattern, -PROBE * pattern)
+            ]
+            falls |= np.mean(energies, axis=0) < found.energy - noise
+        return zero & falls

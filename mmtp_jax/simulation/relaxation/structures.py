@@ -13,6 +13,7 @@ from mmtp_jax.interruption import check, deferred
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.constants import GPA
+from mmtp_jax.simulation.moments.collapse import collapse_message, warn_of_collapse
 from mmtp_jax.simulation.relaxation.cell import basis_of
 from mmtp_jax.simulation.relaxation.options import RelaxOptions
 from mmtp_jax.simulation.relaxation.run import STEPS_PER_CALL, RelaxModel, RelaxRun
@@ -74,10 +75,16 @@ class RelaxedStructure:
     @property
     def message(self) -> str:
         """How it ended, in words."""
-        return (
+        text = (
             f"{self.status.message} ({self.n_steps} steps, force {self.force:.2g} eV/Angstrom, "
             f"stress {self.stress_GPa:.2g} GPa, magnetic force {self.magnetic_force:.2g} eV/mu_B)"
         )
+        return f"{text}; {self.collapse}" if self.collapse else text
+
+    @property
+    def collapse(self) -> str:
+        """Which moments have vanished on the way, in words; or an empty text."""
+        return collapse_message(self.start.magmoms, self.structure.magmoms)
 
 
 @with_double_precision
@@ -115,6 +122,10 @@ def relax_structures(
     Raises:
         ValueError: if the cell of a structure that is not periodic in three directions may
             change, or two atoms are at the same place.
+
+    Warns:
+        EquilibrationWarning: if moments have vanished on the way: each search of them starts from
+            those of the geometry before, so they would stay at zero.
     """
     structures, options = list(structures), options or RelaxOptions()
     if not structures:
@@ -145,6 +156,7 @@ def relax_structures(
             n_done += len(part)
             if callback is not None:
                 callback(n_done)
+    warn_of_collapse([f.collapse for f in found], [s.name for s in structures], stacklevel=3)
     return found
 
 

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from mmtp_jax.potential.energy import Neighborhoods, site_energies
 from mmtp_jax.potential.observables import Graph, Observables, evaluate
 from mmtp_jax.simulation.dynamics.evaluation import Model, Moments
+from mmtp_jax.simulation.moments.collapse import COLLAPSED
 from mmtp_jax.simulation.moments.equilibrate import equilibrate_graph
 from mmtp_jax.simulation.moments.lbfgs import Memory, to_atoms
 from mmtp_jax.simulation.moments.steps import Status
@@ -35,15 +36,12 @@ from mmtp_jax.simulation.system import System
 
 Array = Any
 
-COLLAPSED = 1e-2
-"""Magnitude of an equilibrated moment below which its sign means nothing, mu_B."""
-
 
 class Walk(NamedTuple):
     """What is static about the trials."""
 
     move: str
-    """One of `spin_moves.MOVES`."""
+    """One of `moves.MOVES`."""
     moments: Moments
     """Whether magnitudes are fixed or equilibrated, and how."""
     warm: bool
