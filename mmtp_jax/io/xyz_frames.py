@@ -24,6 +24,12 @@ _PLAIN_PBC = re.compile(r"(?:^|\s)pbc=\"[TF] [TF] [TF]\"")
 _CELL = re.compile(
     r"(?:^|(?<=\s))((unit_?)?cell|(lattice|cell)_?vectors|box|lattice)\s?=", re.IGNORECASE
 )
+_ONLY_PYTHON = re.compile(r"(?<![\w.])[-+]?[\d.]+(_[\d.]+)+(e[-+]?\d+)?(?!\w)", re.IGNORECASE)
+_ENTRY = re.compile(
+    r"""(?:^|(?<=\s))([^\s="']+)\s?=\s?("[^"]*"|'[^']*'|\{[^}]*\}|\[[^\]]*\]|\S+)"""
+)
+_NUMBERS = re.compile(r"(.*_)?(energy|stress|virial|lattice|weight|magmoms?|dipole)", re.IGNORECASE)
+"""Keys whose values are numbers; elsewhere ``2024_01_15`` may be anything."""
 _DEFAULT = "species:S:1:pos:R:3"
 _SAME = {"positions": "pos", "numbers": "Z", "symbols": "species", "charges": "charge"}
 """Names that ASE reads as another."""
@@ -80,12 +86,16 @@ class _Frame:
 
     def check(self) -> None:
         self._cell()
+        if "_" in self.comment and _ONLY_PYTHON.search(self.comment):
+            for key, value in _ENTRY.findall(self.comment):
+                if _NUMBERS.fullmatch(key) and _ONLY_PYTHON.search(value):
+                    self.fail(f"{_short(value)} of {_short(key)} is not a number")
         properties = self._properties()
         kinds = self._kinds(properties or _DEFAULT)
         text = "".join(self.rows)
         # Of plain XYZ files, further columns mean nothing.
         extended = properties or "Lattice" in self.comment
-        if extended and len(text.split()) != len(kinds) * len(self.rows):
+        if extended and _n_words(text, len(self.rows)) != len(kinds) * len(self.rows):
             named = "Properties names" if properties else "without Properties there are"
             for k, row in enumerate(self.rows, 1):
                 if len(row.split()) != len(kinds):
@@ -158,6 +168,13 @@ class _Frame:
 
     def fail(self, message: str, row: int = 0) -> NoReturn:
         _fail(self.path, self.frame, self.line + row, message)
+
+
+def _n_words(text: str, n_rows: int) -> int:
+    """Words of all rows; counted by the blanks where these stand alone, which is faster."""
+    if text[:1] == " " or any(pair in text for pair in ("  ", "\t", "\n ", " \n", "\r")):
+        return len(text.split())
+    return text.count(" ") + n_rows
 
 
 def _only_blank(path: str, frame: int, number: int, lines: Iterator[str]) -> None:
