@@ -117,7 +117,9 @@ def read_settings(path: str | Path, settings_class: type, command: str) -> Value
     """
     found, content = read_toml(path)
     if found != command:
-        raise ValueError(f"{path}: the settings are for 'mmtp {found}', not for 'mmtp {command}'")
+        raise ValueError(
+            f"{path}: the settings are for 'mmtp {shown(found, str)}', not for 'mmtp {command}'"
+        )
     return checked(content, settings_class, str(path))
 
 

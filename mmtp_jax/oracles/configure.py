@@ -75,7 +75,7 @@ def oracle_of(content: Mapping[str, Any], source: str = "oracle") -> Oracle:
     values = checked_fields(table, oracle_class, f"{source}: {code}")
     try:
         return oracle_class(**values)
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{source}: {error}") from error
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error

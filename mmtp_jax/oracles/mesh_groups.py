@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from mmtp_jax.io.documents import read_json
 from mmtp_jax.oracles.sampling import Mesh, evened, mesh_of
 from mmtp_jax.structures.cells import ALIKE, PERMUTATIONS, stretches
 
@@ -148,7 +148,7 @@ def read_groups(path: Path) -> list[Group]:
     if not path.exists():
         return []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content["format"] != FORMAT:
             raise ValueError(f"its format is not '{FORMAT}'")
         groups = [

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 from ase import Atoms
 
-from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.documents import write_json
 from mmtp_jax.io.schema import KMESH, MAKING, SOURCE
 from mmtp_jax.oracles.mesh_groups import (
     FORMAT,
@@ -143,8 +143,7 @@ class MeshPlan:
             "format": FORMAT,
             "groups": [*self.others, *map(group_content, self.groups)],
         }
-        with atomic_write(self.path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_json(self.path, content)
 
 
 def plan_meshes(

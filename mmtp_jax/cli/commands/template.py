@@ -18,6 +18,7 @@ from mmtp_jax.cli import (
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.settings import build, checked, read_toml, template
 from mmtp_jax.io import documents
+from mmtp_jax.io.fields import shown
 
 SETTINGS = {
     "fit": (fit_settings.FitSettings, fit_settings.check),
@@ -87,7 +88,7 @@ def run_validate(args: argparse.Namespace) -> None:
     command, content = read_toml(args.file)
     if command not in SETTINGS:
         raise ValueError(
-            f"{args.file}: no command {command!r} takes a settings file; "
+            f"{args.file}: no command {shown(command)} takes a settings file; "
             f"known are {', '.join(SETTINGS)}"
         )
     settings_class, check = SETTINGS[command]
