@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import NoReturn
 
@@ -25,11 +26,13 @@ _CELL = re.compile(
     r"(?:^|(?<=\s))((unit_?)?cell|(lattice|cell)_?vectors|box|lattice)\s?=", re.IGNORECASE
 )
 _ONLY_PYTHON = re.compile(r"(?<![\w.])[-+]?[\d.]+(_[\d.]+)+(e[-+]?\d+)?(?!\w)", re.IGNORECASE)
+_BETWEEN_DIGITS = re.compile(r"[\d.]_[\d.]")
 _ENTRY = re.compile(
     r"""(?:^|(?<=\s))([^\s="']+)\s?=\s?("[^"]*"|'[^']*'|\{[^}]*\}|\[[^\]]*\]|\S+)"""
 )
 _NUMBERS = re.compile(r"(.*_)?(energy|stress|virial|lattice|weight|magmoms?|dipole)", re.IGNORECASE)
 """Keys whose values are numbers; elsewhere ``2024_01_15`` may be anything."""
+_OTHER_BLANKS = "\t\v\f\x1c\x1d\x1e\x1f"
 _DEFAULT = "species:S:1:pos:R:3"
 _SAME = {"positions": "pos", "numbers": "Z", "symbols": "species", "charges": "charge"}
 """Names that ASE reads as another."""
@@ -86,16 +89,19 @@ class _Frame:
 
     def check(self) -> None:
         self._cell()
-        if "_" in self.comment and _ONLY_PYTHON.search(self.comment):
+        if _BETWEEN_DIGITS.search(self.comment):
             for key, value in _ENTRY.findall(self.comment):
                 if _NUMBERS.fullmatch(key) and _ONLY_PYTHON.search(value):
                     self.fail(f"{_short(value)} of {_short(key)} is not a number")
         properties = self._properties()
-        kinds = self._kinds(properties or _DEFAULT)
+        try:
+            kinds = _kinds(properties or _DEFAULT)
+        except ValueError as error:
+            self.fail(str(error))
         text = "".join(self.rows)
         # Of plain XYZ files, further columns mean nothing.
         extended = properties or "Lattice" in self.comment
-        if extended and _n_words(text, len(self.rows)) != len(kinds) * len(self.rows):
+        if extended and not _fit(text, len(self.rows), len(kinds)):
             named = "Properties names" if properties else "without Properties there are"
             for k, row in enumerate(self.rows, 1):
                 if len(row.split()) != len(kinds):
@@ -149,32 +155,35 @@ class _Frame:
         if pbc.any():
             self.fail("pbc says that it is periodic, but there is no Lattice")
 
-    def _kinds(self, properties: str) -> list[str]:
-        """The kind of each column."""
-        fields = properties.split(":")
-        names, kinds, counts = fields[::3], fields[1::3], fields[2::3]
-        if len(fields) % 3 or not all(re.fullmatch(r"[1-9]\d{0,3}", n, re.ASCII) for n in counts):
-            self.fail(f"Properties is {_short(properties)}, it has to be name:kind:columns:...")
-        wrong = next((kind for kind in kinds if kind not in ("R", "I", "S", "L")), None)
-        if wrong is not None:
-            self.fail(f"Properties has the kind {_short(wrong)}, there are only S, R, I and L")
-        known = [_SAME.get(name, name) for name in names]
-        twice = next((name for k, name in enumerate(known) if name in known[:k]), None)
-        if twice is not None:
-            self.fail(f"Properties has {_short(twice)} twice; leave one of them")
-        if "pos" not in known or not {"species", "Z"} & set(known):
-            self.fail(f"Properties is {_short(properties)}, it has no pos, or no species")
-        return [kind for kind, n in zip(kinds, counts, strict=True) for _ in range(int(n))]
-
     def fail(self, message: str, row: int = 0) -> NoReturn:
         _fail(self.path, self.frame, self.line + row, message)
 
 
-def _n_words(text: str, n_rows: int) -> int:
-    """Words of all rows; counted by the blanks where these stand alone, which is faster."""
-    if text[:1] == " " or any(pair in text for pair in ("  ", "\t", "\n ", " \n", "\r")):
-        return len(text.split())
-    return text.count(" ") + n_rows
+def _fit(text: str, n_rows: int, n_columns: int) -> bool:
+    """Whether no row has more words than there are columns, where none has fewer (ASE tells)."""
+    blanks_fit = text.count(" ") + n_rows == n_rows * n_columns
+    if blanks_fit and text.isascii() and not any(other in text for other in _OTHER_BLANKS):
+        return True
+    return len(text.split()) == n_rows * n_columns
+
+
+@lru_cache(maxsize=64)
+def _kinds(properties: str) -> tuple[str, ...]:
+    """The kind of each column."""
+    fields = properties.split(":")
+    names, kinds, counts = fields[::3], fields[1::3], fields[2::3]
+    if len(fields) % 3 or not all(re.fullmatch(r"[1-9]\d{0,3}", n, re.ASCII) for n in counts):
+        raise ValueError(f"Properties is {_short(properties)}, it has to be name:kind:columns:...")
+    wrong = next((kind for kind in kinds if kind not in ("R", "I", "S", "L")), None)
+    if wrong is not None:
+        raise ValueError(f"Properties has the kind {_short(wrong)}, there are only S, R, I and L")
+    known = [_SAME.get(name, name) for name in names]
+    twice = next((name for k, name in enumerate(known) if name in known[:k]), None)
+    if twice is not None:
+        raise ValueError(f"Properties has {_short(twice)} twice; leave one of them")
+    if "pos" not in known or not {"species", "Z"} & set(known):
+        raise ValueError(f"Properties is {_short(properties)}, it has no pos, or no species")
+    return tuple(kind for kind, n in zip(kinds, counts, strict=True) for _ in range(int(n)))
 
 
 def _only_blank(path: str, frame: int, number: int, lines: Iterator[str]) -> None:
