@@ -157,7 +157,7 @@ def _write_extxyz(path: Path, configurations: list[Atoms], left_out: LeftOut) ->
     with written_text(path, suffixes(left_out.name)[1]) as file:
         for k, atoms in enumerate(configurations, 1):
             try:
-                text, parts = frame(normalised(atoms))
+                text, parts = frame(normalised(atoms, say=False))
             except ValueError as error:
                 raise ValueError(
                     f"cannot write {left_out.name}, configuration {k}: {error}"
@@ -175,7 +175,7 @@ def _ase_write(
 ) -> None:
     """Write in a format of ASE's, and find what it does not hold by reading it again."""
     name = left_out.name
-    copies = [normalised(atoms) for atoms in configurations]
+    copies = [normalised(atoms, say=False) for atoms in configurations]
     try:
         ase.io.write(path, copies if len(copies) > 1 else copies[0], format=format_, **options)
     # The writers of ASE raise whatever comes up; an OSError of the system has a number.
@@ -211,8 +211,12 @@ def configuration_name(path: PathLike, number: int) -> str:
     return f"{Path(path).name}, configuration {number}"
 
 
-def normalised(atoms: Atoms) -> Atoms:
+def normalised(atoms: Atoms, say: bool = True) -> Atoms:
     """A copy of atoms in the one schema, as in a file: see the head of this one.
+
+    Args:
+        atoms: the configuration; it is not changed.
+        say: log magnetic forces across collinear moments, which are left out.
 
     Raises:
         ValueError: if magnetic forces and collinear moments have no common axis.
@@ -228,7 +232,7 @@ def normalised(atoms: Atoms) -> Atoms:
             axes = labels.moments
             same = axes is not None and axes.shape == forces.shape
             forces, transverse = along_moments(forces, axes if same else None)
-            if transverse:
+            if transverse and say:
                 logger.warning(
                     "magnetic forces across the collinear moments of %s are left out",
                     getattr(atoms, SOURCE, "a configuration"),

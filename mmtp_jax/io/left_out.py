@@ -6,10 +6,11 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import all_properties
 
-from mmtp_jax.io.schema import MAGNETIC_FORCES, Labels
+from mmtp_jax.io.schema import MAGNETIC_FORCES, Labels, along_moments
 from mmtp_jax.io.values import same
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,10 @@ def dropped(atoms: Atoms, labels: Labels) -> list[str]:
     two = [results[name] for name in ("energy", "free_energy") if results.get(name) is not None]
     if len(two) == 2 and not same(*two):
         found.append("energy other than the free energy, which is written")
+    forces, moments = labels.magnetic_forces, labels.moments
+    vectors = all(np.shape(values) == (len(atoms), 3) for values in (forces, moments))
+    if vectors and along_moments(forces, moments)[1]:
+        found.append("magnetic forces across the collinear moments")
     return found
 
 

@@ -16,7 +16,7 @@ from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.cfg import write_cfg
 from mmtp_jax.io.compressed import read_text
 from mmtp_jax.io.formats import configuration_name, normalised, read, write
-from mmtp_jax.io.schema import labels_of, stamp_as_read
+from mmtp_jax.io.schema import labels_of, set_magnetic_forces, stamp_as_read
 
 OUTCAR = """ POTCAR:    PAW_PBE Fe 06Sep2000
  POTCAR:    PAW_PBE Fe 06Sep2000
@@ -440,6 +440,15 @@ class TestWrite:
         assert [len(atoms) for atoms in read(tmp_path / "a.extxyz")] == [0, 1]
         with pytest.raises(ValueError, match="no configuration has atoms"):
             write(tmp_path / "a.cfg", Atoms())
+
+    @pytest.mark.parametrize("name", ["a.xyz", "a.cfg", "a.traj"])
+    def test_magnetic_forces_across_the_moments(self, tmp_path, name, caplog):
+        atoms = Atoms("Fe2", magmoms=[[0, 0, 1.0], [0, 0, 2.0]])
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
+        set_magnetic_forces(atoms, [[0.5, 0.0, 1.0], [0.0, 0.0, 2.0]])
+        write(tmp_path / name, [atoms, atoms])
+        (message,) = caplog.messages
+        assert "magnetic forces across the collinear moments (2)" in message
 
     def test_same_file_twice(self, tmp_path):
         """Archives hold no time."""
