@@ -99,6 +99,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_Fork.before, after_in_child=_Fork.in_child)
 
 
+def is_fork() -> bool:
+    """Whether this process was forked after JAX had started, so that it cannot compute."""
+    return _Fork.cannot_compute
+
+
 def _refuse_in_fork() -> None:
     if _Fork.cannot_compute:
         raise RuntimeError(

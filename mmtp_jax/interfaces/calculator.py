@@ -13,10 +13,12 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 
 from mmtp_jax.interfaces.equilibration import moments_of_results
 from mmtp_jax.interfaces.evaluation import StructureEvaluator
+from mmtp_jax.interfaces.forked import calculate_elsewhere
 from mmtp_jax.io.convert import to_structure
 from mmtp_jax.io.mtp import load
 from mmtp_jax.io.schema import MAGNETIC_FORCES
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import is_fork
 from mmtp_jax.simulation.moments.collapse import EquilibrationWarning
 from mmtp_jax.simulation.moments.structures import (
     EquilibratedStructure,
@@ -51,8 +53,9 @@ class MMTPCalculator(Calculator):
     that flip or jump during dynamics or a relaxation stay where they are, and searches are shorter.
     ``equilibration`` says how the last search ended.
 
-    Copies, also those that were pickled for another process, give the same numbers. A process that
-    was forked after JAX had started cannot calculate; spawn it.
+    Copies, also those that were pickled for another process, give the same numbers. In a process
+    that was forked after JAX had started, where JAX would hang, a helper calculates; spawned
+    processes do without.
 
     Args:
         potential: a `Potential` or the path of an ``.mtp`` file.
@@ -123,6 +126,9 @@ class MMTPCalculator(Calculator):
         system_changes: list[str] = all_changes,
     ) -> None:
         """All properties at once; the arguments are those of ASE."""
+        if is_fork():
+            vars(self).update(calculate_elsewhere(self, self.atoms if atoms is None else atoms))
+            return
         self.results, self._own_results = {}, {}
         super().calculate(None if atoms is None else self._with_moments(atoms))
         structure = to_structure(

@@ -213,9 +213,9 @@ class Potential:
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: the host's arrays; those of a device would lose digits."""
-        return vars(self) | {
-            name: np.asarray(getattr(self, name)) for name in _PARAMETERS + _SETTINGS
-        }
+        leaves = {name: getattr(self, name) for name in _PARAMETERS + _SETTINGS}
+        on_device = {k: np.asarray(v) for k, v in leaves.items() if isinstance(v, jax.Array)}
+        return vars(self) | on_device
 
     def astype(self, dtype: Any, contraction: Any = None) -> Potential:
         """A copy with all numbers as numpy arrays of ``dtype``, never those of this potential.

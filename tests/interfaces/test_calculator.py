@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+from multiprocessing import get_all_start_methods, get_context
 
 import jax
 import numpy as np
@@ -203,6 +204,26 @@ def test_float64_does_not_depend_on_the_setting_of_jax(atoms, potential):
     with jax.enable_x64(False):
         assert mmtp.MMTPCalculator(potential).get_potential_energy(atoms) == expected
         assert not jax.config.jax_enable_x64
+
+
+def _energy(calculator, atoms):
+    return calculator.get_potential_energy(atoms)
+
+
+@pytest.mark.skipif("fork" not in get_all_start_methods(), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:os.fork")
+def test_a_pool_of_forks_gives_results(atoms, potential):
+    calculator = mmtp.MMTPCalculator(potential)
+    expected = calculator.get_potential_energy(atoms)
+    gold = bulk("Au")
+    with get_context("fork").Pool(1) as pool:
+        for _ in range(2):
+            found = pool.apply_async(_energy, (calculator, atoms.copy())).get(timeout=300)
+            assert found == expected
+        calculator.reset()
+        with pytest.raises(ValueError, match="has Au, but the potential is for Fe, Al"):
+            pool.apply_async(_energy, (calculator, gold)).get(timeout=300)
+        assert pool.apply_async(_energy, (calculator, atoms)).get(timeout=300) == expected
 
 
 def test_float32_is_close(atoms, potential):
