@@ -37,7 +37,9 @@ def main(folder: Path, n_processes: int, rank: int, port: int) -> None:
         potential = mmtp.Potential.new(
             level=2, species=("Fe",), radial_size=3, cutoff=4.0, min_dist=2.0, max_magmom=3.0
         )
-        training = prepared_sets(structures, [], potential)[0]
+        # The labels of one are shifted by a constant, which is fitted.
+        structures[5] = replace(structures[5], making="code: another")
+        training = prepared_sets(structures, [], potential, "shift")[0]
         found = {"devices": len(jax.devices()), "fits": fits(potential, training, folder)}
         if n_processes > 1:
             found["printed"] = command(atoms_list, folder, rank)
@@ -95,7 +97,7 @@ def sums(potential, training) -> dict[str, float]:
     from mmtp_jax.fitting.normal_equations import normal_equations
     from mmtp_jax.structures.batch import default_chunk
 
-    theta = np.random.default_rng(0).normal(size=potential.n_parameters)
+    theta = np.random.default_rng(0).normal(size=potential.n_parameters + training.n_shifts)
     found = []
     for devices in (1, "all"):
         problem = FitProblem.of(potential, training, None, FitOptions(devices=devices))
@@ -111,7 +113,8 @@ def sums(potential, training) -> dict[str, float]:
         )
         shared = form, targets, default_chunk(), optimiser.mesh
         matrix, right = normal_equations(theta, *shared)
-        linear, _ = initial._normal_equations(*shared)
+        shifts = np.zeros(training.n_shifts)
+        linear, _ = initial._normal_equations(form, shifts, *shared[1:])
         found.append([state.loss, state.gradient, matrix, right, linear])
     names = ("loss", "gradient", "normal matrix", "right side", "linear matrix")
     return {
