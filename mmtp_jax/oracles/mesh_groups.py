@@ -72,7 +72,9 @@ def assign(
             inside = [k for k in range(len(members)) if of[members[k]] == g]
             of_group = np.argsort(orders[[members[k] for k in inside]], axis=1)
             sorted_cells = np.take_along_axis(cells[inside], of_group[:, :, None], axis=1)
-            groups[g] = decided(oracle, groups[g], sorted_cells)
+            # Cells in another order of vectors have another orientation, too.
+            plain = (of_group == np.arange(3)).all(axis=1)
+            groups[g] = decided(oracle, groups[g], sorted_cells, plain)
     return of, orders
 
 
@@ -107,13 +109,15 @@ def _collect(
     return rest
 
 
-def decided(oracle: Any, group: Group, cells: np.ndarray) -> Group:
-    """The group with its mesh and grids, from all cells (n, 3, 3) of it."""
+def decided(oracle: Any, group: Group, cells: np.ndarray, plain: np.ndarray | None = None) -> Group:
+    """The group with its mesh and grids, from all cells (n, 3, 3) of it.
+
+    Those that are ``plain`` (n,) give the cell that stands for all, without the strain of one.
+    """
     lengths = np.linalg.norm(cells, axis=2)
     room = np.maximum(evened(lengths.mean(axis=0)) * STRAIN, lengths.max(axis=0))
-    mean = cells.mean(axis=0)
-    if stretches(group.cells[0], mean[None])[0, 0] <= ALIKE:
-        # Without the strain of a single one, where all have one orientation.
+    mean = cells[slice(None) if plain is None else plain].mean(axis=0)
+    if stretches(group.cells[0], mean[None])[0, 0] <= LINKED:
         group = replace(group, cells=np.concatenate([mean[None], group.cells[1:]]))
     return replace(group, mesh=_mesh(oracle, cells), grids=oracle.grids(evened(room)))
 

@@ -200,7 +200,7 @@ def _sample(oracle: Any, groups: list[Group]) -> list[int]:
         if not first.known and oracle.kmesh is None:
             groups[members[0]] = _divisible(first, [groups[k] for k in members[1:]])
         for place, k in enumerate(members):
-            for base in members[:place]:
+            for base in [j for j in members[:place] if samplings[j] == j]:
                 free = not groups[k].known and oracle.kmesh is None
                 mesh = equal_sampling(
                     groups[k].cells[0], groups[k].n_atoms, groups[base].cells[0],

@@ -78,7 +78,8 @@ def equal_sampling(
         fits = whole == tuple(numbers) and given in (None, whole)
         return whole if fits else None
     points, left = divmod(math.prod(mesh) * n_base, n_atoms)
-    if left or points == 0:
+    volumes = [abs(np.linalg.det(c)) / n for c, n in ((cell, n_atoms), (base, n_base))]
+    if left or points == 0 or abs(math.log(volumes[0] / volumes[1])) > 3 * SAME_LATTICE:
         return None
     best, nearest = None, math.inf
     for candidate in [given] if given is not None else _triples(points):
