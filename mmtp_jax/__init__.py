@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         screen,
         split,
     )
+    from mmtp_jax.fitting.coverage import CoverageWarning
     from mmtp_jax.fitting.cross_validation import CrossValidation, WeightScan
     from mmtp_jax.fitting.ensemble import EnsembleFit
     from mmtp_jax.fitting.fit import Fit, FitOptions
@@ -70,7 +71,11 @@ if TYPE_CHECKING:
     from mmtp_jax.properties.quasiharmonic import QuasiHarmonic
     from mmtp_jax.properties.response import Response, UnstableStateError
     from mmtp_jax.simulation.moments.collapse import EquilibrationWarning
-    from mmtp_jax.structures.domain import ExtrapolationWarning
+    from mmtp_jax.structures.domain import (
+        ExtrapolationWarning,
+        MissingMomentsWarning,
+        NoNeighboursWarning,
+    )
     from mmtp_jax.structures.results import Result
     from mmtp_jax.structures.screening import OutlierWarning
     from mmtp_jax.structures.units import UnitsWarning
@@ -81,6 +86,7 @@ _HOMES = {
     "AbinitOracle": "oracles.abinit.oracle",
     "ActiveSet": "active.active_set",
     "CandidateStore": "active.candidates",
+    "CoverageWarning": "fitting.coverage",
     "CrossValidation": "fitting.cross_validation",
     "DifferentiableQuasiHarmonic": "interfaces.differentiable",
     "DifferentiableState": "interfaces.differentiable",
@@ -102,6 +108,8 @@ _HOMES = {
     "Learned": "active.learning",
     "MDResult": "interfaces.dynamics",
     "MMTPCalculator": "interfaces.calculator",
+    "MissingMomentsWarning": "structures.domain",
+    "NoNeighboursWarning": "structures.domain",
     "OutlierWarning": "structures.screening",
     "Phonons": "properties.phonons",
     "Potential": "potential.potential",
@@ -164,6 +172,7 @@ __all__ = [
     "AbinitOracle",
     "ActiveSet",
     "CandidateStore",
+    "CoverageWarning",
     "CrossValidation",
     "DifferentiableQuasiHarmonic",
     "DifferentiableState",
@@ -185,6 +194,8 @@ __all__ = [
     "Learned",
     "MDResult",
     "MMTPCalculator",
+    "MissingMomentsWarning",
+    "NoNeighboursWarning",
     "OutlierWarning",
     "Phonons",
     "Potential",

@@ -18,6 +18,8 @@ from mmtp_jax.fitting.series import Callback
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.io.convert import to_structures
+from mmtp_jax.io.missing_moments import with_moments
+from mmtp_jax.io.unconverged import warn_of_unconverged
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.making import makings_of
 from mmtp_jax.structures.results import Result
@@ -43,6 +45,11 @@ def evaluate(
     Raises:
         ValueError: if a configuration has an unknown element, noncollinear moments or values that
             are not finite.
+
+    Warns:
+        MissingMomentsWarning: if configurations have no moments; they are taken at zero.
+        NoNeighboursWarning: if atoms have no neighbour within the cutoff.
+        ExtrapolationWarning: if distances or moments are outside of the potential's intervals.
 
     Example:
         >>> results = evaluate(potential, atoms_list)
@@ -80,6 +87,7 @@ def fit(
     weights: Weights | None = None,
     validation: Sequence[Atoms] | float | None = None,
     seed: int = 0,
+    missing_moments: str = "error",
     callback: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> Fit:
@@ -93,20 +101,25 @@ def fit(
         weights: of energies, forces, stresses and magnetic forces.
         validation: other configurations, or the fraction of ``atoms_list`` to hold out.
         seed: of the choice of that fraction.
+        missing_moments: what to do about configurations without moments: ``"error"``, ``"zero"``
+            or ``"skip"``, see `mmtp_jax.io.missing_moments`.
         callback: called with a `Progress` after every step.
         **options: the other fields of `FitOptions`, e.g. ``max_iterations``, ``checkpoint``, or
             ``making`` for labels of different making.
 
     Raises:
-        ValueError: if there is nothing to fit to, a configuration is not usable, or labels are of
-            different making.
+        ValueError: if there is nothing to fit to, a configuration is not usable, some have no
+            moments, or labels are of different making.
+
+    Warns:
+        CoverageWarning: if the data say nothing about a species, or about its moments.
 
     Example:
         >>> fit = mmtp.fit(potential, atoms_list, validation=0.1)
         >>> print(fit.report)
     """
     chosen = _options("fit", weights, options)
-    sets = _sets(potential, atoms_list, validation, seed, chosen.making)
+    sets = _sets(potential, atoms_list, validation, seed, chosen.making, missing_moments)
     return fit_structures(potential, *sets, chosen, callback)
 
 
@@ -118,6 +131,7 @@ def fit_ensemble(
     weights: Weights | None = None,
     validation: Sequence[Atoms] | float | None = None,
     seed: int = 0,
+    missing_moments: str = "error",
     parallel: bool = False,
     executor: Executor | None = None,
     callback: Callback | None = None,
@@ -134,6 +148,8 @@ def fit_ensemble(
         validation: other configurations, or the fraction of ``atoms_list`` to hold out; the same
             for all members.
         seed: of the first member, and of the choice of that fraction.
+        missing_moments: what to do about configurations without moments: ``"error"``, ``"zero"``
+            or ``"skip"``, see `mmtp_jax.io.missing_moments`.
         parallel: all members in lock-step; for devices that one leaves idle. On a CPU one after
             the other, the default, is faster.
         executor: where the fits run, several at once: any of `concurrent.futures`, see
@@ -150,7 +166,7 @@ def fit_ensemble(
         raise ValueError(f"an ensemble needs at least one member, got n = {n}")
     chosen = _options("fit_ensemble", weights, options)
     starts = ensemble.random_starts(potential, n, seed)
-    sets = _sets(potential, atoms_list, validation, seed, chosen.making)
+    sets = _sets(potential, atoms_list, validation, seed, chosen.making, missing_moments)
     return ensemble.fit_ensemble(
         starts, *sets, chosen, callback, parallel=parallel, executor=executor
     )
@@ -163,6 +179,7 @@ def cross_validate(
     *,
     weights: Weights | None = None,
     seed: int = 0,
+    missing_moments: str = "error",
     executor: Executor | None = None,
     callback: Callback | None = None,
     **options: Any,
@@ -176,6 +193,8 @@ def cross_validate(
         n_folds: number of parts, chosen at random; each is held out once.
         weights: of energies, forces, stresses and magnetic forces.
         seed: of the choice of the parts.
+        missing_moments: what to do about configurations without moments: ``"error"``, ``"zero"``
+            or ``"skip"``, see `mmtp_jax.io.missing_moments`.
         executor: where the fits run, several at once: any of `concurrent.futures`, see
             `mmtp_jax.make_executor`; it tells of each fit at its end only.
         callback: called with a `Task` and its `Progress` after every step, or its `Fit` at its end.
@@ -187,7 +206,7 @@ def cross_validate(
         >>> folds.errors["validation"]["energy"].rmse.mean
     """
     chosen = _options("cross_validate", weights, options)
-    structures = to_structures(atoms_list, potential.species)
+    structures = _labelled(potential, atoms_list, missing_moments)
     _compare(structures, potential.species, chosen.making)
     return cross_validation.cross_validate(
         potential, structures, n_folds, chosen, seed, callback, executor
@@ -203,6 +222,7 @@ def scan_weights(
     *,
     weights: Weights | None = None,
     seed: int = 0,
+    missing_moments: str = "error",
     executor: Executor | None = None,
     callback: Callback | None = None,
     **options: Any,
@@ -217,6 +237,8 @@ def scan_weights(
         n_folds: number of parts; they are the same for all values.
         weights: the others.
         seed: of the choice of the parts.
+        missing_moments: what to do about configurations without moments: ``"error"``, ``"zero"``
+            or ``"skip"``, see `mmtp_jax.io.missing_moments`.
         executor: where the fits run, several at once: any of `concurrent.futures`, see
             `mmtp_jax.make_executor`; it tells of each fit at its end only.
         callback: called with a `Task` and its `Progress` after every step, or its `Fit` at its end.
@@ -226,7 +248,7 @@ def scan_weights(
         >>> print(mmtp.scan_weights(potential, atoms_list, values=(0.01, 0.1, 1.0)))
     """
     chosen = _options("scan_weights", weights, options)
-    structures = to_structures(atoms_list, potential.species)
+    structures = _labelled(potential, atoms_list, missing_moments)
     _compare(structures, potential.species, chosen.making)
     return cross_validation.scan_weights(
         potential, structures, kind, values, n_folds, chosen, seed, callback, executor
@@ -247,12 +269,13 @@ def _sets(
     validation: Sequence[Atoms] | float | None,
     seed: int,
     making: str,
+    missing_moments: str,
 ) -> tuple[list[Structure], list[Structure]]:
     """Training and validation structures; labels of either that stand apart are named."""
-    structures = to_structures(atoms_list, potential.species)
+    structures = _labelled(potential, atoms_list, missing_moments)
     held_out: list[Structure] = []
     if not isinstance(validation, (int, float)):
-        held_out = to_structures(validation or [], potential.species)
+        held_out = _labelled(potential, validation or [], missing_moments)
     _compare([*structures, *held_out], potential.species, making, stacklevel=4)
     if isinstance(validation, (int, float)):
         kept, others = split(len(structures), validation, seed)
@@ -266,6 +289,16 @@ def _compare(
     """Refuse labels of different making, unless told, and name those that stand apart."""
     makings_of(structures, species).check(making)
     warn_of_outliers(structures, species, stacklevel=stacklevel)
+
+
+def _labelled(
+    potential: Potential, atoms_list: Sequence[Atoms], missing_moments: str
+) -> list[Structure]:
+    """Structures of labelled configurations, all with moments where the energy depends on them."""
+    warn_of_unconverged(atoms_list)
+    if potential.magnetic_size > 1:
+        atoms_list = with_moments(atoms_list, missing_moments)
+    return to_structures(atoms_list, potential.species)
 
 
 def split(n: int, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

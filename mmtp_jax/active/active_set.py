@@ -98,6 +98,7 @@ class ActiveSet:
         missing_scale: float = MISSING_SCALE,
         tolerance: float = TOLERANCE,
         memory: int = MEMORY,
+        missing_moments: str = "error",
     ) -> ActiveSet:
         """Choose the active rows among those of all configurations with maxvol.
 
@@ -110,10 +111,12 @@ class ActiveSet:
             missing_scale: size of the rows of the identity, relative to typical rows.
             tolerance: least relative gain of volume of an exchange.
             memory: bytes to compute with; rows beyond it are taken in block by block.
+            missing_moments: what to do about atoms without moments: ``"error"``, ``"zero"`` or
+                ``"skip"``, see `mmtp_jax.io.missing_moments`.
 
         Raises:
-            ValueError: if there are no configurations, one has an unknown element or derivatives
-                that are not finite, or an argument is out of range.
+            ValueError: if there are no configurations, one has an unknown element, no moments or
+                derivatives that are not finite, or an argument is out of range.
 
         Example:
             >>> active = ActiveSet.from_configurations(potential, atoms_list)
@@ -121,7 +124,7 @@ class ActiveSet:
         """
         check_mode(mode)
         potential = potential.astype(np.float64)
-        structures = as_structures(configurations, potential)
+        structures = as_structures(configurations, potential, missing_moments)
         if not structures:
             raise ValueError("an active set needs at least one configuration, got none")
         blocks = _kept(row_blocks(potential, structures, mode, memory), memory) or (
@@ -181,20 +184,32 @@ class ActiveSet:
 
     # --- grades ---
 
-    def grade(self, configurations: Configurations, memory: int = MEMORY) -> np.ndarray:
+    def grade(
+        self,
+        configurations: Configurations,
+        memory: int = MEMORY,
+        *,
+        missing_moments: str = "error",
+    ) -> np.ndarray:
         """gamma (n,) of each configuration (Kotykhov 2025, Eq. 8); or its worst atom.
 
         Raises:
-            ValueError: if a configuration has an unknown element, or derivatives that are not
-                finite; it is named.
+            ValueError: if a configuration has an unknown element, no moments (unless
+                ``missing_moments`` is ``"zero"``), or derivatives that are not finite; it is named.
         """
-        structures = as_structures(configurations, self.potential)
+        structures = as_structures(configurations, self.potential, missing_moments, one_each=True)
         largest = np.zeros(len(structures))
         for rows, grades in self._graded(structures, memory):
             np.maximum.at(largest, rows.configuration, grades)
         return largest
 
-    def atom_grades(self, configurations: Configurations, memory: int = MEMORY) -> list[np.ndarray]:
+    def atom_grades(
+        self,
+        configurations: Configurations,
+        memory: int = MEMORY,
+        *,
+        missing_moments: str = "error",
+    ) -> list[np.ndarray]:
         """gamma of every atom, one array (n_atoms,) for each configuration.
 
         Raises:
@@ -205,7 +220,7 @@ class ActiveSet:
                 "this active set has rows of whole configurations, which say nothing about atoms; "
                 "make one in the mode neighborhood"
             )
-        structures = as_structures(configurations, self.potential)
+        structures = as_structures(configurations, self.potential, missing_moments, one_each=True)
         grades = [grades for _, grades in self._graded(structures, memory)]
         ends = np.cumsum([len(s) for s in structures])[:-1]
         return np.split(np.concatenate(grades), ends) if structures else []
@@ -225,7 +240,13 @@ class ActiveSet:
 
     # --- growth ---
 
-    def update(self, candidates: Configurations, memory: int = MEMORY) -> tuple[ActiveSet, Taken]:
+    def update(
+        self,
+        candidates: Configurations,
+        memory: int = MEMORY,
+        *,
+        missing_moments: str = "error",
+    ) -> tuple[ActiveSet, Taken]:
         """The active set with candidates exchanged for rows that add less, and which they are.
 
         Starts from the present rows; the volume never decreases. The scale of the columns stays,
@@ -234,7 +255,7 @@ class ActiveSet:
         Raises:
             ValueError: as `grade`.
         """
-        structures = as_structures(candidates, self.potential)
+        structures = as_structures(candidates, self.potential, missing_moments, one_each=True)
         if not structures:
             none = np.zeros(0)
             return self, Taken(none.astype(int), none, none)
@@ -360,8 +381,20 @@ def require_same(own: Potential, other: Potential, message: str) -> None:
         )
 
 
-def as_structures(configurations: Configurations, potential: Potential) -> list[Structure]:
+def as_structures(
+    configurations: Configurations,
+    potential: Potential,
+    missing_moments: str = "error",
+    *,
+    one_each: bool = False,
+) -> list[Structure]:
     """Structures from ASE atoms or structures, one or several.
+
+    Args:
+        configurations: atoms, or structures, which are taken as they are.
+        potential: whose species count.
+        missing_moments: what to do about atoms without moments.
+        one_each: there has to be a structure for each of them, so that none can be left out.
 
     Raises:
         ValueError: if a configuration is not usable, see `mmtp_jax.io.convert.to_structure`.
@@ -374,7 +407,10 @@ def as_structures(configurations: Configurations, potential: Potential) -> list[
     if all(isinstance(c, Structure) for c in configurations):
         return configurations
     from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.io.missing_moments import with_moments
 
+    if potential.magnetic_size > 1:
+        configurations = with_moments(configurations, missing_moments, may_skip=not one_each)
     return to_structures(configurations, potential.species)
 
 

@@ -26,9 +26,12 @@ from mmtp_jax.interruption import check
 from mmtp_jax.io.cfg import write_cfg
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.io.lock import locked
+from mmtp_jax.io.missing_moments import with_moments
 from mmtp_jax.io.mtp import load, save
+from mmtp_jax.io.unconverged import warn_of_unconverged
 from mmtp_jax.oracles.oracle import Oracle
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.structures.domain import no_neighbours
 from mmtp_jax.structures.making import making_text, makings_of
 from mmtp_jax.structures.screening import screen, sentences
 from mmtp_jax.structures.structure import Structure
@@ -66,6 +69,7 @@ def learn(
     *,
     executor: Executor | None = None,
     callback: Callable[[str], None] | None = None,
+    missing_moments: str = "error",
 ) -> Learned:
     """Let a potential choose its training set, until its simulations meet nothing new.
 
@@ -82,10 +86,13 @@ def learn(
         options: thresholds, fit, limits.
         executor: where jobs of the oracle run.
         callback: told each line of the log.
+        missing_moments: what to do about configurations without moments: ``"error"``, ``"zero"``
+            or ``"skip"``, see `mmtp_jax.io.missing_moments`.
 
     Raises:
-        ValueError: if there is nothing to start from, two simulations have one name, or the folder
-            holds another loop or is used by another process.
+        ValueError: if there is nothing to start from, no atom of it has a neighbour, two
+            simulations have one name, or the folder holds another loop or is used by another
+            process.
 
     Example:
         >>> run = mmtp.DynamicsRun.of("md", [cell], ("Fe",), 500, temperatures_K=(300, 600))
@@ -94,6 +101,9 @@ def learn(
     """
     options = options or LearnOptions()
     simulations = list(simulations)
+    if potential.magnetic_size > 1:
+        atoms_list = with_moments(atoms_list, missing_moments)
+    warn_of_unconverged(atoms_list)
     structures = _checked(potential, atoms_list, simulations)
     _compare(structures, oracle, tuple(potential.species), options.fit.making)
     folder = Path(folder)
@@ -209,6 +219,9 @@ def _checked(
     for structure in structures:
         if structure.energy is None and structure.forces is None:
             raise ValueError(f"{structure.name}: has neither energy nor forces to start from")
+    lonely = no_neighbours(structures, float(potential.cutoff))
+    if lonely is not None:
+        raise ValueError(lonely)
     if not simulations:
         raise ValueError("the loop needs at least one simulation")
     names = [s.name for s in simulations]

@@ -90,7 +90,7 @@ class EquilibrationRun:
             seed: of random signs.
             **options: fields of `MomentOptions`.
         """
-        structures = _structures(atoms_list, species, name)
+        structures = _structures(atoms_list, species, name, magmoms)
         sizes = _sizes(magmoms, species)
         return cls(name, structures, tuple(states), sizes, MomentOptions(**options), seed)
 
@@ -188,7 +188,7 @@ class DynamicsRun:
             seed: of velocities, noise, strains and random signs.
             **options: fields of `DynamicsOptions`; the ensemble is ``"nvt"`` if not given.
         """
-        structures = _structures(atoms_list, species, name)
+        structures = _structures(atoms_list, species, name, magmoms)
         return cls(
             name=name,
             structures=structures,
@@ -263,12 +263,25 @@ _WHY = {
 }
 
 
-def _structures(atoms_list: Sequence[Atoms], species: Sequence[str], name: str) -> list[Structure]:
+def _structures(
+    atoms_list: Sequence[Atoms],
+    species: Sequence[str],
+    name: str,
+    magmoms: Mapping[str, float] | None,
+) -> list[Structure]:
     from mmtp_jax.io.convert import to_structures
 
     if not atoms_list:
         raise ValueError(f"{name}: there is no structure to start from")
-    return to_structures(atoms_list, species)
+    structures = to_structures(atoms_list, species)
+    unknown = [s.name for s in structures if not s.moments_known]
+    if unknown and magmoms is None:
+        raise ValueError(
+            f"simulation {name!r}: {len(unknown)} of {len(structures)} structures to start from "
+            f"have no magnetic moments (first {unknown[0]}); give them moments, or sizes of the "
+            "moments of the species as magmoms"
+        )
+    return structures
 
 
 def _sizes(magmoms: Mapping[str, float] | None, species: Sequence[str]) -> np.ndarray | None:

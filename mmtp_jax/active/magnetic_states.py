@@ -38,6 +38,7 @@ def with_state(
     """
     check_states([state])
     own = structure.magmoms if sizes is None else np.asarray(sizes, float)[structure.types]
+    structure = replace(structure, moments_known=structure.moments_known or sizes is not None)
     if state == "given":
         return replace(structure, magmoms=np.array(own, float))
     own = np.abs(own)

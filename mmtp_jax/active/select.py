@@ -36,7 +36,12 @@ class Selection:
 
     @classmethod
     def of(
-        cls, active: ActiveSet, candidates: Configurations, limit: int | None = None
+        cls,
+        active: ActiveSet,
+        candidates: Configurations,
+        limit: int | None = None,
+        *,
+        missing_moments: str = "error",
     ) -> Selection:
         """Select among candidates.
 
@@ -44,13 +49,14 @@ class Selection:
             active: the active set of the training configurations.
             candidates: ASE atoms or `Structure`s; they need no labels.
             limit: most candidates to select: the first that are taken.
+            missing_moments: of atoms: ``"error"``, or ``"zero"`` to take them at zero.
 
         Raises:
             ValueError: if a candidate is not usable; it is named.
         """
         if limit is not None and limit < 1:
             raise ValueError(f"limit must be at least 1, got {limit}")
-        structures = as_structures(candidates, active.potential)
+        structures = as_structures(candidates, active.potential, missing_moments, one_each=True)
         first = first_of_its_kind(structures)
         unique = np.flatnonzero(first == np.arange(len(structures)))
         grown, taken = active.update([structures[k] for k in unique])
@@ -70,7 +76,13 @@ class Selection:
         )
 
 
-def select(active: ActiveSet, candidates: Configurations, limit: int | None = None) -> np.ndarray:
+def select(
+    active: ActiveSet,
+    candidates: Configurations,
+    limit: int | None = None,
+    *,
+    missing_moments: str = "error",
+) -> np.ndarray:
     """Indices of the candidates to label next, in the order in which maxvol takes them.
 
     `Selection.of` gives the grades and the new active set as well.
@@ -79,6 +91,7 @@ def select(active: ActiveSet, candidates: Configurations, limit: int | None = No
         active: the active set of the training configurations.
         candidates: ASE atoms; they need no labels. Duplicates are left out.
         limit: most candidates to select.
+        missing_moments: of atoms: ``"error"``, or ``"zero"`` to take them at zero.
 
     Raises:
         ValueError: if a candidate is not usable; it is named.
@@ -87,7 +100,7 @@ def select(active: ActiveSet, candidates: Configurations, limit: int | None = No
         >>> active = mmtp.ActiveSet.from_configurations(potential, training)
         >>> to_label = [candidates[k] for k in mmtp.select(active, candidates)]
     """
-    return Selection.of(active, candidates, limit).indices
+    return Selection.of(active, candidates, limit, missing_moments=missing_moments).indices
 
 
 def first_of_its_kind(structures: Sequence[Structure], tolerance: float = SAME) -> np.ndarray:

@@ -20,7 +20,9 @@ def evaluate_and_compare(
     import mmtp_jax as mmtp
     from mmtp_jax.fitting.report import comparison, errors_of
     from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.io.unconverged import warn_of_unconverged
 
+    warn_of_unconverged(atoms_list)
     structures = to_structures(atoms_list, potential.species)
     results = mmtp.evaluate(potential, atoms_list, dtype=dtype)
     compared = comparison(structures, results)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -41,6 +42,34 @@ def add_command(
     )
 
 
+_PYTHON = (
+    (re.compile(r'species=\("Fe", "Al"\)'), "--species Fe Al", "--species Fe Al"),
+    (re.compile(r'keys=\{"([^"]*)": "([^"]*)"\}'), r"--key \1=\2", r'keys = ["\1=\2"]'),
+    (re.compile(r'missing_moments="(\w+)"'), r"--missing-moments \1", r'missing_moments = "\1"'),
+    (re.compile(r'start=\{"Fe": 2.2\}'), "--start Fe=2.2", "magmoms = [2.2]"),
+)
+"""What the library says in Python, on the command line, and in the settings of ``mmtp learn``."""
+
+
+def spoken(text: str, command: str) -> str:
+    """A message of the library in the words in which its reader gives arguments."""
+    for python, option, key in _PYTHON:
+        text = python.sub(key if command == "mmtp learn" else option, text)
+    return text
+
+
+def add_key_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--key``, which says under which names labels stand in files."""
+    parser.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        metavar="LABEL=NAME",
+        help="name that a label has in the files, e.g. magmoms=spins, or none for one that is not "
+        "to be read; repeat it for others",
+    )
+
+
 _written: set[str] = set()
 """Files that the running command has written or is about to."""
 
@@ -54,7 +83,7 @@ class _OneLine(logging.Handler):
         self.seen: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = " ".join(record.getMessage().split())
+        text = spoken(" ".join(record.getMessage().split()), self.command)
         if text in self.seen:
             return
         self.seen.add(text)
@@ -180,24 +209,23 @@ def save_potential(path: str, potential: Potential, **options: Any) -> str:
 
 
 def read_data(
-    files: str | Sequence[str], species: Sequence[str] | None, magnetic_gradient: bool = False
+    files: str | Sequence[str],
+    species: Sequence[str] | None,
+    magnetic_gradient: bool = False,
+    keys: Sequence[str] = (),
 ) -> list[Atoms]:
-    """Configurations of files, with a warning for each label under a name that is not read.
+    """Configurations of files; `mmtp_jax.read` says which labels it reads under other names.
 
     Raises:
         ValueError: if the files hold no configuration.
     """
     import mmtp_jax as mmtp
-    from mmtp_jax.io.labels import unread_labels
 
     files = [files] if isinstance(files, str) else list(files)
     options = {"magnetic_gradient": True} if magnetic_gradient else {}
     atoms_list = []
     for file in files:
-        found = mmtp.read(file, species=species, **options)
-        for sentence in unread_labels(found, Path(file).name):
-            warn(sentence)
-        atoms_list += found
+        atoms_list += mmtp.read(file, species=species, keys=keys, **options)
     if not atoms_list:
         raise ValueError(f"no configurations in {', '.join(files)}")
     return atoms_list

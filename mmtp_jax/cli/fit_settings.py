@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmtp_jax.cli.bounds import LEVEL, NOT_NEGATIVE, POSITIVE, SEED, Bounds
-from mmtp_jax.cli.settings import setting
+from mmtp_jax.cli.settings import label_keys, missing_moments, setting
 from mmtp_jax.fitting.weights import SCALINGS
+from mmtp_jax.io.label_keys import checked_keys
 from mmtp_jax.structures.rules import RULES
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Data:
         False, off="--no-magnetic-gradient",
     )  # fmt: skip
     making: str = making_setting()
+    keys: tuple[str, ...] = label_keys()
+    missing_moments: str = missing_moments()
 
 
 @dataclass(frozen=True)
@@ -279,6 +282,7 @@ def check(settings: FitSettings, given: dict[str, dict]) -> None:
         raise ValueError(
             "keep the domain of the start potential, or give min_dist and max_magmom; not both"
         )
+    checked_keys(settings.data.keys)
     Weights(**vars(settings.weights))
     devices = settings.fit.devices
     if devices is not None and devices != "all" and (isinstance(devices, str) or devices < 1):

@@ -26,8 +26,9 @@ from mmtp_jax.cli.fit_settings import (
     check_new,
     making_setting,
 )
-from mmtp_jax.cli.settings import setting
+from mmtp_jax.cli.settings import label_keys, missing_moments, setting
 from mmtp_jax.cli.shared_settings import Thresholds, check_thresholds
+from mmtp_jax.io.label_keys import checked_keys
 
 KINDS = ("equilibrate", "md")
 STATES = ("given", "fm", "afm", "random")
@@ -42,6 +43,8 @@ class Data:
         (), example=("start.cfg",), required=True, metavar="DATA",
     )  # fmt: skip
     making: str = making_setting()
+    keys: tuple[str, ...] = label_keys()
+    missing_moments: str = missing_moments()
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ class Simulation:
     start: tuple[str, ...] = setting(
         "Structures to start from, with moments.", (), example=("cell.cfg",), required=True
     )
+    keys: tuple[str, ...] = label_keys()
     repeat: tuple[int, ...] | None = setting(
         "Repeat the cell of each so many times along its vectors.",
         example=(2, 2, 2),
@@ -190,6 +194,7 @@ def check(settings: LearnSettings, given: dict) -> None:
     """
     from mmtp_jax.fitting.weights import Weights
 
+    checked_keys(settings.data.keys)
     check_thresholds(settings.preselection.low, settings.preselection.high)
     form = given.get("potential", {})
     if "start" in form:
@@ -235,6 +240,7 @@ def _check_simulation(simulation: Simulation) -> None:
     name = f"simulation {simulation.name!r}"
     if not simulation.start:
         raise ValueError(f"{name} has no structure to start from; give the key start")
+    checked_keys(simulation.keys)
     for state in simulation.states:
         if state not in STATES:
             raise ValueError(f"{name}: states must be of {', '.join(STATES)}, got {state!r}")

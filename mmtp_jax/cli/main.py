@@ -142,7 +142,7 @@ def _main(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if debug:
             raise
-        print(f"{name}: error: {_sentence(error)}", file=sys.stderr)
+        print(f"{name}: error: {console.spoken(_sentence(error), name)}", file=sys.stderr)
         return 2
 
 
@@ -150,8 +150,7 @@ def _sentence(error: Exception) -> str:
     """What is said about an error; one that nobody foresaw is called so."""
     text = str(error)
     if isinstance(error, (ValueError, OSError)) and not isinstance(error, UnicodeError) and text:
-        # The library says what to write in Python.
-        return text.replace('species=("Fe", "Al")', "--species Fe Al")
+        return text
     kind = type(error).__name__
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
         kind = f"the memory does not suffice; {kind}"

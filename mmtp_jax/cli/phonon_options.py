@@ -44,6 +44,7 @@ def add_options(parser: argparse.ArgumentParser, name: str) -> None:
         help="of q: a length in Angstrom, or three integers (default 60)",
     )  # fmt: skip
     parser.add_argument("--species", nargs="+", metavar="SYMBOL", help="symbols of the types")
+    console.add_key_option(parser)
     parser.add_argument(
         "-o", "--output", default=name, metavar="PREFIX",
         help=f"of the names of all files (default {name})",
@@ -97,5 +98,5 @@ def load(args: argparse.Namespace) -> tuple[Any, Any]:
     if args.states < 0 or args.states == 1:
         raise ValueError(f"--states must be at least 2, got {args.states}")
     potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    atoms = console.read_data(args.data, potential.species)[0]
+    atoms = console.read_data(args.data, potential.species, keys=args.key)[0]
     return potential, atoms

@@ -50,6 +50,7 @@ def setting(
     aliases: tuple[str, ...] = (),
     words: dict[str, Any] | None = None,
     bounds: Bounds | None = None,
+    each: bool = False,
 ) -> Any:
     """A field of a section.
 
@@ -66,6 +67,7 @@ def setting(
         required: the template shows the key without a comment sign.
         positional: an argument rather than an option.
         aliases: older names of the option, which ``--help`` does not show.
+        each: of several items, each has the option before it; otherwise one option is before all.
         words: options without a value that stand for one, e.g. ``{"--fixed": "fixed"}``.
         bounds: of a number, or of each in a list.
     """
@@ -73,9 +75,26 @@ def setting(
         "help": help, "example": example, "flag": flag, "off": off,
         "off_help": off_help, "short": short, "metavar": metavar, "choices": choices,
         "required": required, "positional": positional, "aliases": aliases,
-        "words": words or {}, "bounds": bounds,
+        "words": words or {}, "bounds": bounds, "each": each,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def label_keys() -> Any:
+    """A field: names that labels have in files."""
+    return setting(
+        "Names that labels have in the files, LABEL=NAME; 'none' for one that is not to be read.",
+        (), example=("magmoms=spins",), flag="--key", each=True, metavar="LABEL=NAME",
+    )  # fmt: skip
+
+
+def missing_moments() -> Any:
+    """A field: what to do about labelled configurations without moments."""
+    return setting(
+        "Configurations without magnetic moments: 'error', 'zero' takes their moments for zero, "
+        "'skip' leaves them out.",
+        "error", choices=("error", "zero", "skip"),
+    )  # fmt: skip
 
 
 def sections_of(settings_class: type) -> dict[str, type]:
@@ -285,7 +304,7 @@ def _add_option(group: Any, dest: str, field: dataclasses.Field, hint: Any) -> N
         group.add_argument(dest, nargs="*", metavar=data["metavar"], default=[], **options)
         return
     if many:
-        options["nargs"] = "+"
+        options |= {"action": "append"} if data["each"] else {"nargs": "+"}
     if data["choices"]:
         options["choices"] = data["choices"]
     else:

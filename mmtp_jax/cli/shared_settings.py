@@ -17,11 +17,13 @@ from mmtp_jax.cli.settings import (
     Values,
     add_options,
     build,
+    label_keys,
     merge,
     options_given,
     read_settings,
     setting,
 )
+from mmtp_jax.io.label_keys import checked_keys
 
 MAX_MOMENT = 100.0
 """mu_B; no atom has more."""
@@ -42,6 +44,7 @@ class Input:
         "Chemical symbols of the types, for a potential that does not name them.",
         example=("Fe", "Al"), metavar="SYMBOL",
     )  # fmt: skip
+    keys: tuple[str, ...] = label_keys()
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ def check_preselection(settings: Any, given: Values) -> None:
     Raises:
         ValueError: in words.
     """
+    checked_keys(settings.input.keys)
     watched: Preselection = settings.preselection
     check_thresholds(watched.low, watched.high)
     if watched.active_set is None and given.get("preselection"):
@@ -155,6 +159,7 @@ def check_single_start(settings: Input) -> None:
     Raises:
         ValueError: if there are several files.
     """
+    checked_keys(settings.keys)
     if len(settings.start) > 1:
         raise ValueError(
             f"give one file to start from, got {' and '.join(settings.start)}; its first "

@@ -10,6 +10,7 @@ import numpy as np
 
 from mmtp_jax.fitting import processes
 from mmtp_jax.fitting.checkpoint import Checkpoint
+from mmtp_jax.fitting.coverage import absent_species, warn_of_coverage
 from mmtp_jax.fitting.gauss_newton import GaussNewton
 from mmtp_jax.fitting.initial import (
     data_domain,
@@ -144,6 +145,8 @@ def fit_structures(
 
     Warns:
         ExtrapolationWarning: if structures lie outside of the intervals that are fitted.
+        NoNeighboursWarning: if atoms have no neighbour within the cutoff.
+        CoverageWarning: if the training set says nothing about a species, or about its moments.
         UnitsWarning: if labels have a size that points to other units.
     """
     sets = prepared_sets(training, validation, potential, options.making)
@@ -207,6 +210,7 @@ class FitProblem:
             if prepared is not None:
                 found = check_domain(potential, prepared.structures, prepared.tables)
                 found.warn(stacklevel)
+        warn_of_coverage(potential, training.structures, stacklevel)
         found = energy_constants(training.structures, potential.n_species)
         constants, shifts = (None, None) if found is None else found
         plain = training if shifts is None else training.shifted(shifts)
@@ -252,6 +256,9 @@ class FitProblem:
             constants, shifts = found
         if self.options.initialise:
             if found is not None:
+                # Of species without data the constants stay those of the start.
+                absent = absent_species(self.training.structures, potential.n_species)
+                constants = np.where(absent, potential.species_coeffs, constants)
                 potential = potential.replace(species_coeffs=constants)
             potential, shifts = solve_linear(
                 potential, shifts, self.data.targets, default_chunk(), self.data.mesh

@@ -17,6 +17,7 @@ from ase import Atoms
 from mmtp_jax.interfaces.dynamics import start_system
 from mmtp_jax.interfaces.elastic import TIGHT
 from mmtp_jax.interfaces.relaxation import relax, uninterrupted
+from mmtp_jax.io.schema import set_moments
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.properties.birch_murnaghan import BirchMurnaghan, fit_energies, fit_pressures
@@ -234,6 +235,6 @@ def _scaled(atoms: Atoms, scale: float) -> Atoms:
     if not copy.has("initial_magmoms"):
         results = getattr(atoms.calc, "results", None) or {}
         if "magmoms" in results:
-            copy.set_initial_magnetic_moments(results["magmoms"])
+            set_moments(copy, results["magmoms"])
     copy.set_cell(atoms.cell.array * scale, scale_atoms=True)
     return copy

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.convert import to_structures
-from mmtp_jax.io.schema import SOURCE, collapse, set_magnetic_forces
+from mmtp_jax.io.schema import SOURCE, set_magnetic_forces, set_moments
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import (
@@ -100,7 +100,7 @@ def equilibrate(
     """
     options = MomentOptions(tolerance, max_steps, max_change, allow_flips)
     atoms_list = [atoms] if isinstance(atoms, Atoms) else list(atoms)
-    structures = start_structures(potential, atoms_list, start, scale)
+    structures = start_structures(potential, atoms_list, start, scale, takes_start=True)
     found = equilibrate_structures(potential, structures, options, dtype, callback)
     results = [equilibration_of(a, f) for a, f in zip(atoms_list, found, strict=True)]
     return results[0] if isinstance(atoms, Atoms) else results
@@ -111,8 +111,13 @@ def start_structures(
     atoms_list: Sequence[Atoms],
     start: Mapping[str, float] | None = None,
     scale: float = 1.0,
+    *,
+    takes_start: bool = False,
 ) -> list[Structure]:
-    """Structures with the moments from which an equilibration starts; see `equilibrate`."""
+    """Structures with the moments from which an equilibration starts; see `equilibrate`.
+
+    ``takes_start`` says that the caller has an argument ``start`` of its own, for messages.
+    """
     if not np.isfinite(scale):
         raise ValueError(f"scale of the moments must be a finite number, got {scale}")
     if start is not None:
@@ -125,15 +130,18 @@ def start_structures(
                     f"{structure.name}: start gives no moment for {', '.join(sorted(missing))}; "
                     "name every species of the configurations"
                 )
-        return [replace(s, magmoms=scale * of_species[s.types]) for s in structures]
+        return [
+            replace(s, magmoms=scale * of_species[s.types], moments_known=True) for s in structures
+        ]
     with_moments = []
     for k, atoms in enumerate(atoms_list, 1):
         borrowed = moments_of_results(atoms)
         if borrowed is None and not atoms.has("initial_magmoms"):
             name = getattr(atoms, SOURCE, f"configuration {k}")
+            of_species = ', or give one to each species, start={"Fe": 2.2}' if takes_start else ""
             raise ValueError(
-                f"{name}: no magnetic moments to start from; give each atom an initial moment, or "
-                "each species one to start from"
+                f"{name}: no magnetic moments to start from; give the configuration its moments, "
+                f"as initial_magmoms or magmoms{of_species}"
             )
         with_moments.append(atoms if borrowed is None else _with_initial(atoms, borrowed))
     structures = to_structures(with_moments, potential.species, moments="initial")
@@ -166,7 +174,7 @@ def _bare(atoms_list: Sequence[Atoms]) -> list[Atoms]:
 
 def _with_initial(atoms: Atoms, magmoms: np.ndarray) -> Atoms:
     copy = atoms.copy()
-    copy.set_initial_magnetic_moments(collapse(np.asarray(magmoms)))
+    set_moments(copy, magmoms)
     return _named_like(copy, atoms)
 
 
@@ -210,7 +218,7 @@ def _with_results(atoms: Atoms, found: EquilibratedStructure) -> Atoms:
     """A copy with the moments and all that the potential says at them."""
     result = found.result
     copy = _named_like(atoms.copy(), atoms)
-    copy.set_initial_magnetic_moments(found.magmoms)
+    set_moments(copy, found.magmoms)
     predicted = {
         "energy": result.energy,
         "energies": result.energies,

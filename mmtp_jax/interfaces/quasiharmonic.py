@@ -18,7 +18,7 @@ from mmtp_jax.interfaces.phonons import (
     phonons_of_crystal,
     scaled_crystal,
 )
-from mmtp_jax.io.schema import SOURCE
+from mmtp_jax.io.schema import SOURCE, set_moments
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.crystal import import_phonopy, supercell_matrix
 from mmtp_jax.properties.phonons import MESH, ImaginaryModesWarning
@@ -181,7 +181,7 @@ def states_at_volumes(
         copy = atoms.copy()
         copy.set_cell(relaxed.cell * (1 + strain))
         copy.set_positions(relaxed.positions * (1 + strain))
-        copy.set_initial_magnetic_moments(relaxed.magmoms)
+        set_moments(copy, relaxed.magmoms)
         copy.calc = None
         setattr(copy, SOURCE, _name(relaxed, strain))
         scaled.append(copy)

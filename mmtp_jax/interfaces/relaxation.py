@@ -22,7 +22,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mmtp_jax.fitting.series import numbered
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.io.formats import write
-from mmtp_jax.io.schema import SOURCE, remove_magnetic_forces, set_magnetic_forces
+from mmtp_jax.io.schema import (
+    SOURCE,
+    remove_magnetic_forces,
+    set_magnetic_forces,
+    set_moments,
+)
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.relaxation.options import RelaxOptions
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
@@ -188,7 +193,7 @@ def relaxable_structures(
                 f"{name}: has constraints, which a relaxation does not know; remove them, "
                 "keep all positions, or use an ASE optimiser with the calculator"
             )
-    return start_structures(potential, atoms_list, start, scale)
+    return start_structures(potential, atoms_list, start, scale, takes_start=True)
 
 
 def relaxation_of(atoms: Atoms, found: RelaxedStructure) -> Relaxation:
@@ -231,7 +236,7 @@ def _moved(atoms: Atoms, structure: Structure) -> Atoms:
     cell = np.where(structure.periodic[:, None], structure.cell, atoms.cell.array)
     copy.set_cell(cell)
     copy.set_positions(structure.positions)
-    copy.set_initial_magnetic_moments(structure.magmoms)
+    set_moments(copy, structure.magmoms)
     remove_magnetic_forces(copy)
     return copy
 

@@ -15,6 +15,7 @@ from mmtp_jax.io.cfg_atoms import SPECIES_FEATURE, check_species, parse_feature
 from mmtp_jax.io.cfg_sections import STRESS_ORDER, VECTORS
 from mmtp_jax.io.compressed import suffixes, written_text
 from mmtp_jax.io.left_out import LeftOut, dropped
+from mmtp_jax.io.other_names import reads
 from mmtp_jax.io.schema import (
     MAGNETIC_FORCES,
     STAMP,
@@ -114,7 +115,8 @@ def _write_one(file: TextIO, atoms: Atoms, species: tuple[str, ...], labels: Lab
     for name, value in atoms.info.items():
         if name == STAMP and labels.magnetic_forces is None:
             continue
-        lines = _feature_lines(name, value)
+        taken = reads(name, value, len(atoms), per_atom=False)
+        lines = None if taken else _feature_lines(name, value)
         if lines is None:
             left_out.append(f"info[{name!r}]")
         else:

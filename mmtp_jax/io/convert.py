@@ -47,7 +47,7 @@ def to_structure(
         name: what messages call it; by default its ``source`` (see `mmtp_jax.io.formats.read`).
         moments: ``"achieved"``, those of the calculator where it has them and the initial ones
             elsewhere, for labelled data; ``"initial"`` for calculations, whatever the moments
-            are that the labels belong to. Without any, zeros.
+            are that the labels belong to. Without any, zeros that are marked as unknown.
 
     Raises:
         ValueError: if an element is not among the species, moments are noncollinear, a label
@@ -134,6 +134,7 @@ def _structure(
         positions=_array(atoms.positions, (size, 3), "positions"),
         types=_types(atoms, species),
         magmoms=np.zeros(size) if moments is None else _moments(moments, size),
+        moments_known=moments is not None,
         energy=None if energy is None else float(_array(energy, (), "energy")),
         forces=None if forces is None else _array(forces, (size, 3), "forces"),
         stress=None if stress is None else _stress(stress),

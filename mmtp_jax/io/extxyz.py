@@ -5,7 +5,8 @@
   from its text. One that does not come back from plain text is written as JSON, which ASE reads
   too (``key="_JSON ..."``), and what JSON cannot say is left out. So no text can break a line.
 - Left out and named is also what would be read as something else: entries and arrays by names of
-  results ("energy", "forces"), of the cell ("Lattice") or of columns ("pos"); arrays that are no
+  results ("energy", "forces"), of labels in other programs ("spin", "virial"), of the cell
+  ("Lattice") or of columns ("pos"); arrays that are no
   columns of numbers, words or truth values; constraints other than fixed atoms and directions.
 - A label that cannot be written is an error.
 """
@@ -22,10 +23,12 @@ from ase.calculators.calculator import all_properties
 from ase.constraints import FixAtoms, FixCartesian
 from ase.io.extxyz import key_val_str_to_dict, per_atom_properties
 
+from mmtp_jax.io.comment_line import CASE
+from mmtp_jax.io.other_names import reads
 from mmtp_jax.io.schema import MAGNETIC_FORCES, check_periodic, voigt
 from mmtp_jax.io.values import same, to_json
 
-_RESERVED_INFO = {*all_properties, "Lattice", "Properties", "pbc"}
+_RESERVED_INFO = set(all_properties)
 _RESERVED_ARRAYS = {
     *all_properties, "pos", "positions", "Z", "numbers", "species", "symbols", "charge",
     "move_mask",
@@ -105,7 +108,8 @@ class _Frame:
             values = atoms.arrays[name]
             # ASE makes charges of this one, whatever it is.
             odd = name == "initial_charges" and (values.ndim != 1 or values.dtype.kind not in "iuf")
-            if odd or name in _RESERVED_ARRAYS or not self._add(name, values):
+            taken = name in _RESERVED_ARRAYS or reads(name, values, len(atoms), per_atom=True)
+            if odd or taken or not self._add(name, values):
                 self.left_out.append(f"arrays[{name!r}]")
 
     def _add(self, name: Any, values: Any) -> bool:
@@ -155,7 +159,9 @@ class _Frame:
 
     def add_entries(self) -> None:
         for key, value in self.atoms.info.items():
-            entry = None if key in _RESERVED_INFO else _entry(key, value)
+            taken = key in _RESERVED_INFO or str(key).lower() in CASE
+            taken = taken or reads(key, value, len(self.atoms), per_atom=False)
+            entry = None if taken else _entry(key, value)
             if entry is None:
                 self.left_out.append(f"info[{key!r}]")
             else:

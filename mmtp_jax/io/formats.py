@@ -9,7 +9,10 @@ in ``atoms.arrays["magnetic_forces"]``.
 - Moments or magnetic forces as (n, 3) with one non-zero column are collinear and become (n,).
 - Extended XYZ and ``.cfg`` hold all labels, to the bit (in ``.cfg`` the stress to rounding). What a
   format does not hold, such as magnetic forces in POSCAR, `write` names in the log.
-- vasprun.xml holds no moments of atoms; OUTCAR does.
+- Labels under names of other programs are read where they are unambiguous, and named in the log
+  where they are not: see `mmtp_jax.io.other_names`.
+- vasprun.xml holds no moments of atoms; OUTCAR does. Of an OUTCAR that is cut the whole steps are
+  read.
 """
 
 from __future__ import annotations
@@ -31,10 +34,15 @@ from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat, string2
 
 from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.cfg import read_cfg, write_cfg
+from mmtp_jax.io.comment_line import CommentLine, CommentLineError
 from mmtp_jax.io.compressed import read_text, suffixes, written_text
 from mmtp_jax.io.extxyz import frame
+from mmtp_jax.io.label_keys import Keys
+from mmtp_jax.io.labels import unread_labels
 from mmtp_jax.io.left_out import LeftOut, dropped
 from mmtp_jax.io.making import vasp_info
+from mmtp_jax.io.other_names import Names
+from mmtp_jax.io.outcar import read_outcar
 from mmtp_jax.io.readback import differences
 from mmtp_jax.io.schema import (
     MAGNETIC_FORCES,
@@ -61,6 +69,7 @@ def read(
     path: PathLike | Sequence[PathLike],
     species: Sequence[str] | str | None = None,
     index: int | str | slice = ":",
+    keys: Keys | None = None,
     **options: Any,
 ) -> list[Atoms]:
     """Read configurations with their labels from one file, several, or a pattern.
@@ -75,6 +84,8 @@ def read(
         species: chemical symbols of the types of ``.cfg`` files; other formats name elements
             themselves and do not use it.
         index: which configurations of each file: a number or a slice such as ``"-100:"``.
+        keys: names that labels have in the files, e.g. ``{"magmoms": "spins"}`` or
+            ``["magmoms=spins"]``; see `mmtp_jax.io.other_names`.
         **options: ``magnetic_gradient`` for ``.cfg`` (see `mmtp_jax.io.cfg.read_cfg`); anything
             that ``ase.io.read`` takes, e.g. ``format="vasp-out"``, for others.
 
@@ -83,7 +94,8 @@ def read(
 
     Raises:
         FileNotFoundError: if there is no such file, or none fits a pattern.
-        ValueError: if a file is broken, or of no known format.
+        ValueError: if a file is broken, of no known format, contradicts itself, or has no name
+            that ``keys`` gives.
 
     Example:
         >>> atoms_list = read("train.cfg", species=("Fe", "Al"))
@@ -93,13 +105,20 @@ def read(
         index = string2index(index)
     atoms_list = []
     for file in _files(path):
-        with_numbers = _read_file(file, species, index, options)
+        names = Names(keys)
+        found = []
+        with_numbers = _read_file(file, species, index, options, names)
         making = vasp_info(file) if any(a.calc for _, a in with_numbers) else {}
         for number, atoms in with_numbers:
             setattr(atoms, SOURCE, configuration_name(file, number))
             atoms.info = making | atoms.info
             stamp_as_read(atoms)
-            atoms_list.append(atoms)
+            found.append(atoms)
+        for sentence in names.sentences(file.name) if found else ():
+            logger.info("%s", sentence)
+        for sentence in unread_labels(found, file.name):
+            logger.warning("%s", sentence)
+        atoms_list += found
     return atoms_list
 
 
@@ -187,7 +206,9 @@ def _ase_write(
             "nothing is written, take .extxyz or .cfg"
         ) from error
     try:
-        found = [normalised(atoms) for atoms in _ase_read(path, slice(None), {"format": format_})]
+        found = _ase_read(path, slice(None), {"format": format_})
+        names = Names()
+        found = [_settled(path, k, atoms, names, True) for k, atoms in enumerate(found, 1)]
     except ValueError as error:
         raise ValueError(
             f"{name}: what ASE writes as {format_} it cannot read ({error.__cause__ or error}); "
@@ -273,30 +294,74 @@ def _files(path: PathLike | Sequence[PathLike]) -> Iterator[Path]:
 
 
 def _read_file(
-    path: Path, species: Sequence[str] | str | None, index: int | slice, options: dict[str, Any]
+    path: Path,
+    species: Sequence[str] | str | None,
+    index: int | slice,
+    options: dict[str, Any],
+    names: Names,
 ) -> list[tuple[int, Atoms]]:
     """Configurations with their numbers in the file, from 1."""
     named = options.get("format")
     if named == CFG or (named is None and _is_cfg(path)):
         given = {name: value for name, value in options.items() if name != "format"}
-        found = list(enumerate(read_cfg(path, species, **given), 1))
-        return _pick(path, found, index)
+        found = _pick(path, list(enumerate(read_cfg(path, species, **given), 1)), index)
+        return [(number, _settled(path, number, atoms, names, False)) for number, atoms in found]
     foreign = {name: value for name, value in options.items() if name != "magnetic_gradient"}
+    format = foreign.get("format") or _format_of(path)
+    if format == "vasp-out" and set(foreign) <= {"format"}:
+        images = read_outcar(path)
+        found = _pick(path, list(enumerate(images, 1)), index)
+    else:
+        found = _ase_configurations(path, index, format, foreign)
+    settled = [(number, _settled(path, number, atoms, names, True)) for number, atoms in found]
+    missing = _HOLDS_NO_MOMENTS.get(format)
+    if missing and not any("magmoms" in (a.calc.results if a.calc else {}) for _, a in settled):
+        logger.warning("%s: %s", path.name, missing)
+    return settled
+
+
+_HOLDS_NO_MOMENTS = {
+    "vasp-out": "this OUTCAR holds no magnetic moments of atoms; VASP writes them with ISPIN = 2 "
+    "and LORBIT = 11",
+    "vasp-xml": "vasprun.xml holds no magnetic moments of atoms; read the OUTCAR of a run with "
+    "ISPIN = 2 and LORBIT = 11",
+}
+"""What is said of files by VASP without moments."""
+
+
+def _settled(path: Path, number: int, atoms: Atoms, names: Names, foreign: bool) -> Atoms:
+    """The configuration in the schema, where ``foreign`` or other names ask for that."""
+    try:
+        return normalised(atoms) if names.settle(atoms) or foreign else atoms
+    except ValueError as error:
+        raise ValueError(f"{configuration_name(path, number)}: {error}") from error
+
+
+def _ase_configurations(
+    path: Path, index: int | slice, format: str, options: dict[str, Any]
+) -> list[tuple[int, Atoms]]:
     if isinstance(index, slice):
         first, step = index.start or 0, index.step or 1
         known = first >= 0 and step > 0
     else:
         first, step, known = index, 1, index >= 0
+    parser = None
+    if format == EXTXYZ and "properties_parser" not in options:
+        parser = CommentLine()
+        options = options | {"format": format, "properties_parser": parser}
     # Counted from the end, numbers are known only after all has been read.
-    images = _ase_read(path, index if known else slice(None), foreign)
-    numbers = range(1 + first, 1 + first + step * len(images), step) if known else range(
-        1, 1 + len(images)
-    )  # fmt: skip
+    first, step = (first, step) if known else (0, 1)
+    try:
+        images = _ase_read(path, index if known else slice(None), options)
+    except CommentLineError as error:
+        number = 1 + first + step * (parser.n_lines - 1)
+        raise ValueError(f"{configuration_name(path, number)}: {error}") from error
+    numbers = range(1 + first, 1 + first + step * len(images), step)
     found = list(zip(numbers, images, strict=True))
     found = found if known else _pick(path, found, index)
     # ASE writes the stamps of atoms as any other entry of info.
     _tell_of_forces(path.name, [atoms for _, atoms in found if STAMP in atoms.info])
-    return [(number, normalised(atoms)) for number, atoms in found]
+    return found
 
 
 def _pick(
@@ -321,17 +386,13 @@ def _ase_read(path: Path, index: int | slice, options: dict[str, Any]) -> list[A
         file: Any = path
         if options.get("format", EXTXYZ if suffixes(path)[0] in XYZ else None) == EXTXYZ:
             check_frames(path, _last(index))
-        if not options and suffixes(path)[0] in XYZ and suffixes(path)[1]:
-            file, options = io.StringIO(read_text(path)), {"format": EXTXYZ}
+            if suffixes(path)[1]:
+                file, options = io.StringIO(read_text(path)), options | {"format": EXTXYZ}
         images = ase.io.read(file, index=index, do_not_split_by_at_sign=True, **options)
-    except UnknownFileTypeError as error:
-        raise ValueError(
-            f"{path} is of no format that ASE knows by its name; give format=..., "
-            "as ase.io.read takes it"
-        ) from error
     except (IndexError, StopIteration) as error:
-        raise ValueError(f"{path} has no configuration {index}, or is empty") from error
-    except (OSError, BrokenFrameError) as error:
+        which = "configuration" if isinstance(index, slice) else f"configuration {index}"
+        raise ValueError(f"{path} has no {which}, or is empty") from error
+    except (OSError, BrokenFrameError, CommentLineError) as error:
         # Readers of ASE raise an OSError of no system call where a file is broken.
         if isinstance(error, OSError) and error.errno is None:
             raise ValueError(f"{path}: ASE cannot read this file ({error})") from error
@@ -342,6 +403,23 @@ def _ase_read(path: Path, index: int | slice, options: dict[str, Any]) -> list[A
             f"{path}: ASE cannot read this file ({type(error).__name__}: {error})"
         ) from error
     return [images] if isinstance(images, Atoms) else list(images)
+
+
+def _format_of(path: Path) -> str:
+    """ASE's name of the format of a file."""
+    if suffixes(path)[0] in XYZ:
+        return EXTXYZ
+    try:
+        return get_ioformat(filetype(os.fspath(path))).name
+    except UnknownFileTypeError as error:
+        raise ValueError(
+            f"{path} is of no format that ASE knows by its name; give format=..., "
+            "as ase.io.read takes it"
+        ) from error
+    except (EOFError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError(f"{path}: ASE cannot read this file ({error})") from error
 
 
 def _is_cfg(path: Path) -> bool:

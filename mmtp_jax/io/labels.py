@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,9 +20,11 @@ class LabelCounts:
     """How many labels of each kind a set of configurations carries; prints as a table."""
 
     configurations: dict[str, int]
-    """Number of configurations with a label of this kind (keys as in `LABELS`)."""
+    """Number of configurations with a label of this kind (keys as in `LABELS`), and with moments
+    ("magmoms")."""
     numbers: dict[str, int]
-    """Number of scalars: energy 1, forces 3n, stress 6, magnetic forces n per configuration."""
+    """Number of scalars: energy 1, forces 3n, stress 6, magnetic forces and moments n per
+    configuration."""
     n_configurations: int
     n_atoms: int
     ignored: dict[str, int] = field(default_factory=dict)
@@ -30,8 +33,8 @@ class LabelCounts:
     def __str__(self) -> str:
         lines = [f"{self.n_configurations} configurations, {self.n_atoms} atoms"]
         lines.append(f"{'label':<16}{'configurations':>15}{'numbers':>12}")
-        for kind in LABELS:
-            name = kind.replace("_", " ")
+        for kind in (*LABELS, "magmoms"):
+            name = "moments" if kind == "magmoms" else kind.replace("_", " ")
             lines.append(f"{name:<16}{self.configurations[kind]:>15}{self.numbers[kind]:>12}")
         lines += [f"ignored: {what} ({count})" for what, count in self.ignored.items()]
         return "\n".join(lines)
@@ -47,8 +50,8 @@ def count_labels(
         atoms_list: what they were made of; given, labels that `to_structures` had to leave out
             are counted as ignored.
     """
-    configurations = dict.fromkeys(LABELS, 0)
-    numbers = dict.fromkeys(LABELS, 0)
+    configurations = dict.fromkeys((*LABELS, "magmoms"), 0)
+    numbers = dict.fromkeys((*LABELS, "magmoms"), 0)
     ignored: Counter[str] = Counter()
     for structure in structures:
         for kind in LABELS:
@@ -57,6 +60,9 @@ def count_labels(
                 configurations[kind] += 1
                 # A symmetric matrix has six independent numbers.
                 numbers[kind] += 6 if kind == "stress" else int(np.size(values))
+        if structure.moments_known:
+            configurations["magmoms"] += 1
+            numbers["magmoms"] += len(structure)
         if structure.weight == 0.0:
             ignored["all labels of configurations with weight 0"] += 1
     for atoms in atoms_list or ():
@@ -81,19 +87,20 @@ def unread_labels(atoms_list: Sequence[Atoms], name: str = "the file") -> list[s
 
     >>> unread_labels(atoms_list, "train.xyz")
     ["train.xyz: 'REF_energy' in 100 of 100 configurations is not read as a label; rename it to
-    'energy'"]
+    'energy', or map it: keys={"energy": "REF_energy"}"]
     """
     found: Counter[tuple[str, str]] = Counter()
     for atoms in atoms_list:
-        size = len(atoms)
-        names = {key: value for key, value in atoms.arrays.items() if key not in _NOT_LABELS}
-        for key, value in {**atoms.info, **names}.items():
-            target = _target(str(key), value, size)
-            if target is not None:
+        arrays = {key: value for key, value in atoms.arrays.items() if key not in _NOT_LABELS}
+        results = getattr(atoms.calc, "results", None) or {}
+        known = "magmoms" in results or atoms.has("initial_magmoms")
+        for key, value in {"magmom": results.get("magmom"), **atoms.info, **arrays}.items():
+            target = _target(str(key), value, len(atoms))
+            if target is not None and not (known and target == _ONE_MOMENT):
                 found[str(key), target] += 1
     return [
         f"{name}: {key!r} in {count} of {len(atoms_list)} configurations is not read as a label; "
-        f"{_ADVICE[target] if key != target else _IN_MEMORY}"
+        f"{_advice(key, target)}"
         for (key, target), count in found.items()
     ]
 
@@ -102,25 +109,47 @@ _NOT_LABELS = {
     "numbers", "positions", "initial_magmoms", "initial_charges", "momenta", "masses", "tags",
     MAGNETIC_FORCES,
 }  # fmt: skip
-_OTHER_USES = re.compile(r"weight|std|sigma|var|error|uncertainty|cutoff|constrain|per_atom|count")
-_ADVICE = {
-    "energy": "rename it to 'energy'",
-    "forces": "rename it to 'forces'",
-    "stress": "rename it to 'stress' (eV/Angstrom^3, sign of ASE)",
-    "virial": "divide it by minus the volume and name it 'stress'",
-    "magmoms": "rename it to 'magmoms'",
-    MAGNETIC_FORCES: f"rename it to '{MAGNETIC_FORCES}', with the sign of -dE/dm",
+_OTHER_USES = re.compile(
+    r"weight|std|sigma|var|error|uncertainty|cutoff|constrain|per_atom|count|dipole|inertia"
+)
+_ONE_MOMENT, _MISFIT, _OF_ATOMS = "one moment", "misfit", "virials of atoms"
+_RIGHT = {
+    "energy": "",
+    "forces": "",
+    "stress": " if it is in eV/Angstrom^3 and has the sign of ASE",
+    "virial": " if it is in eV; the stress is the virial divided by minus the volume",
+    "magmoms": "",
+    MAGNETIC_FORCES: " if it is -dE/dm in eV/mu_B, as DeePMD's force_mag is",
 }
-_IN_MEMORY = "put it on the calculator (ase's SinglePointCalculator)"
+"""Labels, and what has to be true of an entry for one to be it."""
+_WHY_NOT = {
+    _ONE_MOMENT: "it is one number, not the moment of each atom",
+    _MISFIT: "it has not one number, or vector, for each atom",
+    _OF_ATOMS: "it looks like virials of atoms, of which there are no labels",
+}
+
+
+def _advice(key: str, target: str) -> str:
+    if target in _WHY_NOT:
+        return _WHY_NOT[target]
+    if key == target:
+        return "it is not where labels of its format stand, or not of the form of this label"
+    mapping = f"keys={{{json.dumps(target)}: {json.dumps(key)}}}"
+    return f"rename it to {target!r}, or map it: {mapping}{_RIGHT[target]}"
+
 
 _Shapes = Callable[[int], set[tuple[int, ...]]]
 _PATTERNS: tuple[tuple[str, str, _Shapes], ...] = (
-    (MAGNETIC_FORCES, r"en_der_m|de_?dm|(mag|spin|mom).*(force|grad|field|torque)|torque",
+    (MAGNETIC_FORCES,
+     r"en_der_m|de_?dm|torque|[bh]_?eff(ective)?\b|^m_?forces?|(mag|spin|mom).*(force|grad|field)"
+     r"|(force|grad).*(mag|spin|mom)",
      lambda n: {(n,), (n, 1), (n, 3)}),
     ("forces", r"forces?", lambda n: {(n, 3)}),
-    ("magmoms", r"mag_?mom|moments?\b|spins?\b|magneti[sz]ation", lambda n: {(n,), (n, 1), (n, 3)}),
+    ("magmoms", r"mag_?mom|moments?\b|spins?\b|magneti[sz]ation|\bmags?\b|(^|_)mags?(_|$)",
+     lambda n: {(n,), (n, 1), (n, 3)}),
     ("energy", r"energy|toten|etot", lambda n: {(), (1,)}),
     ("virial", r"virial", lambda n: {(6,), (9,), (3, 3)}),
+    (_OF_ATOMS, r"virial", lambda n: {(n, 6), (n, 9), (n, 3, 3)}),
     ("stress", r"stress", lambda n: {(6,), (9,), (3, 3)}),
 )  # fmt: skip
 """Label, what names of it look like, and the shapes that it has for n atoms; first match wins."""
@@ -137,6 +166,10 @@ def _target(key: str, value: object, size: int) -> str | None:
     if array.dtype.kind not in "fi":
         return None
     for target, pattern, shapes in _PATTERNS:
-        if re.search(pattern, key.lower()):
-            return target if array.shape in shapes(size) else None
+        if not re.search(pattern, key.lower()):
+            continue
+        if array.shape in shapes(size):
+            return target
+        if target == "magmoms":
+            return _ONE_MOMENT if array.size == 1 else _MISFIT
     return None

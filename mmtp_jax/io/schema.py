@@ -287,6 +287,13 @@ def voigt(stress: Any) -> np.ndarray:
     return array
 
 
+def set_moments(atoms: Atoms, moments: np.ndarray) -> None:
+    """Give atoms initial moments, collinear ones as (n,), whatever shape those before had."""
+    # ASE refuses to set (n,) over (n, 3).
+    atoms.arrays.pop("initial_magmoms", None)
+    atoms.set_initial_magnetic_moments(collapse(np.asarray(moments, float)))
+
+
 def along_moments(forces: np.ndarray, moments: np.ndarray | None) -> tuple[np.ndarray, bool]:
     """The component of magnetic forces (n, 3) along collinear moments (n, 3).
 

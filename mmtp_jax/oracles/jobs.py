@@ -129,9 +129,17 @@ def label_all(
         callback: called with the number of jobs that are done.
 
     Raises:
-        ValueError: if a number is out of range, another process uses the folder, cells alike would
-            get different meshes, or the labels beside are of another making.
+        ValueError: if a number is out of range, configurations have no moments, another process
+            uses the folder, cells alike would get different meshes, or the labels beside are of
+            another making.
     """
+    without = [k for k, atoms in enumerate(atoms_list) if not atoms.has("initial_magmoms")]
+    if without:
+        raise ValueError(
+            f"{len(without)} of {len(atoms_list)} configurations have no initial magnetic moments, "
+            f"which are the targets (the first is number {without[0] + 1}); set them, to zeros if "
+            "they are zero"
+        )
     if retries < 0 or workers < 1 or (timeout_s is not None and not timeout_s > 0.0):
         raise ValueError(
             "retries must be at least 0, workers at least 1 and timeout_s positive, got "

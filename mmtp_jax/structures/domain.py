@@ -1,7 +1,8 @@
 """Is a configuration inside the intervals that a potential was fitted on?
 
 Outside of them the Chebyshev polynomials grow quickly, so energies are extrapolated. That is
-allowed, and counted.
+allowed, and counted. So are atoms without any neighbour, whose energies are constants, and
+configurations whose moments nobody gave, which are evaluated at zero.
 """
 
 from __future__ import annotations
@@ -13,12 +14,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.structures.neighbours import NeighbourTable
+from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
 from mmtp_jax.structures.structure import Structure
 
 
 class ExtrapolationWarning(UserWarning):
     """Distances below R_min or moments beyond M_max were met."""
+
+
+class MissingMomentsWarning(UserWarning):
+    """Configurations without moments were evaluated at zero moments."""
+
+
+class NoNeighboursWarning(UserWarning):
+    """Atoms have no neighbour within the cutoff."""
+
+
+FURTHEST = 20.0
+"""Angstrom; neighbours beyond the cutoff are looked for up to here, to say how far they are."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +47,37 @@ class DomainReport:
     largest: float
     """Largest absolute moment outside of its interval, mu_B; 0 if there is none."""
     min_dist: float
+    unknown_moments: tuple[str, ...] = ()
+    """Configurations whose moments are not known."""
+    lonely: tuple[str, ...] = ()
+    """Configurations with atoms without neighbours."""
+    n_lonely: int = 0
+    """Atoms without neighbours."""
+    n_configurations: int = 0
+    cutoff: float = np.inf
 
     def messages(self) -> list[str]:
         """One sentence per kind of extrapolation; empty where there is none."""
+        return [message for _, message in self._messages()]
+
+    def _messages(self) -> list[tuple[type[UserWarning], str]]:
+        found = [(ExtrapolationWarning, message) for message in self._extrapolations()]
+        if self.unknown_moments:
+            sentence = (
+                f"{len(self.unknown_moments)} of {self.n_configurations} configurations have no "
+                f"magnetic moments (first {self.unknown_moments[0]}) and are evaluated at zero"
+            )
+            found.append((MissingMomentsWarning, sentence))
+        if self.n_lonely:
+            sentence = (
+                f"{self.n_lonely} atoms in {len(self.lonely)} of {self.n_configurations} "
+                f"configurations have no neighbour within the cutoff of {self.cutoff:.4g} "
+                f"Angstrom (first in {self.lonely[0]}); their energies are constants"
+            )
+            found.append((NoNeighboursWarning, sentence))
+        return found
+
+    def _extrapolations(self) -> list[str]:
         found = []
         if self.n_close_pairs:
             found.append(
@@ -54,19 +95,23 @@ class DomainReport:
         return found
 
     def warn(self, stacklevel: int = 2) -> None:
-        """Issue the messages as `ExtrapolationWarning`."""
-        for message in self.messages():
-            warnings.warn(message, ExtrapolationWarning, stacklevel=stacklevel + 1)
+        """Issue the messages as warnings of their kinds."""
+        for category, message in self._messages():
+            warnings.warn(message, category, stacklevel=stacklevel + 1)
 
 
 def check_domain(
     potential: Potential, structures: Sequence[Structure], tables: Sequence[NeighbourTable]
 ) -> DomainReport:
-    """Count what lies outside of R_min and the moment intervals of a potential."""
+    """Count what lies outside of R_min and the moment intervals of a potential, and what lacks.
+
+    A free atom, alone and not periodic, has no neighbours to miss.
+    """
     # The shortest pair of a training set defines R_min, and must not count by round-off.
     min_dist = float(potential.min_dist)
     close, n_close, shortest = [], 0, np.inf
     outside, n_outside, largest = [], 0, 0.0
+    lonely, n_lonely = [], 0
     for structure, table in zip(structures, tables, strict=True):
         lengths = table.lengths
         if lengths.size:
@@ -75,6 +120,10 @@ def check_domain(
             if short:
                 close.append(structure.name)
                 n_close += short // 2
+        alone = int(np.sum(table.count == 0))
+        if alone and (len(structure) > 1 or structure.periodic.any()):
+            lonely.append(structure.name)
+            n_lonely += alone
         low = np.asarray(potential.min_magmom)[structure.types]
         high = np.asarray(potential.max_magmom)[structure.types]
         margin = 1e-9 * (high - low)
@@ -84,5 +133,33 @@ def check_domain(
             n_outside += int(beyond.sum())
             largest = max(largest, float(np.abs(structure.magmoms[beyond]).max()))
     return DomainReport(
-        tuple(close), n_close, shortest, tuple(outside), n_outside, largest, min_dist
+        tuple(close), n_close, shortest, tuple(outside), n_outside, largest, min_dist,
+        unknown_moments=tuple(
+            s.name for s in structures if not s.moments_known and potential.magnetic_size > 1
+        ),
+        lonely=tuple(lonely),
+        n_lonely=n_lonely,
+        n_configurations=len(structures),
+        cutoff=float(potential.cutoff),
+    )  # fmt: skip
+
+
+def no_neighbours(structures: Sequence[Structure], cutoff: float) -> str | None:
+    """A sentence where no atom of any structure has a neighbour, so that energies are constants.
+
+    None where one has; that is found out at the first one.
+    """
+    if any(neighbour_table(structure, cutoff).lengths.size for structure in structures):
+        return None
+    shortest = np.inf
+    reach = cutoff
+    while structures and not np.isfinite(shortest) and reach < FURTHEST:
+        reach = min(2.0 * reach, FURTHEST)
+        for structure in structures:
+            shortest = min(shortest, neighbour_table(structure, reach).lengths.min(initial=np.inf))
+    distance = f"{shortest:.4g} Angstrom" if np.isfinite(shortest) else f"above {FURTHEST:.4g}"
+    return (
+        f"no atom of {len(structures)} configurations has a neighbour: the cutoff is {cutoff:.4g} "
+        f"Angstrom, the shortest distance {distance}; all energies are constants, so give a longer "
+        "cutoff, in Angstrom"
     )

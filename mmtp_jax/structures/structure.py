@@ -26,7 +26,7 @@ class Structure:
     types: np.ndarray
     """(n,) int32, index of each atom's species in the potential's species."""
     magmoms: np.ndarray
-    """(n,) collinear moments, mu_B."""
+    """(n,) collinear moments, mu_B; zeros where they are unknown."""
     energy: float | None = None
     """eV, of the whole configuration."""
     forces: np.ndarray | None = None
@@ -43,6 +43,8 @@ class Structure:
     """Mesh of k-points of the labels, where it is known."""
     shift_counts: np.ndarray | None = None
     """(m,) atoms that each constant of the energies counts for (`mmtp_jax.fitting.shifts`)."""
+    moments_known: bool = True
+    """Whether the moments were given; zeros that were given are known."""
     name: str = field(default="structure")
     """What messages call it, e.g. 'train.cfg, configuration 3'."""
 

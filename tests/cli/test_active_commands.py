@@ -135,7 +135,13 @@ def error_of(result) -> str:
 def test_bad_input_is_one_sentence(command, run, files, tmp_path) -> None:
     out = ["-o", tmp_path / "out.extxyz"]
     copper = tmp_path / "copper.extxyz"
-    mmtp.write(copper, bulk("Cu", cubic=True))
+    atoms = bulk("Cu", cubic=True)
+    mmtp.write(copper, atoms)
+    missing = error_of(run(command, files.potential, files.train, copper, *out))
+    assert "1 of 1 configurations (the first is copper.extxyz, configuration 1) has no" in missing
+    assert "or say --missing-moments zero if they are zero" in missing
+    atoms.set_initial_magnetic_moments(np.zeros(4))
+    mmtp.write(copper, atoms)
     message = error_of(run(command, files.potential, files.train, copper, *out))
     assert "copper.extxyz, configuration 1: has Cu, but the potential is for Fe" in message
 

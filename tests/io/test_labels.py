@@ -29,9 +29,11 @@ def test_counts():
     atoms_list = configurations()
     counts = count_labels(to_structures(atoms_list, ("Fe",)), atoms_list)
     assert counts.configurations == {
-        "energy": 2, "forces": 1, "stress": 1, "magnetic_forces": 1,
+        "energy": 2, "forces": 1, "stress": 1, "magnetic_forces": 1, "magmoms": 0,
     }  # fmt: skip
-    assert counts.numbers == {"energy": 2, "forces": 6, "stress": 6, "magnetic_forces": 2}
+    assert counts.numbers == {
+        "energy": 2, "forces": 6, "stress": 6, "magnetic_forces": 2, "magmoms": 0,
+    }  # fmt: skip
     assert (counts.n_configurations, counts.n_atoms) == (3, 5)
     assert sorted(counts.ignored.items()) == [
         ("all labels of configurations with weight 0", 1),
@@ -50,6 +52,7 @@ def test_table():
         "forces                        1           6\n"
         "stress                        1           6\n"
         "magnetic forces               1           2\n"
+        "moments                       0           0\n"
         "ignored: all labels of configurations with weight 0 (1)\n"
         "ignored: stress of configurations that are not periodic in 3 directions (1)\n"
         "ignored: results of a calculator for other positions, cell or moments (1)"
@@ -92,10 +95,14 @@ N3, N = np.ones((4, 3)), np.ones(4)
         ("REF_energy", -1.0, False, "rename it to 'energy'"),
         ("dft_total_energy", np.float64(-1), False, "rename it to 'energy'"),
         ("TotEn", -1, False, "rename it to 'energy'"),
-        ("energy", -1.0, False, "put it on the calculator"),
+        ("energy", -1.0, False, "not where labels of its format stand"),
         ("force", N3, True, "rename it to 'forces'"),
         ("dft_forces", N3, True, "rename it to 'forces'"),
-        ("magmom_forces", N, True, "rename it to 'magnetic_forces', with the sign of -dE/dm"),
+        ("magmom_forces", N, True, "if it is -dE/dm"),
+        ("force_mag", N3, True, "rename it to 'magnetic_forces'"),
+        ("mforces", N, True, "'magnetic_forces'"),
+        ("forces_mag", N3, True, "'magnetic_forces'"),
+        ("b_eff", N3, True, "'magnetic_forces'"),
         ("en_der_m", N3, True, "'magnetic_forces'"),
         ("en_der_mx", N, True, "'magnetic_forces'"),
         ("dE_dm", N, True, "'magnetic_forces'"),
@@ -104,7 +111,11 @@ N3, N = np.ones((4, 3)), np.ones(4)
         ("magmom", N[:, None], True, "rename it to 'magmoms'"),
         ("spin", N, True, "rename it to 'magmoms'"),
         ("REF_stress", np.ones(6), False, "rename it to 'stress'"),
-        ("mlip_virial", np.ones((3, 3)), False, "minus the volume and name it 'stress'"),
+        ("mlip_virial", np.ones((3, 3)), False, "the virial divided by minus the volume"),
+        ("virials", np.ones((4, 9)), True, "virials of atoms"),
+        ("spin", 2, False, "one number, not the moment of each atom"),
+        ("magmoms", np.ones(3), False, "not one number, or vector, for each atom"),
+        ("my_spins", N, True, 'keys={"magmoms": "my_spins"}'),
     ],
 )
 def test_found(key, value, per_atom, advice):
@@ -144,5 +155,5 @@ def test_the_example_of_the_documentation(tmp_path):
             file.write(text)
     assert unread_labels(read(tmp_path / "train.xyz"), "train.xyz") == [
         "train.xyz: 'REF_energy' in 3 of 3 configurations is not read as a label; "
-        "rename it to 'energy'"
+        'rename it to \'energy\', or map it: keys={"energy": "REF_energy"}'
     ]

@@ -140,6 +140,9 @@ def test_the_teacher_labels_and_nothing_is_computed_twice(targets, tmp_path) -> 
 
 def test_a_teacher_refuses_other_elements(tmp_path) -> None:
     copper = bulk("Cu", cubic=True)
+    with pytest.raises(ValueError, match="1 of 1 configurations have no initial magnetic moments"):
+        label_all(PotentialOracle(TEACHER), [copper], tmp_path)
+    copper.set_initial_magnetic_moments([0.0] * 4)
     (reason,) = label_all(PotentialOracle(TEACHER), [copper], tmp_path).failures.values()
     assert "has Cu, but the potential is for Fe" in reason.reason
     with pytest.raises(FileNotFoundError):

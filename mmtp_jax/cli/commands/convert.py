@@ -123,7 +123,7 @@ def _convert_configurations(args: argparse.Namespace) -> None:
     import mmtp_jax as mmtp
 
     species = console.check_species(args.species)
-    atoms_list = console.read_data(args.input, species, args.magnetic_gradient)
+    atoms_list = console.read_data(args.input, species, args.magnetic_gradient, args.key)
     console.say_kept(args.output)
     mmtp.write(args.output, atoms_list, species=species)
     n_atoms = sum(map(len, atoms_list))

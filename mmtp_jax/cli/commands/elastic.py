@@ -50,6 +50,7 @@ def add_parser(commands: Any) -> None:
         "--seed", type=number(int, ANY_SEED), default=0, help="of the states (default 0)"
     )
     parser.add_argument("--species", nargs="+", metavar="SYMBOL", help="symbols of the types")
+    console.add_key_option(parser)
     parser.add_argument(
         "-o", "--output", default="elastic", metavar="PREFIX", help="of the files (default elastic)"
     )
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from mmtp_jax.properties.elastic import AXES
 
     potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    atoms = console.read_data(args.data, potential.species)[0]
+    atoms = console.read_data(args.data, potential.species, keys=args.key)[0]
     options = {"relax": not args.no_relax, "max_stress_GPa": args.max_stress}
     if args.states:
         with CountProgress(args.states, "states") as progress:

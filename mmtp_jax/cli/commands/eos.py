@@ -94,6 +94,7 @@ def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
         "--seed", type=number(int, ANY_SEED), default=0, help="of dynamics (default 0)"
     )
     parser.add_argument("--species", nargs="+", metavar="SYMBOL", help="symbols of the types")
+    console.add_key_option(parser)
     parser.add_argument(
         "-o", "--output", default=name, metavar="PREFIX", help=f"of the files (default {name})"
     )
@@ -115,7 +116,7 @@ def _run(args: argparse.Namespace, plot: str) -> None:
     from mmtp_jax.cli.property_plots import eos_figure, magnetisation_figure
 
     potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    atoms = console.read_data(args.data, potential.species)[0]
+    atoms = console.read_data(args.data, potential.species, keys=args.key)[0]
     cell_atoms = args.cell_atoms or len(atoms)
     options: dict[str, Any] = {"shape": args.shape}
     total, what = args.n, "volumes"

@@ -69,10 +69,13 @@ def run(args: argparse.Namespace) -> int:
     )
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
     atoms_list = console.read_data(
-        settings.input.start, potential.species, settings.input.magnetic_gradient
+        settings.input.start,
+        potential.species,
+        settings.input.magnetic_gradient,
+        settings.input.keys,
     )
     references = to_structures(atoms_list, potential.species)
-    structures = start_structures(potential, atoms_list, start, given.scale)
+    structures = start_structures(potential, atoms_list, start, given.scale, takes_start=True)
     watched = Watched(settings.preselection, potential)
     found = _equilibrated(potential, structures, options, watched)
     report = reliability(references, found, potential.species)

@@ -47,6 +47,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--report", metavar="FILE", help="errors as JSON")
     parser.add_argument("--plot", metavar="FILE", help="parity plot (.png, .pdf or .svg)")
     add_reading_options(parser)
+    add_moments_option(parser, "zero, with a warning")
     parser.set_defaults(run=run)
 
 
@@ -63,6 +64,17 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="en_der_m* of .cfg files is +dE/dm, as MLIP-3 writes it, not -dE/dm",
     )
+    console.add_key_option(parser)
+
+
+def add_moments_option(parser: argparse.ArgumentParser, default: str) -> None:
+    """The option that says what to do about configurations without moments."""
+    parser.add_argument(
+        "--missing-moments",
+        choices=("error", "zero", "skip"),
+        help="configurations without magnetic moments: an error, take their moments for zero, or "
+        f"leave them out (default {default})",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -75,16 +87,23 @@ def run(args: argparse.Namespace) -> None:
     from mmtp_jax.cli.comparison import evaluate_and_compare
     from mmtp_jax.fitting.report import error_table
     from mmtp_jax.io.making import potential_making
+    from mmtp_jax.io.schema import labels_of
     from mmtp_jax.structures.making import making_text
     from mmtp_jax.structures.screening import sentences
 
     potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    atoms_list = console.read_data(args.data, potential.species, args.magnetic_gradient)
+    atoms_list = console.read_data(args.data, potential.species, args.magnetic_gradient, args.key)
+    if potential.magnetic_size > 1:
+        atoms_list = settled(atoms_list, args.missing_moments)
     for sentence in sentences(mmtp.screen(atoms_list), len(atoms_list)):
         console.warn(sentence)
     results, compared, errors = evaluate_and_compare(potential, atoms_list, args.dtype)
     n_atoms = sum(map(len, atoms_list))
-    print(f"{len(atoms_list)} configurations, {n_atoms} atoms, {args.dtype}")
+    n_known = sum(labels_of(atoms).moments is not None for atoms in atoms_list)
+    print(
+        f"{len(atoms_list)} configurations, {n_atoms} atoms, {args.dtype}; moments (magmoms) of "
+        f"{n_known} configurations"
+    )
     if compared:
         print()
         print(error_table({_set_name(args.data): errors}))
@@ -121,6 +140,20 @@ def run(args: argparse.Namespace) -> None:
 
         save_figure(args.plot, parity_figure({_set_name(args.data): compared}))
         print(f"wrote {args.plot}")
+
+
+def settled(atoms_list: list[Atoms], missing: str | None) -> list[Atoms]:
+    """Configurations to predict: those without moments are left for a warning if not ``missing``.
+
+    Raises:
+        ValueError: if some have magnetic forces and no moments, or ``missing`` is "error".
+    """
+    from mmtp_jax.io.missing_moments import refuse_contradictions, with_moments
+
+    if missing is not None:
+        return with_moments(atoms_list, missing)
+    refuse_contradictions(atoms_list)
+    return atoms_list
 
 
 def with_predictions(atoms: Atoms, result: Result, making: str) -> Atoms:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _fit(settings: FitSettings, given: dict[str, dict[str, Any]], restart: bool) -> int:
     potential = _start(settings, given)
-    training, validation = _data(settings, potential.species)
+    training, validation = _data(settings, potential)
     _check_domain(settings, potential)
     print("potential to fit:")
     print(console.describe(potential, domain=settings.domain.keep), flush=True)
@@ -194,17 +195,28 @@ def _start(settings: FitSettings, given: dict[str, dict[str, Any]]) -> Potential
     )
 
 
-def _data(settings: FitSettings, species: tuple[str, ...]) -> tuple[list[Atoms], list[Atoms]]:
+def _data(settings: FitSettings, potential: Potential) -> tuple[list[Atoms], list[Atoms]]:
     import mmtp_jax as mmtp
+    from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.io.missing_moments import with_moments
+    from mmtp_jax.structures.domain import no_neighbours
 
-    data = settings.data
-    training = console.read_data(data.files, species, data.magnetic_gradient)
+    data, species = settings.data, potential.species
+
+    def labelled(files: str | Sequence[str]) -> list[Atoms]:
+        found = console.read_data(files, species, data.magnetic_gradient, data.keys)
+        return with_moments(found, data.missing_moments) if potential.magnetic_size > 1 else found
+
+    training = labelled(data.files)
     validation: list[Atoms] = []
     if isinstance(data.validation, float):
         kept, held_out = mmtp.split(len(training), data.validation, settings.fit.seed)
         training, validation = [training[k] for k in kept], [training[k] for k in held_out]
     elif data.validation is not None:
-        validation = console.read_data(data.validation, species, data.magnetic_gradient)
+        validation = labelled(data.validation)
+    lonely = no_neighbours(to_structures(training, species), float(potential.cutoff))
+    if lonely is not None:
+        raise ValueError(lonely)
     print_labels("training set", training, species)
     if validation:
         print_labels("validation set", validation, species)

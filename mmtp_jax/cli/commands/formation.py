@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     names = potentials[0].species
     if any(potential.species != names for potential in potentials):
         raise ValueError("the potentials of an ensemble must have the same species")
-    atoms_list = console.read_data(args.data, names, args.magnetic_gradient)
+    atoms_list = console.read_data(args.data, names, args.magnetic_gradient, args.key)
     references = _references(args, names)
     total = len(potentials) * (len(atoms_list) + len(references or ()))
     with CountProgress(total, "relaxations") as progress:
@@ -116,7 +116,7 @@ def _references(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Ato
     if args.references is None:
         return None
     found = {}
-    for atoms in console.read_data(args.references, names, args.magnetic_gradient):
+    for atoms in console.read_data(args.references, names, args.magnetic_gradient, args.key):
         kinds = set(atoms.symbols)
         if len(kinds) != 1 or kinds & set(found):
             raise ValueError(

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands.evaluate import add_reading_options
+from mmtp_jax.cli.commands.evaluate import add_moments_option, add_reading_options
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.io.names import ATOM_GRADES, GRADE
 
@@ -51,6 +51,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="them with grades, .cfg or .extxyz")
     parser.add_argument("--plot", metavar="FILE", help="histogram (.png, .pdf or .svg)")
     add_reading_options(parser)
+    add_moments_option(parser, "error")
     parser.set_defaults(run=run)
 
 
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
     import mmtp_jax as mmtp
 
     potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    atoms_list = console.read_data(data, potential.species, args.magnetic_gradient) if data else []
+    atoms_list = read_settled(args, data, potential) if data else []
     active = active_set(args, potential)
     print(active)
     if args.save_active_set:
@@ -118,6 +119,18 @@ def run(args: argparse.Namespace) -> None:
 
         save_figure(args.plot, grade_figure(grades, THRESHOLDS))
         print(f"wrote {args.plot}")
+
+
+def read_settled(
+    args: argparse.Namespace, files: Sequence[str], potential: Potential
+) -> list[Atoms]:
+    """Configurations of files, all with moments, or without those that have none."""
+    from mmtp_jax.io.missing_moments import with_moments
+
+    atoms_list = console.read_data(files, potential.species, args.magnetic_gradient, args.key)
+    if potential.magnetic_size == 1:
+        return atoms_list
+    return with_moments(atoms_list, args.missing_moments or "error")
 
 
 def split_data(args: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -144,7 +157,7 @@ def active_set(args: argparse.Namespace, potential: Potential) -> ActiveSet:
     if args.active_set is not None:
         return mmtp.ActiveSet.load(args.active_set, potential)
     training, _ = split_data(args)
-    atoms_list = console.read_data(training, potential.species, args.magnetic_gradient)
+    atoms_list = read_settled(args, training, potential)
     makings = makings_of(to_structures(atoms_list, potential.species), potential.species)
     if hasattr(args, "making"):
         makings.check(args.making)

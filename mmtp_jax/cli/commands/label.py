@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.bounds import COUNT, POSITIVE, Bounds, number
-from mmtp_jax.cli.commands.evaluate import add_reading_options
+from mmtp_jax.cli.commands.evaluate import add_moments_option, add_reading_options
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.io.compressed import with_word
 
@@ -97,6 +97,7 @@ def add_parser(commands: Any) -> None:
         help="allow different meshes of k-points for cells alike, beside those of --beside too",
     )  # fmt: skip
     add_reading_options(parser)
+    add_moments_option(parser, "error")
     parser.set_defaults(run=run)
 
 
@@ -111,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.interfaces.executors import opened_executor
+    from mmtp_jax.io.missing_moments import with_moments
     from mmtp_jax.oracles.configure import read_oracle
     from mmtp_jax.oracles.meshes import plan_meshes
 
@@ -118,8 +120,9 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("the executor has its own number of workers; leave out --workers")
     oracle = read_oracle(args.oracle)
     species = console.check_species(args.species)
+    atoms_list = console.read_data(args.data, species, args.magnetic_gradient, args.key)
     targets = [
-        _target(atoms) for atoms in console.read_data(args.data, species, args.magnetic_gradient)
+        _target(atoms) for atoms in with_moments(atoms_list, args.missing_moments or "error")
     ]
     beside = console.read_data(args.beside, species) if args.beside else []
     folder = Path(args.jobs) if args.jobs else output.with_name(f"{output.stem}-jobs")
@@ -218,7 +221,7 @@ def _with_info(jobs: Jobs, targets: list[Atoms]) -> dict[int, Atoms]:
 def _target(atoms: Atoms) -> Atoms:
     """The configuration with its moments as targets, and no labels."""
     from mmtp_jax.interfaces.equilibration import moments_of_results
-    from mmtp_jax.io.schema import KMESH, MAKING, remove_magnetic_forces
+    from mmtp_jax.io.schema import KMESH, MAKING, remove_magnetic_forces, set_moments
 
     moments = moments_of_results(atoms)
     copy = atoms.copy()
@@ -227,5 +230,5 @@ def _target(atoms: Atoms) -> Atoms:
     for name in (MAKING, KMESH):
         copy.info.pop(name, None)
     if moments is not None:
-        copy.set_initial_magnetic_moments(moments)
+        set_moments(copy, moments)
     return copy

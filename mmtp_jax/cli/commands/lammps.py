@@ -48,6 +48,7 @@ def add_parser(commands: Any) -> None:
         "first species",
     )
     parser.add_argument("--species", nargs="+", metavar="SYMBOL", help="if the files name none")
+    console.add_key_option(parser)
     parser.add_argument(
         "--repeat",
         nargs=3,
@@ -110,6 +111,7 @@ def run(args: argparse.Namespace) -> None:
 def _atoms(args: argparse.Namespace, potential: Potential, start: dict[str, float] | None) -> Atoms:
     """The configuration with its moments."""
     from mmtp_jax.interfaces.equilibration import start_structures
+    from mmtp_jax.io.schema import set_moments
 
     if args.structure is None:
         atoms = _crystal(potential.species[0], args.repeat)
@@ -117,13 +119,12 @@ def _atoms(args: argparse.Namespace, potential: Potential, start: dict[str, floa
         largest = zip(potential.species, potential.max_magmom, strict=True)
         start = start or {symbol: 2 / 3 * float(value) for symbol, value in largest}
     else:
-        atoms = console.read_data(args.structure, potential.species)[-1]
+        atoms = console.read_data(args.structure, potential.species, keys=args.key)[-1]
         if args.repeat is not None:
             atoms = repeated(atoms, args.repeat)
-    magmoms = start_structures(potential, [atoms], start)[0].magmoms
+    magmoms = start_structures(potential, [atoms], start, takes_start=True)[0].magmoms
     atoms = atoms.copy()
-    atoms.arrays.pop("initial_magmoms", None)
-    atoms.set_initial_magnetic_moments(magmoms)
+    set_moments(atoms, magmoms)
     return atoms
 
 

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
     potential = _potential(settings)
     species = tuple(potential.species)
-    start = console.read_data(settings.data.files, species)
+    start = console.read_data(settings.data.files, species, keys=settings.data.keys)
     oracle = _oracle(settings, species)
     simulations = [_simulation(s, species) for s in settings.simulation]
     print("potential:")
@@ -92,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
             _options(settings),
             executor=executor,
             callback=tell,
+            missing_moments=settings.data.missing_moments,
         )
     print()
     print(learned)
@@ -159,7 +160,7 @@ def _options(settings: LearnSettings) -> mmtp.LearnOptions:
 def _simulation(of: Simulation, species: tuple[str, ...]) -> LearningSimulation:
     import mmtp_jax as mmtp
 
-    atoms_list = [_start(atoms, of) for atoms in console.read_data(of.start, species)]
+    atoms_list = [_start(atoms, of) for atoms in console.read_data(of.start, species, keys=of.keys)]
     magmoms = None
     if of.magmoms is not None:
         if len(of.magmoms) not in (1, len(species)):
@@ -196,12 +197,12 @@ def _simulation(of: Simulation, species: tuple[str, ...]) -> LearningSimulation:
 def _start(atoms: Atoms, of: Simulation) -> Atoms:
     """The cell, or a supercell with its moments; messages call it as before."""
     from mmtp_jax.interfaces.equilibration import moments_of_results
-    from mmtp_jax.io.schema import SOURCE
+    from mmtp_jax.io.schema import SOURCE, set_moments
 
     moments = moments_of_results(atoms)
     copy = atoms.copy()
     if moments is not None:
-        copy.set_initial_magnetic_moments(moments)
+        set_moments(copy, moments)
     if of.repeat is not None:
         copy = copy.repeat(of.repeat)
     setattr(copy, SOURCE, getattr(atoms, SOURCE, of.name))

@@ -72,7 +72,9 @@ def _run(settings: MDSettings, resume: bool) -> int:
     import mmtp_jax as mmtp
 
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
-    atoms_list = console.read_data(settings.input.start, potential.species)
+    atoms_list = console.read_data(
+        settings.input.start, potential.species, keys=settings.input.keys
+    )
     if settings.input.repeat is not None:
         atoms_list = [repeated(atoms, settings.input.repeat) for atoms in atoms_list]
     dynamics, output = settings.dynamics, settings.output
@@ -207,11 +209,12 @@ def _written(settings: MDSettings, n_replicas: int) -> list[str]:
 def repeated(atoms: Atoms, repeat: tuple[int, ...]) -> Atoms:
     """A supercell with the moments of the cell; its results do not hold for it."""
     from mmtp_jax.interfaces.equilibration import moments_of_results
+    from mmtp_jax.io.schema import set_moments
 
     moments = moments_of_results(atoms)
     copy = atoms.copy()
     if moments is not None:
-        copy.set_initial_magnetic_moments(moments)
+        set_moments(copy, moments)
     return copy.repeat(repeat)
 
 

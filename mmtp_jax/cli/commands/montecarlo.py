@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from mmtp_jax.io.lock import locked
 
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
-    cell = console.read_data(settings.input.start, potential.species)[0]
+    cell = console.read_data(settings.input.start, potential.species, keys=settings.input.keys)[0]
     with locked(output.checkpoint):
         go_on = args.resume and Path(output.checkpoint).exists()
         watched = Watched(settings.preselection, potential, go_on=go_on)

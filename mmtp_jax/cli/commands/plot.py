@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands.evaluate import add_reading_options
+from mmtp_jax.cli.commands.evaluate import add_moments_option, add_reading_options, settled
 from mmtp_jax.cli.console import add_command
 
 _EPILOG = """\
@@ -39,6 +39,7 @@ def add_parser(commands: Any) -> None:
         help="figure, .png, .pdf or .svg (default parity.png, thermo.png or loss.png)",
     )  # fmt: skip
     add_reading_options(parser)
+    add_moments_option(parser, "zero, with a warning")
     parser.set_defaults(run=run)
 
 
@@ -79,7 +80,11 @@ def _sets(args: argparse.Namespace) -> dict[str, Any]:
         files["validation"] = args.validation
     return {
         name: evaluate_and_compare(
-            potential, console.read_data(paths, potential.species, args.magnetic_gradient)
+            potential,
+            settled(
+                console.read_data(paths, potential.species, args.magnetic_gradient, args.key),
+                args.missing_moments,
+            ),
         )[1]
         for name, paths in files.items()
     }

@@ -84,7 +84,10 @@ def run(args: argparse.Namespace) -> int:
     )
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
     atoms_list = console.read_data(
-        settings.input.start, potential.species, settings.input.magnetic_gradient
+        settings.input.start,
+        potential.species,
+        settings.input.magnetic_gradient,
+        settings.input.keys,
     )
     references = _references(settings, potential, atoms_list, options)
     watched = Watched(settings.preselection, potential)
@@ -125,13 +128,19 @@ def _references(
     options: RelaxOptions,
 ) -> list[Structure | None]:
     from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.io.missing_moments import with_moments
     from mmtp_jax.simulation.relaxation.reliability import relaxed_reference
 
     path = settings.input.reference
     if path is None:
         labelled = to_structures(atoms_list, potential.species)
         return [relaxed_reference(structure, options) for structure in labelled]
-    given = console.read_data(path, potential.species, settings.input.magnetic_gradient)
+    given = with_moments(
+        console.read_data(
+            path, potential.species, settings.input.magnetic_gradient, settings.input.keys
+        ),
+        may_skip=False,
+    )
     if len(given) != len(atoms_list):
         raise ValueError(
             f"{path} has {len(given)} configurations for {len(atoms_list)} to relax; "

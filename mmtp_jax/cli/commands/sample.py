@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     from mmtp_jax.simulation.constants import GPA
 
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
-    atoms = console.read_data(settings.input.start, potential.species)[0]
+    atoms = console.read_data(settings.input.start, potential.species, keys=settings.input.keys)[0]
     if not 0 <= output.atom < len(atoms):
         raise ValueError(f"--atom must be between 0 and {len(atoms) - 1}, got {output.atom}")
     with CountProgress(of.n, "states") as progress:

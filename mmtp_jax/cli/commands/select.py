@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.bounds import number
-from mmtp_jax.cli.commands.evaluate import add_reading_options
-from mmtp_jax.cli.commands.grade import active_set, add_set_options, split_data, with_grade
+from mmtp_jax.cli.commands.evaluate import add_moments_option, add_reading_options
+from mmtp_jax.cli.commands.grade import (
+    active_set,
+    add_set_options,
+    read_settled,
+    split_data,
+    with_grade,
+)
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.structures.rules import RULES
 
@@ -47,6 +53,7 @@ def add_parser(commands: Any) -> None:
         "depend on energies",
     )  # fmt: skip
     add_reading_options(parser)
+    add_moments_option(parser, "error")
     parser.set_defaults(run=run)
 
 
@@ -62,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     import mmtp_jax as mmtp
 
     potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    candidates = console.read_data(data, potential.species, args.magnetic_gradient)
+    candidates = read_settled(args, data, potential)
     active = active_set(args, potential)
     print(active)
     selection = mmtp.Selection.of(active, candidates, args.limit)

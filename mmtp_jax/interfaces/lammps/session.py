@@ -14,6 +14,7 @@ from ase.io import write
 from mmtp_jax.active.active_set import ActiveSet
 from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.mtp import save
+from mmtp_jax.io.schema import collapse
 from mmtp_jax.potential.potential import Potential
 
 INPUT, DRIVER, CELL, POTENTIAL, ACTIVE_SET = (
@@ -247,7 +248,7 @@ def _write_cell(path: Path, atoms: Atoms, species: Sequence[str]) -> None:
 
 
 def _collinear(atoms: Atoms) -> np.ndarray:
-    magmoms = atoms.get_initial_magnetic_moments()
+    magmoms = collapse(atoms.get_initial_magnetic_moments())
     if magmoms.ndim > 1:
         raise ValueError(
             "the configuration has vectors as moments; give one signed number for each atom"

@@ -58,7 +58,8 @@ def reliability(
 
     Args:
         references: configurations with reference moments and labels. One whose magnetic forces
-            are unknown or at most `REFERENCE_FORCE` counts as an equilibrium.
+            are unknown or at most `REFERENCE_FORCE` counts as an equilibrium, if its moments are
+            known.
         found: the results, in the same order.
         species: chemical symbols of the types.
     """
@@ -92,6 +93,8 @@ def reliability(
 
 
 def _is_equilibrium(reference: Structure) -> bool:
+    if not reference.moments_known:
+        return False
     forces = reference.magnetic_forces
     return forces is None or float(np.abs(forces).max()) <= REFERENCE_FORCE
 

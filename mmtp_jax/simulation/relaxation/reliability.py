@@ -126,8 +126,10 @@ def relaxed_reference(labelled: Structure, options: RelaxOptions) -> Structure |
     """The configuration itself, if its labels say that its source has relaxed it.
 
     Forces and, where the cell may change, the stress must be known and small, magnetic forces
-    small or unknown.
+    small or unknown, and the moments known.
     """
+    if not labelled.moments_known:
+        return None
     forces, stress, magnetic = labelled.forces, labelled.stress, labelled.magnetic_forces
     if forces is None or np.abs(forces).max() > REFERENCE_FORCE:
         return None

@@ -1,0 +1,76 @@
+"""OUTCAR files of VASP, step by step: what a job that was killed has left is read up to its cut."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from pathlib import Path
+
+from ase import Atoms
+from ase.io.vasp_parsers.vasp_outcar_parsers import OUTCARChunk, outcarchunks
+
+from mmtp_jax.io.compressed import read_text
+
+logger = logging.getLogger(__name__)
+
+UNCONVERGED = "EDIFF was not reached (unconverged)"
+"""What VASP writes where the electrons of a step did not converge."""
+
+_ENERGY = "FREE ENERGIE OF THE ION-ELECTRON SYSTEM"
+"""Head of the energy, once in each ionic step."""
+
+_LAST_LINE = re.compile(
+    r"\s*energy\s+without\s+entropy\s*=\s*-?\d*\.\d+\s+energy\(sigma->0\)\s*=\s*-?\d*\.\d+\s*\n"
+)
+"""The line that ends a step; a cut in its last number leaves no line feed."""
+
+
+def read_outcar(path: Path) -> list[Atoms]:
+    """All whole ionic steps; a last one that is cut is left out, which the log says.
+
+    A step whose electrons VASP calls unconverged has that in ``info["VASP"]``.
+
+    Raises:
+        ValueError: if there is no whole step, or one before the last is broken.
+    """
+    text = read_text(path)
+    *whole, rest = text.split(_ENERGY)
+    file = io.StringIO(text)
+    # ASE looks beside the file for constraints.
+    file.name = str(path)
+    try:
+        chunks = list(outcarchunks(file))
+    # ASE's readers raise whatever comes up in a broken file.
+    except Exception as error:
+        raise ValueError(_broken(path, error)) from error
+    cut = len(whole) > len(chunks) or "- Iteration " in rest
+    if chunks and not _LAST_LINE.fullmatch(chunks[-1].lines[-1]):
+        chunks, cut = chunks[:-1], True
+    images = []
+    for k, chunk in enumerate(chunks, 1):
+        try:
+            images.append(_atoms(chunk))
+        except Exception as error:
+            raise ValueError(f"{_broken(path, error)} at ionic step {k}") from error
+    if not images:
+        raise ValueError(
+            f"{path} holds no whole ionic step; the file is cut, or the job has failed"
+        )
+    if cut:
+        logger.warning(
+            "%s: the file is cut; its %d whole ionic steps are read, the last one is not",
+            path.name, len(images),
+        )  # fmt: skip
+    return images
+
+
+def _broken(path: Path, error: Exception) -> str:
+    return f"{path}: ASE cannot read this file ({type(error).__name__}: {error})"
+
+
+def _atoms(chunk: OUTCARChunk) -> Atoms:
+    atoms = chunk.build()
+    if any(UNCONVERGED in line for line in chunk.lines):
+        atoms.info["VASP"] = UNCONVERGED
+    return atoms
