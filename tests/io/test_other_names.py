@@ -136,7 +136,7 @@ class TestStress:
         assert "stress" not in atoms.calc.results
         assert "'virial' is not read where the cell is not periodic" in caplog.text
 
-    @pytest.mark.parametrize("text", ["1 2 3", "a b c d e f", "1_0 2 3 4 5 6"])
+    @pytest.mark.parametrize("text", ["1 2 3", "a b c d e f"])
     def test_other_numbers(self, file, text):
         with pytest.raises(ValueError, match=r"a.extxyz, configuration 1: 'stress' of the comment"):
             read(written(file, entries=f'stress="{text}"'))
