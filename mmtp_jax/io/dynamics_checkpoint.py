@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mmtp_jax.io.state_file import filled, load_state, save_state
 from mmtp_jax.simulation.dynamics.evaluation import Evaluated
 from mmtp_jax.simulation.dynamics.integrate import State
@@ -60,16 +62,32 @@ def load_dynamics(path: str | Path, belongs_to: str) -> tuple[Saved, dict[str, i
     saved, header = load_state(
         path, "dynamics", expected, Header, lambda _: _SKELETON, infinite=_INFINITE
     )
+    state = saved.state
+    if not 0 <= header.step == state.step or np.any(state.system.masses <= 0.0):
+        raise ValueError(
+            f"{path} is not a readable checkpoint of dynamics (it says step {header.step} and "
+            f"{state.step}, or an atom has no mass); start afresh"
+        )
     return saved, header.files
 
 
-_SKELETON = filled(
-    Saved,
-    state=filled(
-        State,
-        system=filled(System),
-        known=filled(Evaluated, memory=filled(Memory)),
-        chain=filled(Chain),
-        spins=filled(Counts),
+_SKELETON = Saved(
+    state=State(
+        system=System(
+            positions="f R n 3", velocities="f R n 3", cell="f R 3 3", magmoms="f R n",
+            masses="f n", types="iu n", periodic="b 3", running="b R",
+        ),
+        known=filled(
+            Evaluated, forces="f R n 3", stress="f R 3 3", magnetic_forces="f R n",
+            n_equilibration="iu R", equilibrium="iu R",
+            memory=Memory(steps="f s N", changes="f s N", scale="f C"),
+        ),
+        chain=filled(Chain, "f R c"),
+        given="f R", keys="u R 2", outcome="iu R", stopped_at="iu R", n_unconverged="iu R",
+        spins=filled(Counts, "iu R"),
+        step="iu",
     ),
-)
+    reference_positions="f R n 3",
+    reference_cell="f R 3 3",
+    width="iu",
+)  # fmt: skip

@@ -52,11 +52,18 @@ def load_spins(path: str | Path, belongs_to: str) -> tuple[dict[int, SpinSaved],
     """
     expected = {"format": FORMAT, "fingerprint": belongs_to}
     walks, header = load_state(
-        path, "spin flips", expected, Header, lambda h: {f"size{n}": _SKELETON for n in h.sizes}
+        path, "spin flips", expected, Header, lambda h: {f"size{n}": _skeleton(n) for n in h.sizes}
     )
     return {n: walks[f"size{n}"] for n in header.sizes}, header.files
 
 
-_SKELETON = filled(
-    SpinSaved, state=filled(SpinState, counts=filled(Counts)), rows=filled(SpinSeries)
-)
+def _skeleton(size: int) -> SpinSaved:
+    """Of a walk; the numbers of atoms and sweeps are its own."""
+    return SpinSaved(
+        state=SpinState(
+            magmoms=f"f R n{size}", reference=f"f R n{size}", energy="f R", sites=f"f N{size}",
+            counts=filled(Counts, "iu R"), trial="iu",
+        ),
+        rows=filled(SpinSeries, f"f t{size} R"),
+        stopped="b R",
+    )  # fmt: skip

@@ -1,6 +1,9 @@
 """Checkpoints of simulations: the arrays of a pytree in ``.npz`` without pickle, a JSON header.
 
 Each array has the name of its place in the tree, and a file is read into a tree of the same names.
+The leaves of that tree say what the arrays are: the kind of their type, as numpy has it, and the
+lengths along their axes, letters for those that are the same wherever the letter stands. "f R n 3"
+are real numbers, three for each of n atoms of R replicas.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from mmtp_jax.io.store import read_store, write_store
 
 def save_state(path: str | Path, header: dict[str, Any], tree: Any) -> None:
     """Write a tree of arrays, replacing an older file at once."""
-    write_store(path, header, _named(tree))
+    write_store(path, header, {k: np.asarray(leaf) for k, leaf in _named(tree).items()})
 
 
 def load_state(
@@ -36,7 +39,7 @@ def load_state(
         kind: what messages call a checkpoint, e.g. "dynamics".
         expected: entries that the header must have, e.g. format and fingerprint.
         header_class: dataclass of all entries of the header.
-        skeleton: makes a tree of the same form from the header.
+        skeleton: makes a tree of the same form from the header; its leaves are texts as above.
         infinite: names of the arrays that may hold infinity.
 
     Raises:
@@ -50,9 +53,13 @@ def load_state(
             form = skeleton(header)
         except ValueError as error:
             raise ValueError(f"{path} is {what} ({error}); {advice}") from error
-        names = list(_named(form))
-        if sorted(names) == sorted(arrays):
-            leaves = [arrays[name] for name in names]
+        forms = _named(form)
+        if sorted(forms) == sorted(arrays):
+            try:
+                _check(arrays, forms)
+            except ValueError as error:
+                raise ValueError(f"{path} is {what} ({error}); {advice}") from error
+            leaves = [arrays[name] for name in forms]
             return jax.tree.unflatten(jax.tree.structure(form), leaves), header
     raise ValueError(
         f"{path} belongs to another run (other start, potential, settings or program version);"
@@ -62,9 +69,22 @@ def load_state(
 
 def _named(tree: Any) -> dict[str, Any]:
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path).lstrip("."): np.asarray(leaf) for path, leaf in leaves}
+    return {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in leaves}
 
 
-def filled(kind: type, **given: Any) -> Any:
-    """A named tuple for a skeleton: with what is given, and leaves elsewhere."""
-    return kind(**{name: given.get(name, 0) for name in kind._fields})
+def _check(arrays: dict[str, np.ndarray], forms: dict[str, str]) -> None:
+    lengths: dict[str, int] = {}
+    for name, form in forms.items():
+        kinds, *axes = form.split()
+        array = arrays[name]
+        wanted = [
+            int(axis) if axis.isdigit() else lengths.setdefault(axis, length)
+            for axis, length in zip(axes, array.shape, strict=False)
+        ]
+        if len(axes) != array.ndim or list(array.shape) != wanted or array.dtype.kind not in kinds:
+            raise ValueError(f"its array {name} is {array.dtype} of the shape {array.shape}")
+
+
+def filled(kind: type, default: str = "f R", **given: Any) -> Any:
+    """A named tuple for a skeleton: with what is given, and ``default`` elsewhere."""
+    return kind(**{name: given.get(name, default) for name in kind._fields})

@@ -18,14 +18,20 @@ from mmtp_jax.io.store import read_store, write_store
 
 
 def numbers(skeleton):
-    return jax.tree.map(lambda _: np.linspace(1.0, 2.0, 3), skeleton)
+    """Arrays of the types and shapes that the leaves say, with 4 for every free length."""
+
+    def array(form: str) -> np.ndarray:
+        kind, *axes = form.split()
+        shape = [int(axis) if axis.isdigit() else 4 for axis in axes]
+        return np.ones(shape, {"f": float, "iu": np.int32, "u": np.uint32, "b": bool}[kind])
+
+    return jax.tree.map(array, skeleton)
 
 
 @pytest.fixture
 def dynamics(tmp_path):
-    """A checkpoint of numbers; ``step`` is one, too."""
+    """A checkpoint of step 1."""
     saved = numbers(dynamics_checkpoint._SKELETON)
-    saved = saved._replace(state=saved.state._replace(step=np.asarray(3)))
     save_dynamics(tmp_path / "md.npz", saved, "abc", {"a.csv": 7})
     return tmp_path / "md.npz"
 
@@ -33,8 +39,8 @@ def dynamics(tmp_path):
 def test_dynamics_come_back(dynamics) -> None:
     saved, files = load_dynamics(dynamics, "abc")
     assert files == {"a.csv": 7}
-    assert int(saved.state.step) == 3
-    np.testing.assert_array_equal(saved.state.system.positions, np.linspace(1.0, 2.0, 3))
+    assert saved.state.step == 1
+    np.testing.assert_array_equal(saved.state.system.positions, np.ones((4, 4, 3)))
     with pytest.raises(ValueError, match="belongs to another run"):
         load_dynamics(dynamics, "other")
 
@@ -42,8 +48,13 @@ def test_dynamics_come_back(dynamics) -> None:
 @pytest.mark.parametrize(
     ("where", "value"),
     [
-        ("state.system.positions", np.array([1.0, np.nan])),
-        ("state.system.velocities", np.array([np.inf])),
+        ("state.system.positions", np.full((4, 4, 3), np.nan)),
+        ("state.system.velocities", np.full((4, 4, 3), np.inf)),
+        ("state.system.positions", np.ones((4, 5, 3))),
+        ("state.system.positions", np.ones((4, 4, 3), int)),
+        ("state.system.running", np.ones(4)), ("state.step", np.ones(1, int)),
+        ("width", np.asarray(1.0)), ("step", -1), ("state.step", np.asarray(0)),
+        ("state.system.masses", np.zeros(4)),
         ("files", []), ("files", {"a.csv": "7"}), ("files", {"a.csv": 1.5}), ("step", None),
         ("step", 10**400), ("step", True), ("other", 1),
     ],
@@ -58,13 +69,13 @@ def test_checkpoints_that_are_none_are_refused(dynamics, where, value) -> None:
 
 def test_atoms_without_neighbours_have_an_infinite_distance(dynamics) -> None:
     header, arrays = read_store(dynamics, "", "")
-    write_store(dynamics, header, arrays | {"state.known.shortest": np.array([np.inf])})
+    write_store(dynamics, header, arrays | {"state.known.shortest": np.full(4, np.inf)})
     assert np.isinf(load_dynamics(dynamics, "abc")[0].state.known.shortest).all()
 
 
 def test_walks_come_back_and_are_checked(tmp_path) -> None:
     path = tmp_path / "mc.npz"
-    walks = {n: numbers(spin_checkpoint._SKELETON) for n in (1, 2)}
+    walks = {n: numbers(spin_checkpoint._skeleton(n)) for n in (1, 2)}
     save_spins(path, walks, "abc", {})
     found, files = load_spins(path, "abc")
     assert (list(found), files) == ([1, 2], {})
