@@ -20,7 +20,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -134,12 +134,15 @@ def opened_executor(path: str | os.PathLike | None) -> Iterator[Executor | None]
     if path is None:
         yield None
         return
-    with make_executor(read_executor(path)) as executor:
-        try:
-            yield executor
-        finally:
-            if interruption.was_asked():
-                _abandon(executor)
+    settings = read_executor(path)
+    executor = make_executor(settings)
+    try:
+        yield executor
+    finally:
+        if interruption.was_asked():
+            _abandon(executor, settings.kind)
+        else:
+            executor.shutdown()
 
 
 def _start_worker() -> None:
@@ -148,11 +151,19 @@ def _start_worker() -> None:
     interruption.end_with_parent()
 
 
-def _abandon(executor: Executor) -> None:
-    """Nobody waits for tasks that run."""
+def _abandon(executor: Executor, kind: str) -> None:
+    """Nobody waits for tasks that run: their processes end."""
+    if kind == "parsl":
+        # It ends its own, and cannot cancel.
+        executor.shutdown(wait=False)
+        return
     executor.shutdown(wait=False, cancel_futures=True)
+    for listed in Path("/proc/self/task").glob("*/children"):
+        for pid in listed.read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGTERM)
     for process in multiprocessing.active_children():
-        process.kill()
+        process.terminate()
 
 
 def _executorlib(settings: ExecutorSettings) -> Executor:
