@@ -43,6 +43,7 @@ from mmtp_jax.io.left_out import LeftOut, dropped
 from mmtp_jax.io.making import vasp_info
 from mmtp_jax.io.other_names import Names
 from mmtp_jax.io.outcar import read_outcar
+from mmtp_jax.io.poscar import check_poscar, is_poscar
 from mmtp_jax.io.readback import differences
 from mmtp_jax.io.schema import (
     MAGNETIC_FORCES,
@@ -55,7 +56,7 @@ from mmtp_jax.io.schema import (
     stamp_as_read,
     tell_of_forces,
 )
-from mmtp_jax.io.xyz_frames import BrokenFrameError, check_frames
+from mmtp_jax.io.xyz_frames import BrokenFileError, check_frames
 
 logger = logging.getLogger(__name__)
 
@@ -388,11 +389,13 @@ def _ase_read(path: Path, index: int | slice, options: dict[str, Any]) -> list[A
             check_frames(path, _last(index))
             if suffixes(path)[1]:
                 file, options = io.StringIO(read_text(path)), options | {"format": EXTXYZ}
+        if options.get("format", "vasp") == "vasp" and is_poscar(path):
+            check_poscar(path)
         images = ase.io.read(file, index=index, do_not_split_by_at_sign=True, **options)
     except (IndexError, StopIteration) as error:
         which = "configuration" if isinstance(index, slice) else f"configuration {index}"
         raise ValueError(f"{path} has no {which}, or is empty") from error
-    except (OSError, BrokenFrameError, CommentLineError) as error:
+    except (OSError, BrokenFileError, CommentLineError) as error:
         # Readers of ASE raise an OSError of no system call where a file is broken.
         if isinstance(error, OSError) and error.errno is None:
             raise ValueError(f"{path}: ASE cannot read this file ({error})") from error

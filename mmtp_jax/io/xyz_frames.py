@@ -38,8 +38,8 @@ _SAME = {"positions": "pos", "numbers": "Z", "symbols": "species", "charges": "c
 """Names that ASE reads as another."""
 
 
-class BrokenFrameError(ValueError):
-    """A frame that would be read as something else, or not at all."""
+class BrokenFileError(ValueError):
+    """What would be read as something else, or not at all."""
 
 
 def check_frames(path: str | os.PathLike, most: int | None = None) -> None:
@@ -56,7 +56,7 @@ def check_frames(path: str | os.PathLike, most: int | None = None) -> None:
             with open(path, encoding="utf-8-sig") as file:
                 _check(os.fspath(path), file, most)
     except UnicodeDecodeError as error:
-        raise BrokenFrameError(f"{os.fspath(path)} is not text ({error})") from error
+        raise BrokenFileError(f"{os.fspath(path)} is not text ({error})") from error
 
 
 def _check(path: str, lines: Iterable[str], most: int | None) -> None:
@@ -193,7 +193,7 @@ def _only_blank(path: str, frame: int, number: int, lines: Iterator[str]) -> Non
 
 
 def _fail(path: str, frame: int, line: int, message: str) -> NoReturn:
-    raise BrokenFrameError(f"{path}, configuration {frame}, line {line}: {message}")
+    raise BrokenFileError(f"{path}, configuration {frame}, line {line}: {message}")
 
 
 def _short(text: str) -> str:

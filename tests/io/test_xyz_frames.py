@@ -87,3 +87,13 @@ def test_compressed(tmp_path):
     (tmp_path / "a.xyz.gz").write_bytes(gzip.compress(FRAME.replace("1.5 1", "1_5 1").encode()))
     with pytest.raises(ValueError, match=r"a\.xyz\.gz, configuration 1, line 4: '1_5'"):
         read(tmp_path / "a.xyz.gz")
+
+
+@pytest.mark.parametrize("numbers", ["999999999", "1 9" + "0" * 400])
+def test_more_atoms_than_lines_of_a_poscar(tmp_path, numbers):
+    text = "x\n1.0\n3 0 0\n0 3 0\n0 0 3\nFe\n2\nDirect\n0 0 0\n0.5 0.5 0.5\n"
+    (tmp_path / "POSCAR").write_text(text)
+    assert len(read(tmp_path / "POSCAR")[0]) == 2
+    (tmp_path / "POSCAR").write_text(text.replace("\n2\n", f"\n{numbers}\n"))
+    with pytest.raises(ValueError, match=r"POSCAR, line 7: .* only 11 lines"):
+        read(tmp_path / "POSCAR")
