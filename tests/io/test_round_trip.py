@@ -28,6 +28,8 @@ from mmtp_jax.io.schema import stamp_as_read
 
 OURS = ["a.cfg", "a.CFG.gz", "a.extxyz", "a.XYZ.bz2"]
 OF_ASE = ["a.traj", "a.json"]
+OTHERS = ("REF_magmom", "spin", "virial", "species", "uid")
+LINE = ("lattice", "properties", "pbc")
 LABELS = ("energy", "forces", "stress", "magmoms", "magnetic_forces")
 
 stable = settings(
@@ -48,7 +50,8 @@ TAKEN = st.sampled_from(
     ["energy", "free_energy", "forces", "stress", "magmoms", "magmom", "dipole", "Lattice",
      "Properties", "pbc", "pos", "pos0", "species", "Z", "charge", "charges", "id", "symbols",
      "move_mask", "nbh_grades", "momenta", "masses", "tags", "initial_charges", "uid", "comment",
-     "weight", "Energy", "config type", "a0", "a"]
+     "weight", "spin", "magmoms",
+     "REF_magmom", "virial", "lattice", "Energy", "config type", "a0", "a"]
 )  # fmt: skip
 NAMES = TAKEN | TEXT
 INTEGERS, FLOATS = st.integers(-(2**70), 2**70), st.floats()
@@ -225,13 +228,7 @@ def check(before, after, said, name):
     for key, value in before.info.items():
         if f"info[{key!r}]" in said:
             ordinary = str(key).isidentifier() and str(key).isascii()
-            taken = key in all_properties or key in (
-                "Lattice",
-                "Properties",
-                "pbc",
-                "species",
-                "uid",
-            )
+            taken = key in {*all_properties, *OTHERS} or str(key).lower() in LINE
             assert not ours or not ordinary or taken or not isinstance(value, (str, float, int))
         else:
             assert equal(value, after.info[key]), key
