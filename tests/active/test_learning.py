@@ -329,8 +329,15 @@ def test_bad_input_is_one_sentence(student, start, oracle, tmp_path, uninterrupt
         mmtp.learn(student, [], run, oracle, tmp_path / "a", OPTIONS)
     with pytest.raises(ValueError, match="neither energy nor forces"):
         mmtp.learn(student, cells(1, 2), run, oracle, tmp_path / "a", OPTIONS)
+    copper = bulk("Cu")
+    with pytest.raises(ValueError, match=r"1 of 1 configurations .* has no magnetic moments"):
+        mmtp.learn(student, [copper], run, oracle, tmp_path / "a", OPTIONS)
+    with pytest.raises(
+        ValueError, match=r"simulation .md.: 1 of 1 structures .* no magn"
+    ):
+        mmtp.DynamicsRun.of("md", [copper], ("Cu",), 5)
     with pytest.raises(ValueError, match="has Cu, but the potential is for Fe"):
-        mmtp.learn(student, [bulk("Cu")], run, oracle, tmp_path / "a", OPTIONS)
+        mmtp.learn(student, [copper], run, oracle, tmp_path / "a", OPTIONS, missing_moments="zero")
     with pytest.raises(ValueError, match="at least one simulation"):
         mmtp.learn(student, start, [], oracle, tmp_path / "a", OPTIONS)
     with pytest.raises(ValueError, match="different names"):
