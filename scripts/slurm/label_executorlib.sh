@@ -13,12 +13,12 @@
 #SBATCH --time=12:00:00
 #SBATCH --output=%x-%j.log
 
-cat > executor.toml <<'TOML'
+cat > executor.toml <<TOML
 [executor]
 kind = "executorlib"
 place = "allocation"
-workers = 16            # as many as there are tasks
-cores = 16
+workers = ${SLURM_NTASKS}
+cores = ${SLURM_CPUS_PER_TASK}
 TOML
 
 mmtp label "$1" --oracle "$2" -o "$3" --executor executor.toml

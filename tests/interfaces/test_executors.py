@@ -1,9 +1,6 @@
 """Labelling and series of fits run unchanged in any executor, and files say which."""
 
-import os
-import stat
 from importlib.util import find_spec
-from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -120,68 +117,6 @@ def test_a_lost_worker_is_one_sentence(here, student, labels):
         mmtp.fit_ensemble(student, labels, n=2, executor=Broken(), **OPTIONS)
     with pytest.raises(ValueError, match="drop one"):
         mmtp.fit_ensemble(student, labels, n=2, executor=Broken(), parallel=True, **OPTIONS)
-
-
-# --- SLURM, as far as one machine goes ----------------------------------------------
-
-
-def program(folder: Path, name: str, text: str) -> None:
-    path = folder / name
-    path.write_text(f"#!/bin/bash\n{text}")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
-
-@pytest.fixture
-def slurm(tmp_path, monkeypatch, here):
-    """Commands of SLURM's names that run things here, and the folder with what they were given."""
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    program(
-        tmp_path,
-        "srun",
-        f"printf '%s ' \"$@\" >> {tmp_path}/srun.log\n"
-        # Everything before the command is an option; some have a word after them.
-        "while [[ $1 == -* ]]; do case $1 in -n|-D|--ntasks) shift;; esac; shift; done\n"
-        'exec "$@"\n',
-    )
-    program(
-        tmp_path,
-        "sbatch",
-        f'cp "$1" {tmp_path}/script.sh\n'
-        f'SLURM_JOB_NAME=parsl setsid bash "$1" > {tmp_path}/job.log 2>&1 &\n'
-        f"echo $! > {tmp_path}/pid\necho Submitted batch job 17\n",
-    )
-    program(tmp_path, "squeue", "echo 'JOBID ST'\necho '17 R'\n")
-    program(tmp_path, "scancel", f"kill -- -$(cat {tmp_path}/pid)\n")
-    return tmp_path
-
-
-@needs("executorlib")
-def test_executorlib_runs_steps_of_an_allocation(slurm):
-    settings = ExecutorSettings(
-        "executorlib", "allocation", workers=2, cores=3, gpus=1, options=("--mem-per-cpu=2G",)
-    )
-    with make_executor(settings) as executor:
-        assert [f.result(timeout=60) for f in [executor.submit(add, k, 1) for k in range(3)]] == [
-            1, 2, 3,
-        ]  # fmt: skip
-    given = (slurm / "srun.log").read_text()
-    for option in ("-n 1", "--cpus-per-task=3", "--gpus-per-task=1", "--exact", "--mem-per-cpu=2G"):
-        assert option in given
-    assert given.count("interactive_serial.py") == 2
-
-
-@needs("parsl")
-def test_parsl_submits_jobs(slurm):
-    settings = ExecutorSettings(
-        "parsl", "slurm", workers=2, cores=1, partition="short", account="iron", time="00:20:00",
-        options=("#SBATCH --constraint=fast",), setup="export WAS_SET_UP=yes",
-        folder=str(slurm / "parsl"),
-    )  # fmt: skip
-    with make_executor(settings) as executor:
-        assert executor.submit(os.getenv, "WAS_SET_UP").result(timeout=120) == "yes"
-    script = (slurm / "script.sh").read_text()
-    for line in ("--partition=short", "--account=iron", "--time=20", "--constraint=fast"):
-        assert line in script
 
 
 # --- files --------------------------------------------------------------------------
