@@ -51,6 +51,14 @@ def sum_over_chunks(function: Callable[[Any], Any], rows: Any, chunk: int | None
     )[0]
 
 
+def padded_count(n: int, chunk: int | None) -> int:
+    """The least number of atoms >= n that can be halved until a block holds at most ``chunk``."""
+    step = 1
+    while chunk is not None and -(-n // step) > chunk:
+        step *= 2
+    return -(-n // step) * step
+
+
 def _block_size(n_atoms: int, chunk: int | None) -> int:
     size = n_atoms
     while chunk is not None and size > chunk and size % 2 == 0:

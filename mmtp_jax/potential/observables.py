@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 from mmtp_jax.potential.chunks import fold_chunks, sum_over_chunks
 from mmtp_jax.potential.einsum import einsum
@@ -200,7 +201,8 @@ def observables(
     """Observables of the potential with parameters theta (P,), differentiable in theta.
 
     Both forward and reverse mode use the rule in the docstring of this module, whatever loss is
-    built on top. Derivatives are taken with respect to theta only.
+    built on top. Derivatives with respect to the graph and to the other numbers of the potential
+    are those of `evaluate`.
     """
     leaves, tree = jax.tree.flatten((potential, graph))
     flat = _FlatObservables(tree, chunk)(theta, *leaves)
@@ -225,7 +227,8 @@ class _FlatObservables:
     def __init__(self, tree: Any, chunk: int | None) -> None:
         self.tree, self.chunk = tree, chunk
         self.apply = jax.custom_jvp(self._evaluate)
-        self.apply.defjvp(self._jvp)
+        # A fit changes theta alone: what does not move must cost nothing.
+        self.apply.defjvp(self._jvp, symbolic_zeros=True)
 
     def __call__(self, theta: Array, *leaves: Array) -> Array:
         return self.apply(theta, *leaves)
@@ -236,10 +239,24 @@ class _FlatObservables:
 
     def _jvp(self, primals: Any, tangents: Any) -> tuple[Array, Array]:
         theta, *leaves = primals
+        theta_dot, *dots = tangents
         value = self.apply(theta, *leaves)
-        tangent = linear_map(
-            self._jacobian_times, self._times_jacobian, tuple(primals), tangents[0], value
-        )
+        tangent = jnp.zeros_like(value)
+        if not isinstance(theta_dot, SymbolicZero):
+            tangent = linear_map(
+                self._jacobian_times, self._times_jacobian, tuple(primals), theta_dot, value
+            )
+        moving = [k for k, dot in enumerate(dots) if not isinstance(dot, SymbolicZero)]
+        if moving:
+
+            def of_moving(*values: Array) -> Array:
+                full = list(leaves)
+                for k, new in zip(moving, values, strict=True):
+                    full[k] = new
+                return self._evaluate(theta, *full)
+
+            primal, moving_dots = [leaves[k] for k in moving], [dots[k] for k in moving]
+            tangent = tangent + jax.jvp(of_moving, primal, moving_dots)[1]
         return value, tangent
 
     def _jacobian_times(self, theta: Array, *rest: Array) -> Array:

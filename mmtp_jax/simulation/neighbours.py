@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.potential.chunks import padded_count
 from mmtp_jax.potential.observables import Graph
-from mmtp_jax.simulation.images import image_shifts, image_vectors, share_of_skin
 from mmtp_jax.simulation.system import System, volumes
 from mmtp_jax.structures.batch import rounded_size
+from mmtp_jax.structures.images import image_shifts, image_vectors, share_of_skin
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.structure import Structure
 
@@ -152,14 +153,6 @@ def used_skin(system: System, neighbours: NeighbourList) -> Array:
     displacement = system.positions - reference - reference @ deformation
     largest = jnp.sqrt(jnp.max(jnp.sum(displacement**2, axis=-1), axis=-1))
     return share_of_skin(largest, deformation, neighbours.cutoff, neighbours.skin)
-
-
-def padded_count(n: int, chunk: int | None) -> int:
-    """The least number of atoms >= n that can be halved until a block holds at most ``chunk``."""
-    step = 1
-    while chunk is not None and -(-n // step) > chunk:
-        step *= 2
-    return -(-n // step) * step
 
 
 def _width_when_warm(system: System, positions: np.ndarray, cell: np.ndarray, radius: float) -> int:

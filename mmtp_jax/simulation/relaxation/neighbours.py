@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmtp_jax.potential.observables import Graph
-from mmtp_jax.simulation.images import image_shifts, image_vectors, share_of_skin
 from mmtp_jax.simulation.relaxation.coordinates import Geometry, Problem, at_atoms
+from mmtp_jax.structures.images import image_shifts, image_vectors, share_of_skin
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.structure import Structure
 

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.potential.chunks import padded_count
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import require_precision
 from mmtp_jax.simulation.constants import GPA
-from mmtp_jax.simulation.neighbours import padded_count
 from mmtp_jax.simulation.relaxation.cell import basis_of
 from mmtp_jax.simulation.relaxation.coordinates import Problem, geometry_of
 from mmtp_jax.simulation.relaxation.loop import (
