@@ -45,13 +45,11 @@ SHAPES = {
 LISTS = {
     "more": (
         20261121,
-        ("2-fm", "2-afm", "2-fm", "2-random", "2-fm", "2-afm", "2-random", "4-fm")
-        + ("2-fm", "2-random", "4-random"),
+        "2-fm 2-afm 2-fm 2-random 2-fm 2-afm 2-random 4-fm 2-fm 2-random 4-random".split(),
     ),
     "disordered": (
         20261128,
-        ("4-flip", "2-spread", "4-random", "2-afm", "4-spread")
-        + ("4-flip", "2-random", "4-spread", "4-random", "8-flip"),
+        "4-flip 2-spread 4-random 2-afm 4-spread 4-flip 2-random 4-spread 4-random 8-flip".split(),
     ),
 }
 """Seed and kinds of configurations, again and again: atoms, and how their moments are drawn."""
@@ -67,7 +65,7 @@ def oracle_of(atoms: Atoms) -> AbinitOracle:
     return replace(ORACLE, kmesh=kmesh, extra=grids)
 
 
-def configurations(number: int, seed: int, kinds: tuple[str, ...]) -> list[Atoms]:
+def configurations(number: int, seed: int, kinds: list[str]) -> list[Atoms]:
     """The first of an endless list."""
     rng = np.random.default_rng(seed)
     return [_configuration(rng, kinds[k % len(kinds)], k) for k in range(number)]

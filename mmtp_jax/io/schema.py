@@ -116,7 +116,7 @@ def set_magnetic_forces(atoms: Atoms, values: np.ndarray) -> None:
         )
     remove_magnetic_forces(atoms)
     atoms.set_array(MAGNETIC_FORCES, values)
-    atoms.info[STAMP] = _stamp(atoms)
+    atoms.info[STAMP] = _stamp(atoms, _results_of(atoms)[0])
 
 
 class _FromFile(np.ndarray):
@@ -146,7 +146,8 @@ def stamp_as_read(atoms: Atoms) -> None:
     """Tie the magnetic forces of a file to what else is in it, unless it says what they are of."""
     if MAGNETIC_FORCES in atoms.arrays and STAMP not in atoms.info:
         values = np.array(atoms.arrays[MAGNETIC_FORCES])
-        atoms.arrays[MAGNETIC_FORCES] = _from_file(values, _stamp(atoms))
+        # Results that were read with the atoms are theirs.
+        atoms.arrays[MAGNETIC_FORCES] = _from_file(values, _stamp(atoms, _usable(atoms)))
 
 
 def remove_magnetic_forces(atoms: Atoms) -> None:
@@ -182,15 +183,20 @@ _NOTES = {
 
 def _results_of(atoms: Atoms) -> tuple[dict[str, Any], bool]:
     """What the calculator says of these very atoms; and whether it speaks of others."""
-    calc = atoms.calc
-    results = getattr(calc, "results", None) or {}
+    calc, results = atoms.calc, _usable(atoms)
     if results and hasattr(calc, "check_state") and calc.check_state(atoms):
         return {}, True
+    return results, False
+
+
+def _usable(atoms: Atoms) -> dict[str, Any]:
+    """The results of the calculator, whatever atoms they are of."""
+    results = getattr(atoms.calc, "results", None) or {}
     results = {name: value for name, value in results.items() if value is not None}
     # Forces and stress are derivatives of the free energy, where there are two.
     if "free_energy" in results:
         results["energy"] = results.pop("free_energy")
-    return results, False
+    return results
 
 
 def _forces_of_calculator(atoms: Atoms, results: dict[str, Any]) -> np.ndarray | None:
@@ -217,8 +223,8 @@ def _state(atoms: Atoms, results: dict[str, Any]) -> np.ndarray:
     return np.array([energy, *sums])
 
 
-def _stamp(atoms: Atoms) -> str:
-    return ";".join(f"{x:.17g}" for x in _state(atoms, _results_of(atoms)[0]))
+def _stamp(atoms: Atoms, results: dict[str, Any]) -> str:
+    return ";".join(f"{x:.17g}" for x in _state(atoms, results))
 
 
 def _weighted_sum(values: np.ndarray) -> float:

@@ -332,9 +332,7 @@ def test_bad_input_is_one_sentence(student, start, oracle, tmp_path, uninterrupt
     copper = bulk("Cu")
     with pytest.raises(ValueError, match=r"1 of 1 configurations .* has no magnetic moments"):
         mmtp.learn(student, [copper], run, oracle, tmp_path / "a", OPTIONS)
-    with pytest.raises(
-        ValueError, match=r"simulation .md.: 1 of 1 structures .* no magn"
-    ):
+    with pytest.raises(ValueError, match=r"simulation .md.: 1 of 1 structures .* no magn"):
         mmtp.DynamicsRun.of("md", [copper], ("Cu",), 5)
     with pytest.raises(ValueError, match="has Cu, but the potential is for Fe"):
         mmtp.learn(student, [copper], run, oracle, tmp_path / "a", OPTIONS, missing_moments="zero")
