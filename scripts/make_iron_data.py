@@ -45,13 +45,15 @@ SHAPES = {
 LISTS = {
     "more": (
         20261121,
-        "2-fm 2-afm 2-fm 2-random 2-fm 2-afm 2-random 4-fm 2-fm 2-random 4-random".split(),
+        ["2-fm", "2-afm", "2-fm", "2-random", "2-fm", "2-afm", "2-random", "4-fm",
+         "2-fm", "2-random", "4-random"],
     ),
     "disordered": (
         20261128,
-        "4-flip 2-spread 4-random 2-afm 4-spread 4-flip 2-random 4-spread 4-random 8-flip".split(),
+        ["4-flip", "2-spread", "4-random", "2-afm", "4-spread",
+         "4-flip", "2-random", "4-spread", "4-random", "8-flip"],
     ),
-}
+}  # fmt: skip
 """Seed and kinds of configurations, again and again: atoms, and how their moments are drawn."""
 
 
