@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -219,19 +220,19 @@ def _state(atoms: Atoms, results: dict[str, Any]) -> np.ndarray:
         energy = float(results.get("energy", np.nan))
     except (TypeError, ValueError):
         return np.zeros(0)
-    sums = [_weighted_sum(part) for part in (atoms.positions, atoms.cell.array, moments)]
-    return np.array([energy, *sums])
+    parts = [np.ravel(part) for part in (atoms.positions, atoms.cell.array, moments)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.array([energy, *(_weights(part.size) @ part for part in parts)])
 
 
 def _stamp(atoms: Atoms, results: dict[str, Any]) -> str:
     return ";".join(f"{x:.17g}" for x in _state(atoms, results))
 
 
-def _weighted_sum(values: np.ndarray) -> float:
-    # Fractional parts of multiples of the golden ratio: no two weights are alike.
-    weights = 0.5 + np.arange(1, values.size + 1) * 0.6180339887498949 % 1.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        return float(weights @ np.ravel(values))
+@lru_cache(maxsize=64)
+def _weights(size: int) -> np.ndarray:
+    """Fractional parts of multiples of the golden ratio: no two weights are alike."""
+    return 0.5 + np.arange(1, size + 1) * 0.6180339887498949 % 1.0
 
 
 def _fits(stamp: object, atoms: Atoms, results: dict[str, Any]) -> bool:
