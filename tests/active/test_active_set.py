@@ -464,6 +464,6 @@ def test_bad_input_is_refused(potential, structures, active_sets):
         ActiveSet.from_configurations(potential, structures[:1], mode="atoms")
     with pytest.raises(ValueError, match="missing_scale must be positive"):
         ActiveSet.from_configurations(potential, structures[:1], missing_scale=0.0)
-    copper = Atoms("Cu", cell=3 * np.eye(3), pbc=True)
+    copper = Atoms("Cu", cell=3 * np.eye(3), pbc=True, magmoms=[1.0])
     with pytest.raises(ValueError, match="has Cu, but the potential is for Fe"):
         active_sets["configuration"].grade([copper])
