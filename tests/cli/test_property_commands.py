@@ -131,4 +131,6 @@ def test_mistakes_are_one_line(run, folder, monkeypatch, arguments, words) -> No
     result = run(*arguments)
     assert result.status == 2
     assert words in result.err
-    assert result.err.strip().count("\n") == 0
+    *warnings, error = result.err.splitlines()
+    assert ": error: " in error
+    assert all(": warning: " in line for line in warnings)
