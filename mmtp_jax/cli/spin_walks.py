@@ -55,8 +55,8 @@ class SpinWalks:
         names = [Path(file).name for file in self.watched.files]
         if names != list(sizes):
             raise ValueError(
-                f"{path} goes with the files {list(sizes)}, not {names}; give the same ones to "
-                "resume"
+                f"{path} goes with {', '.join(sizes) or 'no files'}, not "
+                f"{', '.join(names) or 'no files'}; give the same files to resume"
             )
         for file in self.watched.files:
             cut_to(file, sizes[Path(file).name])

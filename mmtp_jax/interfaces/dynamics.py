@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from mmtp_jax.io.trajectory import (
     ThermoLog,
     TrajectoryWriter,
     atoms_of_state,
+    check_grid,
     cut_to,
     size_of,
 )
@@ -246,9 +247,12 @@ class Files:
             names = [path.name for path in self.growing]
             if sorted(names) != sorted(sizes):
                 raise ValueError(
-                    f"{self.checkpoint} goes with the files {sorted(sizes)}, not {sorted(names)}; "
-                    "give the same ones to resume"
+                    f"{self.checkpoint} goes with {_words(sizes)}, not {_words(names)}; give the "
+                    "same files to resume"
                 )
+            for path, stopped in zip(self.trajectories, saved.state.stopped_at, strict=False):
+                if stopped < 0:
+                    check_grid(path, self.every, last)
             for path in self.growing:
                 cut_to(path, sizes[path.name])
         if self.trajectories:
@@ -265,6 +269,10 @@ class Files:
             self.frames(snapshot)
         sizes = {path.name: size_of(path) for path in self.growing}
         save_dynamics(self.checkpoint, snapshot.saved, self.belongs_to, sizes)
+
+
+def _words(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "no files"
 
 
 def _options(options: dict[str, Any]) -> DynamicsOptions:

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from mmtp_jax.io.names import OFF_GRID
+from mmtp_jax.io.schema import SOURCE
 from mmtp_jax.io.thermo import read_series
 from mmtp_jax.properties.dos import RESOLUTION_THZ, VibrationalDOS, vibrational_dos_of
 from mmtp_jax.properties.expansion import (
@@ -67,19 +68,20 @@ def vibrational_dos(
     runs = [_on_grid(run, number) for number, run in enumerate(runs, 1)]
     if not 0.0 <= skip < 1.0:
         raise ValueError(f"skip is a share of the trajectory between 0 and 1, got {skip}")
-    if not all(runs):
-        raise ValueError("a trajectory has no frames")
+    for number, run in enumerate(runs, 1):
+        if not run:
+            raise ValueError(f"trajectory {number} has no frames")
     first = runs[0][0]
     intervals = []
     for number, run in enumerate(runs, 1):
         for k, atoms in enumerate(run, 1):
             if not atoms.has("momenta"):
                 raise ValueError(
-                    f"trajectory {number}, frame {k} has no velocities; those that 'mmtp md "
-                    "--trajectory' writes as .extxyz have them"
+                    f"{_name(atoms, number, k)} has no velocities; the trajectories that 'mmtp md "
+                    "-o' writes have them"
                 )
             if len(atoms) != len(first) or np.any(atoms.numbers != first.numbers):
-                raise ValueError(f"trajectory {number}, frame {k} is of other atoms than the first")
+                raise ValueError(f"{_name(atoms, number, k)} is of other atoms than the first")
         intervals.append(_interval(run, number) if interval_fs is None else interval_fs)
     if np.ptp(intervals) > _SAME * max(intervals):
         raise ValueError(f"the times between frames differ: {sorted(set(intervals))} fs")
@@ -106,20 +108,28 @@ def _on_grid(run: list[Atoms], number: int) -> list[Atoms]:
     return kept
 
 
+def _name(atoms: Atoms, number: int, k: int) -> str:
+    """What messages call frame ``k`` of trajectory ``number``."""
+    return getattr(atoms, SOURCE, f"trajectory {number}, frame {k}")
+
+
 def _interval(run: Sequence[Atoms], number: int) -> float:
     """Time between the frames of a trajectory, fs."""
-    if any(TIME not in atoms.info for atoms in run) or len(run) < 2:
-        raise ValueError(
-            f"trajectory {number}: frames do not say their time (info['{TIME}']); give the time "
-            "between frames"
-        )
+    if len(run) < 2:
+        raise ValueError(f"{_name(run[0], number, 1)} is the only frame; a spectrum needs many")
+    for k, atoms in enumerate(run, 1):
+        if TIME not in atoms.info:
+            raise ValueError(
+                f"{_name(atoms, number, k)} does not say its time (info['{TIME}']); give the time "
+                "between frames"
+            )
     times = np.array([float(atoms.info[TIME]) for atoms in run])
     steps = np.diff(times)
     if steps[0] <= 0.0 or np.abs(steps - steps[0]).max() > 1e-4 * abs(steps[0]):
         k = int(np.argmax(np.abs(steps - steps[0])))
         raise ValueError(
-            f"trajectory {number}: frames are not equally far apart in time (frame {k + 1} at "
-            f"{times[k]:g} fs, the next at {times[k + 1]:g} fs); leave out those that are not"
+            f"{_name(run[k], number, k + 1)}: frames are not equally far apart in time (this one "
+            f"at {times[k]:g} fs, the next at {times[k + 1]:g} fs); leave out those that are not"
         )
     return float(steps.mean())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,6 +107,48 @@ class TrajectoryWriter:
             self._written[r] = step
 
 
+def check_grid(path: Path, every: int, last: int) -> None:
+    """Refuse to continue frames at every so many steps with frames at others.
+
+    Args:
+        path: a trajectory of a replica that runs on.
+        every: steps between two frames from now on.
+        last: step up to which frames are there.
+
+    Raises:
+        ValueError: if those that are there are on another grid.
+    """
+    steps = _first_steps(path)
+    if len(steps) == 2 and None not in steps:
+        found = steps[1] - steps[0]
+        if found != every:
+            raise ValueError(
+                f"{path} has frames {found} steps apart, and would go on with {every}; to resume, "
+                f"take {found} again, or start afresh"
+            )
+    elif len(steps) == 1 and last >= every:
+        raise ValueError(
+            f"{path} has one frame up to step {last}, and would go on with frames {every} steps "
+            "apart; to resume, take as many as before, or start afresh"
+        )
+
+
+def _first_steps(path: Path) -> list[int | None]:
+    """Steps of the first two frames, as far as they are there; None off the grid."""
+    steps: list[int | None] = []
+    if not path.is_file():
+        return steps
+    with open(path, encoding="utf-8") as file:
+        while len(steps) < 2 and (count := file.readline().strip()).isdigit():
+            line = file.readline()
+            step = re.search(r"(?<!\S)step=(\d+)", line)
+            off_grid = step is None or f"{OFF_GRID}=T" in line
+            steps.append(None if off_grid else int(step.group(1)))
+            for _ in range(int(count)):
+                file.readline()
+    return steps
+
+
 class ThermoLog:
     """Adds rows of the time series to a CSV file, one line per step and replica.
 
@@ -173,8 +216,9 @@ def cut_to(path: str | Path, size: int) -> None:
     if size == 0 and not path.is_file():
         return
     if not path.is_file() or found < size:
+        has = f"has {found} bytes" if path.is_file() else "is not there"
         raise ValueError(
-            f"{path} has {found} bytes, but had {size} when the checkpoint was written; to resume, "
+            f"{path} {has}, but had {size} when the checkpoint was written; to resume, "
             "put it back, or start afresh"
         )
     os.truncate(path, size)

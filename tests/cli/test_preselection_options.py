@@ -120,7 +120,7 @@ def test_resumed_md_keeps_the_same_candidates(run, active, grades, tmp_path) -> 
         "--log", cut / "thermo.csv", "--checkpoint", cut / "md.npz", "--resume", "--steps", 50,
     )  # fmt: skip
     assert without.status == 2
-    assert "goes with the files" in without.err
+    assert "give the same files" in without.err
     # A fresh run keeps the old file aside, and does not go on with it.
     again = md(run, active, cut, "--steps", 0, "--grade-select", 1e5, *thresholds[2:])
     assert f"kept as {cut / 'met.extxyz'}.bak" in again.out

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mmtp_jax as mmtp
-from mmtp_jax.io.trajectory import TrajectoryWriter, cut_to, size_of
+from mmtp_jax.io.trajectory import TrajectoryWriter, check_grid, cut_to, size_of
 
 
 def _snapshot(step: int, stops: int) -> SimpleNamespace:
@@ -68,3 +68,18 @@ def test_frames_are_on_the_grid_whenever_a_run_is_interrupted(tmp_path, stops) -
         expected.append(stops)
     assert [atoms.info["step"] for atoms in frames] == expected
     assert [bool(a.info.get("off_grid")) for a in frames] == [s % every > 0 for s in expected]
+
+
+def test_frames_are_continued_on_the_grid_that_they_are_on(tmp_path) -> None:
+    paths = [tmp_path / f"{r}.extxyz" for r in range(2)]
+    frames = TrajectoryWriter(paths, ["Fe"], 10)
+    frames(_snapshot(0, 4))
+    check_grid(paths[0], 30, 7)
+    with pytest.raises(ValueError, match=r"0\.extxyz has one frame up to step 7, .* 5 steps apart"):
+        check_grid(paths[0], 5, 7)
+    frames(_snapshot(10, 4))
+    check_grid(paths[0], 10, 17)
+    with pytest.raises(ValueError, match="frames 10 steps apart, and would go on with 5"):
+        check_grid(paths[0], 5, 17)
+    with pytest.raises(ValueError, match="is not there, but had 9 when the checkpoint"):
+        cut_to(tmp_path / "none", 9)

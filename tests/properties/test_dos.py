@@ -74,12 +74,14 @@ def test_bad_trajectories_are_refused() -> None:
     with pytest.raises(ValueError, match="frame 1 has no velocities"):
         mmtp.vibrational_dos([atoms] * 5)
     atoms.set_velocities(np.ones((2, 3)))
-    with pytest.raises(ValueError, match="do not say their time"):
+    with pytest.raises(ValueError, match="frame 1 does not say its time"):
         mmtp.vibrational_dos([atoms] * 5)
+    with pytest.raises(ValueError, match="frame 1 is the only frame"):
+        mmtp.vibrational_dos([atoms])
     frames = [atoms.copy() for _ in range(5)]
     for atoms, time in zip(frames, (0, 1, 2, 3, 5), strict=True):
         atoms.info["time_fs"] = time
-    with pytest.raises(ValueError, match="frame 4 at 3 fs, the next at 5 fs"):
+    with pytest.raises(ValueError, match=r"frame 4: .* \(this one at 3 fs, the next at 5 fs\)"):
         mmtp.vibrational_dos(frames)
 
 
