@@ -575,4 +575,11 @@ def test_no_log_on_ordinary_files(tmp_path, caplog):
     atoms = random_atoms(np.random.default_rng(8))
     write_cfg(tmp_path / "a.cfg", atoms)
     read_cfg(tmp_path / "a.cfg")
+    atoms = Atoms("Fe2", positions=[[0, 0, 0], [1, 1, 1]])
+    # The total moment is in the moments, as long as it is their sum.
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0, magmoms=[2.0, 1.0], magmom=3.0)
+    write_cfg(tmp_path / "a.cfg", atoms)
     assert not caplog.records
+    atoms.calc.results["magmom"] = 3.1
+    write_cfg(tmp_path / "a.cfg", atoms)
+    assert "results['magmom'] (1)" in caplog.text
