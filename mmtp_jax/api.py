@@ -18,6 +18,7 @@ from mmtp_jax.fitting.series import Callback
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.io.convert import to_structures
+from mmtp_jax.io.labels import tell_of_other_names
 from mmtp_jax.io.missing_moments import with_moments
 from mmtp_jax.io.unconverged import warn_of_unconverged
 from mmtp_jax.potential.potential import Potential
@@ -56,6 +57,7 @@ def evaluate(
         >>> results[0].energy, results[0].magnetic_forces
     """
     atoms_list = [atoms_list] if isinstance(atoms_list, Atoms) else atoms_list
+    tell_of_other_names(atoms_list)
     structures = to_structures(atoms_list, potential.species)
     return evaluate_structures(potential, structures, dtype)
 
@@ -296,6 +298,7 @@ def _labelled(
 ) -> list[Structure]:
     """Structures of labelled configurations, all with moments where the energy depends on them."""
     warn_of_unconverged(atoms_list)
+    tell_of_other_names(atoms_list)
     if potential.magnetic_size > 1:
         atoms_list = with_moments(atoms_list, missing_moments)
     return to_structures(atoms_list, potential.species)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,8 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
-from mmtp_jax.io.schema import MAGNETIC_FORCES, labels_of
+from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE, labels_of
 from mmtp_jax.structures.structure import LABELS, Structure
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,32 @@ def unread_labels(atoms_list: Sequence[Atoms], name: str = "the file") -> list[s
     ["train.xyz: 'REF_energy' in 100 of 100 configurations is not read as a label; rename it to
     'energy', or map it: keys={"energy": "REF_energy"}"]
     """
+    return [
+        f"{name}: {key!r} in {count} of {len(atoms_list)} configurations is not read as a label; "
+        f"{_advice(key, target)}"
+        for (key, target), count in _unread(atoms_list).items()
+    ]
+
+
+def tell_of_other_names(atoms_list: Sequence[Atoms]) -> None:
+    """Log, in one line, what looks like labels of atoms that `mmtp_jax.read` has not read."""
+    own = [atoms for atoms in atoms_list if not hasattr(atoms, SOURCE)]
+    found: Counter[str] = Counter()
+    for (key, target), count in _unread(own).items():
+        if target not in _WHY_NOT:
+            found[key] += count
+    if found:
+        names = ", ".join(f"{key!r} ({count})" for key, count in found.items())
+        logger.warning(
+            "%s of %d configurations look like labels and are not used: mmtp_jax.read takes such "
+            "names from a file, or says how to map them",
+            names,
+            len(atoms_list),
+        )
+
+
+def _unread(atoms_list: Sequence[Atoms]) -> Counter[tuple[str, str]]:
+    """Names that look like labels, with what they look like, and in how many configurations."""
     found: Counter[tuple[str, str]] = Counter()
     for atoms in atoms_list:
         arrays = {key: value for key, value in atoms.arrays.items() if key not in _NOT_LABELS}
@@ -98,11 +127,7 @@ def unread_labels(atoms_list: Sequence[Atoms], name: str = "the file") -> list[s
             target = _target(str(key), value, len(atoms))
             if target is not None and not (known and target == _ONE_MOMENT):
                 found[str(key), target] += 1
-    return [
-        f"{name}: {key!r} in {count} of {len(atoms_list)} configurations is not read as a label; "
-        f"{_advice(key, target)}"
-        for (key, target), count in found.items()
-    ]
+    return found
 
 
 _NOT_LABELS = {
@@ -144,7 +169,7 @@ _PATTERNS: tuple[tuple[str, str, _Shapes], ...] = (
      r"en_der_m|de_?dm|torque|[bh]_?eff(ective)?\b|^m_?forces?|(mag|spin|mom).*(force|grad|field)"
      r"|(force|grad).*(mag|spin|mom)",
      lambda n: {(n,), (n, 1), (n, 3)}),
-    ("forces", r"forces?", lambda n: {(n, 3)}),
+    ("forces", r"forces?", lambda n: {(n, 3), (3 * n,)}),
     ("magmoms", r"mag_?mom|moments?\b|spins?\b|magneti[sz]ation|\bmags?\b|(^|_)mags?(_|$)",
      lambda n: {(n,), (n, 1), (n, 3)}),
     ("energy", r"energy|toten|etot", lambda n: {(), (1,)}),

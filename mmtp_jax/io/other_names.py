@@ -144,11 +144,11 @@ class Names:
         if not found or (len(found) == 1 and found[0][1] is results and "magmoms" in results):
             return
         (first, home, moments), *others = found
-        for name, _, values in others:
-            _check_same_moments(first, moments, name, values)
+        for name, of, values in others:
+            names = f"{first!r}{_where(home, atoms)} and {name!r}{_where(of, atoms)}"
+            _check_same_moments(names, moments, values, first)
         if first != "magmoms" or home is atoms.info:
-            where = " of the comment line" if home is atoms.info else ""
-            self._said[f"moments are read from {first!r}{where}"] += 1
+            self._said[f"moments are read from {first!r}{_where(home, atoms)}"] += 1
         for name, of, _ in found:
             del of[name]
         results["magmoms"] = moments
@@ -251,7 +251,7 @@ def _voigt(name: str, values: Any) -> np.ndarray:
     return matrix[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
 
-def _check_same_moments(one: str, moments: np.ndarray, other: str, others: np.ndarray) -> None:
+def _check_same_moments(names: str, moments: np.ndarray, others: np.ndarray, first: str) -> None:
     if moments.shape == others.shape:
         apart = np.abs(moments - others)
         if not np.any(apart > _SAME_MOMENT):
@@ -261,9 +261,13 @@ def _check_same_moments(one: str, moments: np.ndarray, other: str, others: np.nd
     else:
         what = "has one component in one and several in the other"
     raise ValueError(
-        f"{one!r} and {other!r} both look like moments, and that {what}; say which to read, e.g. "
-        f'keys={{"magmoms": "{one}"}}'
+        f"{names} both look like moments, and that {what}; remove one, or say which to read, e.g. "
+        f'keys={{"magmoms": "{first}"}}'
     )
+
+
+def _where(home: dict[Any, Any], atoms: Atoms) -> str:
+    return " of the comment line" if home is atoms.info else ""
 
 
 def _words(values: np.ndarray) -> str:

@@ -8,8 +8,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.convert import to_structures
-from mmtp_jax.io.formats import read
-from mmtp_jax.io.labels import count_labels, unread_labels
+from mmtp_jax.io.formats import read, write
+from mmtp_jax.io.labels import count_labels, tell_of_other_names, unread_labels
 
 
 def configurations():
@@ -97,6 +97,7 @@ N3, N = np.ones((4, 3)), np.ones(4)
         ("TotEn", -1, False, "rename it to 'energy'"),
         ("energy", -1.0, False, "not where labels of its format stand"),
         ("force", N3, True, "rename it to 'forces'"),
+        ("forces", np.ones(12), False, "not where labels of its format stand"),
         ("dft_forces", N3, True, "rename it to 'forces'"),
         ("magmom_forces", N, True, "if it is -dE/dm"),
         ("force_mag", N3, True, "rename it to 'magnetic_forces'"),
@@ -157,3 +158,13 @@ def test_the_example_of_the_documentation(tmp_path):
         "train.xyz: 'REF_energy' in 3 of 3 configurations is not read as a label; "
         'rename it to \'energy\', or map it: keys={"energy": "REF_energy"}'
     ]
+
+
+def test_names_in_atoms_of_other_readers_are_told(tmp_path, caplog):
+    mine = with_entry("REF_magmoms", N, True)
+    mine.info.update(REF_energy=1.0, spin=2)
+    write(tmp_path / "a.extxyz", mine)
+    tell_of_other_names([*read(tmp_path / "a.extxyz", keys={"energy": "REF_energy"}), Atoms("Fe")])
+    assert "look like labels" not in caplog.text
+    tell_of_other_names([mine, mine, Atoms("Fe")])
+    assert caplog.messages[-1].startswith("'REF_energy' (2), 'REF_magmoms' (2) of 3 configurations")
