@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+
+# Shells start jobs in the background with Ctrl-C ignored, and what they start inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # XLA's own threads only compete with the other processes of pytest-xdist.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
