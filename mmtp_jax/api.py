@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -27,6 +28,8 @@ from mmtp_jax.structures.results import Result
 from mmtp_jax.structures.screening import Suspect, warn_of_outliers
 from mmtp_jax.structures.screening import screen as screen_structures
 from mmtp_jax.structures.structure import Structure
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -289,7 +292,15 @@ def _compare(
     structures: list[Structure], species: tuple[str, ...], making: str, stacklevel: int = 3
 ) -> None:
     """Refuse labels of different making, unless told, and name those that stand apart."""
-    makings_of(structures, species).check(making)
+    makings = makings_of(structures, species)
+    makings.check(making)
+    if making == "refuse" and 0 < makings.n_unknown < len(structures):
+        logger.warning(
+            "%d of %d configurations do not say how their labels were made (info['making']); they "
+            "are taken for labels of the same making as the others",
+            makings.n_unknown,
+            len(structures),
+        )
     warn_of_outliers(structures, species, stacklevel=stacklevel)
 
 

@@ -23,7 +23,7 @@ from mmtp_jax.io.schema import (
     labels_of,
     tell_of_forces,
 )
-from mmtp_jax.structures.making import read_mesh
+from mmtp_jax.structures.making import read_making, read_mesh
 from mmtp_jax.structures.structure import Structure
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def _structure(
         stress=None if stress is None else _stress(stress),
         magnetic_forces=_magnetic_forces(labels, size),
         weight=_weight(atoms.info.get("weight", 1.0)),
-        making=str(atoms.info.get(MAKING, "")) if results else "",
+        making=read_making(atoms.info.get(MAKING, "")) if results else "",
         kmesh=read_mesh(atoms.info.get(KMESH)) if results else None,
         name=name,
     )

@@ -42,7 +42,13 @@ from mmtp_jax.oracles.sampling import (
     multiples,
 )
 from mmtp_jax.structures.cells import ALIKE, stretches
-from mmtp_jax.structures.making import Makings, making_text, makings_of, read_mesh
+from mmtp_jax.structures.making import (
+    Makings,
+    making_text,
+    makings_of,
+    read_making,
+    read_mesh,
+)
 from mmtp_jax.structures.structure import Structure
 
 _LARGEST_STEP = 4
@@ -288,7 +294,7 @@ def _structures(
             positions=atoms.positions,
             types=np.array([symbols.index(symbol) for symbol in atoms.symbols], np.int32),
             magmoms=np.zeros(len(atoms)),
-            making=str(atoms.info.get(MAKING, "")),
+            making=read_making(atoms.info.get(MAKING, "")),
             kmesh=read_mesh(atoms.info.get(KMESH)),
             name=getattr(atoms, SOURCE, f"configuration {k}"),
         )

@@ -13,6 +13,7 @@ alike must have the same.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,29 @@ def making_text(entries: Mapping[str, Any]) -> str:
     'code: ABINIT; ecut_Ha: 16'
     """
     return "; ".join(f"{_plain(name)}: {_plain(value)}" for name, value in entries.items())
+
+
+def read_making(value: Any) -> str:
+    """The text of what ``info["making"]`` holds: entries, their JSON, or the text itself.
+
+    >>> read_making({"code": "VASP", "U": {"Fe": 4.0}})
+    'code: VASP; U.Fe: 4'
+    """
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return value
+    return making_text(_flat(value)) if isinstance(value, Mapping) else str(value)
+
+
+def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Entries of entries get the names of both."""
+    found: dict[str, Any] = {}
+    for name, value in entries.items():
+        of_one = isinstance(value, Mapping)
+        found |= _flat(value, f"{prefix}{name}.") if of_one else {f"{prefix}{name}": value}
+    return found
 
 
 def making_entries(text: str) -> dict[str, str]:

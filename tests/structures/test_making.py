@@ -1,12 +1,19 @@
 """How labels were made: texts, what differs, and cells that are alike with different meshes."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mmtp_jax.structures.cells import ALIKE, stretches
-from mmtp_jax.structures.making import making_entries, making_text, makings_of, read_mesh
+from mmtp_jax.structures.making import (
+    making_entries,
+    making_text,
+    makings_of,
+    read_making,
+    read_mesh,
+)
 from mmtp_jax.structures.structure import Structure
 
 ABINIT = {"code": "ABINIT", "version": "9.6.2", "smearing_Ha": 0.01, "Fe.U": "none"}
@@ -25,6 +32,16 @@ def test_a_text_keeps_its_entries_whatever_they_hold():
     entries = {"code": "A; b: c", "x": 'say "hi"=\\', "radii": (2.0, 2.5)}
     found = making_entries(making_text(entries))
     assert found == {"code": "A b c", "x": "say hi", "radii": "2 2.5"}
+
+
+def test_entries_and_their_json_are_read_as_entries():
+    one = {"code": "VASP", "xc": "PBE", "U": {"Fe": 4.0}}
+    other = {"xc": "LDA", "code": "VASP", "U": {"Fe": 3}}
+    assert read_making(one) == read_making(json.dumps(one)) == "code: VASP; xc: PBE; U.Fe: 4"
+    assert read_making("{in braces") == "{in braces"
+    both = [replace(structure(), making=read_making(entries)) for entries in (one, other)]
+    with pytest.raises(ValueError, match=r"xc PBE against LDA, U\.Fe 4 against 3 in 1 of 2"):
+        makings_of(both, ("Fe", "N")).check()
 
 
 def test_what_differs_is_named_and_counted():
