@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmtp_jax import __version__, interruption
 from mmtp_jax.cli import console
@@ -149,6 +150,8 @@ def _main(argv: Sequence[str] | None) -> int:
 def _sentence(error: Exception) -> str:
     """What is said about an error; one that nobody foresaw is called so."""
     text = str(error)
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, (str, Path)):
+        return f"{error.filename}: {error.strerror}"
     if isinstance(error, (ValueError, OSError)) and not isinstance(error, UnicodeError) and text:
         return text
     kind = type(error).__name__

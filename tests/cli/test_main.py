@@ -29,6 +29,14 @@ def test_help_lists_every_command(run) -> None:
     assert all(command in result.out for command in COMMANDS)
 
 
+def test_a_file_that_the_system_does_not_open_is_named_first(run, tmp_path) -> None:
+    result = run("validate", str(tmp_path / "none.toml"))
+    assert result.status == 2
+    assert (
+        result.err == f"mmtp validate: error: {tmp_path / 'none.toml'}: No such file or directory\n"
+    )
+
+
 def test_module_runs_as_the_command_and_help_imports_no_jax() -> None:
     code = (
         "import runpy, sys\n"
