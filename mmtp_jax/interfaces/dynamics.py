@@ -155,7 +155,7 @@ def md(
         if callback is not None:
             callback(steps, rows)
 
-    with locked(checkpoint):
+    with locked(checkpoint), locked(trajectory), locked(log):
         saved = files.open(resume, chosen.timestep_fs)
         observers = [
             *([Observer(trajectory_every, files.frames)] if files.frames else []),

@@ -1,4 +1,4 @@
-"""Locks on what only one process may write to: a folder of jobs, a checkpoint.
+"""Locks on what only one process may write to: a folder of jobs, a checkpoint, a trajectory.
 
 The system drops a lock with the process that holds it, however that ends; the file that stays
 behind locks nothing.
@@ -49,7 +49,9 @@ def locked(path: str | os.PathLike | None) -> Iterator[None]:
         return
     path = Path(os.path.realpath(path))
     name = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
-    if name in _own.names:
+    no_file = path.exists() and not path.is_file() and not path.is_dir()
+    # Into a folder that is not there nobody writes; who tries to says so.
+    if name in _own.names or no_file or not name.parent.is_dir():
         yield
         return
     with _opened(name, path) as file:

@@ -56,3 +56,9 @@ def test_a_file_system_without_locks_is_used_with_a_word(tmp_path, monkeypatch, 
     with caplog.at_level(logging.WARNING, "mmtp_jax"), locked(tmp_path):
         pass
     assert "cannot be locked here (No locks available)" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["none/run.extxyz", "/dev/null"])
+def test_what_is_no_file_of_a_folder_is_not_locked(tmp_path, name) -> None:
+    with locked(tmp_path / name):
+        assert list(tmp_path.iterdir()) == []

@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     from mmtp_jax.io.lock import locked
 
     # Also before older files are set aside, which may be those of a run that goes on.
-    with locked(settings.output.checkpoint):
+    output = settings.output
+    with locked(output.checkpoint), locked(output.trajectory), locked(output.log):
         return _run(settings, args.resume)
 
 
