@@ -15,11 +15,13 @@
 
 # In the background, because bash answers a signal only when the command in front is over.
 mmtp md --settings "${1:-md.toml}" --resume &
-trap 'kill -TERM %1' TERM
-wait %1
+program=$!
+trap 'kill -TERM "$program"' TERM
+wait "$program"
 status=$?
-while kill -0 %1 2> /dev/null; do
-    wait %1
+# A signal ends the wait, not the program.
+while kill -0 "$program" 2> /dev/null; do
+    wait "$program"
     status=$?
 done
 if [ "$status" -eq 143 ]; then

@@ -26,7 +26,7 @@ from mmtp_jax.interfaces.executors import ExecutorSettings, make_executor
 SCRIPTS = Path(mmtp.__file__).parents[1] / "scripts" / "slurm"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
 SEARCH = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
-FAILED = re.compile("FAILED|CANCELLED|NODE_FAIL|OUT_OF_MEMORY")
+FAILED = re.compile("FAILED|CANCELLED|TIMEOUT|NODE_FAIL|OUT_OF_MEMORY")
 
 pytestmark = [
     pytest.mark.slow,
