@@ -16,4 +16,6 @@ if [ ! -x "$environment/bin/python" ]; then
 fi
 echo "installing mmtp_jax into $environment; the first time takes a minute or more"
 "$environment/bin/python" -m pip install --quiet --disable-pip-version-check "$root"
-exec "$environment/bin/mmtp" quickstart "$@"
+"$environment/bin/mmtp" quickstart "$@"
+echo
+echo "mmtp and Python with the package are in $environment:  source $environment/bin/activate"

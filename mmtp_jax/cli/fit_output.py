@@ -102,6 +102,7 @@ def print_labels(name: str, atoms_list: list[Atoms], species: tuple[str, ...]) -
     from mmtp_jax.structures.making import makings_of
 
     structures = to_structures(atoms_list, species)
-    text = f"{count_labels(structures, atoms_list)}\n{makings_of(structures, species)}"
+    lines = [str(count_labels(structures, atoms_list)), str(makings_of(structures, species))]
+    text = "\n".join(filter(None, lines))
     print(f"{name}:")
     print("  " + text.replace("\n", "\n  "), flush=True)

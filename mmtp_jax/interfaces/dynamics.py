@@ -244,6 +244,7 @@ class Files:
             logger.info("%s is from before the first step: the run starts", self.checkpoint)
             saved, last = None, None
         if saved is not None:
+            logger.info("goes on from %s at step %d", self.checkpoint, last)
             names = [path.name for path in self.growing]
             if sorted(names) != sorted(sizes):
                 raise ValueError(

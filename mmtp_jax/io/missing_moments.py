@@ -58,7 +58,8 @@ def with_moments(
     skip = ', or missing_moments="skip" to leave these out' if may_skip else ""
     raise ValueError(
         f"{_count(without, atoms_list)} no magnetic moments; give each its moments "
-        f'(initial_magmoms or magmoms), or say missing_moments="zero" if they are zero{skip}'
+        "(initial_magmoms or magmoms; a column of another name is read with "
+        f'keys={{"magmoms": "NAME"}}), or say missing_moments="zero" if they are zero{skip}'
     )
 
 

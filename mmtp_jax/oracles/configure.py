@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
@@ -58,8 +59,9 @@ def oracle_of(content: Mapping[str, Any], source: str = "oracle") -> Oracle:
     """
     code = content.get(CODE_KEY)
     if not isinstance(code, str) or code not in CODES:
+        found = f"got {shown(code)}" if CODE_KEY in content else "and it is missing"
         raise ValueError(
-            f"{source}: the key '{CODE_KEY}' must be one of {', '.join(CODES)}, got {shown(code)}"
+            f"{source}: the key '{CODE_KEY}' must be one of {', '.join(CODES)}, {found}"
         )
     for key in content:
         if key not in (CODE_KEY, code):
@@ -67,11 +69,14 @@ def oracle_of(content: Mapping[str, Any], source: str = "oracle") -> Oracle:
                 f"{source}: unknown key '{shown(key, str)}'; the settings are in the section "
                 f"[{code}]"
             )
-    table = content.get(code, {})
-    if not isinstance(table, Mapping):
-        raise ValueError(f"{source}: '{code}' must be a section, [{code}]")
     module, name = CODES[code]
     oracle_class = getattr(import_module(module), name)
+    table = content.get(code, {})
+    if not isinstance(table, Mapping):
+        raise ValueError(
+            f"{source}: '{code}' must be a section: a line [{code}], and below it its settings, "
+            f"{', '.join(field.name for field in fields(oracle_class))}"
+        )
     values = checked_fields(table, oracle_class, f"{source}: {code}")
     try:
         return oracle_class(**values)

@@ -110,12 +110,16 @@ class Makings:
         return int(sum(np.sum(self.of == k) for k, t in enumerate(self.texts) if not t))
 
     def __str__(self) -> str:
-        """One line for each making."""
+        """One line for each making, one for what does not say it; empty where nothing does."""
         lines = []
         for k, (name, text) in enumerate(zip(self.names, self.texts, strict=True)):
+            if not text:
+                continue
             rest = {n: v for n, v in making_entries(text).items() if n not in ("code", "version")}
             about = f": {making_text(rest)}" if rest else ""
             lines.append(f"made by {name}, {int(np.sum(self.of == k))} configurations{about}")
+        if self.n_unknown and lines:
+            lines.append(f"{self.n_unknown} configurations do not say how they were made")
         if self.meshes:
             each = ", ".join(f"{mesh} in {count}" for mesh, count in self.meshes.items())
             lines.append(f"k-points: {each}")

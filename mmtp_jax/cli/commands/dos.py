@@ -15,7 +15,7 @@ examples:
   mmtp dos run.extxyz -o fe300
   mmtp dos run.0.extxyz run.1.extxyz --resolution 0.2 --max 12 -o fe300
 
-The velocities of the frames that `mmtp md --trajectory` writes are correlated and transformed
+The velocities of the frames that `mmtp md -o` writes are correlated and transformed
 (Burov 2026, Figs. 4 and 5); several files are averaged. Keep a frame every 10 to 20 fs, and
 simulate with nve or with the bussi thermostat: the Langevin one broadens lines. Files: PREFIX.csv,
 PREFIX.json, and the figure PREFIX.pdf and PREFIX.png.

@@ -110,7 +110,7 @@ def _configurations(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from mmtp_jax.structures.making import makings_of
 
     atoms_list = console.read_data(
-        args.file, console.check_species(args.species), args.magnetic_gradient
+        args.file, console.check_species(args.species), args.magnetic_gradient, args.key
     )
     species = tuple(sorted({symbol for atoms in atoms_list for symbol in atoms.symbols}))
     structures = to_structures(atoms_list, species)
@@ -127,7 +127,8 @@ def _configurations(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         ],
         "kmesh": makings.meshes, "differences": found,
     }  # fmt: skip
-    lines = [f"configurations of {' '.join(species)}, digest {digest}:", str(counts), str(makings)]
+    lines = [f"configurations of {' '.join(species)}, digest {digest}:", str(counts)]
+    lines.append(str(makings) or "how the labels were made is not recorded")
     lines += [f"different making: {what}" for what in found]
     return "\n".join(lines), content
 
