@@ -194,11 +194,11 @@ def test_crash_and_time_out_stay_in_their_process(strange, targets, tmp_path) ->
     jobs = label_all(strange("crashes", until=1), targets[:1], tmp_path / "a", retries=0)
     assert len(jobs.labelled) == 1, "the same job, tried again"
     jobs = label_all(
-        strange("hangs", until=1), targets[:2], tmp_path / "b", retries=1, timeout_s=6.0, workers=2
+        strange("hangs", until=1), targets[:2], tmp_path / "b", retries=1, timeout_s=12.0, workers=2
     )
     assert len(jobs.labelled) == 2
     content = json.loads((tmp_path / "b" / "job-00000" / "result.json").read_text())
-    assert content["failed_attempts"] == ["it took longer than 6 s and was stopped"]
+    assert content["failed_attempts"] == ["it took longer than 12 s and was stopped"]
     # What the oracle has started ends with it.
     assert not runs(int((tmp_path / "b" / "job-00000" / "child").read_text()))
 

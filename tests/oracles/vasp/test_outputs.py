@@ -172,6 +172,6 @@ def test_what_is_missing_in_outcar_is_named(tmp_path):
         read_output(tmp_path, 3, constrained=True)
     (tmp_path / "OUTCAR").write_text(text.split("  FREE ENERGIE")[0])
     assert not is_complete(tmp_path)
-    with pytest.raises(ValueError, match="holds no whole calculation"):
+    with pytest.raises(ValueError, match="holds no whole ionic step"):
         read_output(tmp_path, 2, constrained=True)
     assert not is_complete(tmp_path / "nowhere")
