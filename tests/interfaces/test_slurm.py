@@ -214,7 +214,7 @@ def uninterrupted(tmp_path_factory, cluster, potential, cells) -> Path:
     """Folder with input, and output of dynamics that ran in one go."""
     folder = tmp_path_factory.mktemp("dynamics")
     mmtp.save(folder / "pot.mtp", potential)
-    mmtp.write(folder / "start.extxyz", cells[0] * (3, 3, 3))
+    mmtp.write(folder / "start.extxyz", cells[0] * (4, 4, 4))
     (folder / "md.toml").write_text(DYNAMICS)
     subprocess.run(["mmtp", "md", "--settings", "md.toml"], cwd=folder, check=True, timeout=1200)
     return folder
@@ -238,7 +238,19 @@ log_every = 1000
 checkpoint = "md.npz"
 checkpoint_every = 2000
 """
-PLAIN = "#!/bin/bash\nmmtp md --settings md.toml --resume\n"
+# A program that does not answer SIGTERM, and is stopped where it has a checkpoint: SLURM wakes it
+# at its limit, and kills it.
+DEAF = """\
+#!/bin/bash
+if [ -n "$SLURM_RESTART_COUNT" ]; then
+    exec mmtp md --settings md.toml --resume
+fi
+trap '' TERM
+mmtp md --settings md.toml --resume &
+until [ -e md.npz ]; do sleep 0.1; done
+kill -STOP $!
+wait $!
+"""
 
 
 @pytest.mark.parametrize("kind", ["told before its limit", "killed at its limit"])
@@ -251,11 +263,11 @@ def test_dynamics_over_several_jobs_end_with_the_same_numbers(kind, folder, unin
         job = _submitted(*words, "--signal=B:TERM@20", str(SCRIPTS / "md_requeued.sh"))
         _wait(job, 1500, folder)
     else:
-        # SIGTERM, and SIGKILL after KillWait.
-        Path("job.sh").write_text(PLAIN)
+        # SIGTERM at the limit, SIGKILL after KillWait.
+        Path("job.sh").write_text(DEAF)
         job = _submitted(*words, "--open-mode=append", "job.sh")
         for _ in range(20):
-            _until(lambda: _state(job) in ("TIMEOUT", "COMPLETED"), 400, folder)
+            _until(lambda: _state(job) in ("TIMEOUT", "COMPLETED"), 600, folder)
             if _state(job) == "COMPLETED":
                 break
             _said("scontrol", "requeue", job)
