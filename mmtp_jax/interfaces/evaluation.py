@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import jax
@@ -12,8 +11,9 @@ import numpy as np
 from mmtp_jax.interruption import check
 from mmtp_jax.potential.observables import evaluate_graph
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.precision import double_precision, require_precision
+from mmtp_jax.precision import double_precision
 from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack
+from mmtp_jax.structures.device import OnDevice
 from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.results import Result, results_of
@@ -51,30 +51,12 @@ def evaluate_structures(
     return results  # type: ignore[return-value]
 
 
-class StructureEvaluator:
+class StructureEvaluator(OnDevice):
     """A potential on the device, ready for one structure after the other.
 
     The widest graph so far sets the shape of the next ones: during dynamics a neighbour more or
     less must not compile anything again.
     """
-
-    def __init__(self, potential: Potential, dtype: Any = np.float64) -> None:
-        self.potential = potential
-        self.cutoff = float(potential.cutoff)
-        self._constants = np.asarray(potential.species_coeffs, float)
-        self._width = 0
-        with double_precision():
-            self.precision = require_precision(dtype)
-
-    @cached_property
-    def _on_device(self) -> Potential:
-        with double_precision():
-            without = self.potential.replace(species_coeffs=np.zeros_like(self._constants))
-            return jax.device_put(without.astype(*self.precision))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without what is on the device: it is put there anew where a copy is used."""
-        return {name: value for name, value in vars(self).items() if name != "_on_device"}
 
     def __call__(self, structure: Structure) -> Result:
         """All observables of one structure."""

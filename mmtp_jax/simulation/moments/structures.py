@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ import numpy as np
 from mmtp_jax.interruption import check
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.precision import double_precision, require_precision
+from mmtp_jax.precision import double_precision
 from mmtp_jax.simulation.moments.collapse import collapse_message, is_zero, warn_of_collapse
 from mmtp_jax.simulation.moments.equilibrate import (
     MAX_CHANGE,
@@ -25,6 +25,7 @@ from mmtp_jax.simulation.moments.equilibrate import (
 from mmtp_jax.simulation.moments.lbfgs import Memory, empty_memory
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack
+from mmtp_jax.structures.device import OnDevice
 from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.results import Result, results_of
@@ -171,7 +172,7 @@ def equilibrate_structures(
     return found
 
 
-class StructureEquilibrator:
+class StructureEquilibrator(OnDevice):
     """A potential on the device, ready to equilibrate one structure after the other.
 
     Calls with one structure keep the shape of the widest graph so far, and what the last call
@@ -181,25 +182,14 @@ class StructureEquilibrator:
     def __init__(
         self, potential: Potential, options: MomentOptions, dtype: Any = np.float64
     ) -> None:
-        self.potential, self.options = potential, options
-        self.cutoff = float(potential.cutoff)
-        self._constants = np.asarray(potential.species_coeffs, float)
-        self._width = 0
+        super().__init__(potential, dtype)
+        self.options = options
         self._types = np.empty(0, np.int32)
         self._memory: Memory | None = None
-        with double_precision():
-            self.precision = require_precision(dtype)
-
-    @cached_property
-    def _on_device(self) -> Potential:
-        with double_precision():
-            without = self.potential.replace(species_coeffs=np.zeros_like(self._constants))
-            return jax.device_put(without.astype(*self.precision))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is on the device: it is put there anew where a copy is used."""
-        kept = {name: value for name, value in vars(self).items() if name != "_on_device"}
-        return {**kept, "_memory": jax.device_get(self._memory)}
+        """Without what is on the device, as `OnDevice`."""
+        return {**super().__getstate__(), "_memory": jax.device_get(self._memory)}
 
     def forget(self) -> None:
         """Start the next search without what the last one has learned."""

@@ -1,0 +1,39 @@
+"""A potential on the device, for those who evaluate one structure after the other."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import double_precision, require_precision
+
+
+class OnDevice:
+    """Holds a potential without its constant energies, which are added in float64 on the host.
+
+    Raises:
+        ValueError: for an unknown ``dtype``.
+    """
+
+    def __init__(self, potential: Potential, dtype: Any = np.float64) -> None:
+        self.potential = potential
+        self.cutoff = float(potential.cutoff)
+        self._constants = np.asarray(potential.species_coeffs, float)
+        # The widest graph so far sets the shape of the next ones.
+        self._width = 0
+        with double_precision():
+            self.precision = require_precision(dtype)
+
+    @cached_property
+    def _on_device(self) -> Potential:
+        with double_precision():
+            without = self.potential.replace(species_coeffs=np.zeros_like(self._constants))
+            return jax.device_put(without.astype(*self.precision))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is on the device: it is put there anew where a copy is used."""
+        return {name: value for name, value in vars(self).items() if name != "_on_device"}
