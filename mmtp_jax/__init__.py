@@ -35,10 +35,7 @@ if TYPE_CHECKING:
     from mmtp_jax.fitting.fit import Fit, FitOptions
     from mmtp_jax.fitting.weights import Weights
     from mmtp_jax.interfaces.calculator import MMTPCalculator
-    from mmtp_jax.interfaces.differentiable import DifferentiableQuasiHarmonic, DifferentiableState
     from mmtp_jax.interfaces.dynamics import MDResult, md
-    from mmtp_jax.interfaces.elastic import elastic_constants, paramagnetic_elastic_constants
-    from mmtp_jax.interfaces.eos import EquationOfState, equation_of_state
     from mmtp_jax.interfaces.equilibration import Equilibration, equilibrate
     from mmtp_jax.interfaces.executors import ExecutorSettings, make_executor, read_executor
     from mmtp_jax.interfaces.export import (
@@ -47,7 +44,6 @@ if TYPE_CHECKING:
         load_exported,
         save_exported,
     )
-    from mmtp_jax.interfaces.formation import FormationEnergies, formation_energies
     from mmtp_jax.interfaces.functional import (
         energy,
         graph,
@@ -56,12 +52,8 @@ if TYPE_CHECKING:
         observables,
         targets,
     )
-    from mmtp_jax.interfaces.phonons import paramagnetic_phonons, phonons
-    from mmtp_jax.interfaces.quasiharmonic import quasiharmonic
     from mmtp_jax.interfaces.relaxation import Relaxation, relax
-    from mmtp_jax.interfaces.response import response
     from mmtp_jax.interfaces.spins import montecarlo, sample_disorder
-    from mmtp_jax.interfaces.vibrations import thermal_expansion, vibrational_dos
     from mmtp_jax.io.formats import read, write
     from mmtp_jax.io.mtp import load, save
     from mmtp_jax.io.schema import set_magnetic_forces
@@ -72,12 +64,20 @@ if TYPE_CHECKING:
     from mmtp_jax.oracles.vasp import VaspOracle
     from mmtp_jax.potential.potential import Potential
     from mmtp_jax.precision import double_precision
+    from mmtp_jax.properties.differentiable import DifferentiableQuasiHarmonic, DifferentiableState
     from mmtp_jax.properties.dos import VibrationalDOS
-    from mmtp_jax.properties.elastic import ElasticConstants
+    from mmtp_jax.properties.elastic import elastic_constants, paramagnetic_elastic_constants
+    from mmtp_jax.properties.elastic_results import ElasticConstants
+    from mmtp_jax.properties.eos import EquationOfState, equation_of_state
     from mmtp_jax.properties.expansion import ThermalExpansion
-    from mmtp_jax.properties.phonons import ImaginaryModesWarning, Phonons
-    from mmtp_jax.properties.quasiharmonic import QuasiHarmonic
+    from mmtp_jax.properties.formation import FormationEnergies, formation_energies
+    from mmtp_jax.properties.phonon_results import ImaginaryModesWarning, Phonons
+    from mmtp_jax.properties.phonons import paramagnetic_phonons, phonons
+    from mmtp_jax.properties.quasiharmonic import quasiharmonic
+    from mmtp_jax.properties.quasiharmonic_fit import QuasiHarmonic
     from mmtp_jax.properties.response import Response, UnstableStateError
+    from mmtp_jax.properties.second_derivatives import response
+    from mmtp_jax.properties.vibrations import thermal_expansion, vibrational_dos
     from mmtp_jax.simulation.moments.collapse import EquilibrationWarning
     from mmtp_jax.structures.domain import (
         ExtrapolationWarning,
@@ -96,12 +96,12 @@ _HOMES = {
     "CandidateStore": "active.candidates",
     "CoverageWarning": "fitting.coverage",
     "CrossValidation": "fitting.cross_validation",
-    "DifferentiableQuasiHarmonic": "interfaces.differentiable",
-    "DifferentiableState": "interfaces.differentiable",
+    "DifferentiableQuasiHarmonic": "properties.differentiable",
+    "DifferentiableState": "properties.differentiable",
     "DynamicsRun": "active.learning_simulations",
-    "ElasticConstants": "properties.elastic",
+    "ElasticConstants": "properties.elastic_results",
     "EnsembleFit": "fitting.ensemble",
-    "EquationOfState": "interfaces.eos",
+    "EquationOfState": "properties.eos",
     "Equilibration": "interfaces.equilibration",
     "EquilibrationRun": "active.learning_simulations",
     "EquilibrationWarning": "simulation.moments.collapse",
@@ -110,8 +110,8 @@ _HOMES = {
     "ExtrapolationWarning": "structures.domain",
     "Fit": "fitting.fit",
     "FitOptions": "fitting.fit",
-    "FormationEnergies": "interfaces.formation",
-    "ImaginaryModesWarning": "properties.phonons",
+    "FormationEnergies": "properties.formation",
+    "ImaginaryModesWarning": "properties.phonon_results",
     "LearnOptions": "active.learning_options",
     "Learned": "active.learning",
     "MDResult": "interfaces.dynamics",
@@ -119,11 +119,11 @@ _HOMES = {
     "MissingMomentsWarning": "structures.domain",
     "NoNeighboursWarning": "structures.domain",
     "OutlierWarning": "structures.screening",
-    "Phonons": "properties.phonons",
+    "Phonons": "properties.phonon_results",
     "Potential": "potential.potential",
     "PotentialOracle": "oracles.teacher",
     "Preselection": "active.preselection",
-    "QuasiHarmonic": "properties.quasiharmonic",
+    "QuasiHarmonic": "properties.quasiharmonic_fit",
     "Relaxation": "interfaces.relaxation",
     "Response": "properties.response",
     "Result": "structures.results",
@@ -138,15 +138,15 @@ _HOMES = {
     "Weights": "fitting.weights",
     "cross_validate": "api",
     "double_precision": "precision",
-    "elastic_constants": "interfaces.elastic",
+    "elastic_constants": "properties.elastic",
     "energy": "interfaces.functional",
-    "equation_of_state": "interfaces.eos",
+    "equation_of_state": "properties.eos",
     "equilibrate": "interfaces.equilibration",
     "evaluate": "api",
     "export_potential": "interfaces.export",
     "fit": "api",
     "fit_ensemble": "api",
-    "formation_energies": "interfaces.formation",
+    "formation_energies": "properties.formation",
     "graph": "interfaces.functional",
     "label_all": "oracles.jobs",
     "learn": "active.learning",
@@ -158,15 +158,15 @@ _HOMES = {
     "montecarlo": "interfaces.spins",
     "move": "interfaces.functional",
     "observables": "interfaces.functional",
-    "paramagnetic_elastic_constants": "interfaces.elastic",
-    "paramagnetic_phonons": "interfaces.phonons",
-    "phonons": "interfaces.phonons",
-    "quasiharmonic": "interfaces.quasiharmonic",
+    "paramagnetic_elastic_constants": "properties.elastic",
+    "paramagnetic_phonons": "properties.phonons",
+    "phonons": "properties.phonons",
+    "quasiharmonic": "properties.quasiharmonic",
     "read": "io.formats",
     "read_executor": "interfaces.executors",
     "read_oracle": "oracles.configure",
     "relax": "interfaces.relaxation",
-    "response": "interfaces.response",
+    "response": "properties.second_derivatives",
     "sample_disorder": "interfaces.spins",
     "save": "io.mtp",
     "save_exported": "interfaces.export",
@@ -176,8 +176,8 @@ _HOMES = {
     "set_magnetic_forces": "io.schema",
     "split": "api",
     "targets": "interfaces.functional",
-    "thermal_expansion": "interfaces.vibrations",
-    "vibrational_dos": "interfaces.vibrations",
+    "thermal_expansion": "properties.vibrations",
+    "vibrational_dos": "properties.vibrations",
     "write": "io.formats",
 }
 """Public names and the module that each is in."""

@@ -11,9 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from mmtp_jax.cli.plots import COLOURS
 
 if TYPE_CHECKING:
-    from mmtp_jax.interfaces.eos import EquationOfState
-    from mmtp_jax.interfaces.formation import FormationEnergies
-    from mmtp_jax.properties.elastic import ElasticConstants
+    from mmtp_jax.properties.elastic_results import ElasticConstants
+    from mmtp_jax.properties.eos import EquationOfState
+    from mmtp_jax.properties.formation import FormationEnergies
 
 _MU_B = r"$\mu_\mathrm{B}$"
 _GREY = "0.6"

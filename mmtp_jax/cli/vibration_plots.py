@@ -14,8 +14,8 @@ from mmtp_jax.cli.plots import COLOURS
 if TYPE_CHECKING:
     from mmtp_jax.properties.dos import VibrationalDOS
     from mmtp_jax.properties.expansion import ThermalExpansion
-    from mmtp_jax.properties.phonons import Bands, DensityOfStates
-    from mmtp_jax.properties.quasiharmonic import QuasiHarmonic
+    from mmtp_jax.properties.phonon_results import Bands, DensityOfStates
+    from mmtp_jax.properties.quasiharmonic_fit import QuasiHarmonic
 
 _MEV_PER_THZ = 4.135667696
 _COLOURS = (*COLOURS, "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -16,7 +16,8 @@ import numpy as np
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.properties.crystal import Crystal, supercell_structure
-from mmtp_jax.properties.response import MAGNETIC_TOLERANCE, UnstableStateError, structure_response
+from mmtp_jax.properties.response import MAGNETIC_TOLERANCE, UnstableStateError
+from mmtp_jax.properties.second_derivatives import structure_response
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import (
     EquilibratedStructure,

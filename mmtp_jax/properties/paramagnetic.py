@@ -18,13 +18,13 @@ from dataclasses import replace
 import numpy as np
 
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.properties.elastic import ElasticConstants, require_no_stress
+from mmtp_jax.properties.elastic_results import ElasticConstants, require_no_stress
 from mmtp_jax.properties.response import (
     Response,
     UnstableStateError,
     strain_curvature,
-    structure_response,
 )
+from mmtp_jax.properties.second_derivatives import structure_response
 from mmtp_jax.properties.symmetry import averaged, operations
 from mmtp_jax.simulation.constants import GPA
 from mmtp_jax.simulation.moments.structures import MomentOptions

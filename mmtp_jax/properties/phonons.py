@@ -1,321 +1,326 @@
-"""Phonons: frequencies, bands, density of states and thermal properties, by phonopy.
-
-Frequencies are in THz; imaginary ones are negative, as in phonopy. Energies are per atom.
-"""
+"""Phonons of ASE atoms, in one magnetic state or in the paramagnetic one."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from ase import Atoms
+from ase.cell import Cell
+from ase.dft.kpoints import parse_path_string
 
-from mmtp_jax.properties.crystal import SYMPREC
-from mmtp_jax.simulation.constants import KB
+from mmtp_jax.interfaces.equilibration import start_structures
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.properties.crystal import (
+    Crystal,
+    import_phonopy,
+    phonopy_of,
+    supercell_matrix,
+    supercell_structure,
+)
+from mmtp_jax.properties.disordered_phonons import disordered_force_constants
+from mmtp_jax.properties.force_constants import (
+    DISTANCE,
+    METHODS,
+    MOMENTS,
+    checked,
+    constants_by_autodiff,
+    constants_by_displacements,
+    equilibrated,
+)
+from mmtp_jax.properties.paramagnetic import volume_without_pressure
+from mmtp_jax.properties.phonon_results import Path, Phonons, with_imaginary
+from mmtp_jax.properties.polar import set_polar
+from mmtp_jax.properties.states import relaxed_states
 
-if TYPE_CHECKING:
-    from phonopy import Phonopy
-
-IMAGINARY = 0.05
-"""THz below zero from which a mode counts as imaginary, not as noise of an acoustic one."""
-
-MESH = 60.0
-"""Angstrom; the larger, the denser the mesh of q. phonopy divides it by the cell vectors."""
-
-_EV_PER_KJ_MOL = 1.0 / 96.48533212331
-_ZERO = 1e-3
-
-
-class ImaginaryModesWarning(UserWarning):
-    """A crystal is dynamically unstable."""
-
-
-class Mode(NamedTuple):
-    """One phonon."""
-
-    q: tuple[float, float, float]
-    """In reciprocal vectors of the primitive cell."""
-    frequency: float
-    """THz, negative where imaginary."""
-
-    def __str__(self) -> str:
-        """E.g. ``1.23i THz at q = (0.5, 0, 0)``."""
-        size = f"{abs(self.frequency):.3g}{'i' if self.frequency < 0 else ''} THz"
-        return f"{size} at q = ({', '.join(f'{x:.4g}' for x in self.q)})"
+POINTS = 201
+"""Of a path of bands, about."""
 
 
-class Path(NamedTuple):
-    """Straight lines between special points."""
+def phonons(
+    potential: Potential,
+    atoms: Atoms,
+    supercell: int | Sequence[Any] | None = None,
+    *,
+    relax: bool = True,
+    cell: bool | str = True,
+    moments: str = "follow",
+    method: str = "autodiff",
+    distance: float = DISTANCE,
+    born: Mapping[str, Any] | None = None,
+    dielectric: Any = None,
+    nac_method: str = "gonze",
+    callback: Callable[[int], None] | None = None,
+    **options: Any,
+) -> Phonons:
+    """Phonons of a magnetic state, with force constants by automatic differentiation.
 
-    segments: list[np.ndarray]
-    """(k, 3) q of each line, its ends included, in reciprocal vectors of the primitive cell."""
-    labels: list[tuple[str, str]]
-    """Names of the ends of each line."""
+    The state is relaxed first and must keep the signs of its moments. Force constants are the
+    adiabatic second derivatives of the energy of a supercell: moments follow the atoms, by an
+    exact Schur complement. The supercell keeps the moments of the cell, and the lower symmetry
+    that they leave.
 
+    Args:
+        potential: the potential.
+        atoms: a unit cell with moments, which define the magnetic state; it is not changed.
+        supercell: one, three or 3 x 3 integers; by default the smallest multiples whose faces are
+            two cutoffs apart.
+        relax: relax it first; else only its moments are equilibrated.
+        cell: what of the cell may relax, as for `mmtp_jax.relax`.
+        moments: ``"follow"`` the atoms, or ``"clamped"`` at those of the ideal crystal.
+        method: ``"autodiff"``, or ``"displacements"``: differences of forces at displaced atoms,
+            with moments equilibrated anew, as codes without second derivatives do.
+        distance: of displacements, Angstrom.
+        born: Born charge of each species, e; with ``dielectric`` the splitting of longitudinal
+            and transverse modes, e.g. ``born={"Cr": 4.4, "N": -4.4}, dielectric=22``.
+        dielectric: electronic dielectric constant, a number or (3, 3).
+        nac_method: ``"gonze"`` or ``"wang"``.
+        callback: called with the number of displaced supercells that are done.
+        **options: of the relaxation, as for `mmtp_jax.relax`; its tolerances are small.
 
-class Bands(NamedTuple):
-    """Frequencies along a path."""
+    Raises:
+        UnstableStateError: if moments flip or vanish, or are at no minimum.
+        ValueError: if the relaxation does not end, or an option is unknown.
+        ImportError: if phonopy is not installed.
 
-    path: Path
-    distances: list[np.ndarray]
-    """(k,) of each line, 1/Angstrom without 2 pi, from the start of the path."""
-    frequencies: list[np.ndarray]
-    """(k, modes) THz."""
+    Warns:
+        ImaginaryModesWarning: if the crystal is dynamically unstable.
 
-    @property
-    def lowest(self) -> Mode:
-        """The mode of the lowest frequency."""
-        return lowest_mode(np.concatenate(self.path.segments), np.concatenate(self.frequencies))
-
-
-class DensityOfStates(NamedTuple):
-    """Phonon density of states of the primitive cell; its integral is 3 n."""
-
-    frequencies: np.ndarray
-    """(k,) THz."""
-    total: np.ndarray
-    """(k,) 1/THz."""
-    species: dict[str, np.ndarray]
-    """Parts of it by chemical symbol."""
-
-
-class Thermal(NamedTuple):
-    """Harmonic thermal properties at constant volume, per atom."""
-
-    temperatures: np.ndarray
-    """(t,) K."""
-    free_energy: np.ndarray
-    """(t,) vibrational, zero-point energy included, eV."""
-    entropy: np.ndarray
-    """(t,) k_B."""
-    heat_capacity: np.ndarray
-    """(t,) k_B; 3 by Dulong and Petit."""
-    zero_point: float
-    """eV."""
-
-
-@dataclass(frozen=True, eq=False)
-class Phonons:
-    """Phonons of one crystal in one magnetic state, or averaged over many."""
-
-    phonopy: Phonopy = field(repr=False)
-    """With the force constants; all that phonopy can do is at hand."""
-    energy: float
-    """Static energy, eV per atom."""
-    volume: float
-    """Angstrom^3 per atom."""
-    magmoms: np.ndarray = field(repr=False)
-    """(n,) mu_B of the unit cell; of averages (states, N) of the supercell."""
-    moments: str
-    """``"follow"`` or ``"clamped"``."""
-    drift: float
-    """Largest violation of the acoustic sum rule, eV/Angstrom^2."""
-    path: Path | None = field(repr=False, default=None)
-    """Where `bands` goes."""
-    note: str = ""
-    """Which moments are held, in words."""
-    name: str = "structure"
-    samples: np.ndarray | None = field(repr=False, default=None)
-    """(states, n of the primitive cell, N, 3, 3) force constants of the states of an average."""
-    energy_error: float | None = None
-    """Standard error of the energy of an average, eV per atom."""
-    n_failed: int = 0
-    """States of an average that do not count because their moments are at no minimum."""
-    imaginary: tuple[Mode, ...] = ()
-    """Imaginary modes at the q that the supercell holds, lowest first; see `with_imaginary`."""
-
-    @property
-    def n_atoms(self) -> int:
-        """Atoms of the primitive cell."""
-        return len(self.phonopy.primitive)
-
-    @property
-    def is_stable(self) -> bool:
-        """No imaginary modes at the q that the supercell holds."""
-        return not self.imaginary
-
-    @property
-    def n_states(self) -> int:
-        """Magnetic states of an average, else 1."""
-        return 1 if self.samples is None else len(self.samples)
-
-    def frequencies(self, q: Any, direction: Any = None) -> np.ndarray:
-        """Frequencies (k, modes) at q (k, 3), THz.
-
-        Args:
-            q: in reciprocal vectors of the primitive cell.
-            direction: from which Gamma is come near, where polar modes depend on it.
-        """
-        return self.phonopy.run_qpoints(q, nac_q_direction=direction).frequencies
-
-    def frequency_errors(self, q: Any) -> np.ndarray:
-        """Standard errors (k, modes) of an average over magnetic states, THz, to first order.
-
-        Raises:
-            ValueError: if it is not an average.
-        """
-        if self.samples is None:
-            raise ValueError("phonons of a single magnetic state have no standard error")
-        found = self.phonopy.run_qpoints(q, with_eigenvectors=True)
-        frequencies, vectors = np.array(found.frequencies), np.array(found.eigenvectors)
-        with_states = without_force_constants(self.phonopy)
-        squares = []
-        for constants in self.samples:
-            with_states.force_constants = constants
-            matrices = with_states.run_qpoints(q, with_dynamical_matrices=True).dynamical_matrices
-            squares.append(np.einsum("qai,qab,qbi->qi", vectors.conj(), matrices, vectors).real)
-        error = np.std(squares, axis=0, ddof=1) / np.sqrt(len(squares))
-        factor = self.phonopy.unit_conversion_factor**2
-        return factor * error / (2.0 * np.maximum(np.abs(frequencies), _ZERO))
-
-    def bands(self, path: Path | None = None) -> Bands:
-        """Frequencies along a path, by default `path`.
-
-        Warns:
-            ImaginaryModesWarning: if there are imaginary modes.
-        """
-        path = self.path if path is None else path
-        if path is None:
-            raise ValueError("give a path of q-points")
-        reciprocal = np.linalg.inv(self.phonopy.primitive.cell)
-        distances, found, start = [], [], 0.0
-        for segment in path.segments:
-            steps = np.linalg.norm(np.diff(segment, axis=0) @ reciprocal.T, axis=1)
-            distances.append(start + np.concatenate([[0.0], np.cumsum(steps)]))
-            start = distances[-1][-1]
-            # Gamma belongs to the line that it is on.
-            found.append(self.frequencies(segment, direction=segment[-1] - segment[0]))
-        bands = Bands(path, distances, found)
-        self._warn(bands.lowest, "along the path")
-        return bands
-
-    def dos(self, mesh: float | Any = MESH, pitch: float | None = None) -> DensityOfStates:
-        """Density of states by the tetrahedron method, total and by species.
-
-        Args:
-            mesh: length in Angstrom, or three integers.
-            pitch: distance of the frequencies, THz.
-        """
-        symbols = np.array(self.phonopy.primitive.symbols)
-        several = len(set(symbols.tolist())) > 1
-        # By species every q counts, else those that symmetry leaves.
-        grid = self.phonopy.run_mesh(mesh, with_eigenvectors=several, is_mesh_symmetry=not several)
-        lowest = float(np.min(grid.frequencies))
-        options = {
-            "freq_min": 0.0 if lowest > -IMAGINARY else 1.05 * lowest,
-            "freq_max": 1.03 * float(np.max(grid.frequencies)),
-            "freq_pitch": pitch,
-        }
-        if not several:
-            found = self.phonopy.run_total_dos(**options)
-            total = np.array(found.dos)
-            species = {str(symbols[0]): total}
-        else:
-            found = self.phonopy.run_projected_dos(**options)
-            by_atom = np.array(found.projected_dos)
-            species = {
-                s: by_atom[symbols == s].sum(axis=0) for s in dict.fromkeys(symbols.tolist())
-            }
-            total = by_atom.sum(axis=0)
-        return DensityOfStates(np.array(found.frequency_points), total, species)
-
-    def thermal(self, temperatures: Any, mesh: float | Any = MESH) -> Thermal:
-        """Free energy, entropy and heat capacity at temperatures (K).
-
-        Warns:
-            ImaginaryModesWarning: if there are imaginary modes, which do not count.
-        """
-        grid = self.phonopy.run_mesh(mesh)
-        self._warn(lowest_mode(grid.qpoints, grid.frequencies), "on the mesh, left out")
-        found = self.phonopy.run_thermal_properties(
-            temperatures=np.asarray(temperatures, float), exclude_gamma_acoustic=True
-        )
-        n = self.n_atoms
-        in_kb = 1e-3 * _EV_PER_KJ_MOL / KB / n
-        return Thermal(
-            np.array(found.temperatures),
-            np.array(found.free_energy) * _EV_PER_KJ_MOL / n,
-            np.array(found.entropy) * in_kb,
-            np.array(found.heat_capacity) * in_kb,
-            float(found.zero_point_energy) * _EV_PER_KJ_MOL / n,
-        )
-
-    def commensurate(self) -> np.ndarray:
-        """(k, 3) q that the supercell holds: frequencies are not interpolated there."""
-        from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
-
-        matrix = np.linalg.inv(self.phonopy.primitive_matrix) @ self.phonopy.supercell_matrix
-        return get_commensurate_points(np.rint(matrix).astype(int))
-
-    def _warn(self, lowest: Mode, where: str) -> None:
-        if lowest.frequency < -IMAGINARY:
-            warnings.warn(
-                f"{self.name}: imaginary modes {where}; lowest {lowest}: the crystal is "
-                "dynamically unstable, or the supercell is too small",
-                ImaginaryModesWarning,
-                stacklevel=3,
-            )
-
-    def __str__(self) -> str:
-        """A few lines."""
-        cell = self.phonopy.supercell
-        lines = [
-            f"phonons of {self.name}: {self.n_atoms} atoms in the primitive cell, {len(cell)} in "
-            f"the supercell, moments {self.moments}",
-            f"acoustic sum rule: violated by at most {self.drift:.2g} eV/Angstrom^2",
-        ]
-        if self.samples is not None:
-            lines.append(f"mean of {self.n_states} magnetic states, {self.n_failed} more failed")
-        if self.imaginary:
-            lines.append(
-                f"UNSTABLE: {len(self.imaginary)} imaginary modes at the q of the supercell, "
-                f"lowest {self.imaginary[0]}"
-            )
-        else:
-            lines.append("stable at the q of the supercell")
-        if self.note:
-            lines.append(f"note: {self.note}")
-        return "\n".join(lines)
-
-
-def without_force_constants(phonopy: Phonopy) -> Phonopy:
-    """A new object of the same cells."""
-    return type(phonopy)(
-        phonopy.unitcell,
-        supercell_matrix=phonopy.supercell_matrix,
-        primitive_matrix=phonopy.primitive_matrix,
-        symprec=SYMPREC,
-        log_level=0,
+    Example:
+        >>> found = mmtp.phonons(pot, atoms, 3)
+        >>> print(found)
+        >>> found.bands(), found.dos(), found.thermal([300, 600]), found.phonopy
+    """
+    checked(method, METHODS, "method")
+    checked(moments, MOMENTS, "moments")
+    import_phonopy()
+    if relax:
+        (structure,) = relaxed_states(potential, [atoms], {"cell": cell, **options})
+    else:
+        _no_options(options)
+        (structure,) = start_structures(potential, [atoms])
+    return phonons_of_crystal(
+        potential,
+        crystal_of(atoms).with_structure(structure),
+        supercell,
+        moments=moments,
+        method=method,
+        distance=distance,
+        born=born,
+        dielectric=dielectric,
+        nac_method=nac_method,
+        callback=callback,
     )
 
 
-def lowest_mode(q: np.ndarray, frequencies: np.ndarray) -> Mode:
-    """The mode of the lowest frequency among (k, modes) at q (k, 3)."""
-    k = int(np.argmin(frequencies.min(axis=1)))
-    return Mode(tuple(float(x) for x in q[k]), float(frequencies[k].min()))
+def phonons_of_crystal(
+    potential: Potential,
+    crystal: Crystal,
+    supercell: Any = None,
+    *,
+    moments: str = "follow",
+    method: str = "autodiff",
+    distance: float = DISTANCE,
+    born: Mapping[str, Any] | None = None,
+    dielectric: Any = None,
+    nac_method: str = "gonze",
+    callback: Callable[[int], None] | None = None,
+) -> Phonons:
+    """`phonons` of a crystal where it is, with moments that are equilibrated."""
+    unit = crystal.structure
+    if moments == "follow":
+        unit = equilibrated(potential, unit)
+        crystal = crystal.with_structure(unit)
+    matrix = supercell_matrix(supercell, unit.cell, float(potential.cutoff))
+    phonopy = phonopy_of(crystal, matrix)
+    if method == "autodiff":
+        found = constants_by_autodiff(potential, supercell_structure(phonopy, unit), moments)
+    else:
+        found = constants_by_displacements(potential, crystal, phonopy, moments, distance, callback)
+    phonopy.force_constants = found.constants
+    _set_polar(phonopy, born, dielectric, nac_method)
+    n_atoms = len(phonopy.supercell)
+    return with_imaginary(
+        Phonons(
+            phonopy=phonopy,
+            energy=found.energy / n_atoms,
+            volume=float(phonopy.supercell.volume) / n_atoms,
+            magmoms=unit.magmoms,
+            moments=moments,
+            drift=found.drift,
+            path=default_path(phonopy.primitive.cell),
+            note=found.note,
+            name=unit.name,
+        )
+    )
 
 
-def with_imaginary(phonons: Phonons) -> Phonons:
-    """The same, with the imaginary modes at the q that the supercell holds.
+def paramagnetic_phonons(
+    potential: Potential,
+    atoms: Atoms,
+    supercell: int | Sequence[Any] | None = None,
+    n: int = 20,
+    *,
+    relax: bool = True,
+    moments: str = "follow",
+    magnetic: Sequence[str] | None = None,
+    seed: int = 0,
+    born: Mapping[str, Any] | None = None,
+    dielectric: Any = None,
+    nac_method: str = "gonze",
+    callback: Callable[[int], None] | None = None,
+) -> Phonons:
+    """Phonons of the paramagnetic state: force constants averaged over random collinear states.
+
+    Half of the moments of each species are up and half down, with magnitudes equilibrated at the
+    positions of the ideal crystal, and magnitudes that follow the atoms. The mean has the symmetry
+    of the crystal without its moments (Kotykhov 2025, Sec. III.D).
+
+    Args:
+        potential: the potential.
+        atoms: a unit cell of the ideal crystal; its moments give the magnitudes to start from.
+        supercell: in which the states are drawn, as for `phonons`.
+        n: number of states.
+        relax: scale the cell to where the mean pressure is zero.
+        moments: magnitudes ``"follow"``, or are ``"clamped"`` at those of the ideal positions.
+        magnetic: species with disordered signs; None for all atoms with a moment.
+        seed: of the states.
+        born: Born charge of each species, e, as for `phonons`.
+        dielectric: electronic dielectric constant.
+        nac_method: ``"gonze"`` or ``"wang"``.
+        callback: called with the number of states that are done.
+
+    Returns:
+        `Phonons` with `Phonons.frequency_errors`.
+
+    Raises:
+        UnstableStateError: if fewer than two states are minima of the energy by their moments.
+        ValueError: if no volume without pressure is found.
+        ImportError: if phonopy is not installed.
 
     Warns:
-        ImaginaryModesWarning: if there are any.
+        ImaginaryModesWarning: if the mean is dynamically unstable.
     """
-    q = phonons.commensurate()
-    frequencies = phonons.frequencies(q)
-    modes = [
-        Mode(tuple(float(x) for x in q[k]), float(value))
-        for k, row in enumerate(frequencies)
-        for value in row[row < -IMAGINARY]
-    ]
-    modes.sort(key=lambda mode: mode.frequency)
-    found = replace(phonons, imaginary=tuple(modes))
-    if modes:
-        warnings.warn(
-            f"{phonons.name}: {len(modes)} imaginary modes, lowest {modes[0]}: in this magnetic "
-            "state and at this volume the crystal is dynamically unstable for this potential",
-            ImaginaryModesWarning,
-            stacklevel=3,
+    checked(moments, MOMENTS, "moments")
+    import_phonopy()
+    (structure,) = start_structures(potential, [atoms])
+    crystal = crystal_of(atoms).with_structure(structure)
+    magnetic = None if magnetic is None else tuple(magnetic)
+    matrix = supercell_matrix(supercell, structure.cell, float(potential.cutoff))
+    if relax:
+        crystal = paramagnetic_crystal(potential, crystal, matrix, n, magnetic, seed)
+    return paramagnetic_phonons_of_crystal(
+        potential, crystal, matrix, n, moments=moments, magnetic=magnetic, seed=seed, born=born,
+        dielectric=dielectric, nac_method=nac_method, callback=callback,
+    )  # fmt: skip
+
+
+def paramagnetic_crystal(
+    potential: Potential,
+    crystal: Crystal,
+    matrix: np.ndarray,
+    n: int,
+    magnetic: tuple[str, ...] | None,
+    seed: int,
+) -> Crystal:
+    """The crystal scaled to where the mean pressure of n disordered states is zero."""
+    unit = crystal.structure
+    whole = supercell_structure(phonopy_of(crystal, matrix, magnetic=False), unit)
+    scaled = volume_without_pressure(potential, whole, n, magnetic, seed)
+    return scaled_crystal(crystal, (scaled.volume / whole.volume) ** (1 / 3))
+
+
+def scaled_crystal(crystal: Crystal, factor: float, name: str | None = None) -> Crystal:
+    """All lengths times a factor; ``name`` is what messages call it."""
+    unit = crystal.structure
+    return crystal.with_structure(
+        replace(
+            unit,
+            cell=unit.cell * factor,
+            positions=unit.positions * factor,
+            name=name or unit.name,
         )
-    return found
+    )
+
+
+def paramagnetic_phonons_of_crystal(
+    potential: Potential,
+    crystal: Crystal,
+    supercell: Any,
+    n: int,
+    *,
+    moments: str = "follow",
+    magnetic: tuple[str, ...] | None = None,
+    seed: int = 0,
+    born: Mapping[str, Any] | None = None,
+    dielectric: Any = None,
+    nac_method: str = "gonze",
+    callback: Callable[[int], None] | None = None,
+) -> Phonons:
+    """`paramagnetic_phonons` of a crystal where it is."""
+    unit = crystal.structure
+    phonopy = phonopy_of(crystal, supercell, magnetic=False)
+    found = disordered_force_constants(
+        potential, supercell_structure(phonopy, unit), phonopy, n, moments=moments,
+        magnetic=magnetic, seed=seed, callback=callback,
+    )  # fmt: skip
+    phonopy.force_constants = found.mean
+    _set_polar(phonopy, born, dielectric, nac_method)
+    n_atoms = len(phonopy.supercell)
+    energies = found.energies / n_atoms
+    return with_imaginary(
+        Phonons(
+            phonopy=phonopy,
+            energy=float(energies.mean()),
+            volume=float(phonopy.supercell.volume) / n_atoms,
+            magmoms=found.magmoms,
+            moments=moments,
+            drift=found.drift,
+            path=default_path(phonopy.primitive.cell),
+            name=unit.name,
+            samples=found.samples,
+            energy_error=float(energies.std(ddof=1) / np.sqrt(len(energies))),
+            n_failed=found.n_failed,
+        )
+    )
+
+
+def crystal_of(atoms: Atoms) -> Crystal:
+    """Symbols and masses of atoms; the structure is to be set."""
+    return Crystal(None, tuple(atoms.symbols), atoms.get_masses())
+
+
+def default_path(cell: np.ndarray, points: int = POINTS, path: str | None = None) -> Path:
+    """Lines between the special points of the lattice of a primitive cell.
+
+    Args:
+        cell: (3, 3) Angstrom.
+        points: of all lines together, about.
+        path: names of special points, e.g. ``"GXWKGL,UX"``; by default ASE's choice.
+    """
+    found = Cell(cell).bandpath(path, npoints=0, eps=1e-3)
+    reciprocal = np.linalg.inv(cell)
+    lines = [
+        (names[k], names[k + 1])
+        for names in parse_path_string(found.path)
+        for k in range(len(names) - 1)
+    ]
+    ends = [(found.special_points[a], found.special_points[b]) for a, b in lines]
+    lengths = np.array([np.linalg.norm(reciprocal @ (b - a)) for a, b in ends])
+    counts = np.maximum(np.rint(points * lengths / lengths.sum()).astype(int), 2)
+    segments = [np.linspace(a, b, k) for (a, b), k in zip(ends, counts, strict=True)]
+    return Path(segments, lines)
+
+
+def _set_polar(phonopy: Any, born: Any, dielectric: Any, method: str) -> None:
+    if (born is None) != (dielectric is None):
+        raise ValueError("give both Born charges and the dielectric constant, or neither")
+    if born is not None:
+        set_polar(phonopy, born, dielectric, method)
+
+
+def _no_options(options: dict[str, Any]) -> None:
+    if options:
+        raise TypeError(f"options of the relaxation without one: {sorted(options)}")

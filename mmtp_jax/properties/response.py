@@ -15,32 +15,17 @@ with translations projected out of A_uu. Force constants are A_uu, elastic const
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mmtp_jax.interruption import check
-from mmtp_jax.potential.observables import Graph
-from mmtp_jax.potential.potential import Potential
-from mmtp_jax.precision import with_double_precision
-from mmtp_jax.properties.coordinates import N_STRAINS, energy_at, places
-from mmtp_jax.structures.batch import pack
-from mmtp_jax.structures.domain import check_domain
-from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
+from mmtp_jax.properties.coordinates import N_STRAINS
 from mmtp_jax.structures.structure import Structure
-
-Array = Any
 
 MAGNETIC_TOLERANCE = 2e-3
 """Largest |T_i| of moments that count as equilibrated, eV/mu_B."""
 
 AT_BOUND = 1e-6
 """mu_B from the end of its interval at which a moment is held."""
-
-ATOMS_PER_BLOCK = 512
-"""Directions times atoms that are differentiated together: bounds the memory."""
 
 
 class UnstableStateError(ValueError):
@@ -234,99 +219,3 @@ def without_translations(n_atoms: int) -> np.ndarray:
         rows[:k, k - 1], rows[k, k - 1] = 1.0, -k
         rows[:, k - 1] /= np.sqrt(k * (k + 1))
     return np.kron(rows, np.eye(3))
-
-
-def hessian_rows(potential: Potential, graph: Graph, columns: Array) -> tuple[Array, Array, Array]:
-    """Energy (), its gradient (4 N + 6,) and rows of its Hessian (blocks, width, 4 N + 6) at x = 0.
-
-    Args:
-        potential: the potential.
-        graph: one configuration of N atoms, padding included.
-        columns: (blocks, width) places in x of the rows; width rows are computed together. A place
-            of -1 gives zeros.
-    """
-    size = 4 * graph.types.shape[0] + N_STRAINS
-    origin = jnp.zeros(size, graph.vectors.dtype)
-
-    def gradient(x: Array) -> tuple[Array, Array]:
-        value, found = jax.value_and_grad(lambda x: energy_at(potential, graph, x))(x)
-        return found, value
-
-    first, along, energy = jax.linearize(gradient, origin, has_aux=True)
-
-    def block(places_of_rows: Array) -> Array:
-        return jax.vmap(along)(jax.nn.one_hot(places_of_rows, size, dtype=origin.dtype))
-
-    return energy, first, jax.lax.map(block, columns)
-
-
-_hessian_rows = jax.jit(hessian_rows)
-
-
-@with_double_precision
-def structure_response(potential: Potential, structure: Structure) -> Response:
-    """The energy of a structure to second order in displacements, strain and moments, in float64.
-
-    The structure is taken as it is: relax it and equilibrate its moments first.
-
-    Warns:
-        ExtrapolationWarning: if distances or moments lie outside of the potential's intervals.
-    """
-    check()
-    cutoff = float(potential.cutoff)
-    table = neighbour_table(structure, cutoff)
-    check_domain(potential, [structure], [table]).warn(stacklevel=3)
-    graph = response_graph(structure, table, cutoff)
-    n, n_padded = len(structure), graph.types.shape[0]
-    real = places(n, n_padded)
-    energy, first, rows = jax.device_get(
-        _hessian_rows(potential.astype(np.float64), graph, blocks_of(real, n_padded))
-    )
-    rows = rows.reshape(-1, rows.shape[-1])[: len(real), real]
-    whole, first = (rows + rows.T) / 2, first[real]
-    u, e, m = slice(0, 3 * n), slice(3 * n, 3 * n + N_STRAINS), slice(3 * n + N_STRAINS, None)
-    volume = structure.volume
-    low = np.asarray(potential.min_magmom)[structure.types]
-    high = np.asarray(potential.max_magmom)[structure.types]
-    return Response(
-        structure=structure,
-        energy=float(energy),
-        forces=-first[u].reshape(n, 3),
-        stress=None if volume is None else first[e] / volume,
-        magnetic_forces=-first[m],
-        uu=whole[u, u],
-        ue=whole[u, e],
-        um=whole[u, m],
-        ee=whole[e, e],
-        em=whole[e, m],
-        mm=whole[m, m],
-        at_bound=(structure.magmoms <= low + AT_BOUND) | (structure.magmoms >= high - AT_BOUND),
-    )
-
-
-def response_graph(structure: Structure, table: NeighbourTable, cutoff: float) -> Graph:
-    """One structure padded into fewer shapes than usual: Hessians take seconds to compile."""
-    n, width = len(structure), table.index.shape[1]
-    return pack(
-        [structure], [table], cutoff, n_atoms=_power(n) if n < 16 else 0, width=_half_octave(width)
-    ).graph
-
-
-def blocks_of(columns: np.ndarray, n_padded: int) -> np.ndarray:
-    """Places (blocks, width) of the rows of a Hessian, filled up with -1 to those of all atoms."""
-    size = 4 * n_padded + N_STRAINS
-    width = min(max(ATOMS_PER_BLOCK // n_padded, 1), size)
-    found = np.full(-(-size // width) * width, -1)
-    found[: len(columns)] = columns
-    return found.reshape(-1, width)
-
-
-def _power(n: int) -> int:
-    """The smallest power of two that is not below n, at least 2."""
-    return 1 << max(n - 1, 1).bit_length()
-
-
-def _half_octave(n: int) -> int:
-    """The smallest of 16, 24, 32, 48, 64, ... that is not below n."""
-    power = max(_power(n), 16)
-    return 3 * power // 4 if power > 16 and n <= 3 * power // 4 else power

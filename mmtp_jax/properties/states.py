@@ -1,10 +1,20 @@
-"""Is a magnetic state still the one that was asked for after a relaxation?"""
+"""Relaxations that keep a magnetic state: is it still the one that was asked for?"""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+from ase import Atoms
+
+from mmtp_jax.interfaces.relaxation import relax, uninterrupted
+from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.response import UnstableStateError
+from mmtp_jax.structures.structure import Structure
+
+TIGHT = {"force_tolerance": 1e-5, "stress_tolerance_GPa": 1e-3, "magnetic_tolerance": 1e-5}
+"""Of relaxations before second derivatives are taken."""
 
 MAGNETIC = 0.5
 """Size of a moment from which its loss is noted, mu_B."""
@@ -47,3 +57,21 @@ def require_state(name: str, start: np.ndarray, end: np.ndarray) -> None:
             f"{name}: {lost}: the magnetic state that was asked for is no minimum of this "
             "potential here; start from other moments or another volume"
         )
+
+
+def relaxed_states(
+    potential: Potential, atoms_list: Sequence[Atoms], options: dict[str, Any]
+) -> list[Structure]:
+    """Structures after a tight relaxation that has kept their magnetic states.
+
+    Raises:
+        UnstableStateError: if moments flip or vanish.
+        ValueError: if a relaxation does not end.
+    """
+    found = uninterrupted(relax(potential, list(atoms_list), **{**TIGHT, **options}))
+    for result in found:
+        name = result.details.start.name
+        require_state(name, result.start_magmoms, result.magmoms)
+        if not result.converged:
+            raise ValueError(f"{name}: not relaxed: {result.message}")
+    return [result.details.structure for result in found]

@@ -12,7 +12,7 @@ from ase.units import GPa
 from scipy.spatial.transform import Rotation
 
 import mmtp_jax as mmtp
-from mmtp_jax.properties.elastic import Averages
+from mmtp_jax.properties.elastic_results import Averages
 from mmtp_jax.properties.states import flipped, lost_state, vanished
 from mmtp_jax.properties.symmetry import (
     averaged,

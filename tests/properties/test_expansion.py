@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import mmtp_jax as mmtp
-from mmtp_jax.interfaces.vibrations import StoppedRunWarning
 from mmtp_jax.io.trajectory import ThermoLog
 from mmtp_jax.properties.expansion import block_error
+from mmtp_jax.properties.vibrations import StoppedRunWarning
 from mmtp_jax.simulation.constants import KB
 from mmtp_jax.simulation.dynamics.series import Series
 

@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.build import bulk
 
 import mmtp_jax as mmtp
-from mmtp_jax.interfaces.differentiable import DifferentiableState
+from mmtp_jax.properties.differentiable import DifferentiableState
 from mmtp_jax.properties.implicit import (
     bulk_modulus,
     curvature,

@@ -9,7 +9,7 @@ import pytest
 from ase.build import bulk
 
 import mmtp_jax as mmtp
-from mmtp_jax.interfaces.differentiable import DifferentiableQuasiHarmonic
+from mmtp_jax.properties.differentiable import DifferentiableQuasiHarmonic
 from mmtp_jax.properties.hessian import hessian
 from mmtp_jax.properties.implicit_thermal import HarmonicVolumes, thermal_state
 from mmtp_jax.simulation.constants import FS, GPA, KB

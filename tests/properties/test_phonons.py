@@ -13,8 +13,6 @@ import mmtp_jax as mmtp
 
 pytest.importorskip("phonopy")
 
-from mmtp_jax.interfaces.phonons import crystal_of, default_path
-from mmtp_jax.interfaces.quasiharmonic import MissingStatesWarning
 from mmtp_jax.properties.crystal import (
     Crystal,
     MissingPackageError,
@@ -23,12 +21,14 @@ from mmtp_jax.properties.crystal import (
     supercell_matrix,
 )
 from mmtp_jax.properties.disordered_phonons import SupercellSymmetry
-from mmtp_jax.properties.phonons import (
+from mmtp_jax.properties.phonon_results import (
     ImaginaryModesWarning,
     Phonons,
     without_force_constants,
 )
+from mmtp_jax.properties.phonons import crystal_of, default_path
 from mmtp_jax.properties.polar import set_polar
+from mmtp_jax.properties.quasiharmonic import MissingStatesWarning
 from mmtp_jax.structures.structure import Structure
 
 FOUR_PI_K = 4 * np.pi * 14.399645

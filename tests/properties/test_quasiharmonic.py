@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("phonopy")
 
 from mmtp_jax.properties.crystal import Crystal, phonopy_of
-from mmtp_jax.properties.phonons import Phonons
-from mmtp_jax.properties.quasiharmonic import VolumeRangeWarning, quasi_harmonic
+from mmtp_jax.properties.phonon_results import Phonons
+from mmtp_jax.properties.quasiharmonic_fit import VolumeRangeWarning, quasi_harmonic
 from mmtp_jax.properties.response import UnstableStateError
 from mmtp_jax.simulation.constants import GPA, KB
 from mmtp_jax.structures.structure import Structure

@@ -11,9 +11,9 @@ import mmtp_jax as mmtp
 from mmtp_jax.properties.response import (
     Response,
     UnstableStateError,
-    structure_response,
     without_translations,
 )
+from mmtp_jax.properties.second_derivatives import structure_response
 
 STEP = 1e-4
 

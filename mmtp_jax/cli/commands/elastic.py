@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.cli.property_plots import elastic_figure
-    from mmtp_jax.properties.elastic import AXES
+    from mmtp_jax.properties.elastic_results import AXES
 
     potential = mmtp.load(args.potential, species=console.check_species(args.species))
     atoms = console.read_data(args.data, potential.species, keys=args.key)[0]

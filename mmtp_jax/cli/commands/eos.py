@@ -12,7 +12,7 @@ from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
 
 if TYPE_CHECKING:
-    from mmtp_jax.interfaces.eos import EquationOfState
+    from mmtp_jax.properties.eos import EquationOfState
 
 _EOS = """\
 examples:

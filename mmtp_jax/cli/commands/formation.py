@@ -17,7 +17,7 @@ from mmtp_jax.cli.shared_settings import moments_of_words
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mmtp_jax.interfaces.formation import FormationEnergies
+    from mmtp_jax.properties.formation import FormationEnergies
 
 _EPILOG = """\
 examples:

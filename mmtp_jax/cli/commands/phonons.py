@@ -18,7 +18,7 @@ from mmtp_jax.cli.phonon_options import (
 from mmtp_jax.cli.property_output import PropertyFiles
 
 if TYPE_CHECKING:
-    from mmtp_jax.properties.phonons import Bands, DensityOfStates, Phonons, Thermal
+    from mmtp_jax.properties.phonon_results import Bands, DensityOfStates, Phonons, Thermal
 
 UNSTABLE = 1
 
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
-    from mmtp_jax.interfaces.phonons import default_path
+    from mmtp_jax.properties.phonons import default_path
 
     potential, atoms = load(args)
     common = {

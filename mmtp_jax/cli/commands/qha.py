@@ -17,7 +17,7 @@ from mmtp_jax.cli.phonon_options import (
 from mmtp_jax.cli.property_output import PropertyFiles
 
 if TYPE_CHECKING:
-    from mmtp_jax.properties.quasiharmonic import QuasiHarmonic
+    from mmtp_jax.properties.quasiharmonic_fit import QuasiHarmonic
 
 _EPILOG = """\
 examples:

@@ -15,13 +15,12 @@ import numpy as np
 from ase import Atoms
 
 from mmtp_jax.interfaces.dynamics import start_system
-from mmtp_jax.interfaces.elastic import TIGHT
 from mmtp_jax.interfaces.relaxation import relax, uninterrupted
 from mmtp_jax.io.schema import set_moments
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.properties.birch_murnaghan import BirchMurnaghan, fit_energies, fit_pressures
-from mmtp_jax.properties.states import lost_state
+from mmtp_jax.properties.states import TIGHT, lost_state
 from mmtp_jax.simulation.constants import GPA
 from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
 from mmtp_jax.simulation.dynamics.observer import Observer, Snapshot

@@ -10,9 +10,7 @@ import jax
 import numpy as np
 from ase import Atoms
 
-from mmtp_jax.interfaces.elastic import relaxed_states
 from mmtp_jax.interfaces.equilibration import start_structures
-from mmtp_jax.interfaces.quasiharmonic import STRAINS, states_at_volumes, volume_strains
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.implicit import (
@@ -23,7 +21,9 @@ from mmtp_jax.properties.implicit import (
     stationary,
 )
 from mmtp_jax.properties.implicit_thermal import HarmonicVolumes
+from mmtp_jax.properties.quasiharmonic import STRAINS, states_at_volumes, volume_strains
 from mmtp_jax.properties.response import AT_BOUND
+from mmtp_jax.properties.states import relaxed_states
 from mmtp_jax.simulation.relaxation.cell import basis_of
 from mmtp_jax.structures.batch import pack, rounded_size
 from mmtp_jax.structures.neighbours import neighbour_table
