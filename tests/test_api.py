@@ -11,17 +11,18 @@ SHIPPED = resources.files("mmtp_jax") / "data" / "fe_cdft.extxyz"
 
 PROMISED = {
     "ExtrapolationWarning",
-    "Fit",
     "FitOptions",
     "MMTPCalculator",
     "Potential",
-    "Result",
     "Weights",
     "double_precision",
     "evaluate",
     "fit",
+    "implicit",
+    "lammps",
     "load",
     "read",
+    "results",
     "save",
     "split",
     "write",
@@ -31,20 +32,28 @@ PROMISED = {
 def test_public_names_exist():
     assert set(mmtp.__all__) >= PROMISED
     assert len(set(mmtp.__all__)) == len(mmtp.__all__)
-    for name in mmtp.__all__:
-        assert getattr(mmtp, name) is not None, name
+    everything = {}
+    exec("from mmtp_jax import *", everything)
+    assert everything.keys() >= set(mmtp.__all__)
     assert isinstance(mmtp.__version__, str)
     assert set(mmtp.__all__) <= set(dir(mmtp))
 
 
 def test_public_things_are_documented():
-    for name in mmtp.__all__:
-        assert getattr(mmtp, name).__doc__, name
+    rooms = (mmtp, mmtp.implicit, mmtp.lammps, mmtp.results)
+    for name, value in [(n, getattr(room, n)) for room in rooms for n in dir(room)]:
+        assert name.startswith("_") or value.__doc__, name
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = mmtp.no_such_name
+
+
+def test_classes_of_results_were_at_the_top():
+    with pytest.warns(DeprecationWarning, match=r"mmtp.Phonons is now mmtp.results.Phonons"):
+        assert mmtp.Phonons is mmtp.results.Phonons
+    assert "Phonons" not in mmtp.__all__
 
 
 @pytest.fixture(scope="module")

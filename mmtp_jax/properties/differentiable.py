@@ -37,7 +37,7 @@ class DifferentiableState:
     """theta -> relaxed state, differentiable by implicit differentiation.
 
     Calls are pure, so that they go into ``jax.jit``, ``jax.grad`` and ``jax.vmap``, in float64.
-    The functions of `mmtp_jax.properties.implicit` turn the state into properties.
+    The functions of `mmtp_jax.implicit` turn the state into properties.
 
     Args:
         potential: gives the form, and the parameters of the start.
@@ -53,7 +53,7 @@ class DifferentiableState:
         ValueError: if the start does not relax, or a moment is at the end of its interval.
 
     Example:
-        >>> from mmtp_jax.properties.implicit import curvature, elastic_tensor
+        >>> from mmtp_jax.implicit import curvature, elastic_tensor
         >>> relaxed = mmtp.DifferentiableState(pot, atoms)
         >>> def c44(theta):
         ...     return elastic_tensor(curvature(relaxed(theta)))[3, 3]
@@ -111,7 +111,7 @@ class DifferentiableQuasiHarmonic:
         ValueError: if a start does not relax, or a moment is at the end of its interval.
 
     Example:
-        >>> from mmtp_jax.properties.implicit_thermal import thermal_state
+        >>> from mmtp_jax.implicit import thermal_state
         >>> volumes = mmtp.DifferentiableQuasiHarmonic(pot, atoms, supercell=2)
         >>> def expansion(theta):
         ...     return thermal_state(volumes(theta), 300.0).expansion

@@ -81,7 +81,7 @@ class Cut(Exception):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(student, start, oracle, tmp_path_factory) -> mmtp.Learned:
+def uninterrupted(student, start, oracle, tmp_path_factory) -> mmtp.results.Learned:
     folder = tmp_path_factory.mktemp("loop") / "learning"
     return mmtp.learn(student, start, [Equilibrations()], oracle, folder, OPTIONS)
 

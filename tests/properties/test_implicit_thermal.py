@@ -102,7 +102,7 @@ def by_phonopy(iron, crystal):
         iron, [crystal], force_tolerance=1e-5, stress_tolerance_GPa=1e-3, magnetic_tolerance=1e-5
     )
 
-    def of(potential) -> mmtp.QuasiHarmonic:
+    def of(potential) -> mmtp.results.QuasiHarmonic:
         return mmtp.quasiharmonic(
             potential, relaxed.atoms, np.diag(REPEAT), np.arange(290, 311, 1.0), relax=False,
             strains=STRAINS, eos="birch_murnaghan", mesh=REPEAT,

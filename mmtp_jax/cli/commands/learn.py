@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if learned.converged else 1
 
 
-def write_plot(path: Path, learned: mmtp.Learned) -> None:
+def write_plot(path: Path, learned: mmtp.results.Learned) -> None:
     """Draw the number of selected configurations of each iteration."""
     from mmtp_jax.cli.plots import save_figure, selected_figure
 

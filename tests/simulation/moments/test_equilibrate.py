@@ -346,7 +346,7 @@ def test_atoms_come_back_as_copies_with_results(magnetic, crystal):
     found = mmtp.equilibrate(potential, crystal, tolerance=1e-6)
     assert crystal == before
     assert crystal.calc is None
-    assert isinstance(found, mmtp.Equilibration)
+    assert isinstance(found, mmtp.results.Equilibration)
     assert found.converged
     assert "below the tolerance" in found.message
     np.testing.assert_array_equal(found.start_magmoms, before.get_initial_magnetic_moments())
