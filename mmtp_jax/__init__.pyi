@@ -41,6 +41,7 @@ from mmtp_jax.interfaces.functional import targets as targets
 from mmtp_jax.interfaces.relaxation import relax as relax
 from mmtp_jax.interfaces.spins import montecarlo as montecarlo
 from mmtp_jax.interfaces.spins import sample_disorder as sample_disorder
+from mmtp_jax.io.compilation_cache import compilation_cache as compilation_cache
 from mmtp_jax.io.formats import read as read
 from mmtp_jax.io.formats import write as write
 from mmtp_jax.io.mtp import load as load

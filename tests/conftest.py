@@ -5,9 +5,12 @@ Helpers are fixtures that return functions, because test modules do not import e
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
 import signal
+import tempfile
 
 # Shells start jobs in the background with Ctrl-C ignored, and what they start inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -15,6 +18,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # XLA's own threads only compete with the other processes of pytest-xdist.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+# One cache of compiled programs for the processes of this session, and those that they start; it
+# is empty at first, so that every program is compiled once by what is tested.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _programs = tempfile.mkdtemp(prefix="mmtp-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs
+    atexit.register(shutil.rmtree, _programs, ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -22,7 +22,7 @@ def run_fit(
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import FitProgress, legend
 
-    print("fitting; the program is compiled first, which takes 10 s and more", flush=True)
+    print("fitting; the program is compiled first, which takes 10 s and more once", flush=True)
     start = time.monotonic()
     with FitProgress() as progress:
         if progress.terminal:

@@ -42,6 +42,7 @@ from mmtp_jax.cli.commands import (
     select,
     template,
 )
+from mmtp_jax.io.compilation_cache import compilation_cache
 
 _COMMANDS = (
     quickstart,
@@ -79,6 +80,10 @@ start here:
   mmtp quickstart                 fit real DFT data of iron in about a minute
   mmtp fit --help                 options and an example; the same for every command
 
+Compiled programs are kept in ~/.cache/mmtp_jax, at most 1 GB, so that the next run starts sooner;
+--no-compilation-cache or MMTP_COMPILATION_CACHE=off does without, MMTP_COMPILATION_CACHE=FOLDER
+keeps them there.
+
 Ctrl-C ends a command after its running step: what was done is written, and the exit status is 130.
 SIGTERM, which batch systems send before they kill, does the same with status 143. A second Ctrl-C
 ends it at once.
@@ -97,6 +102,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error (or set MMTP_DEBUG=1)"
     )
+    parser.add_argument(
+        "--no-compilation-cache",
+        action="store_true",
+        help="compile every program anew, and keep none for the next run",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in _COMMANDS:
         module.add_parser(commands)
@@ -104,6 +114,12 @@ def build_parser() -> argparse.ArgumentParser:
         # SUPPRESS: an absent option here must not undo `mmtp --debug fit`.
         command.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+        )
+        command.add_argument(
+            "--no-compilation-cache",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="compile every program anew",
         )
     return parser
 
@@ -129,6 +145,8 @@ def _main(argv: Sequence[str] | None) -> int:
     debug = args.debug or os.environ.get("MMTP_DEBUG", "0") not in ("", "0")
     try:
         with console.messages(name):
+            if not args.no_compilation_cache:
+                compilation_cache()
             return args.run(args) or 0
     except KeyboardInterrupt:
         if debug:

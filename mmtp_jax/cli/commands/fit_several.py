@@ -213,7 +213,7 @@ def _announce(what: str) -> None:
     from mmtp_jax.cli.progress import legend
 
     print(what)
-    print("the program is compiled first, once for all, which takes 10 s and more")
+    print("the program is compiled first, once for all, which takes 10 s and more the first time")
     print(f"  {legend()}", flush=True)
 
 

