@@ -6,11 +6,11 @@ from mmtp_jax import results as results
 from mmtp_jax.active.active_set import ActiveSet as ActiveSet
 from mmtp_jax.active.candidates import CandidateStore as CandidateStore
 from mmtp_jax.active.learning import learn as learn
-from mmtp_jax.active.learning_options import LearnOptions as LearnOptions
 from mmtp_jax.active.learning_simulations import DynamicsRun as DynamicsRun
 from mmtp_jax.active.learning_simulations import EquilibrationRun as EquilibrationRun
+from mmtp_jax.active.options import LearnOptions as LearnOptions
+from mmtp_jax.active.options import Thresholds as Thresholds
 from mmtp_jax.active.preselection import Preselection as Preselection
-from mmtp_jax.active.preselection import Thresholds as Thresholds
 from mmtp_jax.active.select import Selection as Selection
 from mmtp_jax.active.select import select as select
 from mmtp_jax.api import cross_validate as cross_validate
@@ -21,7 +21,7 @@ from mmtp_jax.api import scan_weights as scan_weights
 from mmtp_jax.api import screen as screen
 from mmtp_jax.api import split as split
 from mmtp_jax.fitting.coverage import CoverageWarning as CoverageWarning
-from mmtp_jax.fitting.fit import FitOptions as FitOptions
+from mmtp_jax.fitting.options import FitOptions as FitOptions
 from mmtp_jax.fitting.weights import Weights as Weights
 from mmtp_jax.interfaces.calculator import MMTPCalculator as MMTPCalculator
 from mmtp_jax.interfaces.dynamics import md as md

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -14,7 +13,8 @@ from ase import Atoms
 from mmtp_jax.fitting import cross_validation, ensemble
 from mmtp_jax.fitting.cross_validation import SCAN_VALUES, CrossValidation, WeightScan
 from mmtp_jax.fitting.ensemble import EnsembleFit
-from mmtp_jax.fitting.fit import Fit, FitOptions, Progress, fit_structures
+from mmtp_jax.fitting.fit import Fit, Progress, fit_structures
+from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.series import Callback
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interfaces.evaluation import evaluate_structures
@@ -22,6 +22,7 @@ from mmtp_jax.io.convert import to_structures
 from mmtp_jax.io.labels import tell_of_other_names
 from mmtp_jax.io.missing_moments import with_moments
 from mmtp_jax.io.unconverged import warn_of_unconverged
+from mmtp_jax.options import made
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.making import makings_of
 from mmtp_jax.structures.results import Result
@@ -261,11 +262,7 @@ def scan_weights(
 
 
 def _options(function: str, weights: Weights | None, options: dict[str, Any]) -> FitOptions:
-    known = {field.name for field in dataclasses.fields(FitOptions)}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise TypeError(f"{function}() got unknown options {unknown}; known are {sorted(known)}")
-    return FitOptions(weights=weights or Weights(), **options)
+    return made(FitOptions, {"weights": weights or Weights(), **options}, function)
 
 
 def _sets(

@@ -21,7 +21,8 @@ import bench_common as bench
 import numpy as np
 
 import mmtp_jax as mmtp
-from mmtp_jax.fitting.fit import FitOptions, fit_structures
+from mmtp_jax.fitting.fit import fit_structures
+from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.structures.structure import Structure

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from mmtp_jax.active.options import CONFIGURATION, MODES, NEIGHBORHOOD
 from mmtp_jax.interruption import check
 from mmtp_jax.potential.jacobian import energy_jacobian, site_jacobian
 from mmtp_jax.potential.observables import Graph
@@ -22,10 +23,6 @@ from mmtp_jax.structures.batch import default_chunk, make_batches
 from mmtp_jax.structures.structure import Structure
 
 Array = Any
-
-CONFIGURATION = "configuration"
-NEIGHBORHOOD = "neighborhood"
-MODES = (CONFIGURATION, NEIGHBORHOOD)
 
 MEMORY = 2**30
 """Bytes that the rows of one block, and what is computed from them, may take together."""

@@ -19,9 +19,9 @@ import numpy as np
 from mmtp_jax.active.active_set import fingerprint
 from mmtp_jax.active.learning_iteration import Iteration
 from mmtp_jax.active.learning_labels import label
-from mmtp_jax.active.learning_options import LearnOptions
 from mmtp_jax.active.learning_simulations import LearningSimulation
 from mmtp_jax.active.learning_state import LearnFolder, Row, State, table
+from mmtp_jax.active.options import LearnOptions
 from mmtp_jax.interruption import check
 from mmtp_jax.io.cfg import write_cfg
 from mmtp_jax.io.convert import to_structures

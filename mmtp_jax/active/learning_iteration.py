@@ -15,9 +15,9 @@ import numpy as np
 
 from mmtp_jax.active.active_set import ActiveSet
 from mmtp_jax.active.candidates import Candidate, CandidateStore, last_outside
-from mmtp_jax.active.learning_options import LearnOptions
 from mmtp_jax.active.learning_simulations import Happened, LearningSimulation
 from mmtp_jax.active.learning_state import LearnFolder, Row, read_fields
+from mmtp_jax.active.options import LearnOptions
 from mmtp_jax.active.preselection import Preselection, Tally
 from mmtp_jax.active.select import Selection, first_of_its_kind
 from mmtp_jax.fitting.fit import fit_structures
@@ -137,8 +137,8 @@ class Iteration:
             store.clear()
             options = self.options
             watch = Preselection.of(
-                active, options.thresholds, store=store, every=options.every, keep_outside=True,
-                capacity=options.capacity,
+                active, options.thresholds, store=store, keep_outside=True,
+                grade_every=options.grade_every, grade_capacity=options.grade_capacity,
             )  # fmt: skip
             happened = simulation.run(potential, watch, self.number)
             tally = watch.tally

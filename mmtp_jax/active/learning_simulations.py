@@ -20,8 +20,8 @@ from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.dynamics.integrate import Outcome
 from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
+from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.moments.steps import Status
-from mmtp_jax.simulation.moments.structures import MomentOptions
 from mmtp_jax.simulation.system import system_of, thermal_velocities
 from mmtp_jax.structures.structure import Structure
 

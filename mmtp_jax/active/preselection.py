@@ -2,9 +2,9 @@
 
 For every configuration that is evaluated, the iterates of an equilibration of moments included:
 
-    grade < low             the simulation goes on
-    low <= grade <= high    a copy is kept, and the simulation goes on
-    high < grade            a copy is kept, and the replica stops
+    grade < grade_select                    the simulation goes on
+    grade_select <= grade <= grade_break    a copy is kept, and the simulation goes on
+    grade_break < grade                     a copy is kept, and the replica stops
 
 `Preselection` implements the protocol of `mmtp_jax.simulation.watch`: it goes through jit, keeps
 copies in a buffer of fixed size, and writes them to a `CandidateStore` whenever that is full.
@@ -32,7 +32,8 @@ from mmtp_jax.active.grade import (
     largest_per_configuration,
     neighborhood_grades,
 )
-from mmtp_jax.active.jacobian import NEIGHBORHOOD
+from mmtp_jax.active.options import NEIGHBORHOOD, Keeping, Thresholds
+from mmtp_jax.options import renamed
 from mmtp_jax.potential.observables import Graph, Observables
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.system import System
@@ -40,30 +41,7 @@ from mmtp_jax.structures.batch import default_chunk
 
 Array = Any
 
-CAPACITY = 256
-"""Places of the buffer per replica: more than the evaluations of one equilibration."""
-
 _LONG_AGO = -(2**30)
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Grades at which a configuration is kept, and at which a simulation stops.
-
-    Kotykhov 2025 keeps above 2 during relaxation and above 4 during dynamics (where more is met
-    than can be selected from), and stops above 10. Burov 2026 takes 3 and 5, because many
-    trajectories at several volumes give many candidates. 2 and 10 are the usual ones.
-    """
-
-    low: float = 2.0
-    high: float = 10.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.low < self.high < np.inf:
-            raise ValueError(
-                f"the thresholds must be 0 < low < high, got low {self.low:g} and high "
-                f"{self.high:g}"
-            )
 
 
 @dataclass
@@ -88,12 +66,12 @@ class Preselection:
 
     factors: ActiveFactors
     potential: Potential
-    low: Array
-    high: Array
-    every: Array
+    grade_select: Array
+    grade_break: Array
+    grade_every: Array
     keep_outside: Array
     """() bool."""
-    capacity: int
+    grade_capacity: int
     """Places of the buffer per replica."""
     mode: str
     chunk: int | None
@@ -101,15 +79,16 @@ class Preselection:
     tally: Tally = field(default_factory=Tally)
 
     @classmethod
+    @renamed(every="grade_every", capacity="grade_capacity")
     def of(
         cls,
         active: ActiveSet,
         thresholds: Thresholds = Thresholds(),
         *,
         store: CandidateStore | None = None,
-        every: int | None = None,
+        grade_every: int | None = None,
         keep_outside: bool = False,
-        capacity: int = CAPACITY,
+        grade_capacity: int = Keeping.grade_capacity,
     ) -> Preselection:
         """Preselection by an active set; its mode says whether cells or atoms are graded.
 
@@ -117,28 +96,26 @@ class Preselection:
             active: the active set of the potential that the simulation runs with.
             thresholds: when to keep and when to stop.
             store: where candidates go; without one they are handed to the simulation's result.
-            every: keep at most one configuration of a replica in so many steps, except where it
-                stops; by default all.
+            grade_every: keep at most one configuration of a replica in so many steps, except where
+                it stops; by default all.
             keep_outside: keep also what is outside of the potential's intervals of distances and
                 moments, or at the end of them, whatever its grade: there a simulation stops, and
                 a training set without such a configuration will not let it go on.
-            capacity: configurations in memory per replica; there must be room for all evaluations
-                of one step.
+            grade_capacity: configurations in memory per replica; there must be room for all
+                evaluations of one step.
 
         Raises:
-            ValueError: if ``every`` or ``capacity`` is less than one.
+            ValueError: if ``grade_every`` or ``grade_capacity`` is less than one.
         """
-        for name, value in (("every", every), ("capacity", capacity)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} of a preselection must be at least 1, got {value}")
+        Keeping(grade_every=grade_every, grade_capacity=grade_capacity)
         return cls(
             factors=active.factors,
             potential=active.potential,
-            low=np.float64(thresholds.low),
-            high=np.float64(thresholds.high),
-            every=np.int32(every or 0),
+            grade_select=np.float64(thresholds.grade_select),
+            grade_break=np.float64(thresholds.grade_break),
+            grade_every=np.int32(grade_every or 0),
             keep_outside=np.bool_(keep_outside),
-            capacity=capacity,
+            grade_capacity=grade_capacity,
             mode=active.mode,
             chunk=default_chunk(),
             store=store,
@@ -149,9 +126,10 @@ class Preselection:
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Arrays, and what is static."""
         arrays = (
-            self.factors, self.potential, self.low, self.high, self.every, self.keep_outside,
+            self.factors, self.potential, self.grade_select, self.grade_break, self.grade_every,
+            self.keep_outside,
         )  # fmt: skip
-        return arrays, (self.capacity, self.mode, self.chunk)
+        return arrays, (self.grade_capacity, self.mode, self.chunk)
 
     @classmethod
     def tree_unflatten(cls, static: tuple[Any, ...], arrays: tuple[Any, ...]) -> Preselection:
@@ -163,7 +141,7 @@ class Preselection:
     def start(self, system: System) -> dict[str, Array]:
         """An empty buffer."""
         n_replicas, n_atoms = system.n_replicas, system.n_atoms
-        size = self.capacity * n_replicas
+        size = self.grade_capacity * n_replicas
         return {
             "positions": jnp.zeros((size, n_atoms, 3)),
             "cell": jnp.zeros((size, 3, 3)),
@@ -197,10 +175,10 @@ class Preselection:
         same = jnp.all(system.magmoms == state["seen_magmoms"], axis=1)
         new = system.running & ~state["stop"] & ((step != state["seen_step"]) | ~same)
         finite = jnp.isfinite(grade)
-        above = new & ~(grade <= self.high)
+        above = new & ~(grade <= self.grade_break)
         outside = is_outside(self.potential, graph, system)
-        due = (self.every == 0) | (step - state["kept_step"] >= self.every)
-        wanted = (grade >= self.low) | (outside & self.keep_outside)
+        due = (self.grade_every == 0) | (step - state["kept_step"] >= self.grade_every)
+        wanted = (grade >= self.grade_select) | (outside & self.keep_outside)
         keep = new & finite & ((wanted & due) | above)
         size = state["grade"].shape[0]
         # Out of range, a copy is dropped: full() undoes the step, so it is not lost.

@@ -1,43 +1,42 @@
 """Settings of ``mmtp equilibrate``: the sections of its TOML file and its options.
 
-The tolerance is that of Kotykhov 2024; the other defaults are those of `MomentOptions`, and a test
-compares them. This module imports no JAX, so that ``mmtp --help`` is quick.
+The tolerance is that of Kotykhov 2024. This module imports no JAX, so that ``mmtp --help`` is
+quick.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mmtp_jax.cli.bounds import POSITIVE, STEPS
-from mmtp_jax.cli.settings import Values, setting
+from mmtp_jax.cli.settings import Values
 from mmtp_jax.cli.shared_settings import (
     LabelledInput,
     Preselection,
     StartMoments,
     check_preselection,
+    file,
     moments_of_words,
+    output,
 )
+from mmtp_jax.options import like, options
+from mmtp_jax.simulation.moments.options import MomentOptions
 
 
-@dataclass(frozen=True)
-class Moments(StartMoments):
+@options
+class Moments(StartMoments, MomentOptions):
     """Magnetic moments."""
 
-    tolerance: float = setting("Largest magnetic force at the end, eV/mu_B.", 5e-6, bounds=POSITIVE)
-    max_steps: int = setting("Most evaluations of each configuration.", 200, bounds=STEPS)
+    tolerance: float = like(MomentOptions, "tolerance", default=5e-6)
 
 
-@dataclass(frozen=True)
+@options
 class Output:
     """What is written."""
 
-    output: str | None = setting(
-        "Configurations at their new moments, .cfg or .extxyz.",
-        example="equilibrated.cfg", short="-o", metavar="FILE",
-    )  # fmt: skip
-    json: str | None = setting(
-        "The numbers of the table, and each result.", example="reliability.json", metavar="FILE"
+    output: str | None = output(
+        "Configurations at their new moments, .cfg or .extxyz.", "equilibrated.cfg"
     )
+    json: str | None = file("The numbers of the table, and each result.", "reliability.json")
 
 
 @dataclass(frozen=True)

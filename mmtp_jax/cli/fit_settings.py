@@ -1,7 +1,7 @@
 """Settings of ``mmtp fit``: the sections of its TOML file and the options of its command line.
 
-The defaults are those of `mmtp_jax.FitOptions`, `mmtp_jax.Weights` and `mmtp_jax.Potential.new`;
-a test compares them. This module imports no JAX, so that ``mmtp --help`` is quick.
+Form's defaults are those of `mmtp_jax.Potential.new`; a test compares them. This module imports no
+JAX, so that ``mmtp --help`` is quick.
 """
 
 from __future__ import annotations
@@ -9,74 +9,68 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mmtp_jax.cli.bounds import LEVEL, NOT_NEGATIVE, POSITIVE, SEED, Bounds
-from mmtp_jax.cli.settings import label_keys, missing_moments, setting
-from mmtp_jax.fitting.weights import SCALINGS
+from mmtp_jax.cli.settings import Values
+from mmtp_jax.cli.shared_settings import (
+    executor,
+    file,
+    keys,
+    magnetic_gradient,
+    missing_moments,
+    output,
+)
+from mmtp_jax.fitting.options import Domain, Method, making
+from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.io.label_keys import checked_keys
-from mmtp_jax.structures.rules import RULES
+from mmtp_jax.options import LEVEL, POSITIVE, SEED, Bounds, option, options
 
 if TYPE_CHECKING:
     from mmtp_jax.potential.potential import Potential
 
 
-def making_setting() -> str:
-    """What to do about labels of different making."""
-    return setting(
-        "Labels of different making (code, functional, U, datasets, spheres, cutoffs, meshes of "
-        "cells alike): 'refuse' them; 'shift', fit a constant of the energy for each making and "
-        "species; or 'ignore' it.",
-        "refuse", choices=RULES,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
+@options
 class Data:
     """Labelled configurations."""
 
-    files: tuple[str, ...] = setting(
+    files: tuple[str, ...] = option(
         "Training configurations: files or patterns; .cfg, .extxyz or any format that ASE reads.",
-        (), example=("train.cfg",), required=True, positional=True, metavar="DATA",
+        (), example=("train.cfg",), required=True, positional="training data", metavar="DATA",
     )  # fmt: skip
-    validation: float | str | None = setting(
+    validation: float | str | None = option(
         "Fraction of the training configurations to hold out, or a file; reported, not fitted.",
         example=0.1, metavar="FRACTION|FILE", bounds=Bounds(above=0.0, below=1.0),
     )  # fmt: skip
-    magnetic_gradient: bool = setting(
-        "The columns en_der_m* of .cfg files are +dE/dm, as MLIP-3 writes after it evaluated a "
-        "potential, and not the magnetic forces -dE/dm of published data sets.",
-        False, off="--no-magnetic-gradient",
-    )  # fmt: skip
-    making: str = making_setting()
-    keys: tuple[str, ...] = label_keys()
+    magnetic_gradient: bool = magnetic_gradient()
+    making: str = making()
+    keys: tuple[str, ...] = keys()
     missing_moments: str = missing_moments()
 
 
-@dataclass(frozen=True)
+@options
 class Form:
     """The potential: a file to start from, or the form of a new one."""
 
-    start: str | None = setting(
+    start: str | None = option(
         "Potential to start from, in place of the form of a new one.",
         example="start.mtp", flag="--potential", metavar="FILE",
     )  # fmt: skip
-    level: int | None = setting(
+    level: int | None = option(
         "Level of a new potential, even, e.g. 8 to 16.",
         example=12,
         required=True,
         bounds=LEVEL,
     )
-    species: tuple[str, ...] | None = setting(
+    species: tuple[str, ...] | None = option(
         "Chemical symbols in the order of the types of .cfg files.",
         example=("Fe", "Al"), required=True, metavar="SYMBOL",
     )  # fmt: skip
-    radial_size: int = setting(
+    radial_size: int = option(
         "Number of radial Chebyshev polynomials.", 8, bounds=Bounds(least=1, most=200)
     )
-    magnetic_size: int = setting(
+    magnetic_size: int = option(
         "Number of magnetic Chebyshev polynomials per moment.", 2, bounds=Bounds(least=1, most=20)
     )
-    cutoff: float = setting("Cutoff radius, Angstrom.", 5.0, bounds=Bounds(above=0.0, most=30.0))
-    symmetrised: bool = setting(
+    cutoff: float = option("Cutoff radius, Angstrom.", 5.0, bounds=Bounds(above=0.0, most=30.0))
+    symmetrised: bool = option(
         "The energy is [E(M) + E(-M)] / 2, even under reversal of all moments; if false the bare "
         "E(M), as MLIP-3 and motep evaluate it. A start potential keeps its own form if not given.",
         True, off="--bare",
@@ -85,151 +79,64 @@ class Form:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Domain:
-    """Intervals of distances and moments that the potential covers."""
-
-    min_dist: float | None = setting(
-        "Shortest distance, Angstrom; a fit takes that of its training set if not given.",
-        example=1.9,
-        bounds=Bounds(above=0.0, below=30.0),
-    )
-    max_magmom: tuple[float, ...] | None = setting(
-        "Largest moment in mu_B, one number or one per species; a fit takes that of its training "
-        "set and 10 % more if not given.",
-        example=(3.0, 0.3),
-        bounds=Bounds(above=0.0, most=100.0),
-    )
-    keep: bool = setting(
-        "Keep the intervals of the start potential, whatever the data are.",
-        False, flag="--keep-domain", off="--no-keep-domain",
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class WeightSettings:
-    """Weights of the loss (Kotykhov 2024, Eq. 8)."""
-
-    energy: float = setting("Weight of energies.", 1.0, flag="--energy-weight", bounds=NOT_NEGATIVE)
-    forces: float = setting(
-        "Weight of forces, Angstrom^2.", 0.01, flag="--forces-weight", bounds=NOT_NEGATIVE
-    )
-    stress: float = setting(
-        "Weight of stresses times volume.", 0.001, flag="--stress-weight", bounds=NOT_NEGATIVE
-    )
-    magnetic_forces: float = setting(
-        "Weight of magnetic forces, mu_B^2.",
-        0.1,
-        flag="--magnetic-forces-weight",
-        bounds=NOT_NEGATIVE,
-    )
-    scaling: str = setting(
-        "How errors scale with the number n of atoms: 'vibrations' divides squared errors of "
-        "energy and stress by n, 'molecules' nothing, 'structures' those by n^2 and those of "
-        "forces by n.",
-        "vibrations", choices=tuple(SCALINGS),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Optimiser:
+@options
+class Fit(Method):
     """How to fit."""
 
-    method: str = setting(
-        "'lbfgs' takes many cheap steps; 'gauss-newton' (Levenberg-Marquardt) few dear ones, which "
-        "pays for up to some hundred parameters.",
-        "lbfgs", choices=("lbfgs", "gauss-newton"),
-    )  # fmt: skip
-    max_iterations: int | None = setting(
-        "Largest number of steps; 2000 of L-BFGS or 60 of Gauss-Newton if not given.",
-        example=2000,
-        bounds=Bounds(least=0, most=10**9),
-    )
-    tolerance: float = setting(
-        "The fit ends when the loss falls by less than this fraction over 100 steps of L-BFGS or "
-        "3 of Gauss-Newton.",
-        1e-3, bounds=NOT_NEGATIVE,
-    )  # fmt: skip
-    initialise: bool = setting(
-        "Solve the linear coefficients by least squares before the first step.",
-        True, off="--no-initialise",
-        off_help="Start from the linear coefficients as they are, not from their least-squares "
-        "solution.",
-    )  # fmt: skip
-    seed: int = setting(
+    seed: int = option(
         "Seed of the coefficients of a new potential and of the choice of a held-out fraction.",
-        0,
-        bounds=SEED,
-    )
-    checkpoint: str | None = setting(
-        "File that the state of the fit is saved to, and from which the same fit goes on if it "
-        "exists.",
-        example="fit.npz", metavar="FILE",
-    )  # fmt: skip
-    devices: int | str | None = setting(
-        "Divide the data over so many devices, or 'all'; one if not given.",
-        example="all", metavar="N|all",
+        0, bounds=SEED,
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@options
 class Several:
     """Several fits in place of one: an ensemble, cross-validation or the scan of a weight."""
 
-    ensemble: int | None = setting(
+    ensemble: int | None = option(
         "Fit so many potentials to the same data from random starts, with the seeds 'seed', "
         "'seed' + 1 and so on; of a start potential the form is taken, not the coefficients.",
         example=5, bounds=Bounds(least=2, most=10_000),
     )  # fmt: skip
-    folds: int | None = setting(
+    folds: int | None = option(
         "Cross-validate: split the data at random into so many parts, and hold each out once. A "
         "potential is written only where its file is given; it is fitted to all data at the end.",
         example=5, bounds=Bounds(least=2, most=10_000),
     )  # fmt: skip
-    scan: str | None = setting(
+    scan: str | None = option(
         "Cross-validate for several values of this weight, with 5 folds if not given.",
         example="magnetic-forces", choices=("energy", "forces", "stress", "magnetic-forces"),
     )  # fmt: skip
-    scan_values: tuple[float, ...] = setting(
+    scan_values: tuple[float, ...] = option(
         "Values of the weight that is scanned.",
         (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0),
         bounds=POSITIVE,
     )
-    parallel: bool = setting(
+    parallel: bool = option(
         "Fit all members of an ensemble at once, for devices that one member leaves idle; on a "
         "CPU one after the other is faster.",
         False, off="--no-parallel",
     )  # fmt: skip
-    executor: str | None = setting(
-        "Where the fits run, several at once: settings of local processes, executorlib or parsl; "
-        "see 'mmtp template executor'.",
-        example="executor.toml", metavar="TOML",
-    )  # fmt: skip
+    executor: str | None = executor("several at once")
 
 
-@dataclass(frozen=True)
+@options
 class Output:
     """What is written."""
 
-    potential: str = setting(
+    potential: str = output(
         "Potential to write; a file that is there already is kept as FILE.bak. Of an ensemble "
         "this is the best, and the members are pot.0.mtp, pot.1.mtp and so on.",
-        "pot.mtp", flag="--output", short="-o", metavar="FILE",
-    )  # fmt: skip
-    report: str | None = setting(
-        "Errors and settings as JSON.", example="report.json", metavar="FILE"
+        default="pot.mtp",
     )
-    plot: str | None = setting(
+    report: str | None = file("Errors and settings as JSON.", "report.json")
+    plot: str | None = file(
         "Parity plot (.png, .pdf or .svg), of held-out data where there are folds; of a scan the "
         "errors over the weight.",
-        example="parity.png", metavar="FILE",
-    )  # fmt: skip
-    scan_csv: str | None = setting(
-        "Errors for each weight of a scan as CSV.", example="scan.csv", metavar="FILE"
+        "parity.png",
     )
-    history: str | None = setting(
-        "Loss and errors of each step as CSV.", example="loss.csv", metavar="FILE"
-    )
+    scan_csv: str | None = file("Errors for each weight of a scan as CSV.", "scan.csv")
+    history: str | None = file("Loss and errors of each step as CSV.", "loss.csv")
 
 
 @dataclass(frozen=True)
@@ -239,8 +146,8 @@ class FitSettings:
     data: Data = field(default_factory=Data)
     potential: Form = field(default_factory=Form)
     domain: Domain = field(default_factory=Domain)
-    weights: WeightSettings = field(default_factory=WeightSettings)
-    fit: Optimiser = field(default_factory=Optimiser)
+    weights: Weights = field(default_factory=Weights)
+    fit: Fit = field(default_factory=Fit)
     several: Several = field(default_factory=Several)
     output: Output = field(default_factory=Output)
 
@@ -255,7 +162,7 @@ class FitSettings:
         return self.several.ensemble is not None or self.held_out_in_turn
 
 
-def check(settings: FitSettings, given: dict[str, dict]) -> None:
+def check(settings: FitSettings, given: Values) -> None:
     """Refuse settings that contradict each other or cannot be.
 
     Args:
@@ -265,8 +172,22 @@ def check(settings: FitSettings, given: dict[str, dict]) -> None:
     Raises:
         ValueError: in words, with the keys.
     """
-    from mmtp_jax.fitting.weights import Weights
+    check_form(settings.potential, settings.domain, given)
+    domain = given.get("domain", {})
+    if settings.domain.keep_domain and settings.potential.start and len(domain) > 1:
+        raise ValueError(
+            "keep the domain of the start potential, or give min_dist and max_magmom; not both"
+        )
+    checked_keys(settings.data.keys)
+    _check_several(settings, given)
 
+
+def check_form(potential: Form, domain: Domain, given: Values) -> None:
+    """Refuse a potential that is a file and a new one, or none that can be.
+
+    Raises:
+        ValueError: in words.
+    """
     form = given.get("potential", {})
     if "start" in form:
         both = sorted(set(form) - {"start", "species", "symmetrised"})
@@ -276,26 +197,10 @@ def check(settings: FitSettings, given: dict[str, dict]) -> None:
                 "cannot be given as well; remove one of the two"
             )
     else:
-        check_new(settings.potential, settings.domain)
-    domain = given.get("domain", {})
-    if settings.domain.keep and "start" in form and len(domain) > 1:
-        raise ValueError(
-            "keep the domain of the start potential, or give min_dist and max_magmom; not both"
-        )
-    checked_keys(settings.data.keys)
-    Weights(**vars(settings.weights))
-    devices = settings.fit.devices
-    if devices is not None and devices != "all" and (isinstance(devices, str) or devices < 1):
-        raise ValueError(f"devices must be a positive number or 'all', got {devices!r}")
-    _check_several(settings, given)
+        _check_new(potential, domain)
 
 
-def check_new(form: Form, domain: Domain) -> None:
-    """Refuse what no new potential can have, as far as it is given.
-
-    Raises:
-        ValueError: in words.
-    """
+def _check_new(form: Form, domain: Domain) -> None:
     from mmtp_jax.cli.console import check_species
 
     species = check_species(form.species) or ()
@@ -311,7 +216,7 @@ def check_new(form: Form, domain: Domain) -> None:
         raise ValueError(f"min_dist {domain.min_dist:g} is not below the cutoff {form.cutoff:g}")
 
 
-def _check_several(settings: FitSettings, given: dict[str, dict]) -> None:
+def _check_several(settings: FitSettings, given: Values) -> None:
     several, output = settings.several, given.get("output", {})
     if several.ensemble is not None and (several.folds is not None or several.scan is not None):
         raise ValueError(

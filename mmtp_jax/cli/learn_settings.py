@@ -1,171 +1,117 @@
 """Settings of ``mmtp learn``: the sections of its TOML file.
 
-The defaults are those of the library; a test compares them. This module imports no JAX, so that
-``mmtp --help`` is quick.
+This module imports no JAX, so that ``mmtp --help`` is quick.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mmtp_jax.cli.bounds import (
-    COUNT,
-    MULTIPLES,
-    POSITIVE,
-    SEED,
-    STEPS,
-    TEMPERATURE_K,
-    TIMESTEP_FS,
-    Bounds,
-)
-from mmtp_jax.cli.fit_settings import (
-    Domain,
-    Form,
-    Optimiser,
-    WeightSettings,
-    check_new,
-    making_setting,
-)
-from mmtp_jax.cli.settings import label_keys, missing_moments, setting
-from mmtp_jax.cli.shared_settings import Thresholds, check_thresholds
+from mmtp_jax.active import options as library
+from mmtp_jax.active.options import Choice, Keeping, Thresholds
+from mmtp_jax.cli.fit_settings import Fit, Form, check_form
+from mmtp_jax.cli.settings import Values
+from mmtp_jax.cli.shared_settings import executor, file, keys, missing_moments, repeat
+from mmtp_jax.fitting.options import Domain, making
+from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.io.label_keys import checked_keys
+from mmtp_jax.options import SEED, STEPS, TEMPERATURE_K, Bounds, like, option, options
+from mmtp_jax.oracles.options import JobOptions
+from mmtp_jax.simulation.dynamics.options import Bath, Moments
 
 KINDS = ("equilibrate", "md")
 STATES = ("given", "fm", "afm", "random")
 
 
-@dataclass(frozen=True)
+@options
 class Data:
     """Labelled configurations that the first fit is made to."""
 
-    files: tuple[str, ...] = setting(
+    files: tuple[str, ...] = option(
         "Files or patterns; .cfg, .extxyz or any format that ASE reads.",
         (), example=("start.cfg",), required=True, metavar="DATA",
     )  # fmt: skip
-    making: str = making_setting()
-    keys: tuple[str, ...] = label_keys()
+    making: str = making()
+    keys: tuple[str, ...] = keys()
     missing_moments: str = missing_moments()
 
 
-@dataclass(frozen=True)
-class OracleSettings:
+@options
+class Oracle(JobOptions):
     """Who labels what is selected."""
 
-    kind: str = setting(
-        "'potential': an .mtp file as teacher.", "potential", choices=("potential",)
-    )
-    potential: str | None = setting(
+    kind: str = option("'potential': an .mtp file as teacher.", "potential", choices=("potential",))
+    potential: str | None = option(
         "The teacher.", example="teacher.mtp", required=True, metavar="FILE"
     )
-    file: str | None = setting(
+    file: str | None = file(
         "In place of a teacher: settings of a DFT code, as for 'mmtp label'; see 'mmtp template "
         "abinit'.",
-        example="abinit.toml", metavar="FILE",
-    )  # fmt: skip
-    retries: int = setting(
-        "Further attempts of a job that failed.", 1, bounds=Bounds(least=0, most=1000)
+        "abinit.toml",
     )
-    timeout_s: float | None = setting(
-        "Wall time of one attempt, s.", example=3600.0, bounds=POSITIVE
-    )
-    workers: int = setting("Jobs at once.", 1, bounds=Bounds(least=1, most=10_000))
-    executor: str | None = setting(
-        "In place of workers: settings of executorlib or parsl; see 'mmtp template executor'.",
-        example="executor.toml", metavar="TOML",
-    )  # fmt: skip
-    moment_tolerance: float = setting(
-        "Largest miss of a target moment, mu_B.", 0.05, bounds=POSITIVE
-    )
-    accept_outliers: bool = setting(
-        "Fit to labels that stand apart from the others too; they may be converged and wrong.",
-        False,
-    )
-    mixed_meshes: bool = setting(
-        "Allow different meshes of k-points for cells alike.", False, off="--one-mesh"
-    )
+    executor: str | None = executor("in place of workers")
 
 
-@dataclass(frozen=True)
-class PreselectionSettings(Thresholds):
+@options
+class Preselection(Choice, Keeping, Thresholds):
     """What simulations keep, and when they stop (Kotykhov 2025: 2 or 4, and 10)."""
 
-    mode: str = setting(
-        "Rows of the active set: whole cells, or atoms.",
-        "configuration", choices=("configuration", "neighborhood"),
-    )  # fmt: skip
-    limit: int | None = setting(
-        "Label at most so many configurations in an iteration.", example=50, bounds=COUNT
-    )
 
-
-@dataclass(frozen=True)
-class Loop:
+@options
+class Loop(library.Loop):
     """The loop."""
 
-    folder: str = setting(
+    folder: str = option(
         "Where everything is written. A loop that was cut off goes on there.", "learning",
         metavar="DIR",
     )  # fmt: skip
-    max_iterations: int = setting("Rounds of simulations.", 20, bounds=Bounds(least=1, most=999))
-    min_dist_margin: float = setting(
-        "R_min of a fit over the shortest distance of its training set.",
-        0.95,
-        bounds=Bounds(above=0.0, most=1.0),
-    )
 
 
-@dataclass(frozen=True)
+@options
 class Simulation:
     """A simulation that every iteration runs; repeat the section for more of them."""
 
-    name: str | None = setting("Of its folder.", example="md", required=True)
-    kind: str = setting(
+    name: str | None = option("Of its folder.", example="md", required=True)
+    kind: str = option(
         "'equilibrate': moments at fixed geometry; 'md': molecular dynamics.", "md", choices=KINDS
     )
-    start: tuple[str, ...] = setting(
+    start: tuple[str, ...] = option(
         "Structures to start from, with moments.", (), example=("cell.cfg",), required=True
     )
-    keys: tuple[str, ...] = label_keys()
-    repeat: tuple[int, ...] | None = setting(
-        "Repeat the cell of each so many times along its vectors.",
-        example=(2, 2, 2),
-        bounds=MULTIPLES,
-    )
-    states: tuple[str, ...] = setting(
+    keys: tuple[str, ...] = keys()
+    repeat: tuple[int, int, int] | None = repeat()
+    states: tuple[str, ...] = option(
         "Magnetic states at the start: 'given', 'fm', 'afm' (the sign changes from layer to layer "
         "along the third cell vector), 'random' (signs).",
         ("given",),
     )  # fmt: skip
-    magmoms: tuple[float, ...] | None = setting(
+    magmoms: tuple[float, ...] | None = option(
         "Size of the moments, mu_B, one per species; those of the structures if not given.",
-        example=(2.2,),
-        bounds=Bounds(least=0.0, most=100.0),
-    )
-    seed: int = setting("Of everything random; each iteration draws anew.", 0, bounds=SEED)
-    volumes: tuple[float, ...] = setting(
+        example=(2.2,), bounds=Bounds(least=0.0, most=100.0),
+    )  # fmt: skip
+    seed: int = option("Of everything random; each iteration draws anew.", 0, bounds=SEED)
+    volumes: tuple[float, ...] = option(
         "md: factors of the volume.", (1.0,), bounds=Bounds(above=0.0, most=10.0)
     )
-    temperatures_K: tuple[float, ...] = setting(
-        "md: temperatures, K.", (300.0,), bounds=TEMPERATURE_K
-    )
-    strain: float = setting(
-        "md: largest element of a random strain of the cell.",
-        0.0,
-        bounds=Bounds(least=0.0, below=0.5),
-    )
-    steps: int = setting("md: number of steps.", 1000, bounds=STEPS)
-    timestep_fs: float = setting("md: time step, fs.", 1.0, bounds=TIMESTEP_FS)
-    ensemble: str = setting(
-        "md: energy, temperature or also pressure held.", "nvt", choices=("nve", "nvt", "npt")
-    )
-    moments: str = setting(
-        "md: 'equilibrate': they follow the atoms, and minimise the energy; 'fixed'.",
-        "equilibrate", choices=("equilibrate", "fixed"),
+    temperatures_K: tuple[float, ...] = option(
+        "md: temperatures, K.", (300.0,), bounds=TEMPERATURE_K,
+        aliases=("temperatures", "temperature", "temperature_K"),
     )  # fmt: skip
-    tolerance: float = setting(
-        "Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3, bounds=POSITIVE
+    strain: float = option(
+        "md: largest element of a random strain of the cell.",
+        0.0, bounds=Bounds(least=0.0, below=0.5),
+    )  # fmt: skip
+    steps: int = option("md: number of steps.", 1000, bounds=STEPS)
+    timestep_fs: float = like(Bath, "timestep_fs", help="md: time step, fs.")
+    ensemble: str = like(
+        Bath, "ensemble", default="nvt", help="md: energy, temperature or also pressure held."
     )
-    allow_flips: bool = setting("Equilibrated moments may change their sign.", False)
+    moments: str = like(
+        Moments, "moments",
+        help="md: 'equilibrate': they follow the atoms, and minimise the energy; 'fixed'.",
+    )  # fmt: skip
+    tolerance: float = like(Moments, "tolerance")
+    allow_flips: bool = like(Moments, "allow_flips")
 
 
 @dataclass(frozen=True)
@@ -174,15 +120,15 @@ class LearnSettings:
 
     data: Data = field(default_factory=Data)
     potential: Form = field(default_factory=Form)
-    oracle: OracleSettings = field(default_factory=OracleSettings)
+    oracle: Oracle = field(default_factory=Oracle)
     simulation: tuple[Simulation, ...] = ()
-    preselection: PreselectionSettings = field(default_factory=PreselectionSettings)
-    weights: WeightSettings = field(default_factory=WeightSettings)
-    fit: Optimiser = field(default_factory=Optimiser)
+    preselection: Preselection = field(default_factory=Preselection)
+    weights: Weights = field(default_factory=Weights)
+    fit: Fit = field(default_factory=Fit)
     loop: Loop = field(default_factory=Loop)
 
 
-def check(settings: LearnSettings, given: dict) -> None:
+def check(settings: LearnSettings, given: Values) -> None:
     """Refuse settings that contradict each other or cannot be.
 
     Args:
@@ -192,23 +138,11 @@ def check(settings: LearnSettings, given: dict) -> None:
     Raises:
         ValueError: in words, with the keys.
     """
-    from mmtp_jax.fitting.weights import Weights
-
     checked_keys(settings.data.keys)
-    check_thresholds(settings.preselection.low, settings.preselection.high)
-    form = given.get("potential", {})
-    if "start" in form:
-        both = sorted(set(form) - {"start", "species", "symmetrised"})
-        if both:
-            raise ValueError(
-                f"the potential starts from {form['start']}, and {', '.join(both)} of a new one "
-                "cannot be given as well; remove one of the two"
-            )
-    else:
-        check_new(settings.potential, Domain())
-        if settings.potential.level is None or settings.potential.species is None:
-            raise ValueError("a new potential needs potential.level and potential.species")
-    Weights(**vars(settings.weights))
+    check_form(settings.potential, Domain(), given)
+    form = settings.potential
+    if form.start is None and (form.level is None or form.species is None):
+        raise ValueError("a new potential needs potential.level and potential.species")
     if not settings.data.files:
         raise ValueError("there are no data to start from; give data.files")
     if settings.oracle.potential is None and settings.oracle.file is None:
@@ -244,6 +178,3 @@ def _check_simulation(simulation: Simulation) -> None:
     for state in simulation.states:
         if state not in STATES:
             raise ValueError(f"{name}: states must be of {', '.join(STATES)}, got {state!r}")
-    repeat = simulation.repeat
-    if repeat is not None and len(repeat) != 3:
-        raise ValueError(f"{name}: repeat must be three positive numbers, got {list(repeat)}")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mmtp_jax import __version__, interruption
 from mmtp_jax.cli import console
+from mmtp_jax.cli.command_line import current_words
 from mmtp_jax.cli.commands import (
     convert,
     dos,
@@ -42,6 +43,7 @@ from mmtp_jax.cli.commands import (
     select,
     template,
 )
+from mmtp_jax.cli.settings import note
 from mmtp_jax.io.compilation_cache import compilation_cache
 
 _COMMANDS = (
@@ -90,8 +92,8 @@ ends it at once.
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``mmtp`` with all subcommands."""
+def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of ``mmtp``, and those of its subcommands."""
     parser = argparse.ArgumentParser(
         prog="mmtp",
         description="Magnetic moment tensor potentials: fit, evaluate, select, convert, plot.",
@@ -121,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
             default=argparse.SUPPRESS,
             help="compile every program anew",
         )
-    return parser
+    return parser, commands.choices
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,8 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    parser = build_parser()
-    args, unknown = parser.parse_known_args(argv)
+    parser, commands = build_parser()
+    words, said = current_words(sys.argv[1:] if argv is None else argv, commands)
+    args, unknown = parser.parse_known_args(words)
     if unknown and (not hasattr(args, "files") or any(word.startswith("-") for word in unknown)):
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if unknown:
@@ -147,6 +150,8 @@ def _main(argv: Sequence[str] | None) -> int:
         with console.messages(name):
             if not args.no_compilation_cache:
                 compilation_cache()
+            for text in said:
+                note(text)
             return args.run(args) or 0
     except KeyboardInterrupt:
         if debug:

@@ -1,6 +1,5 @@
-"""Settings of ``mmtp mc``: the sections of its TOML file and the options of its command line.
+"""Settings of ``mmtp montecarlo``: the sections of its TOML file and its options.
 
-The defaults are those of `mmtp_jax.simulation.spins.options.SpinOptions`; a test compares them.
 This module imports no JAX, so that ``mmtp --help`` is quick.
 """
 
@@ -8,80 +7,56 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mmtp_jax.cli.bounds import ANY_SEED, MULTIPLES, NOT_NEGATIVE, POSITIVE, STEPS, Bounds
-from mmtp_jax.cli.settings import Values, setting
+from mmtp_jax.cli.settings import Values
 from mmtp_jax.cli.shared_settings import (
     Input,
     Preselection,
     check_preselection,
     check_single_start,
-    magnetic,
-    treatment,
+    file,
+    output,
 )
+from mmtp_jax.options import MULTIPLES, NOT_NEGATIVE, POSITIVE, Bounds, like, option, options
+from mmtp_jax.simulation.spins import options as library
 
 
-@dataclass(frozen=True)
-class Walk:
+@options
+class Walk(library.Walk):
     """The walk over the signs of moments."""
 
-    temperatures_K: tuple[float, ...] = setting(
+    temperatures_K: tuple[float, ...] = option(
         "Temperatures, K.",
-        (), example=(900.0, 1000.0, 1100.0), required=True, flag="--temperatures", metavar="T",
-        bounds=POSITIVE,
+        (), example=(900, 1000, 1100), required=True, needed=True, metavar="T",
+        bounds=POSITIVE, aliases=("temperatures", "temperature", "temperature_K"),
     )  # fmt: skip
-    sizes: tuple[int, ...] = setting(
+    sizes: tuple[int, ...] = option(
         "Multiples of the cell along its periodic directions; with two or more the crossing of "
         "the Binder cumulants estimates the temperature of order.",
         (1,), bounds=MULTIPLES,
     )  # fmt: skip
-    sweeps: int = setting(
-        "Recorded sweeps, each of as many trials as magnetic atoms.", 1000, bounds=STEPS
-    )
-    burn_in: int | None = setting(
-        "Sweeps before; a tenth of them if not given.",
-        example=100,
-        bounds=Bounds(least=0, most=10**9),
-    )
-    copies: int = setting("Replicas per temperature.", 1, bounds=Bounds(least=1, most=10_000))
-    move: str = setting(
-        "'flip' single moments, or 'swap' opposite ones: their numbers stay.",
-        "flip", choices=("flip", "swap"), words={"--swap": "swap"},
+    burn_in: int | None = like(
+        library.Walk, "burn_in", default=None, example=100,
+        help="Sweeps before; a tenth of them if not given.",
     )  # fmt: skip
-    moments: str = treatment("--fixed")
-    warm: bool = setting(
-        "Equilibrate from the present magnitudes: quicker, and exact only where there is one "
-        "minimum.",
-        False, off="--cold",
-    )  # fmt: skip
-    tolerance: float = setting(
-        "Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3, bounds=POSITIVE
-    )
-    magnetic: tuple[str, ...] | None = magnetic()
-    seed: int = setting("Seed of the walk; replicas have the next ones.", 0, bounds=ANY_SEED)
+    copies: int = option("Replicas per temperature.", 1, bounds=Bounds(least=1, most=10_000))
 
 
-@dataclass(frozen=True)
+@options
 class Output:
     """What is written."""
 
-    output: str | None = setting(
-        "The table as .csv.", example="order.csv", short="-o", metavar="FILE"
-    )
-    json: str | None = setting("Table and crossing.", example="order.json", metavar="FILE")
-    plot: str | None = setting(
-        "Figure of order, susceptibility and Binder cumulant.", example="order.png", metavar="FILE"
-    )
-    checkpoint: str | None = setting(
-        "File that the walk can be resumed from, bit for bit.", example="mc.npz", metavar="FILE"
-    )
-    checkpoint_seconds: float = setting(
+    output: str | None = output("The table as .csv.", "order.csv")
+    json: str | None = file("Table and crossing.", "order.json")
+    plot: str | None = file("Figure of order, susceptibility and Binder cumulant.", "order.png")
+    checkpoint: str | None = file("File that the walk can be resumed from, bit for bit.", "mc.npz")
+    checkpoint_seconds: float = option(
         "Seconds between two checkpoints.", 60.0, bounds=NOT_NEGATIVE
     )
 
 
 @dataclass(frozen=True)
 class MonteCarloSettings:
-    """All settings of ``mmtp mc``."""
+    """All settings of ``mmtp montecarlo``."""
 
     input: Input = field(default_factory=Input)
     walk: Walk = field(default_factory=Walk)

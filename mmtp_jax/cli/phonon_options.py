@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.bounds import ANY_SEED, MOST_ITEMS, number
+from mmtp_jax.cli.command_line import number
+from mmtp_jax.options import ANY_SEED, MOST_ITEMS
 
 MOST_MESH = 1000
 """Points along a direction, or Angstrom."""

@@ -1,43 +1,27 @@
 """Settings of ``mmtp sample``: the sections of its TOML file and the options of its command line.
 
-The defaults are those of `mmtp_jax.sample_disorder`; a test compares them. This module imports no
-JAX, so that ``mmtp --help`` is quick.
+This module imports no JAX, so that ``mmtp --help`` is quick.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mmtp_jax.cli.bounds import ANY_SEED, NOT_NEGATIVE, POSITIVE, Bounds
-from mmtp_jax.cli.settings import Values, setting
-from mmtp_jax.cli.shared_settings import Input, check_single_start, magnetic, treatment
+from mmtp_jax.cli.settings import Values
+from mmtp_jax.cli.shared_settings import Input, check_single_start, file
+from mmtp_jax.options import NOT_NEGATIVE, option, options
+from mmtp_jax.simulation.spins.options import Disorder
 
 
-@dataclass(frozen=True)
-class States:
-    """The disordered states."""
-
-    n: int = setting("Number of states.", 50, flag="-n", bounds=Bounds(least=2, most=10**6))
-    moments: str = treatment("--fixed")
-    tolerance: float = setting(
-        "Largest magnetic force of equilibrated moments, eV/mu_B.", 1e-3, bounds=POSITIVE
-    )
-    magnetic: tuple[str, ...] | None = magnetic()
-    seed: int = setting("Seed of the states.", 0, bounds=ANY_SEED)
-
-
-@dataclass(frozen=True)
+@options
 class Output:
     """What is written."""
 
-    json: str | None = setting(
-        "Averages and standard errors.", example="average.json", metavar="FILE"
+    json: str | None = file("Averages and standard errors.", "average.json")
+    plot: str | None = file(
+        "Figure of the convergence with the number of states.", "convergence.png"
     )
-    plot: str | None = setting(
-        "Figure of the convergence with the number of states.",
-        example="convergence.png", metavar="FILE",
-    )  # fmt: skip
-    atom: int = setting("Atom whose force is printed and plotted, from 0.", 0, bounds=NOT_NEGATIVE)
+    atom: int = option("Atom whose force is printed and plotted, from 0.", 0, bounds=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)
@@ -45,7 +29,7 @@ class SampleSettings:
     """All settings of ``mmtp sample``."""
 
     input: Input = field(default_factory=Input)
-    states: States = field(default_factory=States)
+    states: Disorder = field(default_factory=Disorder)
     output: Output = field(default_factory=Output)
 
 

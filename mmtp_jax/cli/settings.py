@@ -1,31 +1,30 @@
-"""Settings declared once: frozen dataclasses that give TOML files, templates and options.
+"""Settings of commands, made from declared options: options of the command line, TOML, templates.
 
-A settings class is a frozen dataclass of sections; a section is a frozen dataclass whose fields
-are made by `setting`. From these come the keys of the TOML file (`read_settings`), its commented
-template (`template`), and the options of a command (`add_options`), so that none of them can go
-stale. Command-line options win over the file, the file over the defaults (`merge`, `build`).
+The settings of a command are either one class of `mmtp_jax.options`, whose fields are the keys of
+its TOML file, or a frozen dataclass of several, its sections. From them come the options of the
+command (`mmtp_jax.cli.command_line`), the keys of its file (`read_settings`) and the commented
+template (`template`). This module imports no JAX, so that ``mmtp --help`` is quick.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import difflib
 import json
+import logging
 import textwrap
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmtp_jax.cli.bounds import Bounds, number
 from mmtp_jax.io import documents
 from mmtp_jax.io.fields import converted, shown
+from mmtp_jax.options import MOST_ITEMS, default_of, nearest, other_names
 
 Values = dict[str, dict[str, Any]]
 """What was given, by section and key; keys that were not given are absent. Of a section that may
-be repeated, a list of them."""
+be repeated, a list of them. Of settings without sections, the section is ''."""
 
 COMMAND_LINE = "command line"
 """Source of values whose messages name options, not keys."""
@@ -33,82 +32,55 @@ COMMAND_LINE = "command line"
 COMMAND_KEY = "command"
 """Key at the top of each file that says which command it is for."""
 
-
-def setting(
-    help: str,
-    default: Any = None,
-    *,
-    example: Any = None,
-    flag: str | None = None,
-    off: str | None = None,
-    off_help: str | None = None,
-    short: str | None = None,
-    metavar: str | None = None,
-    choices: tuple[str, ...] | None = None,
-    required: bool = False,
-    positional: bool = False,
-    aliases: tuple[str, ...] = (),
-    words: dict[str, Any] | None = None,
-    bounds: Bounds | None = None,
-    each: bool = False,
-) -> Any:
-    """A field of a section.
-
-    Args:
-        help: one sentence, for ``--help`` and for the template.
-        default: None where it is not set.
-        example: value that the template shows where the default is None.
-        flag: option on the command line, by default ``--name-of-the-field``.
-        off: option that turns off what ``flag`` turns on; every bool needs one.
-        off_help: what it does, where that is the option worth showing.
-        short: one-letter option.
-        metavar: what ``--help`` calls the value.
-        choices: allowed words.
-        required: the template shows the key without a comment sign.
-        positional: an argument rather than an option.
-        aliases: older names of the option, which ``--help`` does not show.
-        each: of several items, each has the option before it; otherwise one option is before all.
-        words: options without a value that stand for one, e.g. ``{"--fixed": "fixed"}``.
-        bounds: of a number, or of each in a list.
-    """
-    metadata = {
-        "help": help, "example": example, "flag": flag, "off": off,
-        "off_help": off_help, "short": short, "metavar": metavar, "choices": choices,
-        "required": required, "positional": positional, "aliases": aliases,
-        "words": words or {}, "bounds": bounds, "each": each,
-    }  # fmt: skip
-    return dataclasses.field(default=default, metadata=metadata)
+_UNITS = ("_K", "_GPa", "_THz", "_fs", "_s")
+"""Ends of names that options are spelled without."""
 
 
-def label_keys() -> Any:
-    """A field: names that labels have in files."""
-    return setting(
-        "Names that labels have in the files, LABEL=NAME; 'none' for one that is not to be read.",
-        (), example=("magmoms=spins",), flag="--key", each=True, metavar="LABEL=NAME",
-    )  # fmt: skip
+def note(text: str) -> None:
+    """One line ``mmtp COMMAND: text`` on stderr."""
+    logging.getLogger("mmtp_jax.cli").info("%s", text)
 
 
-def missing_moments() -> Any:
-    """A field: what to do about labelled configurations without moments."""
-    return setting(
-        "Configurations without magnetic moments: 'error', 'zero' takes their moments for zero, "
-        "'skip' leaves them out.",
-        "error", choices=("error", "zero", "skip"),
-    )  # fmt: skip
+# --- what is declared ---
 
 
-def sections_of(settings_class: type) -> dict[str, type]:
+def sections_of(of: type) -> dict[str, type]:
     """Name and class of each section; of one that may be repeated, the class of one of them."""
-    hints = typing.get_type_hints(settings_class)
-    names = [field.name for field in dataclasses.fields(settings_class)]
-    repeated = repeated_sections(settings_class)
+    if any("help" in field.metadata for field in dataclasses.fields(of)):
+        return {"": of}
+    hints = typing.get_type_hints(of)
+    names = [field.name for field in dataclasses.fields(of)]
+    repeated = repeated_sections(of)
     return {n: typing.get_args(hints[n])[0] if n in repeated else hints[n] for n in names}
 
 
-def repeated_sections(settings_class: type) -> set[str]:
+def repeated_sections(of: type) -> set[str]:
     """Names of the sections that may come several times, ``[[name]]``: tuples of a section."""
-    hints = typing.get_type_hints(settings_class)
-    return {name for name, hint in hints.items() if typing.get_origin(hint) is tuple}
+    hints = typing.get_type_hints(of)
+    found = {n for n, hint in hints.items() if typing.get_origin(hint) is tuple}
+    return {n for n in found if dataclasses.is_dataclass(typing.get_args(hints[n])[0])}
+
+
+def fields_of(section: type) -> list[dataclasses.Field]:
+    """The fields of a section, those first that the template has without a comment sign."""
+    return sorted(dataclasses.fields(section), key=lambda field: not field.metadata["required"])
+
+
+def flag_of(field: dataclasses.Field) -> str:
+    """The option of a field."""
+    return field.metadata["flag"] or spelled(field.name)
+
+
+def spelled(name: str) -> str:
+    unit = next((unit for unit in _UNITS if name.endswith(unit)), "")
+    return "--" + name.removesuffix(unit).replace("_", "-")
+
+
+def name_of(section: str, key: str) -> str:
+    return f"{section}.{key}" if section else key
+
+
+# --- files ---
 
 
 def read_toml(path: str | Path) -> tuple[str, dict[str, Any]]:
@@ -124,10 +96,16 @@ def read_toml(path: str | Path) -> tuple[str, dict[str, Any]]:
             f"{path}: the key '{COMMAND_KEY}' is missing or no text; say at the top which command "
             f'the file is for, e.g. {COMMAND_KEY} = "fit"'
         )
-    return command, content
+    if command in OLD_COMMANDS:
+        note(f"{path}: the command '{command}' is now called '{OLD_COMMANDS[command]}'")
+    return OLD_COMMANDS.get(command, command), content
 
 
-def read_settings(path: str | Path, settings_class: type, command: str) -> Values:
+OLD_COMMANDS = {"mc": "montecarlo"}
+"""Commands of earlier versions, and what they are called now."""
+
+
+def read_settings(path: str | Path, of: type, command: str) -> Values:
     """The values of a settings file for ``command``, checked.
 
     Raises:
@@ -139,25 +117,27 @@ def read_settings(path: str | Path, settings_class: type, command: str) -> Value
         raise ValueError(
             f"{path}: the settings are for 'mmtp {shown(found, str)}', not for 'mmtp {command}'"
         )
-    return checked(content, settings_class, str(path))
+    return checked(content, of, str(path))
 
 
-def checked(content: dict[str, Any], settings_class: type, source: str) -> Values:
+def checked(content: dict[str, Any], of: type, source: str) -> Values:
     """Values with the types of the settings class.
 
     Raises:
         ValueError: for an unknown section or key, or a value of a wrong type.
     """
-    sections = sections_of(settings_class)
-    known = {f"{s}.{f.name}" for s, of in sections.items() for f in dataclasses.fields(of)}
+    sections = sections_of(of)
+    if "" in sections:
+        content = content if source == COMMAND_LINE else {"": content}
+    known = {name_of(s, f.name) for s, cls in sections.items() for f in dataclasses.fields(cls)}
     values: Values = {}
     for section, table in content.items():
         if section not in sections:
             key = section if isinstance(table, dict) else f"{section} (outside of any section)"
-            near = _nearest(section, set(sections) | known | {k.split(".")[1] for k in known})
+            near = nearest(section, {*sections, *known, *(k.split(".")[-1] for k in known)})
             near = next((k for k in sorted(known) if k.endswith(f".{near}")), near)
             raise ValueError(f"{source}: unknown key '{shown(key, str)}'; {_hint(near, sections)}")
-        if section in repeated_sections(settings_class):
+        if section in repeated_sections(of):
             if not isinstance(table, list) or not all(isinstance(t, dict) for t in table):
                 raise ValueError(f"{source}: '{section}' must be sections, [[{section}]]")
             values[section] = [
@@ -171,25 +151,33 @@ def checked(content: dict[str, Any], settings_class: type, source: str) -> Value
 
 
 def _checked_section(
-    table: dict[str, Any], section: str, section_class: type, known: set[str], source: str
+    table: dict[str, Any], section: str, of: type, known: set[str], source: str
 ) -> dict[str, Any]:
-    hints = typing.get_type_hints(section_class)
-    fields = {field.name: field for field in dataclasses.fields(section_class)}
+    hints, others = typing.get_type_hints(of), other_names(of)
+    fields = {field.name: field for field in dataclasses.fields(of)}
     values = {}
-    for key, value in table.items():
-        name = f"{section}.{key}"
+    for given, value in table.items():
+        key, tell = others.get(given, (given, False))
+        name = name_of(section, key)
+        if tell:
+            note(f"{source}: {name_of(section, given)} is now called {name}")
         if key not in fields:
-            near = _nearest(key, set(fields))
-            near = f"{section}.{near}" if near else _nearest(name, known)
+            near = nearest(key, fields)
+            near = name_of(section, near) if near else nearest(name, known)
             raise ValueError(f"{source}: unknown key '{shown(name, str)}'; {_hint(near, fields)}")
         data = fields[key].metadata
         where = f"{source}: {name}"
         if source == COMMAND_LINE:
             where = data["metavar"] if data["positional"] else flag_of(fields[key])
+        if isinstance(value, str) and value in data["old_values"]:
+            note(f"{where}: '{value}' is now called '{data['old_values'][value]}'")
+            value = data["old_values"][value]
         choices = data["choices"]
         if choices and value not in choices:
             raise ValueError(f"{where} must be one of {', '.join(choices)}, got {shown(value)}")
         values[key] = _converted(value, hints[key], where)
+        if isinstance(values[key], tuple) and len(values[key]) > MOST_ITEMS:
+            raise ValueError(f"{where} has {len(values[key])} items; at most {MOST_ITEMS} can be")
         if data["bounds"] is not None:
             data["bounds"].check(values[key], where)
     return values
@@ -207,20 +195,33 @@ def merge(*layers: Values) -> Values:
     return merged
 
 
-def build(settings_class: type, values: Values) -> Any:
+def build(of: type, values: Values) -> Any:
     """The settings with the given values, defaults elsewhere."""
-    repeated = repeated_sections(settings_class)
-    return settings_class(
+    repeated, sections = repeated_sections(of), sections_of(of)
+    if "" in sections:
+        return _filled(of, values.get("", {}))
+    return of(
         **{
-            name: tuple(of(**one) for one in values.get(name, []))
+            name: tuple(_filled(cls, one) for one in values.get(name, []))
             if name in repeated
-            else of(**values.get(name, {}))
-            for name, of in sections_of(settings_class).items()
+            else _filled(cls, values.get(name, {}))
+            for name, cls in sections.items()
         }
     )
 
 
-def template(settings_class: type, command: str) -> str:
+def _filled(of: type, given: dict[str, Any]) -> Any:
+    """A section; what may be a number or a list of them is a list, also by default."""
+    hints = typing.get_type_hints(of)
+    lists = {
+        f.name: (default_of(f),)
+        for f in dataclasses.fields(of)
+        if item_of(hints[f.name]) is not None and isinstance(default_of(f), (int, float))
+    }
+    return of(**{**lists, **given})
+
+
+def template(of: type, command: str) -> str:
     """A commented TOML file with every key; ``#key = value`` shows a default or an example."""
     lines = [
         f"# Settings of 'mmtp {command} --settings FILE'. A line '#key = value' shows the default,",
@@ -229,116 +230,56 @@ def template(settings_class: type, command: str) -> str:
         "",
         f"{COMMAND_KEY} = {json.dumps(command)}",
     ]
-    repeated = repeated_sections(settings_class)
-    for name, section in sections_of(settings_class).items():
-        about = (section.__doc__ or "").strip().splitlines()[0]
-        title = f"[[{name}]]" if name in repeated else f"[{name}]"
-        lines += ["", title, *_comment(about)]
-        for field in dataclasses.fields(section):
-            data = field.metadata
-            unset = field.default is None or field.default == ()
-            shown = data["example"] if unset else field.default
+    repeated = repeated_sections(of)
+    for name, section in sections_of(of).items():
+        if name:
+            title = f"[[{name}]]" if name in repeated else f"[{name}]"
+            lines += ["", title, *_comment(about(section))]
+        hints = typing.get_type_hints(section)
+        for field in fields_of(section):
+            data, default = field.metadata, default_of(field)
+            unset = default is None or default == ()
+            value = data["example"] if unset else default
+            if item_of(hints[field.name]) is not None and not isinstance(value, tuple):
+                value = (value,)
             help = data["help"] + (
                 f" One of {', '.join(data['choices'])}." if data["choices"] else ""
             )
             if unset and not data["required"]:
                 help += " Not set by default."
             lines += ["", *_comment(help)]
-            lines.append(f"{'' if data['required'] else '#'}{field.name} = {_toml(shown)}")
+            lines.append(f"{'' if data['required'] else '#'}{field.name} = {_toml(value)}")
     return "\n".join(lines) + "\n"
 
 
-def add_options(
-    parser: argparse.ArgumentParser, settings_class: type, skip: frozenset[str] = frozenset()
-) -> None:
-    """Add an option for every field, except those whose ``section.key`` is in ``skip``."""
-    for name, section in sections_of(settings_class).items():
-        if name in repeated_sections(settings_class):
-            continue
-        hints = typing.get_type_hints(section)
-        about = (section.__doc__ or "").strip().splitlines()[0].rstrip(".")
-        group = parser.add_argument_group(about[0].lower() + about[1:])
-        for field in dataclasses.fields(section):
-            if f"{name}.{field.name}" not in skip:
-                _add_option(group, f"{name}.{field.name}", field, hints[field.name])
+# --- types ---
 
 
-def options_given(args: argparse.Namespace, settings_class: type) -> Values:
-    """The values that were given as options of `add_options`."""
-    content: Values = {}
-    for name, section in sections_of(settings_class).items():
-        for field in dataclasses.fields(section):
-            value = getattr(args, f"{name}.{field.name}", None)
-            if value is not None and value != []:
-                content.setdefault(name, {})[field.name] = value
-    return checked(content, settings_class, COMMAND_LINE)
-
-
-def flag_of(field: dataclasses.Field) -> str:
-    """The option of a field."""
-    return field.metadata["flag"] or "--" + field.name.replace("_", "-")
-
-
-def _add_option(group: Any, dest: str, field: dataclasses.Field, hint: Any) -> None:
-    data = field.metadata
-    help = data["help"]
-    if field.default not in (None, ()) and not isinstance(field.default, bool):
-        help += f" (default {_words(field.default)})"
-    help = help.replace("%", "%%")
-    common = {"dest": dest, "default": argparse.SUPPRESS}
-    flag = flag_of(field)
-    names = [*([data["short"]] if data["short"] else []), flag]
-    if hint is bool:
-        # The option that only repeats the default undoes a settings file; --help need not show it.
-        hidden = argparse.SUPPRESS
-        on, off = (hidden, data["off_help"]) if field.default else (help, hidden)
-        group.add_argument(*names, action="store_true", help=on, **common)
-        group.add_argument(data["off"], action="store_false", help=off, **common)
-        return
-    kinds = _members(hint)
-    many = typing.get_origin(kinds[0]) is tuple
-    kind = typing.get_args(kinds[0])[0] if many else kinds[0]
-    word = number(kind) if kind in (int, float) else kind
-    options = {"help": help, "type": _reader(kinds) if len(kinds) > 1 else word}
-    if data["positional"]:
-        group.add_argument(dest, nargs="*", metavar=data["metavar"], default=[], **options)
-        return
-    if many:
-        options |= {"action": "append"} if data["each"] else {"nargs": "+"}
-    if data["choices"]:
-        options["choices"] = data["choices"]
-    else:
-        options["metavar"] = data["metavar"] or {int: "N", float: "X"}.get(kind, "TEXT")
-    group.add_argument(*names, **common, **options)
-    if data["aliases"]:
-        group.add_argument(*data["aliases"], **common, **options | {"help": argparse.SUPPRESS})
-    for word, value in data["words"].items():
-        help = f"the same as {flag} {value}"
-        group.add_argument(word, action="store_const", const=value, help=help, **common)
-
-
-def _reader(kinds: list[Any]) -> Callable[[str], Any]:
-    """From a word of the command line to a number of the first type, or else the text."""
-
-    def read(text: str) -> Any:
-        try:
-            return kinds[0](text)
-        except ValueError:
-            return text
-
-    return read
-
-
-def _members(hint: Any) -> list[Any]:
-    """The types of a union without None."""
+def members_of(hint: Any) -> list[Any]:
+    """The types of a union without None and paths, which are texts."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        return [k for k in typing.get_args(hint) if k not in (type(None), Path)]
     return [hint]
 
 
+def _lists(hint: Any) -> list[Any]:
+    sequences = (tuple, typing.get_origin(Sequence[int]))
+    return [kind for kind in members_of(hint) if typing.get_origin(kind) in sequences]
+
+
+def item_of(hint: Any) -> Any:
+    """The type of the items, where it may be a list."""
+    return next((typing.get_args(kind)[0] for kind in _lists(hint)), None)
+
+
+def length_of(hint: Any) -> int | None:
+    """The number of items, where the type says it."""
+    args = typing.get_args(_lists(hint)[0])
+    return None if Ellipsis in args or len(args) == 1 else len(args)
+
+
 def _converted(value: Any, hint: Any, where: str) -> Any:
-    lists = [kind for kind in _members(hint) if typing.get_origin(kind) is tuple]
-    if lists and not isinstance(value, (list, tuple)):
+    if _lists(hint) and not isinstance(value, (list, tuple)):
         # One item stands for a list of one.
         value = [value]
     if value in ([], ()):
@@ -346,20 +287,19 @@ def _converted(value: Any, hint: Any, where: str) -> Any:
     return converted(value, hint, where)
 
 
-def _nearest(word: str, known: set[str]) -> str | None:
-    close = difflib.get_close_matches(word[:100], sorted(known), 1, cutoff=0.5)
-    return close[0] if close else None
-
-
 def _hint(near: str | None, known: Any) -> str:
     return f"did you mean '{near}'?" if near else f"known are {', '.join(known)}"
+
+
+def about(section: type) -> str:
+    return (section.__doc__ or "").strip().splitlines()[0]
 
 
 def _comment(text: str) -> list[str]:
     return [f"# {line}" for line in textwrap.wrap(text, 90)]
 
 
-def _words(value: Any) -> str:
+def words_of(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

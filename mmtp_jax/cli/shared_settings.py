@@ -1,134 +1,177 @@
-"""Settings that several simulations share: input, the start of the moments, preselection.
-
-`collect` puts the settings of a command together from its file and its options. This module imports
-no JAX, so that ``mmtp --help`` is quick.
-"""
+"""Settings that several commands share: input, the start of the moments, preselection, output."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from mmtp_jax.cli import console
-from mmtp_jax.cli.bounds import POSITIVE, STEPS, Bounds
-from mmtp_jax.cli.settings import (
-    Values,
-    add_options,
-    build,
-    label_keys,
-    merge,
-    options_given,
-    read_settings,
-    setting,
-)
+from mmtp_jax.active.options import Keeping, Thresholds
+from mmtp_jax.cli.settings import Values
 from mmtp_jax.io.label_keys import checked_keys
+from mmtp_jax.options import ANY_SEED, MULTIPLES, NOT_NEGATIVE, Bounds, option, options
+from mmtp_jax.simulation.moments.options import allow_flips, magnetic
 
 MAX_MOMENT = 100.0
 """mu_B; no atom has more."""
 
 
-@dataclass(frozen=True)
-class Input:
-    """Potential and start."""
-
-    potential: str | None = setting(
-        "Potential, .mtp.", example="pot.mtp", required=True, metavar="FILE"
-    )
-    start: tuple[str, ...] = setting(
-        "Configurations to start from, of any format, with moments.",
-        (), example=("start.cfg",), required=True, metavar="FILE",
+def potential() -> Any:
+    """A field: the potential, an argument."""
+    return option(
+        "Potential, .mtp.", example="pot.mtp", required=True, positional="a potential",
+        metavar="POTENTIAL",
     )  # fmt: skip
-    species: tuple[str, ...] | None = setting(
+
+
+def species() -> Any:
+    """A field: what the types are."""
+    return option(
         "Chemical symbols of the types, for a potential that does not name them.",
         example=("Fe", "Al"), metavar="SYMBOL",
     )  # fmt: skip
-    keys: tuple[str, ...] = label_keys()
 
 
-@dataclass(frozen=True)
-class LabelledInput(Input):
-    """Potential and start."""
-
-    magnetic_gradient: bool = setting(
-        "The columns en_der_m* of .cfg files are +dE/dm, as MLIP-3 writes it, not -dE/dm.",
-        False, off="--no-magnetic-gradient",
+def keys() -> Any:
+    """A field: names that labels have in files."""
+    return option(
+        "Names that labels have in the files, LABEL=NAME; 'none' for one that is not to be read.",
+        (), example=("magmoms=spins",), flag="--key", each=True, metavar="LABEL=NAME",
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class StartMoments:
-    """Magnetic moments."""
+def magnetic_gradient() -> Any:
+    """A field: the sign of the magnetic forces in .cfg files."""
+    return option(
+        "The columns en_der_m* of .cfg files are +dE/dm, as MLIP-3 writes after it evaluated a "
+        "potential, and not the magnetic forces -dE/dm of published data sets.",
+        False,
+    )  # fmt: skip
 
-    start: tuple[str, ...] | None = setting(
+
+def missing_moments(default: str | None = "error") -> Any:
+    """A field: what to do about labelled configurations without moments."""
+    return option(
+        "Configurations without magnetic moments: 'error', 'zero' takes their moments for zero, "
+        "'skip' leaves them out.",
+        default, choices=("error", "zero", "skip"), example="zero",
+    )  # fmt: skip
+
+
+def repeat() -> Any:
+    """A field: multiples of a cell."""
+    return option(
+        "Repeat the cell of each so many times along its vectors.",
+        example=(2, 2, 2), bounds=MULTIPLES,
+    )  # fmt: skip
+
+
+def start_moments() -> Any:
+    """A field: moments to start from."""
+    return option(
         "Start from a moment for each species, mu_B, not from those of the file.",
         example=("Fe=2.2", "Al=-0.1"), metavar="SYMBOL=MOMENT",
     )  # fmt: skip
-    scale: float = setting("Factor of the moments at the start.", 1.0)
-    allow_flips: bool = setting("Moments may change their sign.", False, off="--no-flips")
 
 
-def treatment(shortcut: str) -> Any:
-    """A field: whether moments follow; ``shortcut`` is the option that fixes them."""
-    return setting(
-        "'equilibrate': moments minimise the energy; 'fixed': their magnitudes stay.",
-        "equilibrate", choices=("equilibrate", "fixed"), words={shortcut: "fixed"},
+def output(help: str, example: str | None = None, **more: Any) -> Any:
+    """A field: the file that is written, ``-o``."""
+    return option(help, example=example, short="-o", flag="--output", metavar="FILE", **more)
+
+
+def file(help: str, example: str) -> Any:
+    """A field: a file."""
+    return option(help, example=example, metavar="FILE")
+
+
+def prefix(name: str) -> Any:
+    """A field: of the names of all files that a property is written to, ``-o``."""
+    return option("Of the names of all files.", name, short="-o", metavar="PREFIX")
+
+
+def executor(instead: str) -> Any:
+    """A field: where jobs run."""
+    return option(
+        f"Where they run, {instead}: settings of local processes, executorlib or parsl; see "
+        "'mmtp template executor'.",
+        example="executor.toml", metavar="TOML",
     )  # fmt: skip
 
 
-def magnetic() -> Any:
-    """A field: which species change their signs."""
-    return setting(
-        "Species whose signs change, if not all atoms with a moment.",
-        example=("Fe",), metavar="SYMBOL",
+@options
+class Reading:
+    """How files are read."""
+
+    species: tuple[str, ...] | None = species()
+    keys: tuple[str, ...] = keys()
+
+
+@options
+class LabelReading(Reading):
+    """How files with labels are read."""
+
+    magnetic_gradient: bool = magnetic_gradient()
+
+
+@options
+class Input(Reading):
+    """Potential and start."""
+
+    potential: str | None = potential()
+    start: tuple[str, ...] = option(
+        "Configurations to start from, of any format, with moments.",
+        (), example=("start.cfg",), required=True, positional="a start", metavar="START",
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """What simulations keep, and when they stop (Kotykhov 2025: 2 or 4, and 10)."""
+@options
+class LabelledInput(Input, LabelReading):
+    """Potential and start."""
 
-    low: float = setting(
-        "Grade from which on a configuration is kept.",
-        2.0, flag="--grade-select", aliases=("--grade-low",), bounds=POSITIVE,
-    )  # fmt: skip
-    high: float = setting(
-        "Grade above which a simulation stops.",
-        10.0, flag="--grade-break", aliases=("--grade-high",), bounds=POSITIVE,
-    )  # fmt: skip
-    every: int | None = setting(
-        "Keep at most one configuration of a replica in so many steps; all if not given.",
-        example=10, flag="--grade-every", bounds=STEPS,
+
+@options
+class Crystal(Reading):
+    """Potential and crystal."""
+
+    potential: str | None = potential()
+    data: str | None = option(
+        "Crystal with moments, of any format; the first configuration counts.",
+        example="cell.cfg", required=True, positional="a crystal", metavar="DATA",
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Preselection(Thresholds):
+@options
+class States:
+    """Disordered magnetic states."""
+
+    states: int = option(
+        "Paramagnetic: average over so many disordered magnetic states; 0 for the one of the file.",
+        0, bounds=NOT_NEGATIVE,
+    )  # fmt: skip
+    magnetic: tuple[str, ...] | None = magnetic()
+    seed: int = option("Seed of the states.", 0, bounds=ANY_SEED)
+
+
+@options
+class StartMoments:
+    """Magnetic moments."""
+
+    start: tuple[str, ...] | None = start_moments()
+    scale: float = option("Factor of the moments at the start.", 1.0, bounds=Bounds())
+    allow_flips: bool = allow_flips()
+
+
+@options
+class Preselection(Keeping, Thresholds):
     """What is kept because the potential extrapolates to it, and when to stop for that."""
 
-    active_set: str | None = setting(
+    active_set: str | None = option(
         "Watch the grade by this active set, which 'mmtp grade --save-active-set' writes.",
         example="active.npz", metavar="NPZ",
     )  # fmt: skip
-    candidates: str | None = setting(
-        "File for the configurations that are kept, .cfg or .extxyz.",
-        example="candidates.cfg", metavar="FILE",
-    )  # fmt: skip
-    capacity: int = setting(
-        "Configurations of a replica that memory has room for; at least those of one step.",
-        256, flag="--grade-capacity", bounds=Bounds(least=1, most=10**6),
-    )  # fmt: skip
-
-
-def check_thresholds(low: float, high: float) -> None:
-    """Refuse thresholds that are out of order.
-
-    Raises:
-        ValueError: if not 0 < low < high.
-    """
-    if not 0.0 < low < high:
-        raise ValueError(f"preselection needs 0 < low < high, got low {low:g} and high {high:g}")
+    candidates: str | None = file(
+        "File for the configurations that are kept, .cfg or .extxyz.", "candidates.cfg"
+    )
 
 
 def check_preselection(settings: Any, given: Values) -> None:
@@ -143,7 +186,6 @@ def check_preselection(settings: Any, given: Values) -> None:
     """
     checked_keys(settings.input.keys)
     watched: Preselection = settings.preselection
-    check_thresholds(watched.low, watched.high)
     if watched.active_set is None and given.get("preselection"):
         raise ValueError("--grade-select, --grade-break and --candidates need an --active-set")
     candidates = watched.candidates
@@ -186,64 +228,9 @@ def moments_of_words(words: Sequence[str] | None) -> dict[str, float] | None:
     return found
 
 
-def add_settings(parser: argparse.ArgumentParser, settings_class: type) -> None:
-    """Add files, ``--settings`` and the options of a class whose first section is an `Input`."""
-    parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="potential (.mtp) and start configurations"
-    )
-    parser.add_argument(
-        "--settings", metavar="TOML", help="file with any of the settings; options here win"
-    )
-    add_options(parser, settings_class, skip=frozenset({"input.potential", "input.start"}))
-
-
-def collect(
-    args: argparse.Namespace,
-    settings_class: type,
-    command: str,
-    check: Callable[[Any, Values], None],
-) -> Any:
-    """The settings of a command, from its file and its options.
-
-    Raises:
-        ValueError: if they cannot be, or there is no potential or no start.
-    """
-    in_file = read_settings(args.settings, settings_class, command) if args.settings else {}
-    given = merge(in_file, options_given(args, settings_class), _files(args.files, in_file))
-    settings = build(settings_class, given)
-    check(settings, given)
-    if settings.input.potential is None or not settings.input.start:
-        raise ValueError(
-            f"give a potential and a start, e.g. mmtp {command} pot.mtp start.cfg, or a file with "
-            "--settings"
-        )
-    console.check_species(settings.input.species)
-    return settings
-
-
 def inputs_of(settings: Any, args: argparse.Namespace) -> list[str]:
     """The files that a command reads."""
     found = [settings.input.potential, *settings.input.start, args.settings]
     watched = getattr(settings, "preselection", None)
     found += [watched.active_set] if watched is not None else []
     return [path for path in found if path is not None]
-
-
-def _files(files: list[str], in_file: Values) -> Values:
-    """The potential is the file that ends in .mtp, or where none does and there is none, the first.
-
-    Raises:
-        ValueError: if there are several potentials.
-    """
-    potentials = [file for file in files if file.lower().endswith(".mtp")]
-    if len(potentials) > 1:
-        raise ValueError(f"give one potential, got {' and '.join(potentials)}")
-    if not potentials and "potential" not in in_file.get("input", {}):
-        potentials = files[:1]
-    given: dict[str, Any] = {}
-    if potentials:
-        given["potential"] = potentials[0]
-    start = tuple(file for file in files if file not in potentials)
-    if start:
-        given["start"] = start
-    return {"input": given}

@@ -1,4 +1,4 @@
-"""The walks of ``mmtp mc``: cells of several sizes, one after the other, with a checkpoint."""
+"""The walks of ``mmtp montecarlo``: cells of several sizes in turn, with a checkpoint."""
 
 from __future__ import annotations
 

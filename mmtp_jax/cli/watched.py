@@ -32,14 +32,15 @@ class Watched:
         if settings.active_set is None:
             return
         from mmtp_jax.active.active_set import ActiveSet
-        from mmtp_jax.active.preselection import Preselection, Thresholds
+        from mmtp_jax.active.options import Thresholds
+        from mmtp_jax.active.preselection import Preselection
         from mmtp_jax.interfaces.candidates import CandidateFile
 
         self.watch = Preselection.of(
             ActiveSet.load(settings.active_set, potential),
-            Thresholds(settings.low, settings.high),
-            every=settings.every,
-            capacity=settings.capacity,
+            Thresholds(settings.grade_select, settings.grade_break),
+            grade_every=settings.grade_every,
+            grade_capacity=settings.grade_capacity,
         )
         if settings.candidates is not None:
             if not go_on:
@@ -62,7 +63,7 @@ class Watched:
 
     def stopped(self, who: str, replica: int, steps: str = "step") -> str:
         """That a replica was stopped: at which step, where steps have a name, and its grade."""
-        high = self.settings.high
+        high = self.settings.grade_break
         grade, step = self.highest.get(replica, (0.0, 0))
         if grade <= high:
             return f"{who} stopped: its grade was above {high:g} (--grade-break), or no number"
@@ -76,8 +77,8 @@ class Watched:
         tally = self.watch.tally
         noun = "configuration" if tally.n_kept == 1 else "configurations"
         print(
-            f"{tally.n_kept} {noun} with a grade of at least {self.settings.low:g}, highest grade "
-            f"{tally.highest:.4g}"
+            f"{tally.n_kept} {noun} with a grade of at least {self.settings.grade_select:g}, "
+            f"highest grade {tally.highest:.4g}"
         )
         if self.file is None:
             return

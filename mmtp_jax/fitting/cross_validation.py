@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from mmtp_jax.fitting.fit import Fit, FitOptions
+from mmtp_jax.fitting.fit import Fit
+from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.series import (
     Callback,

@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmtp_jax.fitting.fit import Fit, FitOptions, FitProblem, Teller, prepared_sets
+from mmtp_jax.fitting.fit import Fit, FitProblem, Teller, prepared_sets
 from mmtp_jax.fitting.lockstep import optimise_together
+from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.series import (
     Callback,

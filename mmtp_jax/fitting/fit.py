@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -21,24 +20,20 @@ from mmtp_jax.fitting.initial import (
 from mmtp_jax.fitting.lbfgs import LBFGS
 from mmtp_jax.fitting.metric import sample
 from mmtp_jax.fitting.optimise import Optimiser, Outcome, optimise
+from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.record import record_of
 from mmtp_jax.fitting.report import Errors, Report
-from mmtp_jax.fitting.sharding import check_devices
 from mmtp_jax.fitting.shifts import known_shifts, prepared_makings
 from mmtp_jax.fitting.training_data import TrainingData
-from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interruption import deferred
 from mmtp_jax.io.lock import locked
 from mmtp_jax.potential.potential import Potential, one_per_species
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.structures.batch import default_chunk
 from mmtp_jax.structures.domain import check_domain
-from mmtp_jax.structures.rules import RULES
 from mmtp_jax.structures.structure import Structure
 from mmtp_jax.structures.units import warn_of_units
-
-METHODS = ("lbfgs", "gauss-newton")
 
 
 @dataclass(frozen=True)
@@ -74,47 +69,6 @@ class Fit:
     those before the fit was resumed."""
     fill: float = 1.0
     """Share of the padded rows of the training set that hold real neighbours."""
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How to fit; what to fit are the arguments of `fit_structures`."""
-
-    weights: Weights = field(default_factory=Weights)
-    method: str = "lbfgs"
-    """``"lbfgs"`` (optax), or ``"gauss-newton"`` (Levenberg-Marquardt)."""
-    max_iterations: int | None = None
-    """Limit of the steps; None is 2000 for L-BFGS and 60 for Gauss-Newton."""
-    tolerance: float = 1e-3
-    """Smallest relative fall of the loss that is worth going on for, over 100 steps of L-BFGS
-    or 3 of Gauss-Newton."""
-    min_dist: float | None = None
-    """R_min, Angstrom; None takes the shortest distance of the training set."""
-    max_magmom: Sequence[float] | float | None = None
-    """M_max, mu_B; None takes the largest moments of the training set and a margin."""
-    keep_domain: bool = False
-    """Leave R_min and M_max of the potential alone."""
-    initialise: bool = True
-    """Solve e0 and xi by linear least squares before the first step."""
-    making: str = "refuse"
-    """What to do about labels of different making: ``"refuse"``; ``"shift"``, fit a constant of
-    the energy for each making and species; or ``"ignore"``."""
-    checkpoint: str | Path | None = None
-    checkpoint_every: int = 100
-    report_every: int = 20
-    """Steps between evaluations of the errors that a callback is told."""
-    devices: int | str | None = None
-    """Devices to divide the data over: their number or ``"all"``; None is one, or all where
-    `jax.distributed` has joined several processes."""
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
-        if self.making not in RULES:
-            raise ValueError(f"making must be one of {', '.join(RULES)}, got {self.making!r}")
-        if self.keep_domain and (self.min_dist is not None or self.max_magmom is not None):
-            raise ValueError("keep_domain leaves no room for min_dist or max_magmom; drop one")
-        check_devices(self.devices)
 
 
 @with_double_precision

@@ -15,7 +15,7 @@ from mmtp_jax.structures.making import makings_of
 from mmtp_jax.structures.structure import LABELS, Structure
 
 if TYPE_CHECKING:
-    from mmtp_jax.fitting.fit import FitOptions
+    from mmtp_jax.fitting.options import FitOptions
     from mmtp_jax.fitting.report import Report
     from mmtp_jax.potential.potential import Potential
 

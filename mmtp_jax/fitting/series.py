@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmtp_jax.fitting import processes
-from mmtp_jax.fitting.fit import Fit, FitOptions, FitProblem, Progress
+from mmtp_jax.fitting.fit import Fit, FitProblem, Progress
+from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.statistics import CONFIDENCE, Statistics, statistics_table
 from mmtp_jax.interruption import as_completed, check, deferred

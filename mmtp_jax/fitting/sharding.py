@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmtp_jax.fitting.dataset import Targets, make_targets
+from mmtp_jax.fitting.options import check_devices
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.report import Errors, comparison, errors_of
 from mmtp_jax.fitting.weights import Weights
@@ -57,13 +58,6 @@ def mesh_of(devices: int | str | None) -> Mesh | None:
             "together; in several processes a fit takes all of them"
         )
     return None if n == 1 else Mesh(np.array(there[:n]), (AXIS,))
-
-
-def check_devices(devices: int | str | None) -> None:
-    """Raise ValueError unless it is a positive number, "all" or None."""
-    number = isinstance(devices, int) and not isinstance(devices, bool)
-    if not (devices is None or devices == "all" or (number and devices >= 1)):
-        raise ValueError(f"devices must be a positive number or 'all', got {devices!r}")
 
 
 def add_up(function: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any]:

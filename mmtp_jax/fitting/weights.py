@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
+
+from mmtp_jax.options import NOT_NEGATIVE, option, options
 
 SCALINGS: dict[str, tuple[int, int]] = {
     # (power of n for energy and stress, power of n for forces and magnetic forces)
@@ -18,29 +20,34 @@ squares, as Eq. 8 is printed; ``structures`` makes configurations count alike wh
 """
 
 
-@dataclass(frozen=True)
+@options
 class Weights:
-    """w_e, w_f (Angstrom^2), w_s, w_t (mu_B^2) of Kotykhov 2024 Eq. 8, with their defaults there.
+    """Weights of the loss (Kotykhov 2024, Eq. 8).
 
-    The stress enters as sigma V in eV, as in MLIP, for which the default w_s was chosen.
-    ``scaling`` is one of `SCALINGS`.
+    The stress enters as sigma V in eV, as in MLIP, for which the default was chosen.
     """
 
-    energy: float = 1.0
-    forces: float = 0.01
-    stress: float = 0.001
-    magnetic_forces: float = 0.1
-    scaling: str = "vibrations"
+    energy: float = option("Weight of energies.", 1.0, flag="--energy-weight", bounds=NOT_NEGATIVE)
+    forces: float = option(
+        "Weight of forces, Angstrom^2.", 0.01, flag="--forces-weight", bounds=NOT_NEGATIVE
+    )
+    stress: float = option(
+        "Weight of stresses times volume.", 0.001, flag="--stress-weight", bounds=NOT_NEGATIVE
+    )
+    magnetic_forces: float = option(
+        "Weight of magnetic forces, mu_B^2.",
+        0.1,
+        flag="--magnetic-forces-weight",
+        bounds=NOT_NEGATIVE,
+    )
+    scaling: str = option(
+        "How errors scale with the number n of atoms: 'vibrations' divides squared errors of "
+        "energy and stress by n, 'molecules' nothing, 'structures' those by n^2 and those of "
+        "forces by n.",
+        "vibrations", choices=tuple(SCALINGS),
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        for name in ("energy", "forces", "stress", "magnetic_forces"):
-            value = getattr(self, name)
-            if not 0.0 <= value < float("inf"):
-                raise ValueError(f"weight {name} must be a number >= 0, got {value}")
-        if self.scaling not in SCALINGS:
-            raise ValueError(
-                f"weight scaling must be one of {', '.join(SCALINGS)}, got {self.scaling!r}"
-            )
         if not any((self.energy, self.forces, self.stress, self.magnetic_forces)):
             raise ValueError("all four weights are zero; give at least one a positive value")
 

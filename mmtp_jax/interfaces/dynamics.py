@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from mmtp_jax.io.trajectory import (
     cut_to,
     size_of,
 )
+from mmtp_jax.options import made
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
@@ -133,7 +133,7 @@ def md(
     """
     if isinstance(watch, BoundWatch):
         watch.check(potential)
-    chosen = _options(options)
+    chosen = made(DynamicsOptions, options, "md")
     atoms_list = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     if not atoms_list:
         raise ValueError("there is no configuration to simulate; give at least one")
@@ -274,14 +274,6 @@ class Files:
 
 def _words(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "no files"
-
-
-def _options(options: dict[str, Any]) -> DynamicsOptions:
-    known = {f.name for f in dataclasses.fields(DynamicsOptions)}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise TypeError(f"md() got unknown options {unknown}; known are {sorted(known)}")
-    return DynamicsOptions(**options)
 
 
 def trajectory_paths(path: str | Path | None, n: int) -> list[Path]:

@@ -9,7 +9,6 @@ configuration at a time:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from mmtp_jax.io.schema import (
     set_magnetic_forces,
     set_moments,
 )
+from mmtp_jax.options import made
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.relaxation.options import RelaxOptions
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
@@ -134,7 +134,7 @@ def relax(
         >>> found = mmtp.relax(pot, atoms, cell="volume", pressure_GPa=10)
         >>> found.converged, found.atoms.cell.cellpar(), found.magmoms
     """
-    chosen = _options({"cell": cell, "pressure_GPa": pressure_GPa, **options})
+    chosen = made(RelaxOptions, {"cell": cell, "pressure_GPa": pressure_GPa, **options}, "relax")
     atoms_list = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     structures = relaxable_structures(potential, atoms_list, start, scale)
     if isinstance(watch, BoundWatch):
@@ -217,14 +217,6 @@ def relaxation_of(atoms: Atoms, found: RelaxedStructure) -> Relaxation:
         n_evaluations=found.n_evaluations,
         details=found,
     )
-
-
-def _options(given: dict[str, Any]) -> RelaxOptions:
-    known = {item.name for item in dataclasses.fields(RelaxOptions)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise TypeError(f"relax() got unknown options {unknown}; known are {sorted(known)}")
-    return RelaxOptions(**given)
 
 
 def _moved(atoms: Atoms, structure: Structure) -> Atoms:

@@ -11,10 +11,11 @@ from ase import Atoms
 
 from mmtp_jax.fitting.checkpoint import fingerprint
 from mmtp_jax.interfaces.equilibration import start_structures
+from mmtp_jax.options import made
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.simulation.moments.structures import MomentOptions
+from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.spins.disorder_sampling import DisorderedStates, sample_states
-from mmtp_jax.simulation.spins.options import SpinOptions
+from mmtp_jax.simulation.spins.options import DisorderOptions, SpinOptions
 from mmtp_jax.simulation.spins.outcome import SpinObserver, SpinSaved, SpinState, SpinWalk
 from mmtp_jax.simulation.spins.sampling import walk_spins
 from mmtp_jax.simulation.system import system_of
@@ -64,11 +65,7 @@ def montecarlo(
         >>> walk = mmtp.montecarlo(pot, atoms, [600, 800, 1000], sweeps=2000)
         >>> abs(walk.series.order).mean(axis=0), walk.acceptance
     """
-    known = {f.name for f in dataclasses.fields(SpinOptions)}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise TypeError(f"montecarlo() got unknown options {unknown}; known are {sorted(known)}")
-    chosen = SpinOptions(**options)
+    chosen = made(SpinOptions, options, "montecarlo")
     values = np.atleast_1d(np.asarray(temperatures, float))
     if values.ndim != 1 or not np.all(np.isfinite(values) & (values >= 0.0)):
         raise ValueError(f"temperatures must be numbers of at least 0 K, got {temperatures}")
@@ -107,14 +104,10 @@ def walk_fingerprint(
 def sample_disorder(
     potential: Potential,
     atoms: Atoms,
-    n: int = 50,
+    n: int = DisorderOptions.n,
     *,
-    moments: str = "equilibrate",
-    magnetic: Sequence[str] | None = None,
-    tolerance: float = MomentOptions.tolerance,
-    seed: int = 0,
-    dtype: Any = np.float64,
     callback: Callable[[int], None] | None = None,
+    **options: Any,
 ) -> DisorderedStates:
     """Averages over random collinear states without net moment (Kotykhov 2025, Sec. III.B).
 
@@ -126,28 +119,26 @@ def sample_disorder(
         potential: the potential.
         atoms: the configuration; it is not changed. Its moments give the magnitudes.
         n: number of states.
-        moments: ``"equilibrate"`` the magnitudes of each state, or keep them ``"fixed"``.
-        magnetic: species with disordered signs; None for all atoms with a moment. Moments of
-            others start from zero where they are equilibrated.
-        tolerance: largest |T_i| of equilibrated moments, eV/mu_B.
-        seed: of the states.
-        dtype: float64, float32 or ``"mixed"``.
         callback: called with the number of states done after each batch.
+        **options: the other fields of `DisorderOptions`: ``moments="fixed"``, ``magnetic=("Cr",)``
+            (moments of others start from zero where they are equilibrated), ``tolerance``,
+            ``seed``, ``dtype``.
 
     Example:
         >>> states = mmtp.sample_disorder(pot, atoms, n=100)
         >>> states.energy, states.energy_error, states.forces, states.stress
         >>> states.running_mean("energy")
     """
+    chosen = made(DisorderOptions, {"n": n, **options}, "sample_disorder")
     (structure,) = start_structures(potential, [atoms])
     return sample_states(
         potential,
         structure,
         n,
-        moments=moments,
-        options=MomentOptions(tolerance=tolerance),
-        magnetic=None if magnetic is None else tuple(magnetic),
-        seed=seed,
-        dtype=dtype,
+        moments=chosen.moments,
+        options=MomentOptions(tolerance=chosen.tolerance),
+        magnetic=None if chosen.magnetic is None else tuple(chosen.magnetic),
+        seed=chosen.seed,
+        dtype=chosen.dtype,
         callback=callback,
     )

@@ -24,6 +24,7 @@ from ase import Atoms
 
 from mmtp_jax import interruption
 from mmtp_jax.io.lock import locked
+from mmtp_jax.options import made
 from mmtp_jax.oracles.job_files import (
     found_result,
     key_of,
@@ -33,8 +34,8 @@ from mmtp_jax.oracles.job_files import (
     write_labels,
 )
 from mmtp_jax.oracles.meshes import plan_meshes
+from mmtp_jax.oracles.options import JobOptions
 from mmtp_jax.oracles.oracle import (
-    MOMENT_TOLERANCE,
     Failure,
     Labelled,
     Oracle,
@@ -88,16 +89,11 @@ def label_all(
     folder: str | Path,
     executor: Executor | None = None,
     *,
-    retries: int = 1,
-    timeout_s: float | None = None,
-    moment_tolerance: float = MOMENT_TOLERANCE,
-    workers: int = 1,
     beside: Sequence[Atoms] = (),
-    accept_outliers: bool = False,
     meshes: str | Path | None = None,
-    mixed_meshes: bool = False,
     making: str = "refuse",
     callback: Callable[[int], None] | None = None,
+    **options: Any,
 ) -> Jobs:
     """Label configurations; those that fail are tried again, then set aside with the reason.
 
@@ -117,33 +113,24 @@ def label_all(
         atoms_list: configurations; their initial moments are the targets.
         folder: of all jobs; is made if it is not there.
         executor: where jobs run, any of `concurrent.futures`; by default so many ``workers`` here.
-        retries: attempts after the first.
-        timeout_s: wall time of one attempt.
-        moment_tolerance: largest miss of a target moment, mu_B.
-        workers: jobs at once, without an executor.
         beside: labels of the same making that exist already; the new ones are held against them.
-        accept_outliers: take labels that stand apart; ``suspect`` names them nevertheless.
         meshes: file with the meshes of cells; ``meshes.json`` in ``folder`` by default.
-        mixed_meshes: allow different meshes for cells alike.
         making: "ignore" or "shift" allow labels beside of another making.
         callback: called with the number of jobs that are done.
+        **options: the fields of `JobOptions`, e.g. ``retries=2``, ``timeout_s=3600``.
 
     Raises:
         ValueError: if a number is out of range, configurations have no moments, another process
             uses the folder, cells alike would get different meshes, or the labels beside are of
             another making.
     """
+    chosen = made(JobOptions, options, "label_all")
     without = [k for k, atoms in enumerate(atoms_list) if not atoms.has("initial_magmoms")]
     if without:
         raise ValueError(
             f"{len(without)} of {len(atoms_list)} configurations have no initial magnetic moments, "
             f"which are the targets (the first is number {without[0] + 1}); set them, to zeros if "
             "they are zero"
-        )
-    if retries < 0 or workers < 1 or (timeout_s is not None and not timeout_s > 0.0):
-        raise ValueError(
-            "retries must be at least 0, workers at least 1 and timeout_s positive, got "
-            f"{retries}, {workers} and {timeout_s}"
         )
     # Executors may run jobs in other folders than this program.
     folder = Path(folder).absolute()
@@ -153,13 +140,15 @@ def label_all(
         plan = plan_meshes(oracle, atoms_list, meshes or folder / "meshes.json", beside)
         oracles: Sequence[Oracle] = [oracle] * len(atoms_list)
         if plan is not None:
-            plan.check(mixed_meshes, making)
+            plan.check(chosen.mixed_meshes, making)
             plan.save()
             oracles = plan.oracles
-        jobs = [_Job(one, retries, timeout_s, moment_tolerance) for one in oracles]
-        answers, n_found = _answers(jobs, atoms_list, folders, executor, workers, callback)
+        jobs = [
+            _Job(one, chosen.retries, chosen.timeout_s, chosen.moment_tolerance) for one in oracles
+        ]
+        answers, n_found = _answers(jobs, atoms_list, folders, executor, chosen.workers, callback)
     suspect = suspects_of(answers, [f.name for f in folders], beside)
-    return Jobs(tuple(answers), n_found, suspect, accept_outliers)
+    return Jobs(tuple(answers), n_found, suspect, chosen.accept_outliers)
 
 
 def _answers(

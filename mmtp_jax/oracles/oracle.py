@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from mmtp_jax.io.schema import KMESH, MAKING, collapse, labels_of
+from mmtp_jax.oracles.options import JobOptions
 from mmtp_jax.structures.making import making_entries, making_text
 from mmtp_jax.structures.screening import Diagnostics
 
@@ -101,12 +102,8 @@ class Oracle(Protocol):
     # together (`mmtp_jax.structures.making`); and what `mmtp_jax.oracles.meshes.Meshed` has.
 
 
-MOMENT_TOLERANCE = 0.05
-"""Largest distance of an achieved moment from its target, mu_B."""
-
-
 def checked(
-    answer: Labelled | Failure, target: Atoms, moment_tolerance: float = MOMENT_TOLERANCE
+    answer: Labelled | Failure, target: Atoms, moment_tolerance: float = JobOptions.moment_tolerance
 ) -> Labelled | Failure:
     """The answer, or a failure where it must not enter a training set."""
     if isinstance(answer, Failure):

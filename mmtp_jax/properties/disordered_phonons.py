@@ -16,7 +16,7 @@ import numpy as np
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.response import UnstableStateError
 from mmtp_jax.properties.second_derivatives import structure_response
-from mmtp_jax.simulation.moments.structures import MomentOptions
+from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.spins.disorder_sampling import sample_states
 from mmtp_jax.structures.structure import Structure
 

@@ -27,7 +27,7 @@ from mmtp_jax.properties.response import (
 from mmtp_jax.properties.second_derivatives import structure_response
 from mmtp_jax.properties.symmetry import averaged, operations
 from mmtp_jax.simulation.constants import GPA
-from mmtp_jax.simulation.moments.structures import MomentOptions
+from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.spins.disorder_sampling import sample_states
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.structure import Structure

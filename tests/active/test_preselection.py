@@ -13,15 +13,17 @@ from ase import Atoms
 import mmtp_jax as mmtp
 from mmtp_jax.active.active_set import ActiveSet
 from mmtp_jax.active.candidates import CandidateStore, candidates_of, last_outside
-from mmtp_jax.active.preselection import Preselection, Thresholds
+from mmtp_jax.active.options import Thresholds
+from mmtp_jax.active.preselection import Preselection
 from mmtp_jax.active.watched_equilibration import _equilibrate, watch_equilibration
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.simulation.dynamics.integrate import Outcome
 from mmtp_jax.simulation.dynamics.loop import take_steps
 from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
+from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.moments.steps import Status
-from mmtp_jax.simulation.moments.structures import MomentOptions, equilibrate_structures
+from mmtp_jax.simulation.moments.structures import equilibrate_structures
 from mmtp_jax.simulation.system import system_of, thermal_velocities
 
 FIXED = DynamicsOptions(moments="fixed", timestep_fs=3.0, chunk_steps=64, bounded=False)
@@ -110,7 +112,7 @@ def test_nothing_is_lost_with_a_tiny_buffer(iron, by_configuration, system, tmp_
     expected = everything(whole.kept)
     assert len(expected) > 70, "iterates of the equilibration are kept as well"
     store = CandidateStore(tmp_path / "md")
-    watch = Preselection.of(by_configuration, thresholds, store=store, capacity=20)
+    watch = Preselection.of(by_configuration, thresholds, store=store, grade_capacity=20)
     run = simulate(iron, system, 30, FOLLOWED, watch=watch)
     assert run.kept == ()
     assert len(store.files) > 2
@@ -129,18 +131,18 @@ def test_nothing_is_lost_with_a_tiny_buffer(iron, by_configuration, system, tmp_
 
 
 def test_a_buffer_without_room_for_one_step_is_an_error(iron, by_configuration, system) -> None:
-    watch = Preselection.of(by_configuration, Thresholds(1e-9, 1e9), capacity=1)
+    watch = Preselection.of(by_configuration, Thresholds(1e-9, 1e9), grade_capacity=1)
     with pytest.raises(ValueError, match="larger buffer"):
         simulate(iron, system, 5, FOLLOWED, watch=watch)
 
 
 def test_thinning_keeps_one_in_so_many_steps_and_the_stop(iron, by_configuration, system) -> None:
-    watch = Preselection.of(by_configuration, Thresholds(1e-9, 1e9), every=7)
+    watch = Preselection.of(by_configuration, Thresholds(1e-9, 1e9), grade_every=7)
     run = simulate(iron, system, 30, FIXED, watch=watch)
     kept = [c.step for c in everything(run.kept) if c.replica == 0]
     assert kept == [0, 7, 14, 21, 28]
     highest = watch.tally.highest
-    watch = Preselection.of(by_configuration, Thresholds(1e-9, 0.8 * highest), every=1000)
+    watch = Preselection.of(by_configuration, Thresholds(1e-9, 0.8 * highest), grade_every=1000)
     run = simulate(iron, system, 60, FIXED, watch=watch)
     steps = [c.step for c in everything(run.kept) if c.replica == 1]
     assert steps == [0, run.stopped_at[1]]
@@ -222,7 +224,7 @@ def test_nothing_is_compiled_again_in_a_loop(iron, data, system) -> None:
     for k in range(3):
         potential = iron.replace(moment_coeffs=iron.moment_coeffs * (1 + 1e-3 * k))
         active = ActiveSet.from_configurations(potential, data[k::4])
-        watch = Preselection.of(active, Thresholds(2.0 + k, 10.0 + k), every=k or None)
+        watch = Preselection.of(active, Thresholds(2.0 + k, 10.0 + k), grade_every=k or None)
         simulate(potential, system, 5, FIXED, watch=watch)
         watch_equilibration(potential, data[:3], Preselection.of(active, Thresholds(1.5, 10.0)))
         sizes.append((take_steps._cache_size(), _equilibrate._cache_size()))
@@ -267,11 +269,11 @@ def test_an_active_set_of_another_potential_is_refused(iron, by_configuration, d
 
 @pytest.mark.parametrize(("low", "high"), [(2.0, 2.0), (0.0, 1.0), (3.0, 2.0), (1.0, np.inf)])
 def test_thresholds_are_checked(low, high) -> None:
-    with pytest.raises(ValueError, match="0 < low < high"):
+    with pytest.raises(ValueError, match=r"must be (below grade_br|positive)"):
         Thresholds(low, high)
 
 
 def test_settings_are_checked(by_configuration) -> None:
-    for name in ("every", "capacity"):
-        with pytest.raises(ValueError, match=f"{name} of a preselection"):
+    for name in ("grade_every", "grade_capacity"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1"):
             Preselection.of(by_configuration, **{name: 0})

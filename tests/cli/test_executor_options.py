@@ -3,7 +3,7 @@
 import pytest
 
 import mmtp_jax as mmtp
-from mmtp_jax.fitting.fit import FitOptions
+from mmtp_jax.fitting.options import FitOptions
 
 FIT = ("fit", "none.cfg", "--level", 2, "--species", "Fe")
 

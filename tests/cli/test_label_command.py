@@ -12,7 +12,7 @@ from ase.build import bulk
 import mmtp_jax as mmtp
 from mmtp_jax.cli.commands.learn import _oracle
 from mmtp_jax.cli.fit_settings import Form
-from mmtp_jax.cli.learn_settings import Data, LearnSettings, OracleSettings, Simulation, check
+from mmtp_jax.cli.learn_settings import Data, LearnSettings, Oracle, Simulation, check
 
 TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 
@@ -156,7 +156,7 @@ def test_the_loop_takes_the_same_file(files) -> None:
         return LearnSettings(
             data=Data(files=("a.cfg",)),
             potential=Form(level=2, species=("Fe",)),
-            oracle=OracleSettings(**keys),
+            oracle=Oracle(**keys),
             simulation=(Simulation(name="md", start=("a.cfg",)),),
         )
 

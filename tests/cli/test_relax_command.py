@@ -122,7 +122,7 @@ def test_the_grade_stops_and_keeps(run, relaxed, start, tmp_path) -> None:
     mmtp.ActiveSet.from_configurations(potential, training).save(active)
     mmtp.write(tmp_path / "one.extxyz", start[1][1])
     result = run(
-        "relax", POTENTIAL, tmp_path / "one.extxyz", "--active-set", active, "--grade-high", "3",
+        "relax", POTENTIAL, tmp_path / "one.extxyz", "--active-set", active, "--grade-break", "3",
         "--candidates", met,
     )  # fmt: skip
     assert result.status == 1, result.err
@@ -137,7 +137,7 @@ def test_the_grade_stops_and_keeps(run, relaxed, start, tmp_path) -> None:
     [
         (("--cell", "cubic"), "cell must be"),
         (("--force-tolerance", "0"), "--force-tolerance must be positive"),
-        (("--grade-high", "5"), "need an --active-set"),
+        (("--grade-break", "5"), "need an --active-set"),
         (("--start", "Fe"), "--start takes a moment for each species"),
         (("-o", "DATA"), "is an input"),
         (("-o", "no/folder.cfg"), "does not exist"),

@@ -10,8 +10,9 @@ import tomllib
 import pytest
 
 import mmtp_jax as mmtp
-from mmtp_jax.cli.commands.template import SETTINGS
-from mmtp_jax.cli.fit_settings import FitSettings, Form, Optimiser, WeightSettings, check
+from mmtp_jax.cli.command_line import declared_of
+from mmtp_jax.cli.fit_settings import FitSettings, Form, check
+from mmtp_jax.cli.main import build_parser
 from mmtp_jax.cli.settings import build, checked, sections_of, template
 
 
@@ -48,11 +49,7 @@ def test_template_with_all_lines_switched_on_holds_the_defaults() -> None:
                 assert getattr(getattr(settings, name), field.name) == field.default
 
 
-def test_defaults_are_those_of_the_library() -> None:
-    options = {f.name: f.default for f in dataclasses.fields(mmtp.FitOptions)}
-    for name in ("max_iterations", "tolerance", "initialise", "checkpoint"):
-        assert getattr(Optimiser(), name) == options[name], name
-    assert mmtp.Weights(**vars(WeightSettings())) == mmtp.Weights()
+def test_form_of_a_new_potential_has_the_defaults_of_the_library() -> None:
     new = inspect.signature(mmtp.Potential.new).parameters
     for name in ("radial_size", "magnetic_size", "cutoff", "symmetrised"):
         assert getattr(Form(), name) == new[name].default, name
@@ -113,14 +110,14 @@ def test_mistakes_name_the_file_and_the_key(validate, text, words) -> None:
         ("md", "[run]\nskin = 0", "run.skin must be above 0"),
         ("md", "[dynamics]\nensemble = 'nvt'\nthermostat = 'nose-hoover'\ntemperature_K = 0",
          "needs a temperature above 0 K"),
-        ("mc", "[walk]\nsweeps = 10", "take at least 16"),
-        ("mc", "[walk]\nsizes = [1, 100000]", "walk.sizes must be at least 1 and at most 100"),
-        ("mc", "[walk]\ntemperatures_K = 0", "walk.temperatures_K must be positive"),
+        ("montecarlo", "[walk]\nsweeps = 10", "take at least 16"),
+        ("montecarlo", "[walk]\nsizes = [1, 100000]", "must be at least 1 and at most 100"),
+        ("montecarlo", "[walk]\ntemperatures_K = 0", "walk.temperatures_K must be positive"),
         ("sample", "[states]\nn = 1", "states.n must be at least 2"),
         ("relax", "[relaxation]\ncell = 'cubic'", "cell must be"),
         ("relax", "[moments]\nstart = ['Fe=much']", "--start takes a moment"),
         ("equilibrate", "[moments]\ntolerance = 0", "moments.tolerance must be positive"),
-        ("equilibrate", "[preselection]\nlow = 0", "preselection.low must be positive"),
+        ("equilibrate", "[preselection]\ngrade_select = 0", "grade_select must be positive"),
     ],
 )  # fmt: skip
 def test_what_the_run_would_refuse_is_refused(validate, command, text, said) -> None:
@@ -136,14 +133,12 @@ def test_what_the_run_would_refuse_is_refused(validate, command, text, said) -> 
 def test_every_number_has_bounds() -> None:
     without = {
         f"{command}.{name}.{field.name}"
-        for command, (settings_class, _) in SETTINGS.items()
-        for name, section in sections_of(settings_class).items()
+        for command, declared in declared_of(build_parser()[1]).items()
+        for name, section in sections_of(declared.of).items()
         for field in dataclasses.fields(section)
         if re.search(r"\b(int|float)\b", str(field.type)) and field.metadata["bounds"] is None
     }
-    assert without == {
-        "fit.fit.devices", "learn.fit.devices", "relax.moments.scale", "equilibrate.moments.scale",
-    }  # fmt: skip
+    assert without == {"fit.fit.devices", "learn.fit.devices"}
 
 
 def test_bounds_are_those_of_options_too(run, tmp_path) -> None:
@@ -179,6 +174,6 @@ def test_one_word_stands_for_a_list_of_one_and_whole_numbers_for_numbers() -> No
 
 
 def test_domain_is_either_kept_or_given() -> None:
-    given = {"potential": {"start": "a.mtp"}, "domain": {"keep": True, "min_dist": 2.0}}
+    given = {"potential": {"start": "a.mtp"}, "domain": {"keep_domain": True, "min_dist": 2.0}}
     with pytest.raises(ValueError, match="not both"):
         check(build(FitSettings, given), given)

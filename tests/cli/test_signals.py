@@ -32,8 +32,8 @@ COMMANDS = {
         "/10000000 ",
         ("md.npz", "run.0.extxyz"),
     ),
-    "mc": (
-        "mc fe.mtp start.extxyz --temperatures 600 --sweeps 10000000 --moments fixed "
+    "montecarlo": (
+        "montecarlo fe.mtp start.extxyz --temperatures 600 --sweeps 10000000 --moments fixed "
         "--checkpoint mc.npz",
         "sweeps of",
         ("mc.npz",),

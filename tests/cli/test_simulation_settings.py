@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import re
 import tomllib
 from pathlib import Path
@@ -13,20 +12,12 @@ import pytest
 from ase.build import bulk
 
 import mmtp_jax as mmtp
-from mmtp_jax.cli.commands.template import SETTINGS
-from mmtp_jax.cli.equilibrate_settings import EquilibrateSettings
+from mmtp_jax.cli.command_line import current_words, declared_of, options_given
 from mmtp_jax.cli.main import build_parser
-from mmtp_jax.cli.montecarlo_settings import MonteCarloSettings
-from mmtp_jax.cli.relax_settings import RelaxSettings
-from mmtp_jax.cli.sample_settings import SampleSettings
-from mmtp_jax.cli.settings import build, checked, options_given, sections_of, template
-from mmtp_jax.cli.shared_settings import Preselection as PreselectionSettings
-from mmtp_jax.simulation.moments.structures import MomentOptions
-from mmtp_jax.simulation.relaxation.options import RelaxOptions
-from mmtp_jax.simulation.spins.options import SpinOptions
+from mmtp_jax.cli.settings import build, checked, sections_of, template
 
 POTENTIAL = Path(__file__).parents[1] / "simulation" / "fe.mtp"
-COMMANDS = ("equilibrate", "relax", "mc", "sample", "md")
+COMMANDS = ("equilibrate", "relax", "montecarlo", "sample", "md")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -37,83 +28,60 @@ def test_templates_hold_every_key_and_the_defaults(run, tmp_path, command) -> No
     valid = run("validate", path)
     assert valid.status == 0, valid.err
     assert f"valid settings of 'mmtp {command}'" in valid.out
-    settings_class = SETTINGS[command][0]
+    settings_class = declared_of(build_parser()[1])[command].of
     text = re.sub(r"^#(?=\w+ = )", "", template(settings_class, command), flags=re.MULTILINE)
     content = tomllib.loads(text)
     assert content.pop("command") == command
     settings = build(settings_class, checked(content, settings_class, "template"))
+    defaults = build(settings_class, {})
     for name, section in sections_of(settings_class).items():
         assert set(content[name]) == {field.name for field in dataclasses.fields(section)}
-        for field in dataclasses.fields(section):
-            if field.default not in (None, ()):
-                assert getattr(getattr(settings, name), field.name) == field.default
+        for key, value in vars(getattr(defaults, name)).items():
+            assert value in (None, (), getattr(getattr(settings, name), key)), key
     path.write_text(path.read_text().replace("[input]", "[input]\npotental = 3"))
     wrong = run("validate", path)
     assert wrong.status == 2
     assert "did you mean 'input.potential'" in wrong.err
 
 
-def _defaults(kind) -> dict:
-    return {f.name: f.default for f in dataclasses.fields(kind)}
-
-
-def test_defaults_are_those_of_the_library() -> None:
-    options, settings = _defaults(RelaxOptions), RelaxSettings()
-    for name, value in vars(settings.relaxation).items():
-        assert value == (("full",) if name == "cell" else options[name]), name
-    assert settings.moments.moments == options["moments"]
-    assert settings.moments.allow_flips == options["allow_flips"]
-    walk, options = MonteCarloSettings().walk, _defaults(SpinOptions)
-    for name in ("sweeps", "move", "moments", "warm", "tolerance", "magnetic", "seed"):
-        assert getattr(walk, name) == options[name], name
-    moments, options = EquilibrateSettings().moments, _defaults(MomentOptions)
-    assert moments.max_steps == options["max_steps"]
-    assert moments.allow_flips == options["allow_flips"]
-    sample = inspect.signature(mmtp.sample_disorder).parameters
-    for name, value in vars(SampleSettings().states).items():
-        assert value == sample[name].default, name
-    chosen, thresholds = PreselectionSettings(), mmtp.Thresholds()
-    assert (chosen.low, chosen.high) == (thresholds.low, thresholds.high)
-    of = inspect.signature(mmtp.Preselection.of).parameters
-    assert (chosen.every, chosen.capacity) == (of["every"].default, of["capacity"].default)
-
-
 @pytest.mark.parametrize(
-    ("words", "section", "key", "value"),
+    ("words", "section", "key", "value", "n_said"),
     [
-        ("relax --fixed-moments", "moments", "moments", "fixed"),
-        ("relax --fixed-positions", "relaxation", "positions", False),
-        ("relax --unbounded", "relaxation", "bounded", False),
-        ("relax --stress-tolerance 0.5", "relaxation", "stress_tolerance_GPa", 0.5),
-        ("relax --pressure 2", "relaxation", "pressure_GPa", 2.0),
-        ("relax --cell xx yy", "relaxation", "cell", ("xx", "yy")),
-        ("relax --grade-low 3", "preselection", "low", 3.0),
-        ("relax --grade-high 5", "preselection", "high", 5.0),
-        ("relax --grade-select 3", "preselection", "low", 3.0),
-        ("relax --grade-break 5", "preselection", "high", 5.0),
-        ("relax --max-volume-change 0.1", "relaxation", "max_volume_change", 0.1),
-        ("relax --magnetic-gradient", "input", "magnetic_gradient", True),
-        ("relax --start Fe=2 Al=-0.1", "moments", "start", ("Fe=2", "Al=-0.1")),
-        ("equilibrate --start Fe=2", "moments", "start", ("Fe=2",)),
-        ("equilibrate --scale 0.5", "moments", "scale", 0.5),
-        ("equilibrate --allow-flips", "moments", "allow_flips", True),
-        ("equilibrate --species Fe Al", "input", "species", ("Fe", "Al")),
-        ("mc --temperatures 300 400", "walk", "temperatures_K", (300.0, 400.0)),
-        ("mc --swap", "walk", "move", "swap"),
-        ("mc --fixed", "walk", "moments", "fixed"),
-        ("mc --warm", "walk", "warm", True),
-        ("mc --burn-in 0", "walk", "burn_in", 0),
-        ("mc --copies 3", "walk", "copies", 3),
-        ("mc --magnetic Fe", "walk", "magnetic", ("Fe",)),
-        ("sample -n 7", "states", "n", 7),
-        ("sample --fixed", "states", "moments", "fixed"),
-        ("sample --atom 2", "output", "atom", 2),
+        ("relax --fixed-moments", "moments", "moments", "fixed", 0),
+        ("relax --fixed-positions", "relaxation", "positions", False, 0),
+        ("relax --unbounded", "relaxation", "bounded", False, 0),
+        ("relax --stress-tolerance 0.5", "relaxation", "stress_tolerance_GPa", 0.5, 0),
+        ("relax --pressure 2", "relaxation", "pressure_GPa", 2.0, 0),
+        ("relax --cell xx yy", "relaxation", "cell", ("xx", "yy"), 0),
+        ("relax --grade-low 3", "preselection", "grade_select", 3.0, 1),
+        ("relax --grade-high 5", "preselection", "grade_break", 5.0, 1),
+        ("relax --grade-select 3", "preselection", "grade_select", 3.0, 0),
+        ("relax --grade-break 5", "preselection", "grade_break", 5.0, 0),
+        ("relax --max-volume-change 0.1", "relaxation", "max_volume_change", 0.1, 0),
+        ("relax --magnetic-gradient", "input", "magnetic_gradient", True, 0),
+        ("relax --start Fe=2 Al=-0.1", "moments", "start", ("Fe=2", "Al=-0.1"), 0),
+        ("equilibrate --start Fe=2", "moments", "start", ("Fe=2",), 0),
+        ("equilibrate --scale 0.5", "moments", "scale", 0.5, 0),
+        ("equilibrate --allow-flips", "moments", "allow_flips", True, 0),
+        ("equilibrate --species Fe Al", "input", "species", ("Fe", "Al"), 0),
+        ("mc --temperatures 300 400", "walk", "temperatures_K", (300.0, 400.0), 1),
+        ("mc --swap", "walk", "move", "swap", 1),
+        ("mc --fixed", "walk", "moments", "fixed", 2),
+        ("mc --warm", "walk", "warm", True, 1),
+        ("mc --burn-in 0", "walk", "burn_in", 0, 1),
+        ("mc --copies 3", "walk", "copies", 3, 1),
+        ("mc --magnetic Fe", "walk", "magnetic", ("Fe",), 1),
+        ("sample -n 7", "states", "n", 7, 0),
+        ("sample --fixed", "states", "moments", "fixed", 1),
+        ("sample --atom 2", "output", "atom", 2, 0),
     ],
 )
-def test_every_older_option_sets_its_key(words, section, key, value) -> None:
-    args = build_parser().parse_args(words.split())
-    settings_class = SETTINGS[words.split()[0]][0]
-    assert options_given(args, settings_class) == {section: {key: value}}
+def test_every_older_option_sets_its_key(words, section, key, value, n_said) -> None:
+    parser, commands = build_parser()
+    words, said = current_words(words.split(), commands)
+    args = parser.parse_args(words)
+    assert options_given(args, args.declared.of) == {section: {key: value}}
+    assert len(said) == n_said
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +125,9 @@ def test_files_are_found_wherever_they_stand(run, fitted, start, tmp_path) -> No
         (("equilibrate", start, "--unknown", 0.5, fitted.potential), "unrecognized arguments"),
         (("equilibrate", start), "give a potential and a start"),
         (("sample", fitted.potential, start, start), "give one file to start from"),
-        (("mc", fitted.potential, start), "give temperatures"),
+        (("montecarlo", fitted.potential, start), "give temperatures"),
         (
-            ("mc", fitted.potential, start, "--temperatures", 300, "--sweeps", 0),
+            ("montecarlo", fitted.potential, start, "--temperatures", 300, "--sweeps", 0),
             "--sweeps must be at least 1",
         ),
     ):

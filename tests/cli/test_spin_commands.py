@@ -1,4 +1,4 @@
-"""``mmtp mc`` and ``mmtp sample``: tables, plots, and what is refused."""
+"""``mmtp montecarlo`` and ``mmtp sample``: tables, plots, and what is refused."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def ising(tmp_path_factory) -> tuple[Path, Path]:
 def test_mc_finds_the_curie_temperature(run, ising, tmp_path) -> None:
     paths = {name: tmp_path / name for name in ("mc.csv", "mc.json", "mc.png")}
     result = run(
-        "mc", *ising, "--fixed", "--sizes", 4, 8, "--temperatures", 1240, 1320, 1400,
-        "--sweeps", 4000, "--copies", 2, "-o", paths["mc.csv"], "--json", paths["mc.json"],
+        "montecarlo", *ising, "--fixed-moments", "--sizes", 4, 8, "--temperatures", 1240, 1320,
+        1400, "--sweeps", 4000, "--copies", 2, "-o", paths["mc.csv"], "--json", paths["mc.json"],
         "--plot", paths["mc.png"],
     )  # fmt: skip
     assert result.status == 0, result.err
@@ -60,7 +60,7 @@ def test_sample_averages(run, tmp_path) -> None:
     start = tmp_path / "cell.extxyz"
     mmtp.write(start, cell)
     result = run(
-        "sample", POTENTIAL, start, "-n", 12, "--fixed", "--json", tmp_path / "a.json",
+        "sample", POTENTIAL, start, "-n", 12, "--fixed-moments", "--json", tmp_path / "a.json",
         "--plot", tmp_path / "a.png",
     )  # fmt: skip
     assert result.status == 0, result.err
@@ -75,12 +75,12 @@ def test_sample_averages(run, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("mc", "--temperatures", -5), "must be positive"),
-        (("mc", "--temperatures", 300, "--sizes", 0), "--sizes must be at least 1"),
-        (("mc", "--temperatures", 300, "--plot", "x.txt"), "cannot plot to x.txt"),
-        (("sample", "-n", 1, "--fixed"), "-n must be at least 2"),
+        (("montecarlo", "--temperatures", -5), "must be positive"),
+        (("montecarlo", "--temperatures", 300, "--sizes", 0), "--sizes must be at least 1"),
+        (("montecarlo", "--temperatures", 300, "--plot", "x.txt"), "cannot plot to x.txt"),
+        (("sample", "-n", 1, "--fixed-moments"), "-n must be at least 2"),
         (("sample", "--atom", 7), "--atom must be between"),
-        (("mc", "--temperatures", 300, "--resume"), "give the checkpoint that it wrote"),
+        (("montecarlo", "--temperatures", 300, "--resume"), "give the checkpoint that it wrote"),
     ],
 )
 def test_mistakes_are_named(run, ising, options, words) -> None:
@@ -96,8 +96,8 @@ def walk(run, ising):
 
     def of(folder: Path, *options: object):
         return run(
-            "mc", *ising, "--fixed", "--sizes", 2, 3, "--temperatures", 1240, 1400, "--burn-in",
-            30, "--checkpoint", folder / "mc.npz", "-o", folder / "mc.csv", *options,
+            "montecarlo", *ising, "--fixed-moments", "--sizes", 2, 3, "--temperatures", 1240, 1400,
+            "--burn-in", 30, "--checkpoint", folder / "mc.npz", "-o", folder / "mc.csv", *options,
         )  # fmt: skip
 
     return of

@@ -67,7 +67,8 @@ def command(atoms_list, folder: Path, rank: int) -> str:
 def fits(potential, training, folder) -> dict:
     """Histories and errors of both methods: on one device and on all, or by all processes."""
     from mmtp_jax.fitting import lbfgs
-    from mmtp_jax.fitting.fit import FitOptions, FitProblem
+    from mmtp_jax.fitting.fit import FitProblem
+    from mmtp_jax.fitting.options import FitOptions
 
     found, several = {}, jax.process_count() > 1
     for method in ("lbfgs", "gauss-newton"):
@@ -93,8 +94,9 @@ def fits(potential, training, folder) -> dict:
 def sums(potential, training) -> dict[str, float]:
     """Relative deviations of what all devices add up from what one computes."""
     from mmtp_jax.fitting import initial, lbfgs
-    from mmtp_jax.fitting.fit import FitOptions, FitProblem
+    from mmtp_jax.fitting.fit import FitProblem
     from mmtp_jax.fitting.normal_equations import normal_equations
+    from mmtp_jax.fitting.options import FitOptions
     from mmtp_jax.structures.batch import default_chunk
 
     theta = np.random.default_rng(0).normal(size=potential.n_parameters + training.n_shifts)
@@ -127,7 +129,8 @@ def resumed(potential, training) -> float:
     """Largest relative deviation of the losses of a fit that goes on on other devices."""
     import tempfile
 
-    from mmtp_jax.fitting.fit import FitOptions, FitProblem
+    from mmtp_jax.fitting.fit import FitProblem
+    from mmtp_jax.fitting.options import FitOptions
 
     def history(n: int, devices: int | str, checkpoint: Path | None) -> np.ndarray:
         options = FitOptions(max_iterations=n, devices=devices, checkpoint=checkpoint)

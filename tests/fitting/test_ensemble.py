@@ -12,7 +12,8 @@ import pytest
 from mmtp_jax.fitting import initial, lbfgs, normal_equations, training_data
 from mmtp_jax.fitting.cross_validation import cross_validate, fold_indices, scan_weights
 from mmtp_jax.fitting.ensemble import fit_ensemble, random_starts
-from mmtp_jax.fitting.fit import Fit, FitOptions, fit_structures
+from mmtp_jax.fitting.fit import Fit, fit_structures
+from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.report import Errors, KindErrors
 from mmtp_jax.fitting.statistics import Spread, Statistics, aligned, statistics_table

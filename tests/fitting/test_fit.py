@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mmtp_jax.fitting import lbfgs
-from mmtp_jax.fitting.fit import FitOptions, fit_structures
+from mmtp_jax.fitting.fit import fit_structures
+from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.structures.structure import LABELS

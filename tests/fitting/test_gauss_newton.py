@@ -7,8 +7,9 @@ import pytest
 
 from mmtp_jax.fitting import training_data
 from mmtp_jax.fitting.dataset import make_targets
-from mmtp_jax.fitting.fit import FitOptions, fit_structures
+from mmtp_jax.fitting.fit import fit_structures
 from mmtp_jax.fitting.gauss_newton import GaussNewton
+from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.structures.batch import make_batches
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from mmtp_jax.fitting.dataset import make_targets
-from mmtp_jax.fitting.fit import FitOptions, FitProblem, fit_structures, prepared_sets
+from mmtp_jax.fitting.fit import FitProblem, fit_structures, prepared_sets
 from mmtp_jax.fitting.lbfgs import LBFGS
 from mmtp_jax.fitting.loss import loss, residuals
 from mmtp_jax.fitting.metric import DAMPING, metric, sample
 from mmtp_jax.fitting.normal_equations import normal_equations
+from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.structures.batch import make_batches
 

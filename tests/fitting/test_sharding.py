@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from mmtp_jax.fitting.fit import FitOptions
+from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.sharding import balanced, mesh_of
 
 WORKER = Path(__file__).with_name("shard_worker.py")

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmtp_jax.fitting.fit import FitOptions, fit_structures
+from mmtp_jax.fitting.fit import fit_structures
+from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.shifts import known_shifts, shifted, with_shifts
 from mmtp_jax.structures.making import makings_of
 

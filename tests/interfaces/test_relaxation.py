@@ -136,7 +136,7 @@ def test_a_watch_stops_above_its_threshold_and_keeps_candidates(iron, atoms) -> 
     ("change", "options", "error", "words"),
     [
         (None, {"cell": "cubic"}, ValueError, "cell must be"),
-        (None, {"fmax": 0.1}, TypeError, "unknown options"),
+        (None, {"fmax": 0.1}, TypeError, "an unknown option 'fmax'"),
         ("constraint", {}, ValueError, "has constraints"),
         ("slab", {}, ValueError, "not periodic in three directions"),
         ("element", {}, ValueError, "the potential is for Fe"),

@@ -6,9 +6,10 @@ import argparse
 from typing import Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.bounds import POSITIVE, Bounds, number
+from mmtp_jax.cli.command_line import number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
+from mmtp_jax.options import POSITIVE, Bounds
 
 _EPILOG = """\
 examples:

@@ -7,9 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.bounds import ANY_SEED, STEPS, TEMPERATURE_K, TIMESTEP_FS, Bounds, number
+from mmtp_jax.cli.command_line import number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
+from mmtp_jax.options import ANY_SEED, STEPS, TEMPERATURE_K, TIMESTEP_FS, Bounds
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.eos import EquationOfState

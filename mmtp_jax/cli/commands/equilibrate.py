@@ -7,10 +7,12 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.command_line import collect, declare
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.equilibrate_settings import EquilibrateSettings, check
-from mmtp_jax.cli.shared_settings import add_settings, collect, inputs_of, moments_of_words
+from mmtp_jax.cli.shared_settings import inputs_of, moments_of_words
 from mmtp_jax.cli.watched import Watched
+from mmtp_jax.options import given_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,13 +46,13 @@ def add_parser(commands: Any) -> None:
         "from the moments of the file.",
         epilog=_EPILOG,
     )
-    add_settings(parser, EquilibrateSettings)
+    declare(parser, EquilibrateSettings, check)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = collect(args, EquilibrateSettings, "equilibrate", check)
+    settings = collect(args)[0]
     given, output = settings.moments, settings.output
     written = (output.output, output.json, settings.preselection.candidates)
     console.check_outputs(*written, configurations=[output.output])
@@ -61,12 +63,10 @@ def run(args: argparse.Namespace) -> int:
     import mmtp_jax as mmtp
     from mmtp_jax.interfaces.equilibration import equilibration_of, start_structures
     from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.simulation.moments.options import MomentOptions
     from mmtp_jax.simulation.moments.reliability import reliability
-    from mmtp_jax.simulation.moments.structures import MomentOptions
 
-    options = MomentOptions(
-        tolerance=given.tolerance, max_steps=given.max_steps, allow_flips=given.allow_flips
-    )
+    options = MomentOptions(**given_to(MomentOptions, given))
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
     atoms_list = console.read_data(
         settings.input.start,

@@ -6,9 +6,10 @@ import argparse
 import dataclasses
 from typing import Any
 
-from mmtp_jax.cli.bounds import PRESSURE_GPA, Bounds, number
+from mmtp_jax.cli.command_line import number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
+from mmtp_jax.options import PRESSURE_GPA, Bounds
 
 _EPILOG = """\
 example:

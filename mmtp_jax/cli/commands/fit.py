@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.command_line import collect, declare
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.fit_output import (
     print_labels,
@@ -18,7 +19,9 @@ from mmtp_jax.cli.fit_output import (
     write_parity,
 )
 from mmtp_jax.cli.fit_settings import FitSettings, check, new_potential
-from mmtp_jax.cli.settings import add_options, build, merge, options_given, read_settings
+from mmtp_jax.cli.settings import Values
+from mmtp_jax.fitting.options import Method
+from mmtp_jax.options import given_to
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -50,9 +53,7 @@ def add_parser(commands: Any) -> None:
         description="Fit a potential to energies, forces, stresses and magnetic forces.",
         epilog=_EPILOG,
     )
-    parser.add_argument(
-        "--settings", metavar="TOML", help="file with any of the settings; options here win"
-    )
+    declare(parser, FitSettings, check)
     parser.add_argument(
         "--restart",
         action="store_true",
@@ -64,16 +65,12 @@ def add_parser(commands: Any) -> None:
         help="this is one of several processes that fit together, as srun or mpirun start them; "
         "elsewhere JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say which",
     )
-    add_options(parser, FitSettings)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    in_file = read_settings(args.settings, FitSettings, "fit") if args.settings else {}
-    given = merge(in_file, options_given(args, FitSettings))
-    settings = build(FitSettings, given)
-    check(settings, given)
+    settings, given = collect(args)
     # Before the files, which may have gone to --species.
     console.check_species(settings.potential.species)
     _check_files(settings, given, args)
@@ -85,12 +82,12 @@ def run(args: argparse.Namespace) -> int:
     return _fit(settings, given, args.restart)
 
 
-def _fit(settings: FitSettings, given: dict[str, dict[str, Any]], restart: bool) -> int:
+def _fit(settings: FitSettings, given: Values, restart: bool) -> int:
     potential = _start(settings, given)
     training, validation = _data(settings, potential)
     _check_domain(settings, potential)
     print("potential to fit:")
-    print(console.describe(potential, domain=settings.domain.keep), flush=True)
+    print(console.describe(potential, domain=settings.domain.keep_domain), flush=True)
     if restart:
         from mmtp_jax.fitting import processes
 
@@ -118,12 +115,8 @@ def _fit(settings: FitSettings, given: dict[str, dict[str, Any]], restart: bool)
     return console.INTERRUPTED if fit.interrupted else 0
 
 
-def _check_files(
-    settings: FitSettings, given: dict[str, dict[str, Any]], args: argparse.Namespace
-) -> None:
+def _check_files(settings: FitSettings, given: Values, args: argparse.Namespace) -> None:
     data, output, start = settings.data, settings.output, settings.potential.start
-    if not data.files:
-        raise ValueError("no training data; give a file, e.g. mmtp fit train.cfg ...")
     potentials = _potentials(settings, given)
     others = (output.report, output.history, output.scan_csv, settings.fit.checkpoint)
     console.check_outputs(*potentials, *others, plots=(output.plot,))
@@ -142,7 +135,7 @@ def _check_files(
                 console.check_distinct(path, [start])
 
 
-def _potentials(settings: FitSettings, given: dict[str, dict[str, Any]]) -> list[str]:
+def _potentials(settings: FitSettings, given: Values) -> list[str]:
     """The potentials that will be written."""
     output, n_members = settings.output.potential, settings.several.ensemble
     if settings.held_out_in_turn and "potential" not in given.get("output", {}):
@@ -156,19 +149,10 @@ def _potentials(settings: FitSettings, given: dict[str, dict[str, Any]]) -> list
 
 def _options(settings: FitSettings) -> dict[str, Any]:
     """What `mmtp_jax.fit` and its relatives take."""
-    import mmtp_jax as mmtp
-
     return {
-        "weights": mmtp.Weights(**vars(settings.weights)),
-        "method": settings.fit.method,
-        "max_iterations": settings.fit.max_iterations,
-        "tolerance": settings.fit.tolerance,
-        "initialise": settings.fit.initialise,
-        "min_dist": settings.domain.min_dist,
-        "max_magmom": settings.domain.max_magmom,
-        "keep_domain": settings.domain.keep,
-        "checkpoint": settings.fit.checkpoint,
-        "devices": settings.fit.devices,
+        **given_to(Method, settings.fit),
+        **vars(settings.domain),
+        "weights": settings.weights,
         "making": settings.data.making,
     }
 
@@ -182,7 +166,7 @@ def _start_afresh(settings: FitSettings) -> None:
             Path(path).unlink()
 
 
-def _start(settings: FitSettings, given: dict[str, dict[str, Any]]) -> Potential:
+def _start(settings: FitSettings, given: Values) -> Potential:
     import mmtp_jax as mmtp
 
     form = settings.potential

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmtp_jax.cli import console
 from mmtp_jax.cli.fit_output import potential_content, report_content, run_fit, write_parity
 from mmtp_jax.cli.fit_settings import FitSettings
+from mmtp_jax.cli.settings import Values
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -25,7 +26,7 @@ DEFAULT_FOLDS = 5
 
 def run_several(
     settings: FitSettings,
-    given: dict[str, dict[str, Any]],
+    given: Values,
     potential: Potential,
     training: list[Atoms],
     validation: list[Atoms],
@@ -41,7 +42,7 @@ def run_several(
 
 def _run(
     settings: FitSettings,
-    given: dict[str, dict[str, Any]],
+    given: Values,
     potential: Potential,
     training: list[Atoms],
     validation: list[Atoms],

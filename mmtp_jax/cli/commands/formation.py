@@ -8,11 +8,12 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.bounds import POSITIVE, number
+from mmtp_jax.cli.command_line import number
 from mmtp_jax.cli.commands.evaluate import add_reading_options
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
 from mmtp_jax.cli.shared_settings import moments_of_words
+from mmtp_jax.options import POSITIVE
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -6,13 +6,14 @@ import argparse
 from typing import Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.command_line import add_options, options_given
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.fit_settings import FitSettings, new_potential
-from mmtp_jax.cli.settings import add_options, build, options_given, sections_of
+from mmtp_jax.cli.settings import build
 
-_USED = {"potential.level", "potential.species", "potential.radial_size",
+_USED = frozenset({"potential.level", "potential.species", "potential.radial_size",
          "potential.magnetic_size", "potential.cutoff", "potential.symmetrised",
-         "domain.min_dist", "domain.max_magmom", "fit.seed", "output.potential"}  # fmt: skip
+         "domain.min_dist", "domain.max_magmom", "fit.seed", "output.potential"})  # fmt: skip
 
 _EPILOG = """\
 example:
@@ -32,12 +33,7 @@ def add_parser(commands: Any) -> None:
         description="Write an unfitted potential with random coefficients.",
         epilog=_EPILOG,
     )
-    all_keys = {
-        f"{section}.{name}"
-        for section, of in sections_of(FitSettings).items()
-        for name in of.__dataclass_fields__
-    }
-    add_options(parser, FitSettings, skip=frozenset(all_keys - _USED))
+    add_options(parser, FitSettings, _USED)
     parser.set_defaults(run=run)
 
 

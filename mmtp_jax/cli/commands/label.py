@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.bounds import COUNT, POSITIVE, Bounds, number
+from mmtp_jax.cli.command_line import number
 from mmtp_jax.cli.commands.evaluate import add_moments_option, add_reading_options
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.io.compressed import with_word
+from mmtp_jax.options import COUNT, POSITIVE, Bounds
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -6,10 +6,11 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.bounds import MULTIPLES, TEMPERATURE_K, number
+from mmtp_jax.cli.command_line import number
 from mmtp_jax.cli.commands.md import repeated
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.shared_settings import moments_of_words
+from mmtp_jax.options import MULTIPLES, TEMPERATURE_K
 
 if TYPE_CHECKING:
     from ase import Atoms

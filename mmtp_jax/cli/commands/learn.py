@@ -7,12 +7,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmtp_jax.active.options import Choice, Keeping, LearnOptions, Loop, Thresholds
 from mmtp_jax.cli import console
-from mmtp_jax.cli.bounds import Bounds, number
+from mmtp_jax.cli.command_line import Declared, add_options, options_given
 from mmtp_jax.cli.console import add_command
-from mmtp_jax.cli.fit_settings import Domain, new_potential
+from mmtp_jax.cli.fit_settings import new_potential
 from mmtp_jax.cli.learn_settings import LearnSettings, Simulation, check
-from mmtp_jax.cli.settings import build, read_settings
+from mmtp_jax.cli.settings import merge, read_settings
+from mmtp_jax.fitting.options import Domain, FitOptions, Method
+from mmtp_jax.options import given_to
+from mmtp_jax.oracles.options import JobOptions
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -43,28 +47,16 @@ def add_parser(commands: Any) -> None:
         "simulations meet nothing new.",
         epilog=_EPILOG,
     )
-    parser.add_argument("settings", metavar="TOML", help="settings file")
-    parser.add_argument(
-        "--folder", metavar="DIR", help="folder of the loop, in place of that of the settings"
-    )
-    parser.add_argument(
-        "--max-iterations",
-        type=number(int, Bounds(least=1, most=999)),
-        metavar="N",
-        help="in place of those of the settings",
-    )
-    parser.set_defaults(run=run)
+    parser.add_argument("settings", metavar="TOML", help="settings file; options win over it")
+    add_options(parser, LearnSettings, frozenset({"loop.folder", "loop.max_iterations"}))
+    parser.set_defaults(run=run, declared=Declared(LearnSettings, check))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    given = read_settings(args.settings, LearnSettings, "learn")
-    for name in ("folder", "max_iterations"):
-        value = getattr(args, name)
-        if value is not None:
-            given.setdefault("loop", {})[name] = value
-    settings = build(LearnSettings, given)
-    check(settings, given)
+    given = options_given(args, LearnSettings)
+    in_file = read_settings(args.settings, LearnSettings, "learn")
+    settings = args.declared.validated(merge(in_file, given))
     console.check_species(settings.potential.species)
     import mmtp_jax as mmtp
     from mmtp_jax.interfaces.executors import opened_executor
@@ -128,32 +120,16 @@ def _oracle(settings: LearnSettings, species: tuple[str, ...]) -> Oracle:
     return mmtp.PotentialOracle(settings.oracle.potential, species)
 
 
-def _options(settings: LearnSettings) -> mmtp.LearnOptions:
-    import mmtp_jax as mmtp
-
-    chosen, fit, oracle = settings.preselection, settings.fit, settings.oracle
-    return mmtp.LearnOptions(
-        thresholds=mmtp.Thresholds(chosen.low, chosen.high),
-        mode=chosen.mode,
-        limit=chosen.limit,
-        every=chosen.every,
-        max_iterations=settings.loop.max_iterations,
-        min_dist_margin=settings.loop.min_dist_margin,
-        fit=mmtp.FitOptions(
-            weights=mmtp.Weights(**vars(settings.weights)),
-            method=fit.method,
-            max_iterations=fit.max_iterations,
-            tolerance=fit.tolerance,
-            initialise=fit.initialise,
-            devices=fit.devices,
-            making=settings.data.making,
+def _options(settings: LearnSettings) -> LearnOptions:
+    return LearnOptions(
+        thresholds=Thresholds(**given_to(Thresholds, settings.preselection)),
+        fit=FitOptions(
+            **given_to(Method, settings.fit), weights=settings.weights, making=settings.data.making
         ),
-        retries=oracle.retries,
-        timeout_s=oracle.timeout_s,
-        workers=oracle.workers,
-        moment_tolerance=oracle.moment_tolerance,
-        accept_outliers=oracle.accept_outliers,
-        mixed_meshes=oracle.mixed_meshes,
+        **given_to(Choice, settings.preselection),
+        **given_to(Keeping, settings.preselection),
+        **given_to(Loop, settings.loop),
+        **given_to(JobOptions, settings.oracle),
     )
 
 

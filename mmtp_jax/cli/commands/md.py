@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.command_line import collect, declare
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.md_settings import MDSettings, check
-from mmtp_jax.cli.shared_settings import add_settings, collect, inputs_of
+from mmtp_jax.cli.shared_settings import inputs_of
 from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
@@ -53,13 +54,13 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="go on from the checkpoint if there is one, and add to the files",
     )
-    add_settings(parser, MDSettings)
+    declare(parser, MDSettings, check)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = collect(args, MDSettings, "md", check)
+    settings = collect(args)[0]
     _check_files(settings, args)
     from mmtp_jax.io.lock import locked
 

@@ -1,4 +1,4 @@
-"""``mmtp mc``: order of moments over temperature, and the temperature at which it is lost."""
+"""``mmtp montecarlo``: order of moments over temperature, and where it is lost."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.command_line import collect, declare
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.montecarlo_settings import MonteCarloSettings, check
-from mmtp_jax.cli.shared_settings import add_settings, collect, inputs_of
+from mmtp_jax.cli.shared_settings import inputs_of
 from mmtp_jax.cli.spin_walks import SpinWalks
 from mmtp_jax.cli.watched import Watched
 
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 examples:
-  mmtp mc pot.mtp start.cfg --temperatures 600 800 1000 1200 --sweeps 2000 -o order.csv
-  mmtp mc pot.mtp cell.cfg --sizes 2 3 4 --temperatures 900 1000 1100 1200 --plot order.png
-  mmtp template mc > mc.toml; mmtp mc --settings mc.toml --checkpoint mc.npz
-  mmtp mc --settings mc.toml --checkpoint mc.npz --resume --sweeps 20000
+  mmtp montecarlo pot.mtp start.cfg --temperatures 600 800 1000 1200 --sweeps 2000 -o order.csv
+  mmtp montecarlo pot.mtp cell.cfg --sizes 2 3 4 --temperatures 900 1000 1100 1200 --plot order.png
+  mmtp template montecarlo > mc.toml; mmtp montecarlo --settings mc.toml --checkpoint mc.npz
+  mmtp montecarlo --settings mc.toml --checkpoint mc.npz --resume --sweeps 20000
 
 The order is measured against the signs of the start: start a ferromagnet with all moments up, an
 antiferromagnet in its own pattern. With two or more --sizes, multiples of the cell along its
@@ -37,7 +38,7 @@ def add_parser(commands: Any) -> None:
     """Add the command to those of ``mmtp``."""
     parser = add_command(
         commands,
-        "mc",
+        "montecarlo",
         help="spin-flip Monte Carlo, Curie and Neel temperatures",
         description="Sample the signs of magnetic moments at fixed positions by Metropolis' rule, "
         "at several temperatures together.",
@@ -48,13 +49,13 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="go on from the checkpoint if there is one, also with more sweeps",
     )
-    add_settings(parser, MonteCarloSettings)
+    declare(parser, MonteCarloSettings, check)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = collect(args, MonteCarloSettings, "mc", check)
+    settings = collect(args)[0]
     _check_files(settings, args)
     output = settings.output
 
@@ -94,8 +95,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_files(settings: MonteCarloSettings, args: argparse.Namespace) -> None:
     output = settings.output
-    if not settings.walk.temperatures_K:
-        raise ValueError("give temperatures, e.g. --temperatures 900 1000 1100")
     if args.resume and output.checkpoint is None:
         raise ValueError("to resume a walk, give the checkpoint that it wrote, --checkpoint FILE")
     written = (output.output, output.json, output.checkpoint, settings.preselection.candidates)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.bounds import POSITIVE, number
+from mmtp_jax.cli.command_line import number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.phonon_options import (
     add_options,
@@ -16,6 +16,7 @@ from mmtp_jax.cli.phonon_options import (
     temperatures_of,
 )
 from mmtp_jax.cli.property_output import PropertyFiles
+from mmtp_jax.options import POSITIVE
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.phonon_results import Bands, DensityOfStates, Phonons, Thermal

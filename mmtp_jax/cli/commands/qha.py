@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from mmtp_jax.cli.bounds import PRESSURE_GPA, number
+from mmtp_jax.cli.command_line import number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.phonon_options import (
     add_options,
@@ -15,6 +15,7 @@ from mmtp_jax.cli.phonon_options import (
     temperatures_of,
 )
 from mmtp_jax.cli.property_output import PropertyFiles
+from mmtp_jax.options import PRESSURE_GPA
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.quasiharmonic_fit import QuasiHarmonic

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.bounds import LEVEL, SEED, Bounds, number
+from mmtp_jax.cli.command_line import number
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.fit_output import (
     print_labels,
@@ -16,6 +16,7 @@ from mmtp_jax.cli.fit_output import (
     run_fit,
     write_parity,
 )
+from mmtp_jax.options import LEVEL, SEED, Bounds
 
 DATA = "fe_cdft.extxyz"
 _HELD_OUT = 0.2

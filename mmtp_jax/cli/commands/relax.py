@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.command_line import collect, declare
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.relax_settings import RelaxSettings, check
-from mmtp_jax.cli.shared_settings import add_settings, collect, inputs_of, moments_of_words
+from mmtp_jax.cli.shared_settings import inputs_of, moments_of_words
 from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
@@ -52,13 +53,13 @@ def add_parser(commands: Any) -> None:
         "of the file.",
         epilog=_EPILOG,
     )
-    add_settings(parser, RelaxSettings)
+    declare(parser, RelaxSettings, check)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = collect(args, RelaxSettings, "relax", check)
+    settings = collect(args)[0]
     output, moments = settings.output, settings.moments
     written = (output.output, output.json, settings.preselection.candidates, output.trajectory)
     console.check_outputs(

@@ -6,9 +6,10 @@ import argparse
 from typing import Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.command_line import collect, declare
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.sample_settings import SampleSettings, check
-from mmtp_jax.cli.shared_settings import add_settings, collect, inputs_of
+from mmtp_jax.cli.shared_settings import inputs_of
 
 _EPILOG = """\
 examples:
@@ -31,13 +32,13 @@ def add_parser(commands: Any) -> None:
         "moment, at fixed positions: the paramagnetic state.",
         epilog=_EPILOG,
     )
-    add_settings(parser, SampleSettings)
+    declare(parser, SampleSettings, check)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    settings = collect(args, SampleSettings, "sample", check)
+    settings = collect(args)[0]
     of, output = settings.states, settings.output
     console.check_outputs(output.json, plots=[output.plot])
     for path in (output.json, output.plot):

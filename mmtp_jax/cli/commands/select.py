@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.bounds import number
+from mmtp_jax.cli.command_line import number
 from mmtp_jax.cli.commands.evaluate import add_moments_option, add_reading_options
 from mmtp_jax.cli.commands.grade import (
     active_set,

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from importlib import import_module
 from typing import Any
 
-from mmtp_jax.cli import (
-    equilibrate_settings,
-    fit_settings,
-    learn_settings,
-    md_settings,
-    montecarlo_settings,
-    relax_settings,
-    sample_settings,
-)
+from mmtp_jax.cli.command_line import Declared, declared_of
 from mmtp_jax.cli.console import add_command
-from mmtp_jax.cli.settings import build, checked, read_toml, template
+from mmtp_jax.cli.settings import checked, read_toml, template
 from mmtp_jax.io import documents
 from mmtp_jax.io.fields import shown
-
-SETTINGS = {
-    "fit": (fit_settings.FitSettings, fit_settings.check),
-    "learn": (learn_settings.LearnSettings, learn_settings.check),
-    "md": (md_settings.MDSettings, md_settings.check),
-    "equilibrate": (equilibrate_settings.EquilibrateSettings, equilibrate_settings.check),
-    "relax": (relax_settings.RelaxSettings, relax_settings.check),
-    "mc": (montecarlo_settings.MonteCarloSettings, montecarlo_settings.check),
-    "sample": (sample_settings.SampleSettings, sample_settings.check),
-}
-"""Class of the settings of each command that has a settings file, and what else is checked."""
 
 ORACLES = {
     "abinit": "mmtp_jax.oracles.abinit.template",
@@ -42,7 +24,8 @@ TEMPLATES = ORACLES | {"executor": "mmtp_jax.interfaces.executors"}
 
 
 def add_parser(commands: Any) -> None:
-    """Add both commands to those of ``mmtp``."""
+    """Add both commands to those of ``mmtp``, which are there already."""
+    declared = declared_of(commands.choices)
     make = add_command(
         commands,
         "template",
@@ -50,8 +33,11 @@ def add_parser(commands: Any) -> None:
         description="Print a settings file with every key, its default and what it means.",
         epilog="example:\n  mmtp template fit > fit.toml",
     )
-    make.add_argument("name", choices=(*SETTINGS, *TEMPLATES), help="what the settings are for")
-    make.set_defaults(run=run_template)
+    make.add_argument(
+        "name", choices=(*declared, *TEMPLATES), metavar="NAME",
+        help=f"what the settings are for: {', '.join((*declared, *TEMPLATES))}",
+    )  # fmt: skip
+    make.set_defaults(run=partial(run_template, declared=declared))
     validate = add_command(
         commands,
         "validate",
@@ -60,18 +46,18 @@ def add_parser(commands: Any) -> None:
         epilog="example:\n  mmtp validate fit.toml",
     )
     validate.add_argument("file", metavar="TOML", help="settings file")
-    validate.set_defaults(run=run_validate)
+    validate.set_defaults(run=partial(run_validate, declared=declared))
 
 
-def run_template(args: argparse.Namespace) -> None:
+def run_template(args: argparse.Namespace, declared: dict[str, Declared]) -> None:
     """Print a template."""
     if args.name in TEMPLATES:
         print(import_module(TEMPLATES[args.name]).TEMPLATE, end="")
         return
-    print(template(SETTINGS[args.name][0], args.name), end="")
+    print(template(declared[args.name].of, args.name), end="")
 
 
-def run_validate(args: argparse.Namespace) -> None:
+def run_validate(args: argparse.Namespace, declared: dict[str, Declared]) -> None:
     """Check a settings file."""
     content = documents.read_toml(args.file)
     if "executor" in content:
@@ -86,15 +72,14 @@ def run_validate(args: argparse.Namespace) -> None:
         print(f"{args.file}: valid settings of the labeller {type(oracle).__name__}")
         return
     command, content = read_toml(args.file)
-    if command not in SETTINGS:
+    if command not in declared:
         raise ValueError(
             f"{args.file}: no command {shown(command)} takes a settings file; "
-            f"known are {', '.join(SETTINGS)}"
+            f"known are {', '.join(declared)}"
         )
-    settings_class, check = SETTINGS[command]
-    values = checked(content, settings_class, args.file)
+    values = checked(content, declared[command].of, args.file)
     try:
-        check(build(settings_class, values), values)
+        declared[command].validated(values)
     except ValueError as error:
         raise ValueError(f"{args.file}: {error}") from error
     sections = [t for s in values.values() for t in (s if isinstance(s, list) else [s])]

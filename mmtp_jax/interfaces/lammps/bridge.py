@@ -8,7 +8,6 @@ the forces are the adiabatic ones.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,6 +25,7 @@ from mmtp_jax.interfaces.lammps.pair_evaluator import PairEvaluator
 from mmtp_jax.interfaces.lammps.ranks import Ranks
 from mmtp_jax.interfaces.lammps.start import Moments, species_by_id, starting_moments
 from mmtp_jax.interfaces.lammps.steps import Steps
+from mmtp_jax.options import made
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
 
@@ -67,11 +67,8 @@ def attach(
         >>> bridge = attach(lmp, mmtp.load("pot.mtp"), species=("Fe",), magmoms={"Fe": 2.2})
         >>> bridge.commands("fix 1 all nve\\nrun 1000")
     """
-    known = {field.name for field in dataclasses.fields(BridgeOptions)}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise TypeError(f"attach() got unknown options {unknown}; known are {sorted(known)}")
-    return LammpsBridge(lmp, potential, species, magmoms, preselection, BridgeOptions(**options))
+    chosen = made(BridgeOptions, options, "attach")
+    return LammpsBridge(lmp, potential, species, magmoms, preselection, chosen)
 
 
 class LammpsBridge:

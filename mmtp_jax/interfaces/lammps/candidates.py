@@ -48,9 +48,9 @@ class Candidates:
         rules = self.preselection
         tally = rules.tally
         finite = bool(np.isfinite(grade))
-        above = not grade <= float(rules.high)
-        due = not int(rules.every) or step - self._kept_at >= int(rules.every)
-        wanted = grade >= float(rules.low) or (outside and bool(rules.keep_outside))
+        above = not grade <= float(rules.grade_break)
+        due = not int(rules.grade_every) or step - self._kept_at >= int(rules.grade_every)
+        wanted = grade >= float(rules.grade_select) or (outside and bool(rules.keep_outside))
         if finite:
             tally.highest = max(tally.highest, grade)
         return Looked(keep=finite and ((wanted and due) or above), stop=above)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mmtp_jax.active.jacobian import NEIGHBORHOOD
+from mmtp_jax.active.options import NEIGHBORHOOD
 from mmtp_jax.active.preselection import Preselection
 from mmtp_jax.interfaces.lammps.evaluation import (
     evaluate_rows,

@@ -100,7 +100,7 @@ _WITH_GRADES = """\
 # Kept above the lower threshold, stopped above the upper one; what is kept goes to candidates/.
 preselection = mmtp.Preselection.of(
     mmtp.ActiveSet.load("{active_set}", potential),
-    mmtp.Thresholds(low={low:g}, high={high:g}),
+    mmtp.Thresholds(grade_select={low:g}, grade_break={high:g}),
     store=mmtp.CandidateStore("candidates"),
 )
 """

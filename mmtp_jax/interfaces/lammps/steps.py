@@ -123,7 +123,7 @@ class Steps:
                 )
             )
         if seen.stop:
-            high = float(self.candidates.preselection.high)
+            high = float(self.candidates.preselection.grade_break)
             self._stop(f"the extrapolation grade {grade:.4g} is above {high:g}")
 
     def _check_bounds(self) -> None:

@@ -26,8 +26,6 @@ from mmtp_jax.simulation.system import System, kinetic_tensor, volumes
 
 Array = Any
 
-BAROSTATS = ("isotropic", "full")
-
 
 def mobility(bulk_modulus: Array, time: Array, volume: Array) -> Array:
     """M from the bulk modulus (eV/Angstrom^3), the relaxation time and the volume (Angstrom^3)."""

@@ -20,8 +20,6 @@ from mmtp_jax.simulation.system import System
 
 Array = Any
 
-MOMENTS = ("equilibrate", "fixed")
-
 
 class Model(NamedTuple):
     """A potential on the device, and the constants that are added in float64."""
@@ -38,7 +36,7 @@ class Moments(NamedTuple):
     """What is static about the treatment of the moments."""
 
     kind: str
-    """One of `MOMENTS`."""
+    """"equilibrate" or "fixed"."""
     every: int
     """Steps between two equilibrations."""
     max_steps: int

@@ -34,9 +34,9 @@ class Ensemble(NamedTuple):
     """What is static about a time step."""
 
     thermostat: str | None
-    """One of `thermostats.THERMOSTATS`, or None for none."""
+    """One of those of `DynamicsOptions`, or None for none."""
     barostat: str | None
-    """One of `barostats.BAROSTATS`, or None for none."""
+    """One of those of `DynamicsOptions`, or None for none."""
 
 
 class Outcome(IntEnum):

@@ -28,7 +28,6 @@ from mmtp_jax.simulation.system import (
 
 Array = Any
 
-THERMOSTATS = ("langevin", "bussi", "nose-hoover")
 CHAIN_LENGTH = 3
 
 _KEYS = "threefry2x32"

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from mmtp_jax.potential.observables import Graph, Observables, evaluate, per_configuration
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.moments.lbfgs import Memory, empty_memory
+from mmtp_jax.simulation.moments.options import MAX_CHANGE, MAX_STEPS, TOLERANCE
 from mmtp_jax.simulation.moments.steps import (
     State,
     Status,
@@ -27,15 +28,6 @@ from mmtp_jax.simulation.moments.steps import (
 )
 
 Array = Any
-
-TOLERANCE = 1e-3
-"""Largest magnetic force of an equilibrated configuration, eV/mu_B."""
-
-MAX_STEPS = 200
-"""Evaluations after which a configuration is given up."""
-
-MAX_CHANGE = 0.3
-"""Longest step of a moment, mu_B."""
 
 
 class Equilibrated(NamedTuple):

@@ -15,14 +15,9 @@ from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
 from mmtp_jax.simulation.moments.collapse import collapse_message, is_zero, warn_of_collapse
-from mmtp_jax.simulation.moments.equilibrate import (
-    MAX_CHANGE,
-    MAX_STEPS,
-    TOLERANCE,
-    Equilibrated,
-    equilibrate_graph,
-)
+from mmtp_jax.simulation.moments.equilibrate import Equilibrated, equilibrate_graph
 from mmtp_jax.simulation.moments.lbfgs import Memory, empty_memory
+from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack
 from mmtp_jax.structures.device import OnDevice
@@ -37,26 +32,6 @@ MAX_ATOMS = 2048
 
 PROBE = 0.05
 """Moments, mu_B, that tell whether the energy falls from where all are zero."""
-
-
-@dataclass(frozen=True)
-class MomentOptions:
-    """When and how far moments are equilibrated."""
-
-    tolerance: float = TOLERANCE
-    """Largest |T_i| at the end, eV/mu_B."""
-    max_steps: int = MAX_STEPS
-    """Most evaluations of a configuration."""
-    max_change: float = MAX_CHANGE
-    """Longest change of a moment in one step, mu_B."""
-    allow_flips: bool = False
-    """Moments may change their sign."""
-
-    def __post_init__(self) -> None:
-        for name in ("tolerance", "max_steps", "max_change"):
-            value = getattr(self, name)
-            if not 0 < value < np.inf:
-                raise ValueError(f"{name} of an equilibration must be positive, got {value}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,8 @@ from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.dynamics.thermostats import keys_of
 from mmtp_jax.simulation.moments.collapse import COLLAPSED
-from mmtp_jax.simulation.moments.structures import MomentOptions, equilibrate_structures
+from mmtp_jax.simulation.moments.options import MomentOptions
+from mmtp_jax.simulation.moments.structures import equilibrate_structures
 from mmtp_jax.simulation.spins.disorder import random_signs
 from mmtp_jax.simulation.spins.moves import magnetic_atoms
 from mmtp_jax.structures.structure import Structure

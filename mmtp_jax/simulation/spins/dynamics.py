@@ -25,14 +25,10 @@ from mmtp_jax.simulation.dynamics.integrate import State
 from mmtp_jax.simulation.moments.lbfgs import empty_memory
 from mmtp_jax.simulation.neighbours import NeighbourList, graph_of
 from mmtp_jax.simulation.spins.disorder import random_signs
-from mmtp_jax.simulation.spins.moves import MOVES
 from mmtp_jax.simulation.spins.trials import Surroundings, Walk, start_spins, try_change
 from mmtp_jax.simulation.system import System
 
 Array = Any
-
-SPINS = ("none", *MOVES, "disorder")
-
 
 TINY = 1e-9
 """Magnitude in mu_B that keeps the sign of a moment that is held at zero: from zero itself the
@@ -43,7 +39,7 @@ class SpinPlan(NamedTuple):
     """What is static about the changes of signs."""
 
     kind: str
-    """One of `SPINS`, but "none"."""
+    """Those of `DynamicsOptions`, but "none"."""
     every: int
     """Steps between two blocks."""
     trials: int

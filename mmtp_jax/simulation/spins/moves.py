@@ -18,8 +18,6 @@ from mmtp_jax.simulation.dynamics.thermostats import key_of
 
 Array = Any
 
-MOVES = ("flip", "swap")
-
 _PURPOSE = 7
 """Of random numbers; those of `thermostats` are smaller."""
 
@@ -41,7 +39,7 @@ def propose(
     """Draw one change for each replica, a function of its key, the step and the trial.
 
     Args:
-        move: one of `MOVES`.
+        move: one of `options.MOVES`.
         keys: (R, 2) raw random keys.
         step: () of the dynamics; 0 at fixed geometry.
         trial: () number of the trial.

@@ -2,56 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from mmtp_jax.options import ANY_SEED, STEPS, Bounds, dtype, option, options
+from mmtp_jax.simulation.dynamics.options import when_stopped
+from mmtp_jax.simulation.moments.options import (
+    magnetic,
+    max_equilibration_steps,
+    tolerance,
+    treatment,
+)
 
-from mmtp_jax.simulation.dynamics.evaluation import MOMENTS
-from mmtp_jax.simulation.dynamics.options import WHEN_STOPPED
-from mmtp_jax.simulation.moments.equilibrate import MAX_STEPS, TOLERANCE
-from mmtp_jax.simulation.spins.moves import MOVES
+MOVES = ("flip", "swap")
 
 
-@dataclass(frozen=True)
-class SpinOptions:
+@options
+class Walk:
+    """The walk over the signs of moments."""
+
+    sweeps: int = option(
+        "Recorded sweeps, each of as many trials as magnetic atoms.", 1000, bounds=STEPS
+    )
+    burn_in: int = option("Sweeps before them.", 100, bounds=Bounds(least=0, most=10**9))
+    move: str = option(
+        "'flip' single moments, or 'swap' opposite ones: their numbers stay.",
+        "flip", choices=MOVES, words={"--swap": "swap"},
+    )  # fmt: skip
+    moments: str = treatment(
+        "'equilibrate': after each change magnitudes minimise the energy; 'fixed': they stay."
+    )
+    warm: bool = option(
+        "Equilibrate from the present magnitudes, not from the same ones for each pattern of "
+        "signs: quicker, and exact only where there is one minimum.",
+        False, off="--cold",
+    )  # fmt: skip
+    tolerance: float = tolerance()
+    magnetic: tuple[str, ...] | None = magnetic()
+    seed: int = option("Seed of the walk; replicas have the next ones.", 0, bounds=ANY_SEED)
+
+
+@options
+class Disorder:
+    """The disordered states."""
+
+    n: int = option("Number of states.", 50, flag="-n", bounds=Bounds(least=2, most=10**6))
+    moments: str = treatment(
+        "'equilibrate': the magnitudes of each state minimise the energy; 'fixed': they stay."
+    )
+    tolerance: float = tolerance()
+    magnetic: tuple[str, ...] | None = magnetic()
+    seed: int = option("Seed of the states.", 0, bounds=ANY_SEED)
+
+
+@options
+class DisorderOptions(Disorder):
+    """How disordered states are drawn, and what becomes of their magnitudes."""
+
+    dtype: Any = dtype()
+
+
+@options
+class SpinOptions(Walk):
     """Moves, treatment of the magnitudes, and length of the walk."""
 
-    move: str = "flip"
-    """``"flip"`` of single moments, or ``"swap"`` of opposite ones, which keeps their numbers."""
-    moments: str = "equilibrate"
-    """Magnitudes after each change: ``"equilibrate"`` or ``"fixed"``."""
-    sweeps: int = 1000
-    """That are recorded; one sweep has as many trials as there are magnetic atoms."""
-    burn_in: int = 100
-    """Sweeps before them."""
-    warm: bool = False
-    """Equilibrations start from the magnitudes of the present state, not from the same ones for
-    each pattern of signs: shorter, but exact only where a pattern has a single minimum."""
-    tolerance: float = TOLERANCE
-    """Largest |T_i| of equilibrated moments, eV/mu_B."""
-    max_equilibration_steps: int = MAX_STEPS
-    """Most evaluations of one equilibration."""
-    magnetic: tuple[str, ...] | None = None
-    """Species whose signs change; None for all atoms that have a moment at the start."""
-    when_stopped: str = "freeze"
-    """``"freeze"``: the others go on where the watch has stopped one; ``"all"``: all stop."""
-    seed: int = 0
-    """Of the first replica; the others have the next ones."""
-    dtype: Any = np.float64
-    """Of the evaluation: float64, float32 or ``"mixed"``."""
-
-    def __post_init__(self) -> None:
-        for name, known in (("move", MOVES), ("moments", MOMENTS), ("when_stopped", WHEN_STOPPED)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
-                )
-        if self.sweeps < 1 or self.burn_in < 0 or self.max_equilibration_steps < 1:
-            raise ValueError(
-                f"need at least one sweep, no negative burn_in and at least one equilibration "
-                f"step, got sweeps {self.sweeps}, burn_in {self.burn_in}, "
-                f"max_equilibration_steps {self.max_equilibration_steps}"
-            )
-        if not self.tolerance > 0.0:
-            raise ValueError(f"tolerance must be positive, got {self.tolerance}")
+    max_equilibration_steps: int = max_equilibration_steps()
+    when_stopped: str = when_stopped()
+    dtype: Any = dtype()

@@ -41,7 +41,7 @@ class Walk(NamedTuple):
     """What is static about the trials."""
 
     move: str
-    """One of `moves.MOVES`."""
+    """One of `options.MOVES`."""
     moments: Moments
     """Whether magnitudes are fixed or equilibrated, and how."""
     warm: bool

@@ -204,8 +204,8 @@ def grades(folder: Path, _: int) -> dict:
     pot = mmtp.load(folder / "fe.mtp")
     for mode in ("neighborhood", "configuration"):
         active = mmtp.ActiveSet.load(folder / f"{mode}.npz", pot)
-        thresholds = mmtp.Thresholds(low=1e-6, high=1e6)
-        watch = mmtp.Preselection.of(active, thresholds, every=4)
+        thresholds = mmtp.Thresholds(grade_select=1e-6, grade_break=1e6)
+        watch = mmtp.Preselection.of(active, thresholds, grade_every=4)
         lmp, bridge = iron(folder, "small.data", moments="fixed", preselection=watch)
         lmp.command("velocity all create 2000 12345 loop all")
         bridge.commands("fix 1 all nve\nrun 12")
@@ -221,7 +221,7 @@ def grades(folder: Path, _: int) -> dict:
         high = COMM.bcast(None if COMM.rank else found[f"{mode}_grades"][:3].max() * 1.0001)
         watch = mmtp.Preselection.of(
             active,
-            mmtp.Thresholds(low=high / 2, high=high),
+            mmtp.Thresholds(grade_select=high / 2, grade_break=high),
             store=mmtp.CandidateStore(folder / f"{mode}{ROUTE}{COMM.size}"),
         )
         lmp.close()

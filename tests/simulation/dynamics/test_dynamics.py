@@ -219,9 +219,9 @@ def test_interruption_leaves_a_whole_state(iron, crystal) -> None:
 def test_options_say_what_is_wrong(iron, crystal) -> None:
     for change, words in (
         ({"ensemble": "nph"}, "ensemble must be one of nve, nvt, npt"),
-        ({"timestep_fs": 0.0}, "timestep_fs must be positive"),
+        ({"timestep_fs": 0.0}, "timestep_fs must be above 0"),
         ({"moments_every": 0}, "moments_every must be at least 1"),
-        ({"temperature_K": -1.0}, "must not be negative"),
+        ({"temperature_K": -1.0}, "temperature_K must be at least 0"),
         (
             {"ensemble": "nvt", "thermostat": "nose-hoover", "temperature_K": 0.0},
             "needs a temperature_K above zero",

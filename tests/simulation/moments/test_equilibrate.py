@@ -382,7 +382,7 @@ def test_the_start_can_be_chosen(magnetic, crystal):
         mmtp.equilibrate(potential, crystal, start={"Fe": 2.0})
     with pytest.raises(ValueError, match="start has a moment for Cr"):
         mmtp.equilibrate(potential, crystal, start={"Cr": 2.0})
-    with pytest.raises(ValueError, match="tolerance of an equilibration must be positive"):
+    with pytest.raises(ValueError, match="tolerance must be positive"):
         mmtp.equilibrate(potential, crystal, tolerance=0.0)
 
 

@@ -17,7 +17,8 @@ from scipy.spatial.transform import Rotation
 from mmtp_jax.interfaces.evaluation import evaluate_graph, evaluate_structures
 from mmtp_jax.potential.observables import evaluate
 from mmtp_jax.simulation.constants import GPA
-from mmtp_jax.simulation.moments.structures import MomentOptions, equilibrate_structures
+from mmtp_jax.simulation.moments.options import MomentOptions
+from mmtp_jax.simulation.moments.structures import equilibrate_structures
 from mmtp_jax.simulation.relaxation.cell import AXES, CELLS, basis_of
 from mmtp_jax.simulation.relaxation.coordinates import (
     enthalpy,
@@ -454,10 +455,10 @@ def test_an_energy_that_is_not_finite(iron, bcc) -> None:
     ("options", "words"),
     [
         ({"cell": "cubic"}, "cell must be"),
-        ({"moments": "free"}, "'equilibrate' or 'fixed'"),
+        ({"moments": "free"}, "moments must be one of"),
         ({"pressure_GPa": np.nan}, "pressure_GPa"),
-        ({"force_tolerance": 0.0}, "force_tolerance of a relaxation must be positive"),
-        ({"skin": -1.0}, "skin of a relaxation"),
+        ({"force_tolerance": 0.0}, "force_tolerance must be positive"),
+        ({"skin": -1.0}, "skin must be above 0"),
     ],
 )
 def test_options_are_checked(options, words) -> None:

@@ -88,7 +88,7 @@ def test_magnitudes_are_equilibrated(iron, atoms) -> None:
 
 
 def test_mistakes_are_named(iron, atoms) -> None:
-    with pytest.raises(ValueError, match="at least two states"):
+    with pytest.raises(ValueError, match="n must be at least 2"):
         mmtp.sample_disorder(iron, atoms, n=1)
     with pytest.raises(ValueError, match="magnetic names Cr"):
         mmtp.sample_disorder(iron, atoms, magnetic=("Cr",))

@@ -113,5 +113,5 @@ def test_a_heat_bath_is_needed() -> None:
         DynamicsOptions(spins="flip")
     with pytest.raises(ValueError, match="spins must be one of"):
         DynamicsOptions(spins="turn", ensemble="nvt")
-    with pytest.raises(ValueError, match="trials must not be negative"):
+    with pytest.raises(ValueError, match="trials must be at least 0"):
         replace(FLIPS, trials=-1)

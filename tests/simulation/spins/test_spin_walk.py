@@ -15,7 +15,8 @@ from scipy.stats import chi2
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.constants import KB
-from mmtp_jax.simulation.moments.structures import MomentOptions, equilibrate_structures
+from mmtp_jax.simulation.moments.options import MomentOptions
+from mmtp_jax.simulation.moments.structures import equilibrate_structures
 from mmtp_jax.simulation.spins.loop import take_sweeps
 from mmtp_jax.simulation.spins.options import SpinOptions
 from mmtp_jax.simulation.spins.outcome import SpinObserver, SpinSaved, SpinWalk

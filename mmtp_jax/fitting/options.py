@@ -1,0 +1,103 @@
+"""How to fit: one frozen dataclass, checked when it is made, and its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmtp_jax.fitting.weights import Weights
+from mmtp_jax.options import COUNT, NOT_NEGATIVE, Bounds, option, options
+from mmtp_jax.structures.rules import RULES
+
+
+@options
+class Domain:
+    """Intervals of distances and moments that the potential covers."""
+
+    min_dist: float | None = option(
+        "Shortest distance, Angstrom; a fit takes that of its training set if not given.",
+        example=1.9, bounds=Bounds(above=0.0, below=30.0),
+    )  # fmt: skip
+    max_magmom: Sequence[float] | float | None = option(
+        "Largest moment in mu_B, one number or one per species; a fit takes that of its training "
+        "set and 10 % more if not given.",
+        example=(3.0, 0.3), bounds=Bounds(above=0.0, most=100.0),
+    )  # fmt: skip
+    keep_domain: bool = option(
+        "Keep the intervals of the start potential, whatever the data are.", False, old=("keep",)
+    )
+
+
+def making() -> Any:
+    """A field: what to do about labels of different making."""
+    return option(
+        "Labels of different making (code, functional, U, datasets, spheres, cutoffs, meshes of "
+        "cells alike): 'refuse' them; 'shift', fit a constant of the energy for each making and "
+        "species; or 'ignore' it.",
+        "refuse", choices=RULES,
+    )  # fmt: skip
+
+
+@options
+class Method:
+    """How to fit."""
+
+    method: str = option(
+        "'lbfgs' takes many cheap steps; 'gauss-newton' (Levenberg-Marquardt) few dear ones, which "
+        "pays for up to some hundred parameters.",
+        "lbfgs", choices=("lbfgs", "gauss-newton"),
+    )  # fmt: skip
+    max_iterations: int | None = option(
+        "Largest number of steps; 2000 of L-BFGS or 60 of Gauss-Newton if not given.",
+        example=2000, bounds=Bounds(least=0, most=10**9),
+    )  # fmt: skip
+    tolerance: float = option(
+        "The fit ends when the loss falls by less than this fraction over 100 steps of L-BFGS or "
+        "3 of Gauss-Newton.",
+        1e-3, bounds=NOT_NEGATIVE,
+    )  # fmt: skip
+    initialise: bool = option(
+        "Solve the linear coefficients by least squares before the first step.",
+        True, off="--no-initialise",
+        off_help="Start from the linear coefficients as they are, not from their least-squares "
+        "solution.",
+    )  # fmt: skip
+    checkpoint: str | Path | None = option(
+        "File that the state of the fit is saved to, and from which the same fit goes on if it "
+        "exists.",
+        example="fit.npz", metavar="FILE",
+    )  # fmt: skip
+    devices: int | str | None = option(
+        "Divide the data over so many devices, or 'all'; one if not given.",
+        example="all", metavar="N|all",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_devices(self.devices)
+
+
+@options
+class FitOptions(Method, Domain):
+    """How to fit; what to fit are the arguments of `fit_structures`.
+
+    Where `jax.distributed` has joined several processes, ``devices`` are all if not given.
+    """
+
+    weights: Weights = option("Of the loss.", Weights)
+    making: str = making()
+    checkpoint_every: int = option("Steps between two checkpoints.", 100, bounds=COUNT)
+    report_every: int = option(
+        "Steps between evaluations of the errors that a callback is told.", 20, bounds=COUNT
+    )
+
+    def __post_init__(self) -> None:
+        if self.keep_domain and (self.min_dist is not None or self.max_magmom is not None):
+            raise ValueError("keep_domain leaves no room for min_dist or max_magmom; drop one")
+
+
+def check_devices(devices: int | str | None) -> None:
+    """Raise ValueError unless it is a positive number, "all" or None."""
+    number = isinstance(devices, int) and not isinstance(devices, bool)
+    if not (devices is None or devices == "all" or (number and devices >= 1)):
+        raise ValueError(f"devices must be a positive number or 'all', got {devices!r}")
