@@ -11,10 +11,11 @@ listed in ``__init__.pyi``. Classes of results are in `mmtp_jax.results`.
 """
 
 import ast
-import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from mmtp_jax.warn import warn
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,12 @@ _HOMES = {
     for alias in line.names
 }
 
+_FORMER = {
+    "paramagnetic_elastic_constants": "elastic_constants with states=n",
+    "paramagnetic_phonons": "phonons with states=n",
+}
+"""Functions of `mmtp_jax.former`, and what took their place."""
+
 __all__ = sorted(_HOMES)
 
 
@@ -34,22 +41,21 @@ def __getattr__(name: str) -> Any:
         value = _module(name) if home == __name__ else getattr(import_module(home), name)
         globals()[name] = value
         return value
-    if name[:1].isupper() and hasattr(_module("results"), name):
-        _warn(name, f"results.{name}")
-        return getattr(_module("results"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _FORMER:
+        room, new = _module("former"), _FORMER[name]
+    elif name[:1].isupper() and hasattr(_module("results"), name):
+        room, new = _module("results"), f"results.{name}"
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warn(
+        f"mmtp.{name} is now mmtp.{new}; the old name goes with the next release",
+        DeprecationWarning,
+    )
+    return getattr(room, name)
 
 
 def _module(name: str) -> Any:
     return import_module(f"{__name__}.{name}")
-
-
-def _warn(old: str, new: str) -> None:
-    warnings.warn(
-        f"mmtp.{old} is now mmtp.{new}; the old name goes with the next release",
-        DeprecationWarning,
-        stacklevel=3,
-    )
 
 
 def __dir__() -> list[str]:

@@ -42,11 +42,11 @@ from mmtp_jax.interfaces.relaxation import relax as relax
 from mmtp_jax.interfaces.spins import montecarlo as montecarlo
 from mmtp_jax.interfaces.spins import sample_disorder as sample_disorder
 from mmtp_jax.io.compilation_cache import compilation_cache as compilation_cache
-from mmtp_jax.io.formats import read as read
-from mmtp_jax.io.formats import write as write
 from mmtp_jax.io.mtp import load as load
 from mmtp_jax.io.mtp import save as save
+from mmtp_jax.io.reading import read as read
 from mmtp_jax.io.schema import set_magnetic_forces as set_magnetic_forces
+from mmtp_jax.io.writing import write as write
 from mmtp_jax.oracles.abinit.oracle import AbinitOracle as AbinitOracle
 from mmtp_jax.oracles.configure import read_oracle as read_oracle
 from mmtp_jax.oracles.jobs import label_all as label_all
@@ -59,13 +59,10 @@ from mmtp_jax.properties.differentiable import (
 )
 from mmtp_jax.properties.differentiable import DifferentiableState as DifferentiableState
 from mmtp_jax.properties.elastic import elastic_constants as elastic_constants
-from mmtp_jax.properties.elastic import (
-    paramagnetic_elastic_constants as paramagnetic_elastic_constants,
-)
 from mmtp_jax.properties.eos import equation_of_state as equation_of_state
 from mmtp_jax.properties.formation import formation_energies as formation_energies
+from mmtp_jax.properties.options import PhononOptions as PhononOptions
 from mmtp_jax.properties.phonon_results import ImaginaryModesWarning as ImaginaryModesWarning
-from mmtp_jax.properties.phonons import paramagnetic_phonons as paramagnetic_phonons
 from mmtp_jax.properties.phonons import phonons as phonons
 from mmtp_jax.properties.quasiharmonic import quasiharmonic as quasiharmonic
 from mmtp_jax.properties.response import UnstableStateError as UnstableStateError

@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.build import bulk
 
 import mmtp_jax as mmtp
-from mmtp_jax.cli.plots import save_figure
+from mmtp_jax.cli.plot_style import save_figure
 from mmtp_jax.cli.spin_plots import order_figure
 from mmtp_jax.simulation.constants import KB
 from mmtp_jax.simulation.spins.binder import order_curve

@@ -50,10 +50,14 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
         _ = mmtp.no_such_name
 
 
-def test_classes_of_results_were_at_the_top():
+def test_names_of_the_last_release_go_on_working():
     with pytest.warns(DeprecationWarning, match=r"mmtp.Phonons is now mmtp.results.Phonons"):
         assert mmtp.Phonons is mmtp.results.Phonons
-    assert "Phonons" not in mmtp.__all__
+    with pytest.warns(DeprecationWarning, match=r"is now mmtp.phonons with states=n"):
+        assert callable(mmtp.paramagnetic_phonons)
+    with pytest.warns(DeprecationWarning, match=r"moments='clamped' is now moments='fixed'"):
+        assert not mmtp.PhononOptions(moments="clamped").follow
+    assert not {"Phonons", "paramagnetic_phonons"} & set(mmtp.__all__)
 
 
 @pytest.fixture(scope="module")

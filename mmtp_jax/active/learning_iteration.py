@@ -23,7 +23,6 @@ from mmtp_jax.active.select import Selection, first_of_its_kind
 from mmtp_jax.fitting.fit import fit_structures
 from mmtp_jax.fitting.initial import shortest_distance
 from mmtp_jax.fitting.prepared import PreparedSet
-from mmtp_jax.fitting.report import Errors
 from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.cfg import read_cfg, write_cfg
 from mmtp_jax.io.convert import to_structures
@@ -113,8 +112,8 @@ class Iteration:
         write_json(
             self.folder / "errors.json",
             {
-                "before": None if before is None else _errors_dict(before),
-                "after": _errors_dict(fit.report.training),
+                "before": None if before is None else before.as_dict(),
+                "after": fit.report.training.as_dict(),
                 "n_iterations": fit.n_iterations,
                 "loss": fit.loss,
                 "message": fit.message,
@@ -251,11 +250,6 @@ def _new(structures: list[Structure], chosen: list[int], others: list[int]) -> l
     first = first_of_its_kind([structures[k] for k in together])
     alone = np.flatnonzero(first == np.arange(len(together)))
     return [together[k] for k in alone if k >= len(chosen)]
-
-
-def _errors_dict(errors: Errors) -> dict:
-    kinds = {k.kind: {"unit": k.unit, "rmse": k.rmse, "max": k.largest} for k in errors.kinds}
-    return {"n_configurations": errors.n_configurations, **kinds}
 
 
 def _rmse(errors: dict | None, kind: str) -> float | None:

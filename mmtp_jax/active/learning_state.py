@@ -29,6 +29,7 @@ from typing import Any
 from mmtp_jax.io.atomic import atomic_write, writing
 from mmtp_jax.io.documents import read_json, write_json
 from mmtp_jax.io.fields import checked_fields
+from mmtp_jax.tables import aligned
 
 FORMAT = "mmtp_jax learning 1"
 
@@ -199,8 +200,6 @@ def table(rows: Sequence[Row]) -> str:
             pair = (getattr(row, f"{name}_before"), getattr(row, f"{name}_after"))
             cells.append("/".join("-" if v is None else f"{v:.3g}" for v in pair))
         lines.append(cells)
-    widths = [max(len(line[c]) for line in lines) for c in range(len(header))]
-    text = ["  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
-    text.insert(1, "  ".join("-" * w for w in widths))
     units = "E: energy, meV/atom; F: forces, meV/Angstrom; T: magnetic forces, meV/mu_B"
-    return "\n".join([*text, f"RMSE of the training set before and after the refit. {units}"])
+    note = f"RMSE of the training set before and after the refit. {units}"
+    return "\n".join([aligned(lines, left=()), note])

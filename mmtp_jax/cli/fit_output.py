@@ -88,7 +88,8 @@ def write_parity(
 ) -> None:
     """Draw labels against predictions of both sets."""
     from mmtp_jax.cli.comparison import evaluate_and_compare
-    from mmtp_jax.cli.plots import parity_figure, save_figure
+    from mmtp_jax.cli.fit_plots import parity_figure
+    from mmtp_jax.cli.plot_style import save_figure
 
     sets = {"training": training} | ({"validation": validation} if validation else {})
     compared = {name: evaluate_and_compare(potential, of)[1] for name, of in sets.items()}

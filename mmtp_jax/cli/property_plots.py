@@ -8,14 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.cli.plots import COLOURS
+from mmtp_jax.cli.plot_style import COLOURS, MU_B, VOLUME, new_figure, plain
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.elastic_results import ElasticConstants
     from mmtp_jax.properties.eos import EquationOfState
     from mmtp_jax.properties.formation import FormationEnergies
 
-_MU_B = r"$\mu_\mathrm{B}$"
 _GREY = "0.6"
 
 
@@ -25,7 +24,7 @@ def elastic_figure(found: ElasticConstants) -> Figure:
     Constants that are equal to 0.5 GPa share a bar, which is named by all of them.
     """
     groups = _groups(found.constants)
-    figure = Figure(figsize=(max(5.2, 1.5 + 0.95 * len(groups)), 3.6), layout="constrained")
+    figure = new_figure(max(5.2, 1.5 + 0.95 * len(groups)), 3.6)
     axes = figure.subplots()
     place, width = np.arange(len(groups)), 0.27
     kinds = (
@@ -49,13 +48,13 @@ def elastic_figure(found: ElasticConstants) -> Figure:
     axes.margins(y=0.12)
     axes.axhline(0.0, color="0.4", linewidth=0.8)
     axes.legend(frameon=False, fontsize=8.5)
-    _plain(axes)
+    plain(axes)
     return figure
 
 
 def eos_figure(found: EquationOfState, atoms_per_cell: float | None) -> Figure:
     """Energy (at 0 K) or pressure over volume with the Birch-Murnaghan fit, and the moments."""
-    figure = Figure(figsize=(8.4, 3.5), layout="constrained")
+    figure = new_figure(8.4, 3.5)
     left, right = figure.subplots(1, 2)
     good = found.counts
     smooth = np.linspace(found.volumes[good].min(), found.volumes[good].max(), 200)
@@ -82,20 +81,20 @@ def eos_figure(found: EquationOfState, atoms_per_cell: float | None) -> Figure:
     )  # fmt: skip
     _points(right, found.volumes, found.moments, found.moment_errors, good)
     right.axvline(found.fit.volume, color="0.7", linewidth=0.9, zorder=0)
-    right.set_ylabel(f"Mean moment |m| ({_MU_B}/atom)")
+    right.set_ylabel(f"Mean moment |m| ({MU_B}/atom)")
     for axes in (left, right):
-        axes.set_xlabel(r"Volume (Å$^3$/atom)")
+        axes.set_xlabel(VOLUME)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.legend(
             frameon=False, fontsize=8.5, loc="upper right" if axes is left else "lower right"
         )
-        _plain(axes)
+        plain(axes)
     return figure
 
 
 def magnetisation_figure(found: EquationOfState, atoms_per_cell: float) -> Figure:
     """Magnetisation and pressure over the lattice parameter (Burov 2026, Fig. 3)."""
-    figure = Figure(figsize=(8.4, 3.5), layout="constrained")
+    figure = new_figure(8.4, 3.5)
     left, right = figure.subplots(1, 2)
     lattice, good = found.lattice_parameters(atoms_per_cell), found.counts
     net = np.abs(found.magnetisations)
@@ -105,7 +104,7 @@ def magnetisation_figure(found: EquationOfState, atoms_per_cell: float) -> Figur
             lattice[good], found.moments[good], color=COLOURS[2], marker="s", markersize=4,
             linestyle="none", markerfacecolor="none", label="mean of |moment|",
         )  # fmt: skip
-    left.set_ylabel(f"Magnetisation ({_MU_B}/atom)")
+    left.set_ylabel(f"Magnetisation ({MU_B}/atom)")
     volumes = np.linspace(found.volumes[good].min(), found.volumes[good].max(), 200)
     right.plot(
         np.cbrt(atoms_per_cell * volumes), found.fit.pressures(volumes), color=COLOURS[0],
@@ -120,7 +119,7 @@ def magnetisation_figure(found: EquationOfState, atoms_per_cell: float) -> Figur
         axes.set_xlabel("Lattice parameter (Å)")
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.legend(frameon=False, fontsize=8.5, title=f"{kelvin:g} K", title_fontsize=8.5)
-        _plain(axes)
+        plain(axes)
     return figure
 
 
@@ -134,19 +133,19 @@ def formation_figure(found: FormationEnergies, symbol: str, atoms_per_cell: floa
     """
     percent, lowest = 100 * found.fraction(symbol), found.lowest()
     if atoms_per_cell is None:
-        sizes, size_label = found.volumes, r"Volume (Å$^3$/atom)"
+        sizes, size_label = found.volumes, VOLUME
     else:
         sizes, size_label = found.lattice_parameters(atoms_per_cell), "Lattice parameter (Å)"
     several = len(found.energies) > 1
     name = r"mean, $2\sigma$" if several else "relaxed"
     quantities = [
         (1e3 * found.energies, "Formation energy (meV/atom)"),
-        (found.moments, f"Moment per magnetic atom ({_MU_B})"),
+        (found.moments, f"Moment per magnetic atom ({MU_B})"),
         (sizes, size_label),
     ]
     if np.isnan(found.moments).all():
         del quantities[1]
-    figure = Figure(figsize=(3.53 * len(quantities), 3.7), layout="constrained")
+    figure = new_figure(3.53 * len(quantities), 3.7)
     panels = figure.subplots(1, len(quantities))
     for k, (axes, (values, label)) in enumerate(zip(panels, quantities, strict=True)):
         mean, bars = found.mean(values), found.two_sigma(values)
@@ -162,7 +161,7 @@ def formation_figure(found: FormationEnergies, symbol: str, atoms_per_cell: floa
         axes.set_xlabel(f"{symbol} (atomic %)")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        _plain(axes)
+        plain(axes)
     panels[0].axhline(0.0, color="0.7", linewidth=0.9, zorder=0)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
@@ -209,9 +208,3 @@ def _kind(place: tuple[int, int]) -> tuple[bool, bool, bool]:
 def _named(group: list[tuple[int, int]]) -> str:
     names = [rf"$C_{{{i + 1}{j + 1}}}$" for i, j in group]
     return "\n".join(names[:3]) + ("\n..." if len(names) > 3 else "")
-
-
-def _plain(axes: Any) -> None:
-    axes.tick_params(which="both", labelsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)

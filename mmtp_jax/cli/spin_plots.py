@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.cli.plots import COLOURS
+from mmtp_jax.cli.plot_style import COLOURS, MARKERS, new_figure, plain
 
 if TYPE_CHECKING:
     from mmtp_jax.simulation.spins.binder import OrderCurve
@@ -21,7 +21,7 @@ _GREY = "0.65"
 
 def order_figure(curves: Sequence[OrderCurve], crossing: Crossing | None = None) -> Figure:
     """Order, susceptibility and Binder cumulant over temperature, a line for each size."""
-    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+    figure = new_figure(9.6, 3.4)
     panels = figure.subplots(1, 3)
     names = (
         ("order", r"Order $\langle |m| \rangle$"),
@@ -32,7 +32,7 @@ def order_figure(curves: Sequence[OrderCurve], crossing: Crossing | None = None)
         for k, curve in enumerate(curves):
             axes.errorbar(
                 curve.temperatures, getattr(curve, name), yerr=getattr(curve, f"{name}_error"),
-                color=COLOURS[k % len(COLOURS)], marker="o^s"[k % 3], markersize=3.5,
+                color=COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)], markersize=3.5,
                 linewidth=1.2, capsize=2.0, label=f"{curve.n_magnetic} magnetic atoms",
             )  # fmt: skip
         if crossing is not None and np.isfinite(crossing.temperature):
@@ -42,7 +42,7 @@ def order_figure(curves: Sequence[OrderCurve], crossing: Crossing | None = None)
         axes.set_xlabel("Temperature (K)")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        _plain(axes)
+        plain(axes)
     panels[0].legend(frameon=False, fontsize=8.5)
     if crossing is not None and np.isfinite(crossing.temperature):
         figure.suptitle(
@@ -58,7 +58,7 @@ def convergence_figure(states: DisorderedStates, atom: int = 0) -> Figure:
     Left the energy, right the force on one atom; in grey the single states, shaded the standard
     error of the mean.
     """
-    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+    figure = new_figure(8.4, 3.4)
     left, right = figure.subplots(1, 2)
     n_atoms = states.magmoms.shape[1]
     energies = 1e3 * (states.energies - states.energy) / n_atoms
@@ -71,7 +71,7 @@ def convergence_figure(states: DisorderedStates, atom: int = 0) -> Figure:
         axes.set_xlabel("Number of magnetic states")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.legend(frameon=False, fontsize=8.5)
-        _plain(axes)
+        plain(axes)
     return figure
 
 
@@ -85,9 +85,3 @@ def _running(axes: Any, values: np.ndarray, colour: str, label: str) -> None:
         count[1:], (mean - error)[1:], (mean + error)[1:], color=colour, alpha=0.2, linewidth=0
     )
     axes.plot(count, mean, color=colour, linewidth=1.4, label=label)
-
-
-def _plain(axes: Any) -> None:
-    axes.tick_params(which="both", labelsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)

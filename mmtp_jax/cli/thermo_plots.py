@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +11,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.cli.plots import COLOURS
+from mmtp_jax.cli.plot_style import COLOURS, MU_B, VOLUME, new_figure, plain
+from mmtp_jax.io.thermo import read_series
 
 if TYPE_CHECKING:
     from mmtp_jax.interfaces.dynamics import MDResult
     from mmtp_jax.simulation.relaxation.structures import Frame
 
-_MORE_COLOURS = (*COLOURS, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""The other colours of Okabe and Ito, in the order in which they are taken."""
-
-_MU_B = r"$\mu_\mathrm{B}$"
-
-_NEEDED = (
-    "step", "time (fs)", "replica", "atoms", "temperature (K)", "energy (eV)", "conserved (eV)",
-    "pressure (GPa)", "volume (Angstrom^3)", "magnetisation (mu_B)", "mean_moment (mu_B)",
-    "grade",
-)  # fmt: skip
 
 LISTED = 8
 """Most replicas that the legend and the title name."""
@@ -65,45 +55,26 @@ class Thermo:
         return np.polyfit(self.time_ps, values, 1)[0] * 1e3 / self.n_atoms
 
 
+_SERIES = tuple(name for name in Thermo.__dataclass_fields__ if name not in ("time_ps", "n_atoms"))
+
+
 def thermo_of(result: MDResult) -> Thermo:
     """The time series of a run."""
-    names = [name for name in Thermo.__dataclass_fields__ if name not in ("time_ps", "n_atoms")]
-    series = {name: np.asarray(getattr(result.series, name)) for name in names}
+    series = {name: np.asarray(getattr(result.series, name)) for name in _SERIES}
     return Thermo(result.time_fs * 1e-3, result.system.n_atoms, **series)
-
-
-def is_thermo(path: str | Path) -> bool:
-    """Is this a CSV that ``mmtp md --log`` wrote?"""
-    with open(path, newline="", encoding="utf-8") as file:
-        return set(_NEEDED) <= set(next(csv.reader(file), []))
 
 
 def read_thermo(path: str | Path) -> Thermo:
     """The time series of a CSV that ``mmtp md --log`` wrote.
 
     Raises:
-        ValueError: if the file has no such columns, no rows, or not as many of each replica.
+        ValueError: if the file has no such columns, or no rows.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = sorted(set(_NEEDED) - set(reader.fieldnames or ()))
-        if missing:
-            raise ValueError(
-                f"{path}: no column {missing[0]!r}; is it a log of 'mmtp md --log' of this version?"
-            )
-        rows = [[float(row[name] or "nan") for name in _NEEDED] for row in reader]
-    if not rows:
-        raise ValueError(f"{path}: no rows")
-    columns = dict(zip(_NEEDED, np.array(rows).T, strict=True))
-    n_replicas = int(columns["replica"].max()) + 1
-    if len(rows) % n_replicas:
-        raise ValueError(f"{path}: the last step has not a row for each of {n_replicas} replicas")
-    tables = {name.split(" ")[0]: of.reshape(-1, n_replicas) for name, of in columns.items()}
-    names = [name for name in Thermo.__dataclass_fields__ if name not in ("time_ps", "n_atoms")]
+    columns = read_series(path, ("time", "atoms", *_SERIES))
     return Thermo(
-        time_ps=tables["time"][:, 0] * 1e-3,
-        n_atoms=int(tables["atoms"][0, 0]),
-        **{name: tables[name] for name in names},
+        time_ps=columns["time"][:, 0] * 1e-3,
+        n_atoms=int(columns["atoms"][0, 0]),
+        **{name: columns[name] for name in _SERIES},
     )
 
 
@@ -122,10 +93,10 @@ def thermo_figure(thermo: Thermo) -> Figure:
     if np.all(np.isfinite(thermo.volume)):
         panels.append(("Pressure (GPa)", thermo.pressure, ""))
         if np.any(np.ptp(thermo.volume, axis=0) > 1e-9 * thermo.volume[0]):
-            panels.append(("Volume (Å$^3$/atom)", thermo.volume / n, ""))
+            panels.append((VOLUME, thermo.volume / n, ""))
     panels += [
-        (f"Mean |m| ({_MU_B})", thermo.mean_moment, ""),
-        (f"Magnetisation\n({_MU_B}/atom)", thermo.magnetisation / n, ""),
+        (f"Mean |m| ({MU_B})", thermo.mean_moment, ""),
+        (f"Magnetisation\n({MU_B}/atom)", thermo.magnetisation / n, ""),
     ]
     if np.any(np.isfinite(thermo.grade)):
         panels.append((r"Extrapolation grade $\gamma$", thermo.grade, ""))
@@ -156,7 +127,7 @@ def relaxation_figure(traces: Sequence[Sequence[Frame]], names: Sequence[str]) -
         ("Enthalpy above its end\n(meV/atom)", enthalpies, ""),
         ("Largest force (eV/Å)", column("force"), ""),
         ("Largest stress + p (GPa)", column("stress_GPa"), ""),
-        (f"Largest magnetic\nforce (eV/{_MU_B})", column("magnetic_force"), ""),
+        (f"Largest magnetic\nforce (eV/{MU_B})", column("magnetic_force"), ""),
     ]
     panels = [panel for k, panel in enumerate(panels) if k == 0 or any(np.any(c) for c in panel[1])]
     steps = column("step")
@@ -173,8 +144,7 @@ def _panels(
 ) -> Figure:
     """Panels in two columns; values are (t, R), or one array for each line."""
     rows = (len(panels) + 1) // 2
-    figure = Figure(figsize=(8.2, 1.9 * rows + 0.7), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.06, w_pad=0.08)
+    figure = new_figure(8.2, 1.9 * rows + 0.7, h_pad=0.06, w_pad=0.08)
     grid = np.ravel(figure.subplots(rows, 2, squeeze=False, sharex=True))
     for axes, (label, values, title) in zip(grid, panels, strict=False):
         of_lines = values if isinstance(values, list) else list(values.T)
@@ -182,7 +152,7 @@ def _panels(
             # A logarithmic axis has no place for zero.
             y = np.where(y > 0.0, y, np.nan) if logarithmic else y
             axes.plot(
-                x, y, color=_MORE_COLOURS[k % len(_MORE_COLOURS)], linewidth=1.1, label=name,
+                x, y, color=COLOURS[k % len(COLOURS)], linewidth=1.1, label=name,
                 marker="o" if len(x) < 40 and logarithmic else None, markersize=2.5,
                 alpha=0.9 if len(lines) <= 3 else 0.75,
             )  # fmt: skip
@@ -195,11 +165,7 @@ def _panels(
         axes.set_ylabel(label, fontsize=9)
         axes.set_title(title, fontsize=9)
         axes.margins(x=0.02)
-        axes.grid(True, which="major", color="0.9", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.tick_params(which="both", labelsize=8.5)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        plain(axes, grid=True, labelsize=8.5)
     for axes in grid[len(panels) :]:
         axes.remove()
     for axes in grid[max(0, len(panels) - 2) : len(panels)]:

@@ -9,17 +9,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.cli.plots import COLOURS
+from mmtp_jax.cli.plot_style import COLOURS, K_B, VOLUME, new_figure, plain
 
 if TYPE_CHECKING:
+    from mmtp_jax.properties.bands import Bands
     from mmtp_jax.properties.dos import VibrationalDOS
     from mmtp_jax.properties.expansion import ThermalExpansion
-    from mmtp_jax.properties.phonon_results import Bands, DensityOfStates
+    from mmtp_jax.properties.phonon_results import DensityOfStates
     from mmtp_jax.properties.quasiharmonic_fit import QuasiHarmonic
 
 _MEV_PER_THZ = 4.135667696
-_COLOURS = (*COLOURS, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_KB = r"$k_\mathrm{B}$"
 
 
 def bands_figure(
@@ -32,7 +31,7 @@ def bands_figure(
         dos: to draw beside.
         errors: standard errors of the frequencies of each line, shaded.
     """
-    figure = Figure(figsize=(7.6 if dos is not None else 5.8, 3.9), layout="constrained")
+    figure = new_figure(7.6 if dos is not None else 5.8, 3.9)
     if dos is None:
         axes = figure.subplots()
     else:
@@ -57,13 +56,13 @@ def bands_figure(
         axes.text(0.02, 0.02, "imaginary", transform=axes.transAxes, color=COLOURS[1], fontsize=8.5)
     axes.axhline(0.0, color="0.5", linewidth=0.8)
     axes.set_ylim(bottom=1.1 * lowest if lowest < -0.05 else 0.0)
-    _plain(axes)
+    plain(axes)
     last = axes
     if dos is not None:
         for k, (symbol, part) in enumerate(dos.species.items()):
             if len(dos.species) > 1:
                 beside.plot(
-                    part, dos.frequencies, color=_COLOURS[(k + 1) % len(_COLOURS)], linewidth=1.2,
+                    part, dos.frequencies, color=COLOURS[(k + 1) % len(COLOURS)], linewidth=1.2,
                     label=symbol,
                 )  # fmt: skip
         beside.plot(dos.total, dos.frequencies, color=COLOURS[0], linewidth=1.3, label="total")
@@ -72,7 +71,7 @@ def bands_figure(
         beside.xaxis.set_major_locator(MaxNLocator(4))
         if len(dos.species) > 1:
             beside.legend(frameon=False, fontsize=8.5)
-        _plain(beside)
+        plain(beside)
         last = beside
     other = last.secondary_yaxis("right", functions=(_to_mev, _from_mev))
     other.set_ylabel("Energy (meV)")
@@ -82,12 +81,12 @@ def bands_figure(
 
 def dos_figure(found: VibrationalDOS) -> Figure:
     """Vibrational density of states, total and by species (Burov 2026, Figs. 4 and 5)."""
-    figure = Figure(figsize=(5.4, 3.7), layout="constrained")
+    figure = new_figure(5.4, 3.7)
     axes = figure.subplots()
     if len(found.species) > 1:
         for k, (symbol, part) in enumerate(found.species.items()):
             axes.plot(
-                found.frequencies, part, color=_COLOURS[(k + 1) % len(_COLOURS)], linewidth=1.2,
+                found.frequencies, part, color=COLOURS[(k + 1) % len(COLOURS)], linewidth=1.2,
                 label=symbol,
             )  # fmt: skip
     axes.plot(found.frequencies, found.total, color=COLOURS[0], linewidth=1.4, label="total")
@@ -103,7 +102,7 @@ def dos_figure(found: VibrationalDOS) -> Figure:
     )
     if len(found.species) > 1:
         axes.legend(frameon=False, fontsize=9)
-    _plain(axes)
+    plain(axes)
     other = axes.secondary_xaxis("top", functions=(_to_mev, _from_mev))
     other.set_xlabel("Energy (meV)", fontsize=9)
     other.tick_params(labelsize=9)
@@ -112,8 +111,7 @@ def dos_figure(found: VibrationalDOS) -> Figure:
 
 def quasiharmonic_figure(found: QuasiHarmonic) -> Figure:
     """Free energy over volume; expansion, heat capacity and bulk modulus over temperature."""
-    figure = Figure(figsize=(8.4, 6.0), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
+    figure = new_figure(8.4, 6.0, h_pad=0.08, w_pad=0.08)
     (first, second), (third, fourth) = figure.subplots(2, 2)
     _free_energies(first, found)
     t = found.temperatures
@@ -122,7 +120,7 @@ def quasiharmonic_figure(found: QuasiHarmonic) -> Figure:
     second.set_ylabel(r"Linear expansion $\alpha$ ($10^{-6}$/K)")
     third.plot(t[1:], found.heat_capacity[1:], color=COLOURS[0], linewidth=1.4, label=r"$C_p$")
     third.axhline(3.0, color="0.6", linewidth=0.9, linestyle="--", label="Dulong-Petit")
-    third.set_ylabel(f"Heat capacity ({_KB}/atom)")
+    third.set_ylabel(f"Heat capacity ({K_B}/atom)")
     third.legend(frameon=False, fontsize=8.5)
     fourth.plot(t, found.bulk_modulus, color=COLOURS[0], linewidth=1.4)
     fourth.set_ylabel("Bulk modulus (GPa)")
@@ -132,20 +130,18 @@ def quasiharmonic_figure(found: QuasiHarmonic) -> Figure:
     if found.expansion.min() >= 0.0:
         second.set_ylim(bottom=0.0)
     third.set_ylim(bottom=0.0)
-    for axes in (first, second, third, fourth):
-        _plain(axes)
+    plain(first, second, third, fourth)
     return figure
 
 
 def expansion_figure(found: ThermalExpansion) -> Figure:
     """Volume, expansion and heat capacity over the temperatures of runs."""
-    figure = Figure(figsize=(10.0, 3.3), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08)
+    figure = new_figure(10.0, 3.3, w_pad=0.08)
     panels = figure.subplots(1, 3)
     t = found.temperatures
     style = {"marker": "o", "markersize": 4.0, "linewidth": 1.2, "capsize": 2.5}
     panels[0].errorbar(t, found.volume, found.volume_error, color=COLOURS[0], **style)
-    panels[0].set_ylabel("Volume (Å$^3$/atom)")
+    panels[0].set_ylabel(VOLUME)
     panels[1].errorbar(
         t, 1e6 * found.expansion, 1e6 * found.expansion_error, color=COLOURS[0], **style
     )
@@ -159,13 +155,13 @@ def expansion_figure(found: ThermalExpansion) -> Figure:
         markersize=4.5, linestyle="none", label="fluctuations",
     )  # fmt: skip
     panels[2].axhline(3.0, color="0.6", linewidth=0.9, linestyle="--", label="Dulong-Petit")
-    panels[2].set_ylabel(f"Heat capacity $C_p$ ({_KB}/atom)")
+    panels[2].set_ylabel(f"Heat capacity $C_p$ ({K_B}/atom)")
     panels[2].legend(frameon=False, fontsize=8.5)
     for axes in panels:
         axes.set_xlabel("Temperature (K)")
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.ticklabel_format(useOffset=False)
-        _plain(axes)
+        plain(axes)
     return figure
 
 
@@ -190,7 +186,7 @@ def _free_energies(axes: Any, found: QuasiHarmonic) -> None:
     )  # fmt: skip
     axes.margins(x=0.14)
     axes.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1.0, 1.0))
-    axes.set_xlabel("Volume (Å$^3$/atom)")
+    axes.set_xlabel(VOLUME)
     axes.set_ylabel("Free energy (meV/atom)")
 
 
@@ -213,9 +209,3 @@ def _to_mev(thz: Any) -> Any:
 
 def _from_mev(mev: Any) -> Any:
     return np.asarray(mev) / _MEV_PER_THZ
-
-
-def _plain(axes: Any) -> None:
-    axes.tick_params(which="both", labelsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)

@@ -27,11 +27,12 @@ from mmtp_jax.fitting.series import (
     titled_table,
 )
 from mmtp_jax.fitting.shifts import prepared_makings
-from mmtp_jax.fitting.statistics import CONFIDENCE, Spread, Statistics, aligned
+from mmtp_jax.fitting.statistics import CONFIDENCE, Spread, Statistics
 from mmtp_jax.interruption import deferred
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.structures.structure import LABELS, Structure
+from mmtp_jax.tables import aligned
 
 SCAN_VALUES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Weights of Kotykhov 2024, Fig. 2."""

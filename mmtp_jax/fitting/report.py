@@ -11,6 +11,7 @@ import numpy as np
 from mmtp_jax.fitting.shifts import Shift
 from mmtp_jax.structures.results import VOIGT, Result
 from mmtp_jax.structures.structure import LABELS, Structure
+from mmtp_jax.tables import aligned
 
 EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
 UNITS = {
@@ -51,6 +52,23 @@ class Errors:
     def __contains__(self, kind: str) -> bool:
         return any(errors.kind == kind for errors in self.kinds)
 
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "n_configurations": self.n_configurations,
+            **{
+                k.kind: {
+                    "unit": k.unit,
+                    "rmse": k.rmse,
+                    "mae": k.mae,
+                    "max": k.largest,
+                    "n_configurations": k.n_configurations,
+                    "n_values": k.n_values,
+                }
+                for k in self.kinds
+            },
+        }
+
 
 @dataclass(frozen=True)
 class Report:
@@ -75,22 +93,7 @@ class Report:
         sets = {"training": self.training, "validation": self.validation}
         shifts = {"shifts": [asdict(shift) for shift in self.shifts]} if self.shifts else {}
         return shifts | {
-            name: {
-                "n_configurations": errors.n_configurations,
-                **{
-                    k.kind: {
-                        "unit": k.unit,
-                        "rmse": k.rmse,
-                        "mae": k.mae,
-                        "max": k.largest,
-                        "n_configurations": k.n_configurations,
-                        "n_values": k.n_values,
-                    }
-                    for k in errors.kinds
-                },
-            }
-            for name, errors in sets.items()
-            if errors is not None
+            name: errors.as_dict() for name, errors in sets.items() if errors is not None
         }
 
 
@@ -150,8 +153,7 @@ def errors_of(compared: Comparison, n_configurations: int) -> Errors:
 
 def error_table(sets: dict[str, Errors]) -> str:
     """Aligned text table of the errors of named sets."""
-    header = ("set", "quantity", "RMSE", "MAE", "max", "unit", "configurations", "values")
-    rows = [header]
+    rows = [("set", "quantity", "RMSE", "MAE", "max", "unit", "configurations", "values")]
     for name, errors in sets.items():
         for k in errors.kinds:
             rows.append(
@@ -166,14 +168,4 @@ def error_table(sets: dict[str, Errors]) -> str:
                     str(k.n_values),
                 )
             )
-    widths = [max(len(row[c]) for row in rows) for c in range(len(header))]
-    right = {2, 3, 4, 6, 7}
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
+    return aligned(rows, left=(0, 1, 5))

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmtp_jax.fitting.report import Errors
 from mmtp_jax.structures.structure import LABELS
+from mmtp_jax.tables import aligned
 
 CONFIDENCE = {1: "68 %", 2: "95 %"}
 """Share of normally distributed values within so many standard deviations."""
@@ -117,38 +118,4 @@ def statistics_table(sets: dict[str, Statistics], n_sigma: int) -> str:
         unit = next(of[kind].unit for of in sets.values() if kind in of)
         cells = (of[kind].rmse.text(n_sigma) if kind in of else "" for of in sets.values())
         rows.append((kind.replace("_", " "), unit, *cells))
-    return aligned(rows, left=2)
-
-
-def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Text table with a header and a rule below it; the first ``left`` columns start at the left.
-
-    Example:
-        >>> print(aligned([("quantity", "value"), ("energy", "1.0")]))
-        quantity  value
-        --------  -----
-        energy      1.0
-    """
-    columns = [_lined_up(column) for column in zip(*rows, strict=True)]
-    rows = list(zip(*columns, strict=True))
-    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
-
-
-def _lined_up(cells: Sequence[str]) -> list[str]:
-    """Cells ``mean +- width`` with their signs below each other."""
-    parts = [cell.partition(" +- ") for cell in cells]
-    left = max((len(mean) for mean, sign, _ in parts if sign), default=0)
-    right = max((len(width) for _, sign, width in parts if sign), default=0)
-    return [
-        f"{mean.rjust(left)}{sign}{width.ljust(right)}" if sign else mean
-        for mean, sign, width in parts
-    ]
+    return aligned(rows, left=(0, 1))

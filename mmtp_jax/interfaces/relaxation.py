@@ -20,13 +20,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.fitting.series import numbered
 from mmtp_jax.interfaces.equilibration import start_structures
-from mmtp_jax.io.formats import write
 from mmtp_jax.io.schema import (
     SOURCE,
     remove_magnetic_forces,
     set_magnetic_forces,
     set_moments,
 )
+from mmtp_jax.io.writing import write
 from mmtp_jax.options import made
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.relaxation.options import RelaxOptions

@@ -8,6 +8,7 @@ says what they mean.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,11 @@ TENSORS = ("stress", "virial")
 CASE = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
 """Keys that would be taken for misspelt ones, and how they are written."""
 _CLOSING = {"'": "'", '"': '"', "{": "}", "[": "]"}
+_RUNS = {
+    "": re.compile(r"""[^\\'"{\[=\s]+"""),
+    **{end: re.compile(rf"[^\\{re.escape(end)}]+") for end in _CLOSING.values()},
+}
+"""Characters without a meaning of their own, outside of quotes and brackets and inside."""
 
 
 class CommentLineError(ValueError):
@@ -71,7 +77,15 @@ def _entries(line: str) -> list[_Entry]:
     """The entries as ASE separates them: quotes and brackets keep blanks, a backslash anything."""
     found: list[_Entry] = []
     start, key, text, closing, escaped = None, None, [], "", False
-    for k, char in enumerate(f"{line} "):
+    line, k = f"{line} ", -1
+    while k + 1 < len(line):
+        k += 1
+        run = None if escaped else _RUNS[closing].match(line, k)
+        if run is not None:
+            text.append(run[0])
+            start, k = k if start is None else start, run.end() - 1
+            continue
+        char = line[k]
         if escaped:
             text.append(char)
             escaped = False

@@ -44,7 +44,7 @@ def to_structure(
     Args:
         atoms: the configuration; it is not changed.
         species: chemical symbols of the potential, in its order.
-        name: what messages call it; by default its ``source`` (see `mmtp_jax.io.formats.read`).
+        name: what messages call it; by default its ``source`` (see `mmtp_jax.io.reading.read`).
         moments: ``"achieved"``, those of the calculator where it has them and the initial ones
             elsewhere, for labelled data; ``"initial"`` for calculations, whatever the moments
             are that the labels belong to. Without any, zeros that are marked as unknown.

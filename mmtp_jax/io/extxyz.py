@@ -47,7 +47,7 @@ def frame(atoms: Atoms) -> tuple[str, list[str]]:
     """The text of one configuration, and what is left out of it.
 
     Args:
-        atoms: in the schema, see `mmtp_jax.io.formats.normalised`; they are not changed.
+        atoms: in the schema, see `mmtp_jax.io.normalised.normalised`; they are not changed.
 
     Raises:
         ValueError: if a label has a wrong shape or is no number, or a periodic direction has no

@@ -71,7 +71,10 @@ class Names:
         if same and entries == len(atoms.info) + len(atoms.arrays):
             return False
         results = {name: value for name, value in results.items() if name in all_properties}
-        atoms.calc = SinglePointCalculator(atoms, **results) if results else None
+        if atoms.calc is not None and results:
+            atoms.calc.results = results
+        else:
+            atoms.calc = SinglePointCalculator(atoms, **results) if results else None
         return True
 
     def sentences(self, name: str) -> list[str]:

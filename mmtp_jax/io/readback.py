@@ -14,7 +14,7 @@ _ZERO_BY_DEFAULT = ("momenta", "tags", "initial_charges")
 
 
 def differences(given: Atoms, found: Atoms) -> list[str]:
-    """What does not come back, in words; both in the schema of `mmtp_jax.io.formats.normalised`."""
+    """What does not come back, in words; both in the schema of `mmtp_jax.io.normalised`."""
     if len(given) != len(found):
         return [f"{len(given)} atoms, of which {len(found)} come back"]
     same_atoms = np.array_equal(given.numbers, found.numbers)

@@ -39,7 +39,7 @@ STAMP = "magnetic_forces_of"
 """Entry of ``info``: the state that the magnetic forces of the arrays belong to."""
 
 SOURCE = "source"
-"""Attribute that `mmtp_jax.io.formats.read` sets on each Atoms: what messages call it.
+"""Attribute that `mmtp_jax.io.reading.read` sets on each Atoms: what messages call it.
 
 It is a plain attribute, not an entry of ``info``: no writer writes it, no copy carries it.
 """
@@ -70,13 +70,15 @@ class Labels:
         return self.initial_moments if self.achieved_moments is None else self.achieved_moments
 
 
-def labels_of(atoms: Atoms) -> Labels:
+def labels_of(atoms: Atoms, fresh: bool = False) -> Labels:
     """The labels of a configuration, wherever they live; changes nothing.
+
+    Of ``fresh`` atoms, out of a reader, the results are of these very atoms: that is not checked.
 
     Magnetic forces of the calculator itself come before those of the arrays. These are used where
     their stamp fits the atoms and the results, or where there is none; never beside stale results.
     """
-    results, stale = _results_of(atoms)
+    results, stale = (_usable(atoms), False) if fresh else _results_of(atoms)
     forces = None if stale else _forces_of_calculator(atoms, results)
     forces_stale = forces_unstamped = False
     if forces is None and not stale and MAGNETIC_FORCES in atoms.arrays:
@@ -145,8 +147,9 @@ def _from_file(values: np.ndarray, stamp: str | None) -> _FromFile:
 
 def stamp_as_read(atoms: Atoms) -> None:
     """Tie the magnetic forces of a file to what else is in it, unless it says what they are of."""
-    if MAGNETIC_FORCES in atoms.arrays and STAMP not in atoms.info:
-        values = np.array(atoms.arrays[MAGNETIC_FORCES])
+    array = atoms.arrays.get(MAGNETIC_FORCES)
+    if array is not None and STAMP not in atoms.info and getattr(array, "stamp", None) is None:
+        values = np.array(array)
         # Results that were read with the atoms are theirs.
         atoms.arrays[MAGNETIC_FORCES] = _from_file(values, _stamp(atoms, _usable(atoms)))
 

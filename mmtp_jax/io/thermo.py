@@ -24,8 +24,7 @@ def read_series(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarra
         missing = sorted({"replica", *names} - set(header))
         if missing:
             raise ValueError(
-                f"{path}: no column {missing[0]!r}; is it a log that 'mmtp md --log' of this "
-                "version has written?"
+                f"{path}: no column {missing[0]!r}; is it a log of 'mmtp md --log' of this version?"
             )
         places = [header.index(name) for name in ("replica", *names)]
         rows = [

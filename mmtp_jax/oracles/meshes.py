@@ -50,6 +50,7 @@ from mmtp_jax.structures.making import (
     read_mesh,
 )
 from mmtp_jax.structures.structure import Structure
+from mmtp_jax.tables import aligned
 
 _LARGEST_STEP = 4
 """Meshes are not made denser than that for the sake of a common one."""
@@ -104,11 +105,7 @@ class MeshPlan:
                 (group.formula, str(count), _text(group.mesh), names[self.samplings[k]], grids,
                  "as before" if group.known else "")
             )  # fmt: skip
-        widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
-        lines = [
-            "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
-        ]
-        return "\n".join([*lines, *self.notes])
+        return "\n".join([aligned(rows, range(len(rows[0])), rule=False), *self.notes])
 
     @property
     def notes(self) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase import Atoms
 
 from mmtp_jax.structures.structure import Structure
 
@@ -51,6 +52,24 @@ class Crystal:
     def with_structure(self, structure: Structure) -> Crystal:
         """The same atoms elsewhere."""
         return replace(self, structure=structure)
+
+
+def crystal_of(atoms: Atoms) -> Crystal:
+    """Symbols and masses of atoms; the structure is to be set."""
+    return Crystal(None, tuple(atoms.symbols), atoms.get_masses())
+
+
+def scaled_crystal(crystal: Crystal, factor: float, name: str | None = None) -> Crystal:
+    """All lengths times a factor; ``name`` is what messages call it."""
+    unit = crystal.structure
+    return crystal.with_structure(
+        replace(
+            unit,
+            cell=unit.cell * factor,
+            positions=unit.positions * factor,
+            name=name or unit.name,
+        )
+    )
 
 
 def phonopy_of(crystal: Crystal, supercell: np.ndarray, magnetic: bool = True) -> Phonopy:

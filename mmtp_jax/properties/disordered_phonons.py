@@ -8,12 +8,14 @@ are as likely as the state, so that the average over them is exact: it is taken 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.properties.force_constants import ForceConstants
+from mmtp_jax.properties.options import PhononOptions
 from mmtp_jax.properties.response import UnstableStateError
 from mmtp_jax.properties.second_derivatives import structure_response
 from mmtp_jax.simulation.moments.options import MomentOptions
@@ -26,53 +28,29 @@ if TYPE_CHECKING:
 _TIGHT = MomentOptions(tolerance=1e-6, max_steps=400)
 
 
-@dataclass(frozen=True, eq=False)
-class DisorderedConstants:
-    """Force constants and energies of k states of a supercell of N atoms."""
-
-    samples: np.ndarray = field(repr=False)
-    """(k, n, N, 3, 3) eV/Angstrom^2 of the atoms of the primitive cell."""
-    mean: np.ndarray = field(repr=False)
-    """(N, N, 3, 3)"""
-    energies: np.ndarray
-    """(k,) eV."""
-    magmoms: np.ndarray = field(repr=False)
-    """(k, N) mu_B."""
-    n_failed: int
-
-    @property
-    def drift(self) -> float:
-        """Largest component of sum_j Phi_ij of the mean, eV/Angstrom^2."""
-        return float(np.abs(self.mean.sum(axis=1)).max())
-
-
 def disordered_force_constants(
     potential: Potential,
     structure: Structure,
     phonopy: Phonopy,
-    n: int,
-    *,
-    moments: str = "follow",
-    magnetic: tuple[str, ...] | None = None,
-    seed: int = 0,
+    options: PhononOptions,
     callback: Callable[[int], None] | None = None,
-) -> DisorderedConstants:
-    """Of n random collinear states without net moment.
+) -> ForceConstants:
+    """The mean over random collinear states without net moment.
 
     Args:
         potential: the potential.
         structure: phonopy's supercell; its moments give the magnitudes to start from.
         phonopy: of the crystal without moments.
-        n: number of states.
-        moments: magnitudes ``"follow"`` the atoms, or are ``"clamped"``.
-        magnetic: species with disordered signs, None for all atoms with a moment.
-        seed: of the states.
+        options: how many states, of which species, and whether magnitudes follow the atoms.
         callback: called with the number of states that are done.
 
     Raises:
         UnstableStateError: if fewer than two states are minima of the energy by their moments.
     """
-    states = sample_states(potential, structure, n, options=_TIGHT, magnetic=magnetic, seed=seed)
+    states = sample_states(
+        potential, structure, options.states, options=_TIGHT, magnetic=options.magnetic,
+        seed=options.seed,
+    )  # fmt: skip
     symmetry = SupercellSymmetry(phonopy)
     rows = np.asarray(phonopy.primitive.p2s_map)
     samples, energies, good = [], [], []
@@ -80,7 +58,7 @@ def disordered_force_constants(
     for k, magmoms in enumerate(states.magmoms):
         found = structure_response(potential, replace(structure, magmoms=magmoms))
         try:
-            constants = symmetry.averaged(found.force_constants(moments == "follow"))
+            constants = symmetry.averaged(found.force_constants(options.follow))
         except UnstableStateError:
             continue
         finally:
@@ -92,11 +70,16 @@ def disordered_force_constants(
         good.append(magmoms)
     if len(good) < 2:
         raise UnstableStateError(
-            f"{structure.name}: only {len(good)} of {n} disordered states are minima of the "
-            "energy by their moments; start from other moments or another volume"
+            f"{structure.name}: only {len(good)} of {options.states} disordered states are minima "
+            "of the energy by their moments; start from other moments or another volume"
         )
-    return DisorderedConstants(
-        np.array(samples), mean / len(good), np.array(energies), np.array(good), n - len(good)
+    return ForceConstants(
+        mean / len(good),
+        float(np.mean(energies)),
+        samples=np.array(samples),
+        energy_error=float(np.std(energies, ddof=1) / np.sqrt(len(good))),
+        magmoms=np.array(good),
+        n_failed=options.states - len(good),
     )
 
 

@@ -1,4 +1,4 @@
-"""Force constants of a supercell, with moments that follow the atoms or that are clamped.
+"""Force constants of a supercell, with moments that follow the atoms or that are fixed.
 
 Phi_ij = d2E / du_i du_j (eV/Angstrom^2). With moments that follow, exact by automatic
 differentiation and a Schur complement (`response`), or from the forces of displaced supercells
@@ -16,6 +16,7 @@ import numpy as np
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.properties.crystal import Crystal, supercell_structure
+from mmtp_jax.properties.options import PhononOptions
 from mmtp_jax.properties.response import MAGNETIC_TOLERANCE, UnstableStateError
 from mmtp_jax.properties.second_derivatives import structure_response
 from mmtp_jax.simulation.moments.steps import Status
@@ -29,12 +30,6 @@ from mmtp_jax.structures.structure import Structure
 if TYPE_CHECKING:
     from phonopy import Phonopy
 
-MOMENTS = ("follow", "clamped")
-METHODS = ("autodiff", "displacements")
-
-DISTANCE = 0.01
-"""Angstrom by which atoms are displaced."""
-
 _TIGHT = MomentOptions(tolerance=1e-8, max_steps=400)
 
 _KEPT = MomentOptions(tolerance=1e300, max_steps=1)
@@ -43,7 +38,7 @@ _KEPT = MomentOptions(tolerance=1e300, max_steps=1)
 
 @dataclass(frozen=True, eq=False)
 class ForceConstants:
-    """Second derivatives of one magnetic state, and its energy."""
+    """Second derivatives of one magnetic state or the mean over k of them, and the energy."""
 
     constants: np.ndarray = field(repr=False)
     """(N, N, 3, 3) eV/Angstrom^2, sums over the images of the supercell."""
@@ -51,18 +46,19 @@ class ForceConstants:
     """Of the supercell, eV."""
     note: str = ""
     """Which moments are held, in words."""
+    samples: np.ndarray | None = field(repr=False, default=None)
+    """(k, n, N, 3, 3) of the n atoms of the primitive cell, for each state of a mean."""
+    energy_error: float | None = None
+    """Standard error of the energy of a mean, eV."""
+    magmoms: np.ndarray | None = field(repr=False, default=None)
+    """(k, N) mu_B of the states of a mean."""
+    n_failed: int = 0
+    """States that do not count because their moments are at no minimum."""
 
     @property
     def drift(self) -> float:
         """Largest component of sum_j Phi_ij, zero by the acoustic sum rule, eV/Angstrom^2."""
         return float(np.abs(self.constants.sum(axis=1)).max())
-
-
-def checked(choice: str, known: tuple[str, ...], name: str) -> str:
-    """The choice, if it is known; else ValueError."""
-    if choice not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {choice!r}")
-    return choice
 
 
 @with_double_precision
@@ -78,18 +74,16 @@ def equilibrated(potential: Potential, structure: Structure) -> Structure:
 
 
 def constants_by_autodiff(
-    potential: Potential, structure: Structure, moments: str = "follow"
+    potential: Potential, structure: Structure, follow: bool = True
 ) -> ForceConstants:
-    """Of a supercell whose moments are equilibrated, unless they are clamped.
+    """Of a supercell whose moments are equilibrated, unless they do not follow.
 
     Raises:
         UnstableStateError: if the moments are at no minimum.
     """
     found = structure_response(potential, structure)
     return ForceConstants(
-        found.force_constants(adiabatic=moments == "follow"),
-        found.energy,
-        found.message if moments == "follow" else "",
+        found.force_constants(follow), found.energy, found.message if follow else ""
     )
 
 
@@ -98,8 +92,7 @@ def constants_by_displacements(
     potential: Potential,
     crystal: Crystal,
     phonopy: Phonopy,
-    moments: str = "follow",
-    distance: float = DISTANCE,
+    options: PhononOptions,
     callback: Callable[[int], None] | None = None,
 ) -> ForceConstants:
     """Of phonopy's supercell from forces on atoms that are displaced both ways, all in one batch.
@@ -109,16 +102,16 @@ def constants_by_displacements(
         ValueError: if they cannot be equilibrated.
     """
     ideal = supercell_structure(phonopy, crystal.structure)
-    phonopy.generate_displacements(distance=distance, is_plusminus=True)
+    phonopy.generate_displacements(distance=options.distance, is_plusminus=True)
     displaced = [
         replace(ideal, positions=np.array(cell.positions))
         for cell in phonopy.supercells_with_displacements
     ]
-    options = _TIGHT if moments == "follow" else _KEPT
+    search = _TIGHT if options.follow else _KEPT
     start, *found = equilibrate_structures(
-        potential, [ideal, *displaced], options, callback=callback
+        potential, [ideal, *displaced], search, callback=callback
     )
-    if moments == "follow":
+    if options.follow:
         for k, of in enumerate(found, 1):
             _require(of, f"{ideal.name}, displacement {k}")
     phonopy.forces = np.array([of.result.forces - start.result.forces for of in found])

@@ -1,4 +1,4 @@
-"""Phonons: frequencies, bands, density of states and thermal properties, by phonopy.
+"""What is found of phonons: frequencies, bands, densities, thermal properties, by phonopy.
 
 Frequencies are in THz; imaginary ones are negative, as in phonopy. Energies are per atom.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mmtp_jax.properties.bands import Bands, Mode, Path, lowest_mode
 from mmtp_jax.properties.crystal import SYMPREC
 from mmtp_jax.simulation.constants import KB
 
@@ -29,44 +30,6 @@ _ZERO = 1e-3
 
 class ImaginaryModesWarning(UserWarning):
     """A crystal is dynamically unstable."""
-
-
-class Mode(NamedTuple):
-    """One phonon."""
-
-    q: tuple[float, float, float]
-    """In reciprocal vectors of the primitive cell."""
-    frequency: float
-    """THz, negative where imaginary."""
-
-    def __str__(self) -> str:
-        """E.g. ``1.23i THz at q = (0.5, 0, 0)``."""
-        size = f"{abs(self.frequency):.3g}{'i' if self.frequency < 0 else ''} THz"
-        return f"{size} at q = ({', '.join(f'{x:.4g}' for x in self.q)})"
-
-
-class Path(NamedTuple):
-    """Straight lines between special points."""
-
-    segments: list[np.ndarray]
-    """(k, 3) q of each line, its ends included, in reciprocal vectors of the primitive cell."""
-    labels: list[tuple[str, str]]
-    """Names of the ends of each line."""
-
-
-class Bands(NamedTuple):
-    """Frequencies along a path."""
-
-    path: Path
-    distances: list[np.ndarray]
-    """(k,) of each line, 1/Angstrom without 2 pi, from the start of the path."""
-    frequencies: list[np.ndarray]
-    """(k, modes) THz."""
-
-    @property
-    def lowest(self) -> Mode:
-        """The mode of the lowest frequency."""
-        return lowest_mode(np.concatenate(self.path.segments), np.concatenate(self.frequencies))
 
 
 class DensityOfStates(NamedTuple):
@@ -108,7 +71,7 @@ class Phonons:
     magmoms: np.ndarray = field(repr=False)
     """(n,) mu_B of the unit cell; of averages (states, N) of the supercell."""
     moments: str
-    """``"follow"`` or ``"clamped"``."""
+    """``"equilibrate"``: they follow the atoms; or ``"fixed"``."""
     drift: float
     """Largest violation of the acoustic sum rule, eV/Angstrom^2."""
     path: Path | None = field(repr=False, default=None)
@@ -262,7 +225,7 @@ class Phonons:
         cell = self.phonopy.supercell
         lines = [
             f"phonons of {self.name}: {self.n_atoms} atoms in the primitive cell, {len(cell)} in "
-            f"the supercell, moments {self.moments}",
+            f"the supercell, moments {'follow' if self.moments == 'equilibrate' else 'fixed'}",
             f"acoustic sum rule: violated by at most {self.drift:.2g} eV/Angstrom^2",
         ]
         if self.samples is not None:
@@ -288,12 +251,6 @@ def without_force_constants(phonopy: Phonopy) -> Phonopy:
         symprec=SYMPREC,
         log_level=0,
     )
-
-
-def lowest_mode(q: np.ndarray, frequencies: np.ndarray) -> Mode:
-    """The mode of the lowest frequency among (k, modes) at q (k, 3)."""
-    k = int(np.argmin(frequencies.min(axis=1)))
-    return Mode(tuple(float(x) for x in q[k]), float(frequencies[k].min()))
 
 
 def with_imaginary(phonons: Phonons) -> Phonons:

@@ -12,15 +12,15 @@ from ase import Atoms
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.io.schema import SOURCE, set_moments
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.properties.crystal import import_phonopy, supercell_matrix
-from mmtp_jax.properties.phonon_results import MESH, ImaginaryModesWarning
-from mmtp_jax.properties.phonons import (
+from mmtp_jax.properties.crystal import (
     crystal_of,
-    paramagnetic_crystal,
-    paramagnetic_phonons_of_crystal,
-    phonons_of_crystal,
+    import_phonopy,
     scaled_crystal,
+    supercell_matrix,
 )
+from mmtp_jax.properties.options import PhononOptions, no_options
+from mmtp_jax.properties.phonon_results import MESH, ImaginaryModesWarning
+from mmtp_jax.properties.phonons import paramagnetic_crystal, phonons_of_crystal
 from mmtp_jax.properties.quasiharmonic_fit import MIN_VOLUMES, QuasiHarmonic, quasi_harmonic
 from mmtp_jax.properties.states import relaxed_states
 from mmtp_jax.structures.structure import Structure
@@ -44,10 +44,6 @@ def quasiharmonic(
     strains: Sequence[float] = STRAINS,
     relax: bool = True,
     pressure_GPa: float = 0.0,
-    states: int = 0,
-    magnetic: Sequence[str] | None = None,
-    seed: int = 0,
-    moments: str = "follow",
     eos: str = "vinet",
     mesh: float | Sequence[int] = MESH,
     allow_imaginary: bool = False,
@@ -69,15 +65,12 @@ def quasiharmonic(
         relax: strains are of the crystal where it has the external pressure, or without any in the
             paramagnetic state; else of ``atoms``.
         pressure_GPa: external pressure.
-        states: magnetic states of the paramagnetic average; 0 for the state of ``atoms``.
-        magnetic: species with disordered signs; None for all atoms with a moment.
-        seed: of the states.
-        moments: ``"follow"`` the atoms, or ``"clamped"``.
         eos: ``"vinet"``, ``"birch_murnaghan"`` or ``"murnaghan"``.
         mesh: of q: length in Angstrom, or three integers.
         allow_imaginary: leave imaginary modes out, in place of an error.
         callback: called with the number of volumes that are done.
-        **options: of the relaxations, as for `mmtp_jax.relax`.
+        **options: the fields of `PhononOptions`, e.g. ``states=20`` for the paramagnetic state,
+            ``moments="fixed"``; others are of the relaxations, as for `mmtp_jax.relax`.
 
     Raises:
         UnstableStateError: if moments flip or vanish at a volume, or there are imaginary modes.
@@ -96,45 +89,36 @@ def quasiharmonic(
     import_phonopy()
     strains = volume_strains(strains)
     of_atoms = crystal_of(atoms)
-    chosen = None if magnetic is None else tuple(magnetic)
-    cell = atoms.cell.array
-    matrix = supercell_matrix(supercell, cell, float(potential.cutoff))
-    found = []
-    if states:
+    matrix = supercell_matrix(supercell, atoms.cell.array, float(potential.cutoff))
+    chosen, of_relaxation = PhononOptions.split({"supercell": matrix, **options})
+    if chosen.states:
+        no_options(of_relaxation)
         (structure,) = start_structures(potential, [atoms])
         ideal = of_atoms.with_structure(structure)
         if relax:
-            ideal = paramagnetic_crystal(potential, ideal, matrix, states, chosen, seed)
-        for strain in strains:
-            at_volume = scaled_crystal(ideal, 1 + strain, _name(ideal.structure, strain))
-            found.append(
-                _quiet(
-                    paramagnetic_phonons_of_crystal, potential, at_volume, matrix, states,
-                    moments=moments, magnetic=chosen, seed=seed,
-                )
-            )  # fmt: skip
-            if callback is not None:
-                callback(len(found))
-        counts = [p.n_states for p in found]
-        if min(counts) < states:
-            warnings.warn(
-                f"{ideal.structure.name}: of {states} magnetic states {min(counts)} to "
-                f"{max(counts)} count at the volumes, the others lose their moments: the averages "
-                "are over different states; take larger volumes",
-                MissingStatesWarning,
-                stacklevel=2,
-            )
+            ideal = paramagnetic_crystal(potential, ideal, chosen)
+        crystals = [scaled_crystal(ideal, 1 + s, _name(ideal.structure, s)) for s in strains]
     else:
         first = {"pressure_GPa": pressure_GPa} if relax else {"cell": "none"}
-        for structure in states_at_volumes(potential, atoms, strains, first, options):
-            found.append(
-                _quiet(
-                    phonons_of_crystal, potential, of_atoms.with_structure(structure), matrix,
-                    moments=moments,
-                )
-            )  # fmt: skip
-            if callback is not None:
-                callback(len(found))
+        at_volumes = states_at_volumes(potential, atoms, strains, first, of_relaxation)
+        crystals = [of_atoms.with_structure(structure) for structure in at_volumes]
+    found = []
+    for crystal in crystals:
+        with warnings.catch_warnings():
+            # They are an error later, unless they are allowed.
+            warnings.simplefilter("ignore", ImaginaryModesWarning)
+            found.append(phonons_of_crystal(potential, crystal, chosen))
+        if callback is not None:
+            callback(len(found))
+    counts = [p.n_states for p in found]
+    if min(counts) < chosen.states:
+        warnings.warn(
+            f"{ideal.structure.name}: of {chosen.states} magnetic states {min(counts)} to "
+            f"{max(counts)} count at the volumes, the others lose their moments: the averages "
+            "are over different states; take larger volumes",
+            MissingStatesWarning,
+            stacklevel=2,
+        )
     return quasi_harmonic(
         found, temperatures, pressure_GPa=pressure_GPa, eos=eos, mesh=mesh,
         allow_imaginary=allow_imaginary,
@@ -191,10 +175,3 @@ def states_at_volumes(
 def _name(structure: Structure, strain: float) -> str:
     """What messages call a scaled crystal."""
     return f"{structure.name}, lengths times {1 + strain:.4g}"
-
-
-def _quiet(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Imaginary modes are an error later, unless they are allowed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImaginaryModesWarning)
-        return function(*args, **kwargs)

@@ -10,7 +10,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import mmtp_jax as mmtp
-from mmtp_jax.cli.plots import parity_figure
+from mmtp_jax.cli.fit_plots import parity_figure
 
 
 def test_evaluate_prints_the_errors_of_the_fit(run, fitted, data, tmp_path) -> None:

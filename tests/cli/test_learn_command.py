@@ -14,9 +14,9 @@ from ase.build import bulk
 import mmtp_jax as mmtp
 from mmtp_jax.active.learning_state import Row
 from mmtp_jax.active.magnetic_states import STATES
+from mmtp_jax.cli.active_plots import selected_figure
 from mmtp_jax.cli.learn_settings import STATES as KNOWN_STATES
 from mmtp_jax.cli.learn_settings import LearnSettings, Simulation
-from mmtp_jax.cli.plots import selected_figure
 from mmtp_jax.cli.settings import build, checked, sections_of, template
 
 TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"

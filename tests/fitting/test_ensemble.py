@@ -16,12 +16,13 @@ from mmtp_jax.fitting.fit import Fit, fit_structures
 from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.report import Errors, KindErrors
-from mmtp_jax.fitting.statistics import Spread, Statistics, aligned, statistics_table
+from mmtp_jax.fitting.statistics import Spread, Statistics, statistics_table
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.potential.observables import evaluate_graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.structure import LABELS
+from mmtp_jax.tables import aligned
 
 # What is held out may lie outside of the intervals of the rest.
 pytestmark = pytest.mark.filterwarnings("ignore::mmtp_jax.ExtrapolationWarning")

@@ -15,8 +15,10 @@ from ase.constraints import FixAtoms
 from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.cfg import write_cfg
 from mmtp_jax.io.compressed import read_text
-from mmtp_jax.io.formats import configuration_name, normalised, read, write
+from mmtp_jax.io.normalised import normalised
+from mmtp_jax.io.reading import configuration_name, read
 from mmtp_jax.io.schema import labels_of, set_magnetic_forces, stamp_as_read
+from mmtp_jax.io.writing import write
 
 OUTCAR = """ POTCAR:    PAW_PBE Fe 06Sep2000
  POTCAR:    PAW_PBE Fe 06Sep2000
@@ -481,7 +483,7 @@ def test_normalised_keeps_constraints_and_other_results():
     atoms.set_constraint(FixAtoms([0]))
     atoms.calc.results["energies"] = np.array([1.0, 2.0])
     atoms.calc.results["grade"] = 3.0  # unknown to ASE
-    copy = normalised(atoms)
+    copy = normalised(atoms, labels_of(atoms))
     assert copy is not atoms
     assert copy.constraints
     np.testing.assert_array_equal(copy.calc.results["forces"], atoms.calc.results["forces"])

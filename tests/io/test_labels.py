@@ -8,8 +8,9 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.convert import to_structures
-from mmtp_jax.io.formats import read, write
 from mmtp_jax.io.labels import count_labels, tell_of_other_names, unread_labels
+from mmtp_jax.io.reading import read
+from mmtp_jax.io.writing import write
 
 
 def configurations():

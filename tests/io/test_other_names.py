@@ -5,9 +5,9 @@ import logging
 import numpy as np
 import pytest
 
-from mmtp_jax.io.formats import read
 from mmtp_jax.io.label_keys import checked_keys
 from mmtp_jax.io.other_names import reads
+from mmtp_jax.io.reading import read
 
 
 def written(path, columns="", rows=("", ""), entries="", lattice='Lattice="3 0 0 0 3 0 0 0 3"'):

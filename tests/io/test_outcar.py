@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmtp_jax.io.formats import read
+from mmtp_jax.io.reading import read
 from mmtp_jax.io.unconverged import mark_of
 from tests.io.test_formats import OUTCAR
 

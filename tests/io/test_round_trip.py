@@ -23,8 +23,9 @@ from ase.constraints import FixAtoms, FixCartesian, FixedPlane
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from mmtp_jax.io.formats import read, write
+from mmtp_jax.io.reading import read
 from mmtp_jax.io.schema import stamp_as_read
+from mmtp_jax.io.writing import write
 
 OURS = ["a.cfg", "a.CFG.gz", "a.extxyz", "a.XYZ.bz2"]
 OF_ASE = ["a.traj", "a.json"]

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from mmtp_jax.io.formats import read
+from mmtp_jax.io.reading import read
 
 LATTICE = 'Lattice="3 0 0 0 3 0 0 0 3" '
 FRAME = (

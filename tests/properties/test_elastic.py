@@ -207,9 +207,7 @@ def test_paramagnetic_constants_are_the_mean_of_all_states(iron) -> None:
             exact.append(second.elastic_constants(positions=False) / GPa)
     assert 2 <= len(exact) < 6
     spread = np.array([[np.mean(np.diag(c)[:3]), np.mean(np.diag(c)[3:])] for c in exact])
-    found = mmtp.paramagnetic_elastic_constants(
-        iron, atoms, n=12, seed=2, relax=False, max_stress_GPa=10.0
-    )
+    found = mmtp.elastic_constants(iron, atoms, states=12, seed=2, relax=False, max_stress_GPa=10.0)
     assert found.n_states + found.n_failed == 12
     assert found.n_failed
     c11, c12, c44 = found.cubic
@@ -227,11 +225,11 @@ def test_paramagnetic_constants_are_the_mean_of_all_states(iron) -> None:
 
 def test_paramagnetic_volume_has_no_mean_pressure(iron) -> None:
     done = []
-    found = mmtp.paramagnetic_elastic_constants(iron, _ideal(2.80), n=6, callback=done.append)
+    found = mmtp.elastic_constants(iron, _ideal(2.80), states=6, callback=done.append)
     assert np.abs(found.stress).max() < 0.02
     assert found.is_stable
     assert done == [*range(1, len(done) + 1)]
     lattice = np.cbrt(2 * found.volume)
     assert 2.80 < lattice < 2.83
     with pytest.raises(ValueError, match="at least two states"):
-        mmtp.paramagnetic_elastic_constants(iron, _ideal(), n=1)
+        mmtp.elastic_constants(iron, _ideal(), states=1)

@@ -13,9 +13,11 @@ import mmtp_jax as mmtp
 
 pytest.importorskip("phonopy")
 
+from mmtp_jax.properties.bands import default_path
 from mmtp_jax.properties.crystal import (
     Crystal,
     MissingPackageError,
+    crystal_of,
     import_phonopy,
     phonopy_of,
     supercell_matrix,
@@ -26,7 +28,6 @@ from mmtp_jax.properties.phonon_results import (
     Phonons,
     without_force_constants,
 )
-from mmtp_jax.properties.phonons import crystal_of, default_path
 from mmtp_jax.properties.polar import set_polar
 from mmtp_jax.properties.quasiharmonic import MissingStatesWarning
 from mmtp_jax.structures.structure import Structure
@@ -63,7 +64,7 @@ def _crystal(symbols, cell, scaled, masses) -> Crystal:
 
 def _phonons(phonopy, energy=0.0) -> Phonons:
     n = len(phonopy.supercell)
-    return Phonons(phonopy, energy, phonopy.supercell.volume / n, np.zeros(1), "follow", 0.0)
+    return Phonons(phonopy, energy, phonopy.supercell.volume / n, np.zeros(1), "equilibrate", 0.0)
 
 
 def test_a_zone_boundary_is_a_finite_difference(iron, ferromagnet, found) -> None:
@@ -88,7 +89,7 @@ def test_force_constants_agree_with_displacements(iron, ferromagnet) -> None:
     atoms = ferromagnet.copy()
     atoms.positions[1] += [0.10, 0.06, 0.02]
     constants = {}
-    for moments in ("follow", "clamped"):
+    for moments in ("equilibrate", "fixed"):
         for method in ("autodiff", "displacements"):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ImaginaryModesWarning)
@@ -97,17 +98,17 @@ def test_force_constants_agree_with_displacements(iron, ferromagnet) -> None:
                 )
             constants[moments, method] = of.phonopy.force_constants
             assert of.drift < (1e-10 if method == "autodiff" else 1e-2)
-    largest = np.abs(constants["follow", "autodiff"]).max()
-    for moments in ("follow", "clamped"):
+    largest = np.abs(constants["equilibrate", "autodiff"]).max()
+    for moments in ("equilibrate", "fixed"):
         difference = constants[moments, "autodiff"] - constants[moments, "displacements"]
         assert np.abs(difference).max() < 1e-3 * largest
-    difference = constants["follow", "autodiff"] - constants["clamped", "autodiff"]
+    difference = constants["equilibrate", "autodiff"] - constants["fixed", "autodiff"]
     assert np.abs(difference).max() > 1e-2 * largest
 
 
 def test_inversion_keeps_moments_where_they_are(iron, primitive, found) -> None:
     """At Gamma, H and N of bcc the change of a moment is even, and so of second order."""
-    clamped = mmtp.phonons(iron, primitive, 2, relax=False, moments="clamped")
+    clamped = mmtp.phonons(iron, primitive, 2, relax=False, moments="fixed")
     q = found.commensurate()
     assert len(q) == 8
     assert clamped.frequencies(q) == pytest.approx(found.frequencies(q), abs=1e-6)
@@ -144,7 +145,7 @@ def test_an_antiferromagnet_keeps_its_moments(iron) -> None:
     atoms.set_initial_magnetic_moments([1.8, -1.8])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImaginaryModesWarning)
-        found = mmtp.phonons(iron, atoms, [2, 2, 1], relax=False, moments="clamped")
+        found = mmtp.phonons(iron, atoms, [2, 2, 1], relax=False, moments="fixed")
     assert found.n_atoms == 2
     moments = found.phonopy.supercell.magnetic_moments
     assert sorted(moments) == pytest.approx([-1.8] * 4 + [1.8] * 4)
@@ -171,7 +172,7 @@ def test_unstable_crystals_are_named(iron) -> None:
     atoms = bulk("Fe", "sc", a=2.4)
     atoms.set_initial_magnetic_moments([2.0])
     with pytest.warns(ImaginaryModesWarning, match=r"lowest .*i THz at q = \("):
-        found = mmtp.phonons(iron, atoms, 2, relax=False, moments="clamped")
+        found = mmtp.phonons(iron, atoms, 2, relax=False, moments="fixed")
     assert not found.is_stable
     assert found.imaginary[0].frequency == found.frequencies(found.commensurate()).min()
     assert "UNSTABLE" in str(found)
@@ -219,7 +220,7 @@ def test_paramagnetic_phonons(iron, primitive) -> None:
     atoms.set_cell(atoms.cell * 1.01, scale_atoms=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImaginaryModesWarning)
-        found = mmtp.paramagnetic_phonons(iron, atoms, 2, 8, relax=False, seed=1)
+        found = mmtp.phonons(iron, atoms, 2, states=8, relax=False, seed=1)
     assert found.n_states + found.n_failed == 8
     assert found.n_states >= 2
     assert found.drift < 1e-9
@@ -265,6 +266,8 @@ def test_what_is_refused(iron, primitive, monkeypatch) -> None:
         mmtp.phonons(iron, primitive, [2, 0, 2], relax=False)
     with pytest.raises(ValueError, match="both Born charges"):
         mmtp.phonons(iron, primitive, 2, relax=False, dielectric=3.0)
+    with pytest.raises(TypeError, match="without one"):
+        mmtp.phonons(iron, primitive, 2, states=4, force_tolerance=1e-3)
     assert supercell_matrix(None, np.eye(3) * 3.0, 4.2).tolist() == np.diag([3] * 3).tolist()
     molecule = primitive.copy()
     molecule.pbc = False

@@ -38,7 +38,7 @@ def _crystal(volume: float, spring: float = SPRING) -> Phonons:
     phonopy.force_constants = constants
     # Quadratic in the volume.
     energy = 0.5 * BULK_GPA * GPA * (volume - VOLUME) ** 2 / VOLUME
-    return Phonons(phonopy, energy, volume, np.zeros(1), "follow", 0.0, name="toy")
+    return Phonons(phonopy, energy, volume, np.zeros(1), "equilibrate", 0.0, name="toy")
 
 
 @pytest.fixture(scope="module")

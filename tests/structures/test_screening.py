@@ -11,7 +11,7 @@ import pytest
 
 import mmtp_jax
 from mmtp_jax.io.convert import to_structures
-from mmtp_jax.io.formats import read
+from mmtp_jax.io.reading import read
 from mmtp_jax.structures.screening import (
     Diagnostics,
     OutlierWarning,

@@ -7,7 +7,7 @@ import pytest
 
 from mmtp_jax.fitting.initial import species_energies
 from mmtp_jax.io.convert import to_structures
-from mmtp_jax.io.formats import read
+from mmtp_jax.io.reading import read
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.units import UnitsWarning, doubts, warn_of_units
 

@@ -72,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
     options = {"relax": not args.no_relax, "max_stress_GPa": args.max_stress}
     if args.states:
         with CountProgress(args.states, "states") as progress:
-            found = mmtp.paramagnetic_elastic_constants(
-                potential, atoms, args.states, magnetic=args.magnetic, seed=args.seed,
+            found = mmtp.elastic_constants(
+                potential, atoms, states=args.states, magnetic=args.magnetic, seed=args.seed,
                 callback=progress, **options,
             )  # fmt: skip
     else:

@@ -121,9 +121,6 @@ def run(args: argparse.Namespace) -> None:
         mmtp.write(args.output, predictions, species=potential.species)
         print(f"wrote {args.output}")
     if args.report is not None:
-        from mmtp_jax.fitting.report import Report
-
-        of = Report(errors).as_dict()["training"]
         console.write_json(
             args.report,
             {
@@ -131,12 +128,13 @@ def run(args: argparse.Namespace) -> None:
                 "potential": args.potential,
                 "data": args.data,
                 "dtype": args.dtype,
-                "errors": of,
+                "errors": errors.as_dict(),
             },
         )
         print(f"wrote {args.report}")
     if args.plot is not None:
-        from mmtp_jax.cli.plots import parity_figure, save_figure
+        from mmtp_jax.cli.fit_plots import parity_figure
+        from mmtp_jax.cli.plot_style import save_figure
 
         save_figure(args.plot, parity_figure({_set_name(args.data): compared}))
         print(f"wrote {args.plot}")

@@ -178,7 +178,8 @@ def _scan(
     settings: FitSettings, potential: Potential, training: list[Atoms], options: dict[str, Any]
 ) -> bool:
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.plots import save_figure, scan_figure
+    from mmtp_jax.cli.fit_plots import scan_figure
+    from mmtp_jax.cli.plot_style import save_figure
     from mmtp_jax.cli.progress import SeriesProgress
 
     several, output = settings.several, settings.output
@@ -244,7 +245,8 @@ def _write_report(settings: FitSettings, potential: Potential, content: dict[str
 def _write_held_out_parity(path: str, folds: CrossValidation, atoms_list: list[Atoms]) -> None:
     """Labels against predictions of each configuration by the fold that has not seen it."""
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.plots import parity_figure, save_figure
+    from mmtp_jax.cli.fit_plots import parity_figure
+    from mmtp_jax.cli.plot_style import save_figure
     from mmtp_jax.fitting.report import comparison
     from mmtp_jax.io.convert import to_structures
 

@@ -115,7 +115,8 @@ def run(args: argparse.Namespace) -> None:
         mmtp.write(args.output, graded, species=potential.species)
         print(f"wrote {args.output}")
     if args.plot is not None:
-        from mmtp_jax.cli.plots import grade_figure, save_figure
+        from mmtp_jax.cli.active_plots import grade_figure
+        from mmtp_jax.cli.plot_style import save_figure
 
         save_figure(args.plot, grade_figure(grades, THRESHOLDS))
         print(f"wrote {args.plot}")

@@ -121,7 +121,7 @@ def _run(settings: MDSettings, resume: bool) -> int:
             f"it is in {where}"
         )
     if output.plot is not None:
-        from mmtp_jax.cli.plots import save_figure
+        from mmtp_jax.cli.plot_style import save_figure
         from mmtp_jax.cli.thermo_plots import read_thermo, thermo_figure, thermo_of
 
         # A log holds also what was done before a restart.

@@ -141,7 +141,7 @@ def _write(
         console.write_json(output.json, content)
         print(f"wrote {output.json}")
     if output.plot is not None:
-        from mmtp_jax.cli.plots import save_figure
+        from mmtp_jax.cli.plot_style import save_figure
         from mmtp_jax.cli.spin_plots import order_figure
 
         save_figure(output.plot, order_figure(curves, crossing))

@@ -19,7 +19,8 @@ from mmtp_jax.cli.property_output import PropertyFiles
 from mmtp_jax.options import POSITIVE
 
 if TYPE_CHECKING:
-    from mmtp_jax.properties.phonon_results import Bands, DensityOfStates, Phonons, Thermal
+    from mmtp_jax.properties.bands import Bands
+    from mmtp_jax.properties.phonon_results import DensityOfStates, Phonons, Thermal
 
 UNSTABLE = 1
 
@@ -87,18 +88,18 @@ def run(args: argparse.Namespace) -> int:
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
-    from mmtp_jax.properties.phonons import default_path
+    from mmtp_jax.properties.bands import default_path
 
     potential, atoms = load(args)
     common = {
-        "relax": not args.no_relax, "moments": "clamped" if args.clamped else "follow",
+        "relax": not args.no_relax, "moments": "fixed" if args.clamped else "equilibrate",
         "born": born, "dielectric": args.dielectric, "nac_method": args.nac_method,
     }  # fmt: skip
     if args.states:
         with CountProgress(args.states, "states") as progress:
-            found = mmtp.paramagnetic_phonons(
-                potential, atoms, supercell, args.states, magnetic=args.magnetic, seed=args.seed,
-                callback=progress, **common,
+            found = mmtp.phonons(
+                potential, atoms, supercell, states=args.states, magnetic=args.magnetic,
+                seed=args.seed, callback=progress, **common,
             )  # fmt: skip
     else:
         if not args.no_relax:

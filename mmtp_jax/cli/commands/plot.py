@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> None:
     inputs = [args.history, args.potential, args.validation, *args.data]
     console.check_distinct(output, [path for path in inputs if path is not None])
 
-    from mmtp_jax.cli.plots import loss_figure, parity_figure, read_history, save_figure
+    from mmtp_jax.cli.fit_plots import loss_figure, parity_figure, read_history
+    from mmtp_jax.cli.plot_style import save_figure
 
     if parity:
         figure = parity_figure(_sets(args))

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
             potential, atoms, supercell, temperatures, strains=np.linspace(low, high, int(n)),
             relax=not args.no_relax,
             pressure_GPa=args.pressure, states=args.states, magnetic=args.magnetic,
-            seed=args.seed, moments="clamped" if args.clamped else "follow", eos=args.eos,
+            seed=args.seed, moments="fixed" if args.clamped else "equilibrate", eos=args.eos,
             mesh=mesh, allow_imaginary=args.allow_imaginary, callback=progress,
         )  # fmt: skip
     print(found)

@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plot(path: str, traces: Sequence[Sequence[Frame]], names: Sequence[str]) -> None:
-    from mmtp_jax.cli.plots import save_figure
+    from mmtp_jax.cli.plot_style import save_figure
     from mmtp_jax.cli.thermo_plots import relaxation_figure
 
     save_figure(path, relaxation_figure(traces, names))

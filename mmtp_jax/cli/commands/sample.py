@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
         console.write_json(output.json, content)
         print(f"wrote {output.json}")
     if output.plot is not None:
-        from mmtp_jax.cli.plots import save_figure
+        from mmtp_jax.cli.plot_style import save_figure
         from mmtp_jax.cli.spin_plots import convergence_figure
 
         save_figure(output.plot, convergence_figure(states, output.atom))

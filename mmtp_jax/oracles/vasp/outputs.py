@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmtp_jax.io.formats import read
+from mmtp_jax.io.reading import read
 
 _END = "General timing and accounting informations for this job"
 _NUMBER = re.compile(r"[-+]?\d*\.\d+(?:[EeDd][-+]?\d+)?")

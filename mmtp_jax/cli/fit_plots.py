@@ -1,8 +1,4 @@
-"""Figures: parity of labels and predictions, loss of a fit, scan of a weight, grades, selections.
-
-They are drawn on plain matplotlib figures, so that nothing global, no window and no display is
-involved.
-"""
+"""Figures of fits: parity of labels and predictions, loss over the steps, scan of a weight."""
 
 from __future__ import annotations
 
@@ -16,19 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
+from mmtp_jax.cli.plot_style import COLOURS, MARKERS, MU_B, new_figure, plain
 from mmtp_jax.fitting.report import EV_PER_CUBIC_ANGSTROM_IN_GPA, UNITS, Comparison
-from mmtp_jax.io.atomic import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from mmtp_jax.active.learning_state import Row
     from mmtp_jax.fitting.cross_validation import WeightScan
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73")
-"""Of Okabe and Ito: told apart with any colour vision."""
-
-_MARKERS = ("o", "^", "s")
 _MANY_POINTS = 5000
 """From so many points on, markers are smaller and drawn as an image."""
 
@@ -41,12 +30,11 @@ class _Panel:
     rmse_unit: str
 
 
-_MU_B = r"$\mu_\mathrm{B}$"
 _PANELS = {
     "energy": _Panel("Energy minus mean", "meV/atom", 1e3, "meV/atom"),
     "forces": _Panel("Force", "eV/Å", 1.0, "meV/Å"),
     "stress": _Panel("Stress", "GPa", EV_PER_CUBIC_ANGSTROM_IN_GPA, "GPa"),
-    "magnetic_forces": _Panel("Magnetic force", f"eV/{_MU_B}", 1.0, f"meV/{_MU_B}"),
+    "magnetic_forces": _Panel("Magnetic force", f"eV/{MU_B}", 1.0, f"meV/{MU_B}"),
 }
 
 
@@ -78,8 +66,7 @@ def parity_figure(sets: dict[str, Comparison]) -> Figure:
         raise ValueError("there are no labels to compare with, so there is nothing to plot")
     columns = min(2, len(kinds))
     rows = (len(kinds) + 1) // 2
-    figure = Figure(figsize=(3.7 * columns, 3.6 * rows + 0.4), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
+    figure = new_figure(3.7 * columns, 3.6 * rows + 0.4, h_pad=0.08, w_pad=0.08)
     grid = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for axes, kind in zip(grid, kinds, strict=False):
         _parity_panel(axes, _PANELS[kind], UNITS[kind][1], _of_kind(sets, kind))
@@ -103,7 +90,7 @@ def parity_figure(sets: dict[str, Comparison]) -> Figure:
 
 def loss_figure(iterations: np.ndarray, loss: np.ndarray) -> Figure:
     """Loss over the steps of a fit, on a logarithmic scale."""
-    figure = Figure(figsize=(5.0, 3.4), layout="constrained")
+    figure = new_figure(5.0, 3.4)
     axes = figure.subplots()
     axes.plot(iterations, loss, color=COLOURS[0], linewidth=1.4)
     if np.all(loss > 0.0):
@@ -112,9 +99,7 @@ def loss_figure(iterations: np.ndarray, loss: np.ndarray) -> Figure:
     axes.set_ylabel("Loss")
     axes.margins(x=0.02)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.grid(True, which="major", color="0.9", linewidth=0.6)
-    axes.set_axisbelow(True)
-    _plain(axes)
+    plain(axes, grid=True)
     return figure
 
 
@@ -127,8 +112,7 @@ def scan_figure(scan: WeightScan) -> Figure:
     kinds = [kind for kind in _PANELS if any(kind in of for of in scan.validation)]
     columns = min(2, len(kinds))
     rows = (len(kinds) + 1) // 2
-    figure = Figure(figsize=(3.7 * columns, 2.6 * rows + 0.3), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.06, w_pad=0.08)
+    figure = new_figure(3.7 * columns, 2.6 * rows + 0.3, h_pad=0.06, w_pad=0.08)
     grid = np.ravel(figure.subplots(rows, columns, squeeze=False, sharex=True))
     for axes, kind in zip(grid, kinds, strict=False):
         found = [
@@ -172,9 +156,7 @@ def scan_figure(scan: WeightScan) -> Figure:
         axes.set_title(_SCAN_TITLES[kind], fontsize=10.5)
         axes.set_ylabel(f"RMSE ({_PANELS[kind].rmse_unit})")
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.grid(True, which="major", color="0.9", linewidth=0.6)
-        axes.set_axisbelow(True)
-        _plain(axes)
+        plain(axes, grid=True)
     for axes in grid[len(kinds) :]:
         axes.remove()
     figure.supxlabel(f"Weight of {_SCAN_WEIGHTS[scan.kind]}", fontsize=10)
@@ -182,53 +164,6 @@ def scan_figure(scan: WeightScan) -> Figure:
     title = rf"Held-out configurations: mean ± $\sigma$ (68 %) over {n} folds, each fold in grey"
     figure.suptitle(title, fontsize=10.5)
     return figure
-
-
-def grade_figure(grades: np.ndarray, thresholds: tuple[float, float]) -> Figure:
-    """Histogram of extrapolation grades on a logarithmic axis, with the two thresholds."""
-    figure = Figure(figsize=(5.0, 3.4), layout="constrained")
-    axes = figure.subplots()
-    shown = np.maximum(grades, 1e-3)
-    low, high = min(shown.min(), 0.5), max(shown.max(), 2.0 * thresholds[1])
-    axes.hist(shown, np.geomspace(0.9 * low, 1.1 * high, 41), color=COLOURS[0])
-    for threshold, style in zip(thresholds, ("--", "-"), strict=True):
-        axes.axvline(threshold, color=COLOURS[1], linestyle=style, linewidth=1.2)
-    axes.set_xscale("log")
-    axes.set_xlabel(r"Extrapolation grade $\gamma$")
-    axes.set_ylabel("Configurations")
-    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_title(f"Lines: the thresholds {thresholds[0]:g} and {thresholds[1]:g}", fontsize=10.5)
-    _plain(axes)
-    return figure
-
-
-def selected_figure(rows: Sequence[Row]) -> Figure:
-    """Configurations that each iteration of active learning selected, and their sum (Burov 2026,
-    Fig. 2)."""
-    shown = [row for row in rows if row.selected is not None]
-    numbers = np.array([row.iteration for row in shown])
-    selected = np.array([row.selected for row in shown])
-    figure = Figure(figsize=(5.0, 3.4), layout="constrained")
-    axes = figure.subplots()
-    axes.bar(numbers, selected, width=0.7, color=COLOURS[0], label="in this iteration")
-    axes.plot(
-        numbers, np.cumsum(selected), color=COLOURS[1], marker="o", markersize=4.5, linewidth=1.3,
-        label="in total",
-    )  # fmt: skip
-    axes.set_xlabel("Iteration of active learning")
-    axes.set_ylabel("Selected configurations")
-    axes.set_ylim(bottom=0.0)
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.legend(frameon=False, fontsize=9)
-    _plain(axes)
-    return figure
-
-
-def save_figure(path: str | Path, figure: Figure) -> None:
-    """Write a figure, whole or not at all; the suffix says the format."""
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=160)
 
 
 def read_history(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -272,7 +207,7 @@ def _parity_panel(
             labels * panel.factor,
             predicted * panel.factor,
             linestyle="none",
-            marker=_MARKERS[k % len(_MARKERS)],
+            marker=MARKERS[k % len(MARKERS)],
             markersize=2.0 if many else 3.6,
             markerfacecolor=COLOURS[k % len(COLOURS)],
             markeredgewidth=0.0,
@@ -297,10 +232,4 @@ def _parity_panel(
     axes.set_xlabel(f"Label ({panel.unit})")
     axes.set_ylabel(f"Potential ({panel.unit})")
     axes.set_title(panel.title, fontsize=10.5)
-    _plain(axes)
-
-
-def _plain(axes: Any) -> None:
-    axes.tick_params(which="both", labelsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    plain(axes)

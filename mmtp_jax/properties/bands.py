@@ -1,0 +1,81 @@
+"""Bands: lines between special points of a lattice, and the frequencies along them.
+
+Frequencies are in THz; imaginary ones are negative, as in phonopy.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from ase.cell import Cell
+from ase.dft.kpoints import parse_path_string
+
+POINTS = 201
+"""Of a path of bands, about."""
+
+
+class Mode(NamedTuple):
+    """One phonon."""
+
+    q: tuple[float, float, float]
+    """In reciprocal vectors of the primitive cell."""
+    frequency: float
+    """THz, negative where imaginary."""
+
+    def __str__(self) -> str:
+        """E.g. ``1.23i THz at q = (0.5, 0, 0)``."""
+        size = f"{abs(self.frequency):.3g}{'i' if self.frequency < 0 else ''} THz"
+        return f"{size} at q = ({', '.join(f'{x:.4g}' for x in self.q)})"
+
+
+class Path(NamedTuple):
+    """Straight lines between special points."""
+
+    segments: list[np.ndarray]
+    """(k, 3) q of each line, its ends included, in reciprocal vectors of the primitive cell."""
+    labels: list[tuple[str, str]]
+    """Names of the ends of each line."""
+
+
+class Bands(NamedTuple):
+    """Frequencies along a path."""
+
+    path: Path
+    distances: list[np.ndarray]
+    """(k,) of each line, 1/Angstrom without 2 pi, from the start of the path."""
+    frequencies: list[np.ndarray]
+    """(k, modes) THz."""
+
+    @property
+    def lowest(self) -> Mode:
+        """The mode of the lowest frequency."""
+        return lowest_mode(np.concatenate(self.path.segments), np.concatenate(self.frequencies))
+
+
+def lowest_mode(q: np.ndarray, frequencies: np.ndarray) -> Mode:
+    """The mode of the lowest frequency among (k, modes) at q (k, 3)."""
+    k = int(np.argmin(frequencies.min(axis=1)))
+    return Mode(tuple(float(x) for x in q[k]), float(frequencies[k].min()))
+
+
+def default_path(cell: np.ndarray, points: int = POINTS, path: str | None = None) -> Path:
+    """Lines between the special points of the lattice of a primitive cell.
+
+    Args:
+        cell: (3, 3) Angstrom.
+        points: of all lines together, about.
+        path: names of special points, e.g. ``"GXWKGL,UX"``; by default ASE's choice.
+    """
+    found = Cell(cell).bandpath(path, npoints=0, eps=1e-3)
+    reciprocal = np.linalg.inv(cell)
+    lines = [
+        (names[k], names[k + 1])
+        for names in parse_path_string(found.path)
+        for k in range(len(names) - 1)
+    ]
+    ends = [(found.special_points[a], found.special_points[b]) for a, b in lines]
+    lengths = np.array([np.linalg.norm(reciprocal @ (b - a)) for a, b in ends])
+    counts = np.maximum(np.rint(points * lengths / lengths.sum()).astype(int), 2)
+    segments = [np.linspace(a, b, k) for (a, b), k in zip(ends, counts, strict=True)]
+    return Path(segments, lines)
