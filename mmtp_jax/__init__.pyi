@@ -27,6 +27,7 @@ from mmtp_jax.interfaces.calculator import MMTPCalculator as MMTPCalculator
 from mmtp_jax.interfaces.dynamics import md as md
 from mmtp_jax.interfaces.equilibration import equilibrate as equilibrate
 from mmtp_jax.interfaces.executors import ExecutorSettings as ExecutorSettings
+from mmtp_jax.interfaces.executors import executor as executor
 from mmtp_jax.interfaces.executors import make_executor as make_executor
 from mmtp_jax.interfaces.executors import read_executor as read_executor
 from mmtp_jax.interfaces.export import export_potential as export_potential

@@ -22,7 +22,7 @@ from mmtp_jax.io.convert import to_structures
 from mmtp_jax.io.labels import tell_of_other_names
 from mmtp_jax.io.missing_moments import with_moments
 from mmtp_jax.io.unconverged import warn_of_unconverged
-from mmtp_jax.options import made
+from mmtp_jax.options import also, made
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.making import makings_of
 from mmtp_jax.structures.results import Result
@@ -129,6 +129,7 @@ def fit(
     return fit_structures(potential, *sets, chosen, callback)
 
 
+@also(ensemble="n")
 def fit_ensemble(
     potential: Potential,
     atoms_list: Sequence[Atoms],
@@ -159,7 +160,7 @@ def fit_ensemble(
         parallel: all members in lock-step; for devices that one leaves idle. On a CPU one after
             the other, the default, is faster.
         executor: where the fits run, several at once: any of `concurrent.futures`, see
-            `mmtp_jax.make_executor`; it tells of each fit at its end only.
+            `mmtp_jax.executor`; it tells of each fit at its end only.
         callback: called with a `Task` and its `Progress` after every step, or its `Fit` at its end.
         **options: the other fields of `FitOptions`.
 
@@ -178,6 +179,7 @@ def fit_ensemble(
     )
 
 
+@also(folds="n_folds")
 def cross_validate(
     potential: Potential,
     atoms_list: Sequence[Atoms],
@@ -202,7 +204,7 @@ def cross_validate(
         missing_moments: what to do about configurations without moments: ``"error"``, ``"zero"``
             or ``"skip"``, see `mmtp_jax.io.missing_moments`.
         executor: where the fits run, several at once: any of `concurrent.futures`, see
-            `mmtp_jax.make_executor`; it tells of each fit at its end only.
+            `mmtp_jax.executor`; it tells of each fit at its end only.
         callback: called with a `Task` and its `Progress` after every step, or its `Fit` at its end.
         **options: the other fields of `FitOptions`.
 
@@ -219,6 +221,7 @@ def cross_validate(
     )
 
 
+@also(scan="kind", scan_values="values", folds="n_folds")
 def scan_weights(
     potential: Potential,
     atoms_list: Sequence[Atoms],
@@ -246,7 +249,7 @@ def scan_weights(
         missing_moments: what to do about configurations without moments: ``"error"``, ``"zero"``
             or ``"skip"``, see `mmtp_jax.io.missing_moments`.
         executor: where the fits run, several at once: any of `concurrent.futures`, see
-            `mmtp_jax.make_executor`; it tells of each fit at its end only.
+            `mmtp_jax.executor`; it tells of each fit at its end only.
         callback: called with a `Task` and its `Progress` after every step, or its `Fit` at its end.
         **options: the other fields of `FitOptions`.
 
@@ -278,16 +281,14 @@ def _sets(
     held_out: list[Structure] = []
     if not isinstance(validation, (int, float)):
         held_out = _labelled(potential, validation or [], missing_moments)
-    _compare([*structures, *held_out], potential.species, making, stacklevel=4)
+    _compare([*structures, *held_out], potential.species, making)
     if isinstance(validation, (int, float)):
         kept, others = split(len(structures), validation, seed)
         return [structures[k] for k in kept], [structures[k] for k in others]
     return structures, held_out
 
 
-def _compare(
-    structures: list[Structure], species: tuple[str, ...], making: str, stacklevel: int = 3
-) -> None:
+def _compare(structures: list[Structure], species: tuple[str, ...], making: str) -> None:
     """Refuse labels of different making, unless told, and name those that stand apart."""
     makings = makings_of(structures, species)
     makings.check(making)
@@ -298,7 +299,7 @@ def _compare(
             makings.n_unknown,
             len(structures),
         )
-    warn_of_outliers(structures, species, stacklevel=stacklevel)
+    warn_of_outliers(structures, species)
 
 
 def _labelled(

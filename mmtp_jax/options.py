@@ -249,19 +249,29 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def renamed(**names: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
     """Decorator: keyword arguments of earlier versions, and what they are called now."""
+    return lambda function: _taking(function, {old: (new, True) for old, new in names.items()})
 
-    def of(function: Callable[..., T]) -> Callable[..., T]:
-        @functools.wraps(function)
-        def inner(*args: Any, **kwargs: Any) -> T:
-            for old, new in names.items():
-                if old in kwargs:
-                    warn_old(old, new)
-                    kwargs[new] = kwargs.pop(old)
-            return function(*args, **kwargs)
 
-        return inner
+def also(**names: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Decorator: keyword arguments that files and options have other names for, and these."""
+    return lambda function: _taking(function, {of: (name, False) for of, name in names.items()})
 
-    return of
+
+def _taking(function: Callable[..., T], names: dict[str, tuple[str, bool]]) -> Callable[..., T]:
+    @functools.wraps(function)
+    def inner(*args: Any, **kwargs: Any) -> T:
+        return function(*args, **_translated(kwargs, names))
+
+    return inner
+
+
+def _translated(given: dict[str, Any], names: dict[str, tuple[str, bool]]) -> dict[str, Any]:
+    for old in [name for name in given if name in names]:
+        new, tell = names[old]
+        if tell:
+            warn_old(old, new)
+        given[new] = given.pop(old)
+    return given
 
 
 def warn_old(old: str, new: str) -> None:
@@ -286,11 +296,7 @@ def _taking_older(init: Callable[..., None], of: type) -> Callable[..., None]:
 
     @functools.wraps(init)
     def inner(self: Any, *args: Any, **kwargs: Any) -> None:
-        for old in [name for name in kwargs if name in others]:
-            new, tell = others[old]
-            if tell:
-                warn_old(old, new)
-            kwargs[new] = kwargs.pop(old)
+        kwargs = _translated(kwargs, others)
         for name, by_old in values.items():
             if (value := kwargs.get(name)) in by_old:
                 warn_old(f"{name}={value!r}", f"{name}={by_old[value]!r}")

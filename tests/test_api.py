@@ -55,7 +55,7 @@ def test_names_of_the_last_release_go_on_working():
         assert mmtp.Phonons is mmtp.results.Phonons
     with pytest.warns(DeprecationWarning, match=r"is now mmtp.phonons with states=n"):
         assert callable(mmtp.paramagnetic_phonons)
-    with pytest.warns(DeprecationWarning, match=r"moments='clamped' is now moments='fixed'"):
+    with pytest.warns(DeprecationWarning, match="moments='clamped' is now called moments='fixed'"):
         assert not mmtp.PhononOptions(moments="clamped").follow
     assert not {"Phonons", "paramagnetic_phonons"} & set(mmtp.__all__)
 

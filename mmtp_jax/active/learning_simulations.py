@@ -15,6 +15,7 @@ import numpy as np
 from mmtp_jax.active.magnetic_states import with_state
 from mmtp_jax.active.preselection import Preselection
 from mmtp_jax.active.watched_equilibration import watch_equilibration
+from mmtp_jax.options import also
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.dynamics.integrate import Outcome
@@ -158,6 +159,7 @@ class DynamicsRun:
             )
 
     @classmethod
+    @also(steps="n_steps", temperatures="temperatures_K")
     def of(
         cls,
         name: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmtp_jax.fitting.options import FitOptions
+from mmtp_jax.language import named
 from mmtp_jax.options import COUNT, POSITIVE, STEPS, Bounds, option, options
 from mmtp_jax.oracles.options import JobOptions
 
@@ -32,8 +33,8 @@ class Thresholds:
     def __post_init__(self) -> None:
         if not self.grade_select < self.grade_break:
             raise ValueError(
-                f"grade_select must be below grade_break, got {self.grade_select:g} and "
-                f"{self.grade_break:g}"
+                f"{named('grade_select')} must be below {named('grade_break')}, got "
+                f"{self.grade_select:g} and {self.grade_break:g}"
             )
 
 

@@ -121,7 +121,7 @@ def watch_equilibration(
         if callback is not None:
             callback(n_done)
     final = [replace(s, magmoms=f.magmoms) for s, f in zip(structures, found, strict=True)]
-    check_domain(potential, final, tables).warn(stacklevel=2)
+    check_domain(potential, final, tables).warn()
     warn_of_collapse([f.collapse for f in found], [s.name for s in structures])
     return found
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmtp_jax.cli.console import check_species
 from mmtp_jax.cli.settings import (
     COMMAND_LINE,
     OLD_COMMANDS,
@@ -144,8 +145,29 @@ def collect(args: argparse.Namespace) -> tuple[Any, Values]:
     files = checked(_files(args.files, in_file, of), of, COMMAND_LINE)
     given = merge(in_file, options_given(args, of), files)
     settings = args.declared.validated(given)
+    for section in sections_of(of):
+        # Before what is missing: files may have gone to --species.
+        check_species(getattr(getattr(settings, section) if section else settings, "species", ()))
     _refuse_missing(settings, args.command)
     return settings, given
+
+
+def inputs_of(settings: Any, args: argparse.Namespace) -> list[str]:
+    """The files that a command reads: its arguments, and those that options name."""
+    named = ("active_set", "structure", "references", "reference", "beside", "oracle")
+    sections = [getattr(settings, s) if s else settings for s in sections_of(type(settings))]
+    found: list[str | None] = [args.settings]
+    for section in sections:
+        for field in dataclasses.fields(section) if dataclasses.is_dataclass(section) else ():
+            if field.metadata["positional"] or field.name in named:
+                value = getattr(section, field.name)
+                found += value if isinstance(value, tuple) else [value]
+    return [path for path in found if isinstance(path, str)]
+
+
+def given_by(args: argparse.Namespace, of: type) -> Any:
+    """What the options of `add_options` say, defaults elsewhere."""
+    return build(of, options_given(args, of))
 
 
 def _positional(of: type) -> list[tuple[str, dataclasses.Field]]:

@@ -27,3 +27,17 @@ def evaluate_and_compare(
     results = mmtp.evaluate(potential, atoms_list, dtype=dtype)
     compared = comparison(structures, results)
     return results, compared, errors_of(compared, len(structures))
+
+
+def settled(atoms_list: list[Atoms], missing: str | None) -> list[Atoms]:
+    """Configurations to predict: those without moments are left for a warning if not ``missing``.
+
+    Raises:
+        ValueError: if some have magnetic forces and no moments, or ``missing`` is "error".
+    """
+    from mmtp_jax.io.missing_moments import refuse_contradictions, with_moments
+
+    if missing is not None:
+        return with_moments(atoms_list, missing)
+    refuse_contradictions(atoms_list)
+    return atoms_list

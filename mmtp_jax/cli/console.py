@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.io import documents
 from mmtp_jax.io.compressed import suffixes
+from mmtp_jax.language import speaking
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -42,34 +42,6 @@ def add_command(
     )
 
 
-_PYTHON = (
-    (re.compile(r'species=\("Fe", "Al"\)'), "--species Fe Al", "--species Fe Al"),
-    (re.compile(r'keys=\{"([^"]*)": "([^"]*)"\}'), r"--key \1=\2", r'keys = ["\1=\2"]'),
-    (re.compile(r'missing_moments="(\w+)"'), r"--missing-moments \1", r'missing_moments = "\1"'),
-    (re.compile(r'start=\{"Fe": 2.2\}'), "--start Fe=2.2", "magmoms = [2.2]"),
-)
-"""What the library says in Python, on the command line, and in the settings of ``mmtp learn``."""
-
-
-def spoken(text: str, command: str) -> str:
-    """A message of the library in the words in which its reader gives arguments."""
-    for python, option, key in _PYTHON:
-        text = python.sub(key if command == "mmtp learn" else option, text)
-    return text
-
-
-def add_key_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--key``, which says under which names labels stand in files."""
-    parser.add_argument(
-        "--key",
-        action="append",
-        default=[],
-        metavar="LABEL=NAME",
-        help="name that a label has in the files, e.g. magmoms=spins, or none for one that is not "
-        "to be read; repeat it for others",
-    )
-
-
 _written: set[str] = set()
 """Files that the running command has written or is about to."""
 
@@ -83,7 +55,7 @@ class _OneLine(logging.Handler):
         self.seen: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = spoken(" ".join(record.getMessage().split()), self.command)
+        text = " ".join(record.getMessage().split())
         if text in self.seen:
             return
         self.seen.add(text)
@@ -93,7 +65,10 @@ class _OneLine(logging.Handler):
 
 @contextmanager
 def messages(name: str) -> Iterator[None]:
-    """A block in which warnings and log records are printed as lines of the command ``name``."""
+    """A block in which warnings and log records are printed as lines of the command ``name``.
+
+    They speak of options, those of commands that take a file only of its keys.
+    """
     _written.clear()
     handler = _OneLine(name)
     logger = logging.getLogger("mmtp_jax")
@@ -102,7 +77,8 @@ def messages(name: str) -> Iterator[None]:
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         handler.emit(logging.makeLogRecord({"msg": str(message), "levelno": logging.WARNING}))
 
-    with warnings.catch_warnings():
+    language = "toml" if name in ("mmtp learn", "mmtp validate") else "options"
+    with warnings.catch_warnings(), speaking(language):
         warnings.showwarning = show
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
@@ -246,6 +222,14 @@ def check_species(species: Sequence[str] | None) -> tuple[str, ...] | None:
                 "words up to the next option, so put files before it"
             )
     return None if species is None else tuple(species)
+
+
+def is_potential(path: str, by_name: bool = False) -> bool:
+    """Whether a file is a potential, by its name or, whatever its name, by its first line."""
+    if Path(path).suffix.lower() in (".mtp", ".mmtp") or by_name or not Path(path).is_file():
+        return Path(path).suffix.lower() in (".mtp", ".mmtp")
+    with open(path, "rb") as file:
+        return file.readline(100).strip() == b"MTP"
 
 
 def describe(potential: Potential, domain: bool = True) -> str:

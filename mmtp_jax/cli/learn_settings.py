@@ -101,7 +101,7 @@ class Simulation:
         "md: largest element of a random strain of the cell.",
         0.0, bounds=Bounds(least=0.0, below=0.5),
     )  # fmt: skip
-    steps: int = option("md: number of steps.", 1000, bounds=STEPS)
+    steps: int = option("md: number of steps.", 1000, bounds=STEPS, aliases=("n_steps",))
     timestep_fs: float = like(Bath, "timestep_fs", help="md: time step, fs.")
     ensemble: str = like(
         Bath, "ensemble", default="nvt", help="md: energy, temperature or also pressure held."

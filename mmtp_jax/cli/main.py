@@ -166,7 +166,7 @@ def _main(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if debug:
             raise
-        print(f"{name}: error: {console.spoken(_sentence(error), name)}", file=sys.stderr)
+        print(f"{name}: error: {_sentence(error)}", file=sys.stderr)
         return 2
 
 

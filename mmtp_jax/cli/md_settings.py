@@ -45,7 +45,7 @@ class Dynamics(Bath):
 
     steps: int = option(
         "Number of steps, those before a checkpoint included.",
-        1000, bounds=Bounds(least=0, most=10**9),
+        1000, bounds=Bounds(least=0, most=10**9), aliases=("n_steps",),
     )  # fmt: skip
 
 

@@ -221,15 +221,20 @@ def _filled(of: type, given: dict[str, Any]) -> Any:
     return of(**{**lists, **given})
 
 
-def template(of: type, command: str) -> str:
-    """A commented TOML file with every key; ``#key = value`` shows a default or an example."""
-    lines = [
-        f"# Settings of 'mmtp {command} --settings FILE'. A line '#key = value' shows the default,",
-        "# or an example where nothing is set by default; remove the '#' to change it. Options on",
-        "# the command line win over this file. Paths start from the folder that mmtp runs in.",
-        "",
-        f"{COMMAND_KEY} = {json.dumps(command)}",
-    ]
+def head(command: str) -> str:
+    """What is at the top of the settings file of a command."""
+    return f"""\
+# Settings of 'mmtp {command} --settings FILE'. A line '#key = value' shows the default,
+# or an example where nothing is set by default; remove the '#' to change it. Options on
+# the command line win over this file. Paths start from the folder that mmtp runs in.
+
+{COMMAND_KEY} = {json.dumps(command)}
+"""
+
+
+def template(of: type) -> str:
+    """Commented TOML with every key; ``#key = value`` shows a default or an example."""
+    lines: list[str] = []
     repeated = repeated_sections(of)
     for name, section in sections_of(of).items():
         if name:

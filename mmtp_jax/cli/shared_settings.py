@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 
 from mmtp_jax.active.options import Keeping, Thresholds
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.io.label_keys import checked_keys
-from mmtp_jax.options import ANY_SEED, MULTIPLES, NOT_NEGATIVE, Bounds, option, options
-from mmtp_jax.simulation.moments.options import allow_flips, magnetic
+from mmtp_jax.options import MULTIPLES, Bounds, option, options
+from mmtp_jax.simulation.moments.options import allow_flips
 
 MAX_MOMENT = 100.0
 """mu_B; no atom has more."""
@@ -22,6 +21,11 @@ def potential() -> Any:
         "Potential, .mtp.", example="pot.mtp", required=True, positional="a potential",
         metavar="POTENTIAL",
     )  # fmt: skip
+
+
+def data(help: str, called: str) -> Any:
+    """A field: configurations, arguments."""
+    return option(help, (), example=("data.cfg",), required=True, positional=called, metavar="DATA")
 
 
 def species() -> Any:
@@ -141,18 +145,6 @@ class Crystal(Reading):
 
 
 @options
-class States:
-    """Disordered magnetic states."""
-
-    states: int = option(
-        "Paramagnetic: average over so many disordered magnetic states; 0 for the one of the file.",
-        0, bounds=NOT_NEGATIVE,
-    )  # fmt: skip
-    magnetic: tuple[str, ...] | None = magnetic()
-    seed: int = option("Seed of the states.", 0, bounds=ANY_SEED)
-
-
-@options
 class StartMoments:
     """Magnetic moments."""
 
@@ -226,11 +218,3 @@ def moments_of_words(words: Sequence[str] | None) -> dict[str, float] | None:
                 f"{word!r}; put files before it"
             ) from None
     return found
-
-
-def inputs_of(settings: Any, args: argparse.Namespace) -> list[str]:
-    """The files that a command reads."""
-    found = [settings.input.potential, *settings.input.start, args.settings]
-    watched = getattr(settings, "preselection", None)
-    found += [watched.active_set] if watched is not None else []
-    return [path for path in found if path is not None]

@@ -82,7 +82,7 @@ class SpinWalks:
         import numpy as np
 
         import mmtp_jax as mmtp
-        from mmtp_jax.cli.commands.md import repeated
+        from mmtp_jax.cli.cells import repeated
         from mmtp_jax.cli.progress import CountProgress
         from mmtp_jax.simulation.spins.outcome import SpinObserver
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from mmtp_jax.fitting.initial import SMALLEST_MAX_MAGMOM, largest_magmoms
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.structure import Structure
+from mmtp_jax.warn import warn
 
 
 class CoverageWarning(UserWarning):
@@ -44,12 +44,10 @@ def uncovered(potential: Potential, structures: Sequence[Structure]) -> list[str
     return found
 
 
-def warn_of_coverage(
-    potential: Potential, structures: Sequence[Structure], stacklevel: int = 2
-) -> None:
+def warn_of_coverage(potential: Potential, structures: Sequence[Structure]) -> None:
     """Issue the sentences as `CoverageWarning`."""
     for sentence in uncovered(potential, structures):
-        warnings.warn(sentence, CoverageWarning, stacklevel=stacklevel + 1)
+        warn(sentence, CoverageWarning)
 
 
 def absent_species(structures: Sequence[Structure], n_species: int) -> np.ndarray:

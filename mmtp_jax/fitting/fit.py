@@ -104,7 +104,7 @@ def fit_structures(
         UnitsWarning: if labels have a size that points to other units.
     """
     sets = prepared_sets(training, validation, potential, options.making)
-    return FitProblem.of(potential, *sets, options, stacklevel=4).run(callback)
+    return FitProblem.of(potential, *sets, options).run(callback)
 
 
 def prepared_sets(
@@ -147,7 +147,6 @@ class FitProblem:
         validation: PreparedSet | None,
         options: FitOptions,
         data: TrainingData | None = None,
-        stacklevel: int = 2,
     ) -> FitProblem:
         """Put the intervals, the targets and the optimiser together.
 
@@ -157,18 +156,17 @@ class FitProblem:
             validation: what is only reported.
             options: weights, limits, initial values, checkpoint.
             data: the training set, where it is on its devices already.
-            stacklevel: of warnings; 2 is the caller.
         """
         potential = _with_training_domain(potential.astype(np.float64), training, options)
         for prepared in (training, validation):
             if prepared is not None:
                 found = check_domain(potential, prepared.structures, prepared.tables)
-                found.warn(stacklevel)
-        warn_of_coverage(potential, training.structures, stacklevel)
+                found.warn()
+        warn_of_coverage(potential, training.structures)
         found = energy_constants(training.structures, potential.n_species)
         constants, shifts = (None, None) if found is None else found
         plain = training if shifts is None else training.shifted(shifts)
-        warn_of_units(plain.structures, training.tables, constants, stacklevel)
+        warn_of_units(plain.structures, training.tables, constants)
         if data is None:
             data = TrainingData.of(
                 training, options.weights, options.method, options.devices, potential.n_parameters

@@ -73,7 +73,7 @@ def run_all(
             for k, (name, *problem) in enumerate(runs):
                 processes.check_interruption()
                 task = Task(first + k, n_tasks, name)
-                fit = FitProblem.of(*problem, stacklevel=6).run(for_task(callback, task))
+                fit = FitProblem.of(*problem).run(for_task(callback, task))
                 if fit.interrupted and fits:
                     break
                 fits.append(fit)

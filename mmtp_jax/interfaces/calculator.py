@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,6 +25,7 @@ from mmtp_jax.simulation.moments.structures import (
     StructureEquilibrator,
 )
 from mmtp_jax.structures.structure import Structure
+from mmtp_jax.warn import warn
 
 if TYPE_CHECKING:
     from mmtp_jax.active.active_set import ActiveSet
@@ -223,7 +223,7 @@ class EquilibratedMoments:
         # Moments may also vanish in steps, so what counts is where they came from.
         told = replace(found, start_magmoms=structure.magmoms)
         if not found.converged or told.collapse:
-            warnings.warn(f"{structure.name}: {told.message}", EquilibrationWarning, stacklevel=5)
+            warn(f"{structure.name}: {told.message}", EquilibrationWarning)
         self._initial, self._last = initial, told
         return found
 

@@ -25,7 +25,7 @@ from mmtp_jax.io.trajectory import (
     cut_to,
     size_of,
 )
-from mmtp_jax.options import made
+from mmtp_jax.options import also, made
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
@@ -73,6 +73,7 @@ class MDResult(Simulation):
 
 
 @with_double_precision
+@also(steps="n_steps")
 def md(
     potential: Potential,
     atoms: Atoms | Sequence[Atoms],
@@ -179,7 +180,7 @@ def _warn_of_collapse(start: System, end: System) -> None:
     replicas = range(start.n_replicas)
     pairs = [(np.asarray(start.magmoms[r]), np.asarray(end.magmoms[r])) for r in replicas]
     messages = [collapse_message(*pair) if is_zero(pair[1]) else "" for pair in pairs]
-    warn_of_collapse(messages, [f"replica {r}" for r in replicas], stacklevel=3)
+    warn_of_collapse(messages, [f"replica {r}" for r in replicas])
 
 
 def start_system(

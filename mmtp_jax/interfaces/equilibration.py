@@ -12,6 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.io.schema import SOURCE, set_magnetic_forces, set_moments
+from mmtp_jax.language import argument
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import (
@@ -138,7 +139,8 @@ def start_structures(
         borrowed = moments_of_results(atoms)
         if borrowed is None and not atoms.has("initial_magmoms"):
             name = getattr(atoms, SOURCE, f"configuration {k}")
-            of_species = ', or give one to each species, start={"Fe": 2.2}' if takes_start else ""
+            given = argument("start", {"Fe": 2.2}, toml="magmoms = [2.2]")
+            of_species = f", or give one to each species, {given}" if takes_start else ""
             raise ValueError(
                 f"{name}: no magnetic moments to start from; give the configuration its moments, "
                 f"as initial_magmoms or magmoms{of_species}"

@@ -42,7 +42,7 @@ def evaluate_structures(
         return []
     evaluator = StructureEvaluator(potential, dtype)
     tables = [neighbour_table(s, evaluator.cutoff) for s in structures]
-    check_domain(potential, structures, tables).warn(stacklevel=3)
+    check_domain(potential, structures, tables).warn()
     results: list[Result | None] = [None] * len(structures)
     for batch in make_batches(structures, evaluator.cutoff, max_atoms=max_atoms, tables=tables):
         check()
@@ -61,7 +61,7 @@ class StructureEvaluator(OnDevice):
     def __call__(self, structure: Structure) -> Result:
         """All observables of one structure."""
         table = neighbour_table(structure, self.cutoff)
-        check_domain(self.potential, [structure], [table]).warn(stacklevel=3)
+        check_domain(self.potential, [structure], [table]).warn()
         batch = pack([structure], [table], self.cutoff, width=self._width)
         self._width = batch.graph.neighbours.shape[1]
         return self.of_batch(batch, [structure])[0][1]

@@ -21,7 +21,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import Any
 from mmtp_jax import interruption
 from mmtp_jax.io.documents import read_toml
 from mmtp_jax.io.fields import checked_fields
+from mmtp_jax.options import COUNT, Bounds, made, option, options, warn_old
 
 PLACES = {
     "local": ("here",),
@@ -41,48 +41,46 @@ PLACES = {
 SECTION = "executor"
 
 
-@dataclass(frozen=True)
+@options
 class ExecutorSettings:
     """What kind of executor, and what each of its tasks gets."""
 
-    kind: str = "local"
-    """``"local"`` (processes of the standard library), ``"executorlib"`` or ``"parsl"``."""
-    place: str = "here"
-    """``"here"``: this machine. ``"allocation"``: job steps of the SLURM job that this program runs
-    in (executorlib). ``"slurm"``: SLURM jobs that are submitted as needed (parsl)."""
-    workers: int = 1
-    """Tasks at once; with ``"slurm"`` those on one node."""
-    cores: int = 1
-    """Of a task, in a SLURM job or a step of one."""
-    gpus: int = 0
-    """Of a task."""
-    folder: str = "executor"
-    """Files of parsl: logs, scripts of submitted jobs."""
-    jobs: int = 1
-    """SLURM jobs at once, of ``nodes`` each."""
-    nodes: int = 1
-    partition: str | None = None
-    account: str | None = None
-    time: str = "01:00:00"
-    """Limit of a SLURM job."""
-    options: tuple[str, ...] = ()
-    """Of srun (``"allocation"``), or lines of the script, ``"#SBATCH ..."`` (``"slurm"``)."""
-    setup: str = ""
-    """Shell commands before the workers of parsl start, e.g. of an environment."""
+    kind: str = option(
+        "local: processes of this machine; executorlib; parsl (pip install mmtp_jax[hpc]).",
+        "local", choices=tuple(PLACES), required=True,
+    )  # fmt: skip
+    place: str = option(
+        "here: this machine; allocation: steps of the SLURM job that mmtp runs in (executorlib); "
+        "slurm: jobs that are submitted as needed (parsl).",
+        "here",
+    )  # fmt: skip
+    workers: int = option(
+        "Tasks at once; with slurm those on one node.", 1, bounds=COUNT, required=True
+    )
+    cores: int = option("Of a task, in a SLURM job or a step of one.", 1, bounds=COUNT)
+    gpus: int = option(
+        "Of a task; parsl shares out those of this machine too.", 0, bounds=Bounds(least=0)
+    )
+    folder: str = option("Files of parsl: logs, scripts of submitted jobs.", "executor")
+    jobs: int = option("SLURM jobs at once (parsl).", 1, bounds=COUNT)
+    nodes: int = option("Of each of them.", 1, bounds=COUNT)
+    partition: str | None = option("Of SLURM.", example="gpu")
+    account: str | None = option("Of SLURM.", example="project")
+    time: str = option("Limit of a SLURM job.", "01:00:00")
+    options: tuple[str, ...] = option(
+        "Of srun (executorlib), or lines of the script (parsl).",
+        (), example=("#SBATCH --constraint=a100",),
+    )  # fmt: skip
+    setup: str = option(
+        "Shell commands before the workers of parsl start, e.g. source venv/bin/activate.", ""
+    )
 
     def __post_init__(self) -> None:
-        if self.kind not in PLACES:
-            raise ValueError(f"kind must be one of {', '.join(PLACES)}, got {self.kind!r}")
         if self.place not in PLACES[self.kind]:
             raise ValueError(
                 f"place must be one of {', '.join(PLACES[self.kind])} for the kind "
                 f"{self.kind!r}, got {self.place!r}"
             )
-        for name in ("workers", "cores", "jobs", "nodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.gpus < 0:
-            raise ValueError(f"gpus must be at least 0, got {self.gpus}")
         if self.gpus and self.place == "here" and self.kind != "parsl":
             raise ValueError(
                 f"the kind {self.kind!r} does not share the GPUs of this machine out; use the kind "
@@ -90,7 +88,7 @@ class ExecutorSettings:
             )
 
 
-def read_executor(path: str | os.PathLike) -> ExecutorSettings:
+def settings_of(path: str | os.PathLike) -> ExecutorSettings:
     """The section ``[executor]`` of a TOML file.
 
     Raises:
@@ -109,16 +107,27 @@ def read_executor(path: str | os.PathLike) -> ExecutorSettings:
         raise ValueError(f"{where}: {error}") from error
 
 
-def make_executor(settings: ExecutorSettings) -> Executor:
-    """The executor, to be used in a ``with`` block.
+def executor(of: str | os.PathLike | ExecutorSettings | None = None, **options: Any) -> Executor:
+    """An executor of a TOML file, of settings, or of ``options``, for a ``with`` block.
+
+    Args:
+        of: file with a section ``[executor]``, or an `ExecutorSettings`.
+        **options: fields of `ExecutorSettings`; where ``of`` is given too, they win.
 
     Raises:
-        ValueError: if its package is not installed.
+        FileNotFoundError: if there is no such file.
+        ValueError: for settings that cannot be, or if the package is not installed.
 
     Example:
-        >>> with make_executor(read_executor("executor.toml")) as executor:
+        >>> with mmtp.executor("executor.toml") as executor:
         ...     ensemble = mmtp.fit_ensemble(potential, atoms_list, n=5, executor=executor)
+        >>> with mmtp.executor(kind="parsl", place="slurm", workers=8) as executor:
+        ...     jobs = mmtp.label_all(oracle, atoms_list, "jobs", executor)
     """
+    if isinstance(of, (str, os.PathLike)):
+        of = settings_of(of)
+    given = {} if of is None else vars(of)
+    settings = made(ExecutorSettings, {**given, **options}, "executor")
     if settings.kind == "local":
         # Processes that were forked from one with JAX in it would hang.
         context = multiprocessing.get_context("spawn")
@@ -128,21 +137,33 @@ def make_executor(settings: ExecutorSettings) -> Executor:
     return _executorlib(settings) if settings.kind == "executorlib" else _parsl(settings)
 
 
+def read_executor(path: str | os.PathLike) -> ExecutorSettings:
+    """Older name: `executor` takes the file itself."""
+    warn_old("read_executor(path)", "executor(path)")
+    return settings_of(path)
+
+
+def make_executor(settings: ExecutorSettings) -> Executor:
+    """Older name of `executor`."""
+    warn_old("make_executor", "executor")
+    return executor(settings)
+
+
 @contextmanager
 def opened_executor(path: str | os.PathLike | None) -> Iterator[Executor | None]:
     """A block with the executor of a file; None without one."""
     if path is None:
         yield None
         return
-    settings = read_executor(path)
-    executor = make_executor(settings)
+    settings = settings_of(path)
+    opened = executor(settings)
     try:
-        yield executor
+        yield opened
     finally:
         if interruption.was_asked():
-            _abandon(executor, settings.kind)
+            _abandon(opened, settings.kind)
         else:
-            executor.shutdown()
+            opened.shutdown()
 
 
 def _start_worker() -> None:
@@ -238,43 +259,3 @@ def _accelerators(settings: ExecutorSettings) -> list[str]:
         return []
     numbers = range(settings.gpus * settings.workers)
     return [",".join(map(str, numbers[k : k + settings.gpus])) for k in numbers[:: settings.gpus]]
-
-
-TEMPLATE = """\
-# Settings of an executor: where 'mmtp label' and the fits of ensembles and folds run, with the
-# option '--executor FILE', and the jobs of 'mmtp learn', with 'executor' in its section [oracle].
-# A line '#key = value' shows the default, or an example where nothing is set by default.
-# The file can run any program ('setup', 'options'): use only files that you trust.
-
-[executor]
-# local: processes of this machine; executorlib; parsl (pip install mmtp_jax[hpc]).
-kind = "local"
-
-# here: this machine; allocation: steps of the SLURM job that mmtp runs in (executorlib); slurm:
-# jobs that are submitted as needed (parsl).
-#place = "here"
-
-# Tasks at once; with place = "slurm" those on one node.
-workers = 4
-
-# Cores and GPUs of a task, in a SLURM job or a step of one; parsl shares out the GPUs of this
-# machine too.
-#cores = 1
-#gpus = 0
-
-# SLURM jobs at once, and nodes of each (parsl).
-#jobs = 1
-#nodes = 1
-#partition = "gpu"
-#account = "project"
-#time = "01:00:00"
-
-# Options of srun (executorlib), or lines of the script (parsl).
-#options = ["#SBATCH --constraint=a100"]
-
-# Shell commands before the workers of parsl start.
-#setup = "source venv/bin/activate"
-
-# Files of parsl.
-#folder = "executor"
-"""

@@ -11,10 +11,11 @@ import os
 import pickle
 import subprocess
 import sys
-import warnings
 from typing import Any
 
 from ase import Atoms
+
+from mmtp_jax.warn import warn
 
 _helpers: list[subprocess.Popen] = []
 """Of this fork; ends when its input does."""
@@ -36,11 +37,10 @@ def calculate_elsewhere(calculator: Any, atoms: Atoms) -> dict[str, Any]:
         RuntimeError: if the helper has ended.
     """
     if not _helpers:
-        warnings.warn(
+        warn(
             "this process was forked after JAX had started, and JAX would hang in it: another one "
             'calculates; start processes with the method "spawn" to do without it',
             ForkWarning,
-            stacklevel=4,
         )
         command = [sys.executable, "-c", "from mmtp_jax.interfaces.forked import serve; serve()"]
         pipe = subprocess.PIPE

@@ -14,6 +14,7 @@ from ase.data import atomic_numbers
 from mmtp_jax.io.cfg_sections import KNOWN_COLUMNS, VECTORS, Draft
 from mmtp_jax.io.schema import MAGNETIC_FORCES, along_moments, collapse, stamp_as_read
 from mmtp_jax.io.values import MARK, from_json
+from mmtp_jax.language import argument
 
 _RESERVED = {MAGNETIC_FORCES, "initial_magmoms", "initial_charges", "momenta", "masses", "tags"}
 """Arrays of ASE, which have shapes and kinds of their own."""
@@ -40,7 +41,7 @@ def check_species(species: Sequence[str] | str | None) -> tuple[str, ...] | None
         if symbol not in atomic_numbers:
             raise ValueError(
                 f"species: {symbol!r} is no chemical symbol; "
-                'give symbols, e.g. species=("Fe", "Al")'
+                f"give symbols, e.g. {argument('species', ('Fe', 'Al'))}"
             )
     if len(set(symbols)) < len(symbols):
         raise ValueError(
@@ -129,7 +130,7 @@ class AtomsMaker:
         if self.species is None and not named:
             raise ValueError(
                 "the file names no species, types are only numbers; say which they are, "
-                'e.g. species=("Fe", "Al")'
+                f"e.g. {argument('species', ('Fe', 'Al'))}"
             )
         if self.species is None:
             return named

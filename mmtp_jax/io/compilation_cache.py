@@ -16,6 +16,8 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+from mmtp_jax.warn import warn
+
 VARIABLE = "MMTP_COMPILATION_CACHE"
 """Environment variable: another folder, or ``off``."""
 MAX_BYTES = 2**30
@@ -66,10 +68,9 @@ def compilation_cache(
         probe.unlink()
         _tidy(folder, max_bytes)
     except OSError as error:
-        warnings.warn(
+        warn(
             f"compiled programs are not kept: {folder}: {error.strerror or error} (the environment "
             f"variable {VARIABLE} names another folder, or 'off')",
-            stacklevel=2,
         )
         return None
     for flag, value in {**_FLAGS, "jax_compilation_cache_dir": str(folder)}.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import Counter
@@ -13,6 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE, labels_of
+from mmtp_jax.language import argument
 from mmtp_jax.structures.structure import LABELS, Structure
 
 logger = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ def _advice(key: str, target: str) -> str:
         return _WHY_NOT[target]
     if key == target:
         return "it is not where labels of its format stand, or not of the form of this label"
-    mapping = f"keys={{{json.dumps(target)}: {json.dumps(key)}}}"
+    mapping = argument("keys", {target: key})
     return f"rename it to {target!r}, or map it: {mapping}{_RIGHT[target]}"
 
 

@@ -15,6 +15,7 @@ from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.schema import SOURCE, Labels, labels_of
+from mmtp_jax.language import argument
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +56,12 @@ def with_moments(
         logger.warning("%s no magnetic moments and are left out", _count(without, atoms_list))
         left = set(without)
         return [atoms for k, atoms in enumerate(atoms_list) if k not in left]
-    skip = ', or missing_moments="skip" to leave these out' if may_skip else ""
+    zero = argument("missing_moments", "zero")
+    skip = f", or {argument('missing_moments', 'skip')} to leave these out" if may_skip else ""
     raise ValueError(
         f"{_count(without, atoms_list)} no magnetic moments; give each its moments "
         "(initial_magmoms or magmoms; a column of another name is read with "
-        f'keys={{"magmoms": "NAME"}}), or say missing_moments="zero" if they are zero{skip}'
+        f"{argument('keys', {'magmoms': 'NAME'})}), or say {zero} if they are zero{skip}"
     )
 
 
@@ -76,7 +78,8 @@ def refuse_contradictions(atoms_list: Sequence[Atoms]) -> None:
     if torn:
         raise ValueError(
             f"{_count(torn, atoms_list)} magnetic forces but no magnetic moments; give each its "
-            'moments (initial_magmoms or magmoms), or say missing_moments="zero" if they are zero'
+            "moments (initial_magmoms or magmoms), or say "
+            f"{argument('missing_moments', 'zero')} if they are zero"
         )
 
 

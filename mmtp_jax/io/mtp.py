@@ -42,6 +42,7 @@ from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.mtp_tables import read_tables
 from mmtp_jax.io.mtp_tag import read_tag, tag_text
 from mmtp_jax.io.mtp_text import MtpText, read_mtp_text
+from mmtp_jax.language import argument
 from mmtp_jax.potential.potential import MAX_CUTOFF, Potential
 
 MAX_MAGMOM = 100.0
@@ -174,7 +175,7 @@ def _species(
     if given is None and named is None:
         mtp.fail(
             f"names no species for its {n_species} type(s); say which they are, "
-            'e.g. species=("Fe", "Al")'
+            f"e.g. {argument('species', ('Fe', 'Al'))}"
         )
     symbols = named if given is None else (given,) if isinstance(given, str) else given
     symbols = tuple(symbols)

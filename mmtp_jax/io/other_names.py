@@ -25,6 +25,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.label_keys import LABELS, NOT_READ, Keys, checked_keys
 from mmtp_jax.io.schema import MAGNETIC_FORCES, STAMP, collapse
+from mmtp_jax.language import argument
 
 _PREFIX = r"(?:(?:ref|dft|vasp|abinit|mace)_)?"
 _COLUMN = re.compile(rf"{_PREFIX}(?:mag_?moms?|magnetic_moments?|mags?|spins?)", re.IGNORECASE)
@@ -179,7 +180,7 @@ class Names:
                 raise ValueError(
                     f"'stress' is {_words(stress)} and {name!r} divided by minus the volume "
                     f"{_words(of_virial)} eV/Angstrom^3 (xx yy zz yz xz xy); remove one, or say "
-                    f'which to read, e.g. keys={{"virial": "{NOT_READ}"}}'
+                    f"which to read, e.g. {argument('keys', {'virial': NOT_READ})}"
                 )
             return
         results["stress"] = of_virial
@@ -265,7 +266,7 @@ def _check_same_moments(names: str, moments: np.ndarray, others: np.ndarray, fir
         what = "has one component in one and several in the other"
     raise ValueError(
         f"{names} both look like moments, and that {what}; remove one, or say which to read, e.g. "
-        f'keys={{"magmoms": "{first}"}}'
+        f"{argument('keys', {'magmoms': first})}"
     )
 
 

@@ -24,7 +24,7 @@ from ase import Atoms
 
 from mmtp_jax import interruption
 from mmtp_jax.io.lock import locked
-from mmtp_jax.options import made
+from mmtp_jax.options import also, made
 from mmtp_jax.oracles.job_files import (
     found_result,
     key_of,
@@ -83,6 +83,7 @@ class Jobs:
         return {k: a for k, a in enumerate(self.answers) if isinstance(a, Failure)}
 
 
+@also(jobs="folder")
 def label_all(
     oracle: Oracle,
     atoms_list: Sequence[Atoms],

@@ -8,13 +8,13 @@ so that the result is nowhere negative.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from mmtp_jax.simulation.constants import KB
+from mmtp_jax.warn import warn
 
 RESOLUTION_THZ = 0.3
 """Full width at half maximum of a single line."""
@@ -165,11 +165,10 @@ def _resolved(wanted: float, n_frames: int, step: float) -> float:
             f"a trajectory of {n_frames} frames, {1e3 * step:g} fs apart, cannot resolve "
             f"{wanted:g} THz; {needed} frames are needed, or a coarser resolution"
         )
-    warnings.warn(
+    warn(
         f"a trajectory of {n_frames} frames, {1e3 * step:g} fs apart, resolves {possible:.3g} THz, "
         f"to which lines are smeared, not {wanted:g} THz; that needs {needed} frames",
         ResolutionWarning,
-        stacklevel=4,
     )
     return possible
 
@@ -204,10 +203,9 @@ def _fast_length(n: int) -> int:
 def _warn_aliased(frequencies: np.ndarray, total: np.ndarray, interval_fs: float) -> None:
     share = total[frequencies > 0.9 * frequencies[-1]].sum() / total.sum()
     if share > ALIASED:
-        warnings.warn(
+        warn(
             f"{100 * share:.0f} % of the modes are close to {frequencies[-1]:.3g} THz, the highest "
             f"frequency that frames {interval_fs:g} fs apart show: faster vibrations appear at "
             "wrong frequencies; keep more frames",
             AliasingWarning,
-            stacklevel=3,
         )

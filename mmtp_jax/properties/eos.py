@@ -17,6 +17,7 @@ from ase import Atoms
 from mmtp_jax.interfaces.dynamics import start_system
 from mmtp_jax.interfaces.relaxation import relax, uninterrupted
 from mmtp_jax.io.schema import set_moments
+from mmtp_jax.options import also
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.properties.birch_murnaghan import BirchMurnaghan, fit_energies, fit_pressures
@@ -77,6 +78,7 @@ class EquationOfState:
         return float(np.interp(self.fit.volume, volumes, moments))
 
 
+@also(steps="n_steps")
 def equation_of_state(
     potential: Potential,
     atoms: Atoms,

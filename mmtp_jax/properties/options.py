@@ -1,64 +1,59 @@
-"""How phonons are calculated. Imports nothing heavy."""
+"""How phonons and averages over magnetic states are calculated. Imports nothing heavy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
-from mmtp_jax.warn import warn
-
-CHOICES = {
-    "moments": ("equilibrate", "fixed"),
-    "method": ("autodiff", "displacements"),
-    "nac_method": ("gonze", "wang"),
-}
-
-_FORMER = {"follow": "equilibrate", "clamped": "fixed"}
+from mmtp_jax.options import ANY_SEED, NOT_NEGATIVE, POSITIVE, Bounds, option, options, other_names
+from mmtp_jax.simulation.moments.options import magnetic, treatment
 
 
-@dataclass(frozen=True, eq=False)
-class PhononOptions:
-    """Supercell, force constants and magnetic states of phonons."""
+@options
+class States:
+    """Disordered magnetic states."""
 
-    supercell: int | Sequence[Any] | None = None
-    """One, three or 3 x 3 integers; by default the smallest multiples whose faces are two cutoffs
-    apart."""
-    moments: str = "equilibrate"
-    """They follow the atoms, or are ``"fixed"`` at those of the ideal crystal."""
-    method: str = "autodiff"
-    """Or ``"displacements"``: differences of forces at displaced atoms, with moments equilibrated
-    anew, as codes without second derivatives do."""
-    distance: float = 0.01
-    """Of displacements, Angstrom."""
-    born: Mapping[str, Any] | None = None
-    """Born charge of each species, e; with ``dielectric`` the splitting of longitudinal and
-    transverse modes, e.g. ``born={"Cr": 4.4, "N": -4.4}, dielectric=22``."""
-    dielectric: Any = None
-    """Electronic dielectric constant, a number or (3, 3)."""
-    nac_method: str = "gonze"
-    """Or ``"wang"``."""
-    states: int = 0
-    """Disordered magnetic states that force constants are averaged over; 0 for the given one."""
-    magnetic: Sequence[str] | None = None
-    """Species with disordered signs; None for all atoms with a moment."""
-    seed: int = 0
-    """Of the states."""
+    states: int = option(
+        "Paramagnetic: average over so many disordered magnetic states; 0 for the given one.",
+        0, bounds=NOT_NEGATIVE,
+    )  # fmt: skip
+    magnetic: tuple[str, ...] | None = magnetic()
+    seed: int = option("Seed of the states.", 0, bounds=ANY_SEED)
+
+
+@options
+class PhononOptions(States):
+    """Supercell, force constants and magnetic states of phonons.
+
+    The supercell is of one, three or 3 x 3 integers, ``dielectric`` a number or (3, 3). Differences
+    of forces at displaced atoms have moments equilibrated anew, as in codes without second
+    derivatives.
+    """
+
+    supercell: int | Sequence[Any] | None = option(
+        "One, three or nine integers; the smallest multiples whose faces are two cutoffs apart if "
+        "not given.",
+        example=(4,), bounds=Bounds(least=-100, most=100),
+    )  # fmt: skip
+    moments: str = treatment(
+        "'equilibrate': moments follow the atoms; 'fixed': they stay those of the ideal crystal."
+    )
+    method: str = option(
+        "By second derivatives, or from forces at displaced atoms, as a check.",
+        "autodiff", choices=("autodiff", "displacements"),
+        words={"--displacements": "displacements"},
+    )  # fmt: skip
+    distance: float = option("Of displacements, Angstrom.", 0.01, bounds=POSITIVE)
+    born: Mapping[str, Any] | None = option(
+        "Born charge of each species, e; with the dielectric constant the splitting of "
+        "longitudinal and transverse modes of a polar crystal.",
+        example=("Cr=4.4", "N=-4.4"), metavar="SYMBOL=Z",
+    )  # fmt: skip
+    dielectric: Any = option("Electronic dielectric constant.", example=22.0)
+    nac_method: str = option("Of the polar term.", "gonze", choices=("gonze", "wang"))
 
     def __post_init__(self) -> None:
-        if self.moments in _FORMER:
-            now = _FORMER[self.moments]
-            warn(
-                f"moments={self.moments!r} is now moments={now!r}; the old name goes with the "
-                "next release",
-                DeprecationWarning,
-            )
-            object.__setattr__(self, "moments", now)
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
-                )
         if (self.born is None) != (self.dielectric is None):
             raise ValueError("give both Born charges and the dielectric constant, or neither")
         if self.states and self.method != "autodiff":
@@ -72,7 +67,7 @@ class PhononOptions:
     @classmethod
     def split(cls, given: Mapping[str, Any]) -> tuple[PhononOptions, dict[str, Any]]:
         """Those among ``given``, and what is left of it: options of a relaxation."""
-        own = {field.name for field in fields(cls)}
+        own = {field.name for field in fields(cls)} | set(other_names(cls))
         return (
             cls(**{name: value for name, value in given.items() if name in own}),
             {name: value for name, value in given.items() if name not in own},

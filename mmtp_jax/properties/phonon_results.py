@@ -5,7 +5,6 @@ Frequencies are in THz; imaginary ones are negative, as in phonopy. Energies are
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 from mmtp_jax.properties.bands import Bands, Mode, Path, lowest_mode
 from mmtp_jax.properties.crystal import SYMPREC
 from mmtp_jax.simulation.constants import KB
+from mmtp_jax.warn import warn
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -213,11 +213,10 @@ class Phonons:
 
     def _warn(self, lowest: Mode, where: str) -> None:
         if lowest.frequency < -IMAGINARY:
-            warnings.warn(
+            warn(
                 f"{self.name}: imaginary modes {where}; lowest {lowest}: the crystal is "
                 "dynamically unstable, or the supercell is too small",
                 ImaginaryModesWarning,
-                stacklevel=3,
             )
 
     def __str__(self) -> str:
@@ -269,10 +268,9 @@ def with_imaginary(phonons: Phonons) -> Phonons:
     modes.sort(key=lambda mode: mode.frequency)
     found = replace(phonons, imaginary=tuple(modes))
     if modes:
-        warnings.warn(
+        warn(
             f"{phonons.name}: {len(modes)} imaginary modes, lowest {modes[0]}: in this magnetic "
             "state and at this volume the crystal is dynamically unstable for this potential",
             ImaginaryModesWarning,
-            stacklevel=3,
         )
     return found

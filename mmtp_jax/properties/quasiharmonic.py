@@ -11,6 +11,7 @@ from ase import Atoms
 
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.io.schema import SOURCE, set_moments
+from mmtp_jax.options import also
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.crystal import (
     crystal_of,
@@ -24,6 +25,7 @@ from mmtp_jax.properties.phonons import paramagnetic_crystal, phonons_of_crystal
 from mmtp_jax.properties.quasiharmonic_fit import MIN_VOLUMES, QuasiHarmonic, quasi_harmonic
 from mmtp_jax.properties.states import relaxed_states
 from mmtp_jax.structures.structure import Structure
+from mmtp_jax.warn import warn
 
 STRAINS = tuple(float(x) for x in np.linspace(-0.01, 0.02, 7).round(6))
 """Of lengths, against the relaxed crystal."""
@@ -35,6 +37,7 @@ class MissingStatesWarning(UserWarning):
     """Averages at different volumes are over different magnetic states."""
 
 
+@also(temperatures_K="temperatures")
 def quasiharmonic(
     potential: Potential,
     atoms: Atoms,
@@ -112,12 +115,11 @@ def quasiharmonic(
             callback(len(found))
     counts = [p.n_states for p in found]
     if min(counts) < chosen.states:
-        warnings.warn(
+        warn(
             f"{ideal.structure.name}: of {chosen.states} magnetic states {min(counts)} to "
             f"{max(counts)} count at the volumes, the others lose their moments: the averages "
             "are over different states; take larger volumes",
             MissingStatesWarning,
-            stacklevel=2,
         )
     return quasi_harmonic(
         found, temperatures, pressure_GPa=pressure_GPa, eos=eos, mesh=mesh,

@@ -16,6 +16,7 @@ import numpy as np
 from mmtp_jax.properties.phonon_results import IMAGINARY, MESH, Phonons, lowest_mode
 from mmtp_jax.properties.response import UnstableStateError
 from mmtp_jax.simulation.constants import GPA, KB
+from mmtp_jax.warn import warn
 
 EQUATIONS = ("vinet", "birch_murnaghan", "murnaghan")
 
@@ -171,12 +172,11 @@ def quasi_harmonic(
             f"is not among those from {volumes[0]:.4g} to {volumes[-1]:.4g}; choose others"
         )
     if keep < len(inside):
-        warnings.warn(
+        warn(
             f"{found[0].name}: from {result.temperatures[keep]:.4g} K on the volume is larger than "
             f"{volumes[-1]:.4g} Angstrom^3/atom, the largest that was calculated; these "
             "temperatures are left out: take larger volumes for them",
             VolumeRangeWarning,
-            stacklevel=2,
         )
     kept = slice(0, keep)
     return QuasiHarmonic(

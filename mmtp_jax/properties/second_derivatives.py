@@ -88,7 +88,7 @@ def structure_response(potential: Potential, structure: Structure) -> Response:
     check()
     cutoff = float(potential.cutoff)
     table = neighbour_table(structure, cutoff)
-    check_domain(potential, [structure], [table]).warn(stacklevel=3)
+    check_domain(potential, [structure], [table]).warn()
     graph = response_graph(structure, table, cutoff)
     n, n_padded = len(structure), graph.types.shape[0]
     real = places(n, n_padded)

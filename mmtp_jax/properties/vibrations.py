@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from mmtp_jax.properties.expansion import (
     constant_pressure_run,
     thermal_expansion_of,
 )
+from mmtp_jax.warn import warn
 
 TIME = "time_fs"
 
@@ -99,11 +99,10 @@ def _on_grid(run: list[Atoms], number: int) -> list[Atoms]:
     """Without the frame where a replica stopped, which is at no equal distance in time."""
     kept = [atoms for atoms in run if not atoms.info.get(OFF_GRID)]
     if len(kept) < len(run):
-        warnings.warn(
+        warn(
             f"trajectory {number}: {len(run) - len(kept)} of {len(run)} frames lies between two "
             f"others in time (info['{OFF_GRID}']: the run stopped there) and is left out",
             StoppedRunWarning,
-            stacklevel=3,
         )
     return kept
 
@@ -163,11 +162,10 @@ def thermal_expansion(
             values = [columns[name][:, replica] for name in names[:-1]]
             if len(values[1]) > 1 and values[1][-1] == values[1][-2] and np.ptp(values[1]) > 0.0:
                 # Rows of a replica that has stopped repeat its last one.
-                warnings.warn(
+                warn(
                     f"{path}, replica {replica}: the run has stopped before its end; it does not "
                     "count",
                     StoppedRunWarning,
-                    stacklevel=2,
                 )
                 continue
             try:

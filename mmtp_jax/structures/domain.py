@@ -7,7 +7,6 @@ configurations whose moments nobody gave, which are evaluated at zero.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import numpy as np
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
 from mmtp_jax.structures.structure import Structure
+from mmtp_jax.warn import warn
 
 
 class ExtrapolationWarning(UserWarning):
@@ -94,10 +94,10 @@ class DomainReport:
             )
         return found
 
-    def warn(self, stacklevel: int = 2) -> None:
+    def warn(self) -> None:
         """Issue the messages as warnings of their kinds."""
         for category, message in self._messages():
-            warnings.warn(message, category, stacklevel=stacklevel + 1)
+            warn(message, category)
 
 
 def check_domain(

@@ -10,7 +10,6 @@ volumes.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +19,7 @@ from mmtp_jax.structures.label_numbers import LabelNumbers
 from mmtp_jax.structures.making import makings_of
 from mmtp_jax.structures.outliers import FEW, MANY, apart, least_absolute
 from mmtp_jax.structures.structure import Structure
+from mmtp_jax.warn import warn
 
 ENERGY_FLOOR = 1.0
 """eV/atom; states of one crystal differ by less, whatever their moments."""
@@ -130,12 +130,10 @@ def sentences(suspects: Sequence[Suspect], n_labels: int) -> list[str]:
     return [head, *lines, *([f"and {rest} more that stand apart"] if rest > 0 else [])]
 
 
-def warn_of_outliers(
-    structures: Sequence[Structure], species: Sequence[str], stacklevel: int = 2
-) -> None:
+def warn_of_outliers(structures: Sequence[Structure], species: Sequence[str]) -> None:
     """Issue what `screen` finds as `OutlierWarning`."""
     for sentence in sentences(screen(structures, species), len(structures)):
-        warnings.warn(sentence, OutlierWarning, stacklevel=stacklevel + 1)
+        warn(sentence, OutlierWarning)
 
 
 def _by_making(structures: Sequence[Structure], species: Sequence[str]) -> list[list[int]]:

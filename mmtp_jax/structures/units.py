@@ -7,13 +7,13 @@ looked at, after what the composition explains.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
 from mmtp_jax.structures.neighbours import NeighbourTable
 from mmtp_jax.structures.structure import Structure
+from mmtp_jax.warn import warn
 
 LIMITS = {
     "forces": (50.0, "eV/Angstrom"),
@@ -81,8 +81,7 @@ def warn_of_units(
     structures: Sequence[Structure],
     tables: Sequence[NeighbourTable],
     constants: np.ndarray | None,
-    stacklevel: int = 2,
 ) -> None:
     """Issue the doubts as `UnitsWarning`."""
     for message in doubts(structures, tables, constants):
-        warnings.warn(message, UnitsWarning, stacklevel=stacklevel + 1)
+        warn(message, UnitsWarning)

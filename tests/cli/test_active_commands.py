@@ -176,7 +176,7 @@ def test_bad_input_is_one_sentence(command, run, files, tmp_path) -> None:
     message = error_of(
         run(command, files.potential, files.train, files.candidates, *out, "--missing-scale", 0)
     )
-    assert "missing_scale must be positive, got 0.0" in message
+    assert "--missing-scale must be positive, got 0" in message
 
     message = error_of(
         run(command, files.potential, files.train, files.candidates, "-o", files.candidates)

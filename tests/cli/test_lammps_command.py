@@ -54,7 +54,7 @@ def test_the_files_run(run, cell, tmp_path) -> None:
     folder = tmp_path / "session"
     result = run(
         "lammps", FE, "--structure", cell, "--repeat", 2, 2, 2, "--ensemble", "npt", "--steps", 10,
-        "--active-set", tmp_path / "active.npz", "--grade-save", "1e-3", "--grade-break", "1e6",
+        "--active-set", tmp_path / "active.npz", "--grade-select", "1e-3", "--grade-break", "1e6",
         "-o", folder,
     )  # fmt: skip
     assert result.status == 0, result.err
@@ -97,9 +97,9 @@ def test_driver_is_python_and_names_the_species(run, cell, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--ensemble", "nph"], "the ensemble must be one of"),
-        (["--steps", "0"], "must be positive"),
-        (["--grade-save", "11"], "thresholds must be"),
+        (["--ensemble", "nph"], "invalid choice: 'nph'"),
+        (["--steps", "0"], "--steps must be at least 1"),
+        (["--grade-select", "11"], "--grade-select must be below --grade-break"),
         (["--start", "Fe"], "--start takes a moment for each species"),
     ],
 )

@@ -168,9 +168,8 @@ def test_template_is_valid_once_it_has_its_files(run, tmp_path) -> None:
     for section in sections_of(LearnSettings).values():
         for field in dataclasses.fields(section):
             assert re.search(rf"^#?{field.name} = ", text, re.MULTILINE), field.name
-    on = re.sub(r"^#(?=\w+ = )", "", template(LearnSettings, "learn"), flags=re.MULTILINE)
+    on = re.sub(r"^#(?=\w+ = )", "", template(LearnSettings), flags=re.MULTILINE)
     content = tomllib.loads(on)
-    content.pop("command")
     settings = build(LearnSettings, checked(content, LearnSettings, "template"))
     assert len(settings.simulation) == 1
     for field in dataclasses.fields(Simulation):

@@ -69,7 +69,7 @@ def test_imaginary_modes_are_a_warning_and_a_status(run, tmp_path) -> None:
     atoms.set_initial_magnetic_moments([2.0])
     mmtp.write(tmp_path / "sc.extxyz", [atoms])
     result = run(
-        "phonons", IRON, tmp_path / "sc.extxyz", "--supercell", 2, "--no-relax", "--clamped",
+        "phonons", IRON, tmp_path / "sc.extxyz", "--supercell", 2, "--no-relax", "--fixed-moments",
         "--mesh", 10, "-o", tmp_path / "sc",
     )  # fmt: skip
     assert result.status == 1

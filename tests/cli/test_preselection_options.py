@@ -186,7 +186,7 @@ def _block(n):
         (("--grade-break", 5), "need an --active-set"),
         (
             ("--active-set", "SET", "--grade-select", 20),
-            "grade_select must be below grade_break, got 20",
+            "--grade-select must be below --grade-break",
         ),
         (("--active-set", "SET", "--candidates", "met.traj"), "must end in .cfg, .extxyz or .xyz"),
         (("--active-set", "SET", "--grade-every", 0), "--grade-every must be at least 1"),

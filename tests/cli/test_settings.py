@@ -39,9 +39,8 @@ def test_template_is_valid_and_names_every_key(run, validate) -> None:
 
 
 def test_template_with_all_lines_switched_on_holds_the_defaults() -> None:
-    text = re.sub(r"^#(?=\w+ = )", "", template(FitSettings, "fit"), flags=re.MULTILINE)
+    text = re.sub(r"^#(?=\w+ = )", "", template(FitSettings), flags=re.MULTILINE)
     content = tomllib.loads(text)
-    assert content.pop("command") == "fit"
     settings = build(FitSettings, checked(content, FitSettings, "template"))
     for name, section in sections_of(FitSettings).items():
         for field in dataclasses.fields(section):
@@ -153,7 +152,7 @@ def test_bounds_are_those_of_options_too(run, tmp_path) -> None:
         (("learn", "a.toml", "--max-iterations", "0"), "must be at least 1"),
         (("eos", "a.mtp", "a.cfg", "--timestep", "0"), "must be above 0"),
         (("quickstart", "--level", "5"), "must be even"),
-        (("qha", "a.mtp", "a.cfg", "--temperatures", "0", "1e9", "1"), "--temperatures takes"),
+        (("qha", "a.mtp", "a.cfg", "--temperatures", "0", "1e9", "1"), "--temperatures must be"),
     ):
         result = run(*words)
         assert result.status == 2
@@ -163,6 +162,30 @@ def test_bounds_are_those_of_options_too(run, tmp_path) -> None:
 def test_file_says_which_command_it_is_for(validate) -> None:
     assert "'command' is missing" in validate("[weights]\nenergy = 1").err
     assert "no command 'fitt' takes a settings file" in validate("command = 'fitt'").err
+
+
+def test_older_names_in_a_file_are_taken_with_a_line_each(validate, run) -> None:
+    result = validate(
+        "command = 'mc'\n[preselection]\nactive_set = 'a.npz'\nlow = 3.0\ncapacity = 9\n[walk]\n"
+        "temperature = [300]\nmoments = 'clamped'\n"
+    )
+    assert result.status == 0, result.err
+    assert "valid settings of 'mmtp montecarlo', 5 keys set" in result.out
+    for line, words in zip(
+        result.err.splitlines(),
+        (
+            "the command 'mc' is now called 'montecarlo'",
+            "preselection.low is now called preselection.grade_select",
+            "preselection.capacity is now called preselection.grade_capacity",
+            "walk.moments: 'clamped' is now called 'fixed'",
+        ),
+        strict=True,
+    ):
+        assert line.startswith("mmtp validate: ")
+        assert line.endswith(words)
+    template = run("template", "mc")
+    assert 'command = "montecarlo"' in template.out
+    assert template.err == "mmtp template: 'mc' is now called 'montecarlo'\n"
 
 
 def test_one_word_stands_for_a_list_of_one_and_whole_numbers_for_numbers() -> None:

@@ -8,13 +8,10 @@ import pytest
 from ase.build import bulk
 
 import mmtp_jax as mmtp
-from mmtp_jax.cli.commands.template import TEMPLATES
 from mmtp_jax.interfaces.executors import (
-    TEMPLATE,
     ExecutorSettings,
     _accelerators,
-    make_executor,
-    read_executor,
+    settings_of,
 )
 
 
@@ -84,7 +81,7 @@ def test_labels_and_ensembles_are_those_of_this_process(
 ):
     told = []
     settings = ExecutorSettings(kind, workers=1, folder=str(folder / "parsl"))
-    with make_executor(settings) as executor:
+    with mmtp.executor(settings) as executor:
         jobs = mmtp.label_all(teacher, cells[:2], f"jobs-{kind}", executor)
         found = mmtp.fit_ensemble(
             student,
@@ -122,20 +119,22 @@ def test_a_lost_worker_is_one_sentence(here, student, labels):
 # --- files --------------------------------------------------------------------------
 
 
-def test_the_template_is_a_file_that_is_read(tmp_path):
+def test_a_file_settings_and_options_make_the_same(tmp_path, monkeypatch):
     path = tmp_path / "executor.toml"
-    path.write_text(TEMPLATE)
-    assert read_executor(path) == ExecutorSettings(workers=4)
-    shown = [
-        line if line.startswith("[") else line.lstrip("#").replace('"local"', '"parsl"')
-        for line in TEMPLATE.splitlines()
-        if line.startswith("[") or " = " in line.partition("#")[2][:12] or " = " in line[:12]
-    ]
-    path.write_text("\n".join(line for line in shown if not line.startswith(" ")))
-    everything = read_executor(path)
-    assert everything.kind == "parsl"
-    assert everything.partition == "gpu"
-    assert TEMPLATES["executor"] == read_executor.__module__
+    path.write_text('[executor]\nkind = "executorlib"\nworkers = 4\n')
+    found = []
+    monkeypatch.setattr("mmtp_jax.interfaces.executors._executorlib", found.append)
+    mmtp.executor(path)
+    mmtp.executor(ExecutorSettings("executorlib", workers=4))
+    mmtp.executor(kind="executorlib", workers=4)
+    mmtp.executor(path, workers=4)
+    with pytest.warns(DeprecationWarning, match=r"read_executor\(path\) is now called executor"):
+        settings = mmtp.read_executor(path)
+    with pytest.warns(DeprecationWarning, match="make_executor is now called executor"):
+        mmtp.make_executor(settings)
+    assert found == [ExecutorSettings("executorlib", workers=4)] * 5
+    with pytest.raises(TypeError, match="unknown option 'worker'; did you mean 'workers'"):
+        mmtp.executor(worker=4)
 
 
 @pytest.mark.parametrize(
@@ -155,13 +154,13 @@ def test_mistakes_name_the_file_and_the_key(tmp_path, text, words):
     path = tmp_path / "wrong.toml"
     path.write_text(text)
     with pytest.raises(ValueError, match=rf"wrong\.toml.*{words}"):
-        read_executor(path)
+        settings_of(path)
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr("mmtp_jax.interfaces.executors.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"parsl is not installed; pip install mmtp_jax\[hpc\]"):
-        make_executor(ExecutorSettings("parsl"))
+        mmtp.executor(kind="parsl")
 
 
 def test_workers_share_the_gpus_out():
@@ -174,4 +173,4 @@ def test_the_shipped_examples_are_valid(name):
     path = Path(mmtp.__file__).parents[1] / "scripts" / "slurm" / name
     if not path.exists():
         pytest.skip("the scripts are not installed with the package")
-    assert read_executor(path).place == "slurm"
+    assert settings_of(path).place == "slurm"

@@ -21,7 +21,7 @@ import pytest
 from ase.build import bulk
 
 import mmtp_jax as mmtp
-from mmtp_jax.interfaces.executors import ExecutorSettings, make_executor
+from mmtp_jax.interfaces.executors import ExecutorSettings
 
 SCRIPTS = Path(mmtp.__file__).parents[1] / "scripts" / "slurm"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
@@ -198,7 +198,7 @@ def test_an_ensemble_by_jobs_that_parsl_submits(cluster, folder, potential, cell
         "parsl", "slurm", workers=2, partition="short", time="00:10:00", folder=str(folder),
         options=("#SBATCH --comment=ensemble",), setup="export WAS_SET_UP=yes",
     )  # fmt: skip
-    with make_executor(settings) as executor:
+    with mmtp.executor(settings) as executor:
         assert executor.submit(os.getenv, "WAS_SET_UP").result(timeout=300) == "yes"
         found = mmtp.fit_ensemble(potential, data, executor=executor, **options)
         jobs = _said("scontrol", "show", "jobs")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands.evaluate import add_reading_options
+from mmtp_jax.cli.command_line import add_options, given_by
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.shared_settings import LabelReading
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -25,8 +25,6 @@ examples:
 The names of the files say the formats. Other programs evaluate the bare energy E(M) of a
 potential file: --bare marks it so, which changes the energies of a symmetrised potential.
 """
-
-_POTENTIAL_SUFFIXES = (".mtp", ".mmtp")
 
 _KINDS = ("energy", "forces", "stress", "magmoms", "magnetic_forces")
 
@@ -43,7 +41,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("input", metavar="IN", help="configurations or .mtp")
     parser.add_argument("output", metavar="OUT", help="file to write")
-    add_reading_options(parser)
+    add_options(parser, LabelReading)
     group = parser.add_argument_group("potentials")
     group.add_argument(
         "--dialect",
@@ -65,7 +63,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    potentials = [is_potential(args.input), _is_named_so(args.output)]
+    potentials = [console.is_potential(args.input), console.is_potential(args.output, by_name=True)]
     only_potentials = {
         "--dialect": args.dialect, "--common-interval": args.common_interval,
         "--bare": args.bare, "--symmetrised": args.symmetrised,
@@ -86,22 +84,11 @@ def run(args: argparse.Namespace) -> None:
         _convert_configurations(args)
 
 
-def is_potential(path: str) -> bool:
-    """Whether a file is a potential, by its name or, whatever its name, by its first line."""
-    if _is_named_so(path) or not Path(path).is_file():
-        return _is_named_so(path)
-    with open(path, "rb") as file:
-        return file.readline(100).strip() == b"MTP"
-
-
-def _is_named_so(path: str) -> bool:
-    return Path(path).suffix.lower() in _POTENTIAL_SUFFIXES
-
-
 def _convert_potential(args: argparse.Namespace) -> None:
     import mmtp_jax as mmtp
 
-    potential = mmtp.load(args.input, species=console.check_species(args.species))
+    reading = given_by(args, LabelReading)
+    potential = mmtp.load(args.input, species=console.check_species(reading.species))
     if (args.bare and potential.symmetrised) or (args.symmetrised and not potential.symmetrised):
         potential = potential.replace(symmetrised=args.symmetrised)
         form = "[E(M) + E(-M)] / 2" if args.symmetrised else "the bare E(M)"
@@ -122,8 +109,9 @@ def _convert_potential(args: argparse.Namespace) -> None:
 def _convert_configurations(args: argparse.Namespace) -> None:
     import mmtp_jax as mmtp
 
-    species = console.check_species(args.species)
-    atoms_list = console.read_data(args.input, species, args.magnetic_gradient, args.key)
+    reading = given_by(args, LabelReading)
+    species = console.check_species(reading.species)
+    atoms_list = console.read_data(args.input, species, reading.magnetic_gradient, reading.keys)
     console.say_kept(args.output)
     mmtp.write(args.output, atoms_list, species=species)
     n_atoms = sum(map(len, atoms_list))

@@ -6,10 +6,11 @@ import argparse
 from typing import Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.command_line import number
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
-from mmtp_jax.options import POSITIVE, Bounds
+from mmtp_jax.cli.shared_settings import prefix
+from mmtp_jax.options import POSITIVE, Bounds, option, options
 
 _EPILOG = """\
 examples:
@@ -23,6 +24,26 @@ PREFIX.json, and the figure PREFIX.pdf and PREFIX.png.
 """
 
 
+@options
+class DosSettings:
+    """Trajectories, and how their velocities are transformed."""
+
+    trajectories: tuple[str, ...] = option(
+        "Frames with velocities, .extxyz.",
+        (), example=("run.extxyz",), required=True, positional="a trajectory",
+        metavar="TRAJECTORY",
+    )  # fmt: skip
+    interval_fs: float | None = option(
+        "Between frames; what they say if not given.", example=10.0, bounds=POSITIVE, metavar="FS"
+    )
+    skip: float = option("Share at the start.", 0.1, bounds=Bounds(least=0.0, below=1.0))
+    resolution_THz: float = option("Width of a line.", 0.3, bounds=POSITIVE, metavar="THZ")
+    max_THz: float | None = option(
+        "Highest frequency that is shown.", example=12.0, bounds=POSITIVE, metavar="THZ"
+    )
+    output: str = prefix("dos")
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to those of ``mmtp``."""
     parser = add_command(
@@ -33,49 +54,22 @@ def add_parser(commands: Any) -> None:
         "autocorrelation of molecular dynamics.",
         epilog=_EPILOG,
     )
-    parser.add_argument(
-        "trajectories", metavar="TRAJECTORY", nargs="+", help="frames with velocities, .extxyz"
-    )
-    parser.add_argument(
-        "--interval",
-        type=number(float, POSITIVE),
-        metavar="FS",
-        help="between frames (default: what they say)",
-    )
-    parser.add_argument(
-        "--skip",
-        type=number(float, Bounds(least=0.0, below=1.0)),
-        default=0.1,
-        metavar="X",
-        help="share at the start (default 0.1)",
-    )
-    parser.add_argument(
-        "--resolution",
-        type=number(float, POSITIVE),
-        default=0.3,
-        metavar="THZ",
-        help="width of a line (default 0.3)",
-    )
-    parser.add_argument(
-        "--max", type=number(float, POSITIVE), metavar="THZ", help="highest frequency that is shown"
-    )
-    parser.add_argument(
-        "-o", "--output", default="dos", metavar="PREFIX", help="of the files (default dos)"
-    )
+    declare(parser, DosSettings)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    files = PropertyFiles(args.output, ("",), args.trajectories)
+    settings, _ = collect(args)
+    files = PropertyFiles(settings.output, ("",), inputs_of(settings, args))
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.vibration_plots import dos_figure
 
-    runs = [console.read_data(path, None) for path in args.trajectories]
+    runs = [console.read_data(path, None) for path in settings.trajectories]
     found = mmtp.vibrational_dos(
-        runs, interval_fs=args.interval, skip=args.skip, resolution_THz=args.resolution,
-        max_THz=args.max,
+        runs, interval_fs=settings.interval_fs, skip=settings.skip,
+        resolution_THz=settings.resolution_THz, max_THz=settings.max_THz,
     )  # fmt: skip
     print(
         f"{found.n_frames} frames of {found.n_atoms} atoms at {found.temperature:.1f} K, highest "
@@ -89,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     )  # fmt: skip
     files.json(
         {
-            "trajectories": args.trajectories,
+            "trajectories": list(settings.trajectories),
             "frames": found.n_frames,
             "atoms": found.n_atoms,
             "temperature_K": found.temperature,

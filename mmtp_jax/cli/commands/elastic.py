@@ -6,10 +6,12 @@ import argparse
 from typing import Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.command_line import number
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
-from mmtp_jax.options import ANY_SEED, POSITIVE
+from mmtp_jax.cli.shared_settings import Crystal, prefix
+from mmtp_jax.options import POSITIVE, option, options
+from mmtp_jax.properties.options import States
 
 _EPILOG = """\
 examples:
@@ -23,6 +25,19 @@ The exit status is 1 if the crystal is elastically unstable.
 """
 
 
+@options
+class ElasticSettings(States, Crystal):
+    """Potential, crystal, and magnetic states."""
+
+    relax: bool = option(
+        "The state is relaxed first.", True, off_help="Take the configuration as it is."
+    )
+    max_stress_GPa: float = option(
+        "Largest stress that is neglected.", 0.1, bounds=POSITIVE, metavar="GPA"
+    )
+    output: str = prefix("elastic")
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to those of ``mmtp``."""
     parser = add_command(
@@ -33,55 +48,35 @@ def add_parser(commands: Any) -> None:
         "that follow the strain; stability and averages of a polycrystal.",
         epilog=_EPILOG,
     )
-    parser.add_argument("potential", metavar="POTENTIAL", help="potential, .mtp")
-    parser.add_argument("data", metavar="DATA", help="crystal with moments; the first counts")
-    parser.add_argument("--no-relax", action="store_true", help="take the configuration as it is")
-    parser.add_argument(
-        "--max-stress", type=number(float, POSITIVE), default=0.1, metavar="GPA",
-        help="largest stress that is neglected (default 0.1)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--states", type=number(int), default=0, metavar="N",
-        help="paramagnetic: average over N disordered magnetic states",
-    )  # fmt: skip
-    parser.add_argument(
-        "--magnetic", nargs="+", metavar="SYMBOL", help="species with disordered signs"
-    )
-    parser.add_argument(
-        "--seed", type=number(int, ANY_SEED), default=0, help="of the states (default 0)"
-    )
-    parser.add_argument("--species", nargs="+", metavar="SYMBOL", help="symbols of the types")
-    console.add_key_option(parser)
-    parser.add_argument(
-        "-o", "--output", default="elastic", metavar="PREFIX", help="of the files (default elastic)"
-    )
+    declare(parser, ElasticSettings)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    files = PropertyFiles(args.output, ("",), [args.potential, args.data])
+    settings, _ = collect(args)
+    files = PropertyFiles(settings.output, ("",), inputs_of(settings, args))
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.cli.property_plots import elastic_figure
     from mmtp_jax.properties.elastic_results import AXES
 
-    potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    atoms = console.read_data(args.data, potential.species, keys=args.key)[0]
-    options = {"relax": not args.no_relax, "max_stress_GPa": args.max_stress}
-    if args.states:
-        with CountProgress(args.states, "states") as progress:
+    potential = mmtp.load(settings.potential, species=settings.species)
+    atoms = console.read_data(settings.data, potential.species, keys=settings.keys)[0]
+    options = {"relax": settings.relax, "max_stress_GPa": settings.max_stress_GPa}
+    if settings.states:
+        with CountProgress(settings.states, "states") as progress:
             found = mmtp.elastic_constants(
-                potential, atoms, states=args.states, magnetic=args.magnetic, seed=args.seed,
-                callback=progress, **options,
+                potential, atoms, states=settings.states, magnetic=settings.magnetic,
+                seed=settings.seed, callback=progress, **options,
             )  # fmt: skip
     else:
         found = mmtp.elastic_constants(potential, atoms, **options)
     print(found)
     c11, c12, c44 = found.cubic
     print(f"averaged over the axes: C11 {c11:.1f}, C12 {c12:.1f}, C44 {c44:.1f} GPa")
-    if args.states:
+    if settings.states:
         largest = found.error.max()
         print(f"{found.n_states} states, largest standard error {largest:.2g} GPa")
         if found.n_failed:
@@ -100,8 +95,8 @@ def run(args: argparse.Namespace) -> int:
     averages = found.averages
     files.json(
         {
-            "potential": args.potential,
-            "data": args.data,
+            "potential": settings.potential,
+            "data": settings.data,
             "order": AXES,
             **{f"{kind}_GPa": c.tolist() for kind, c in kinds.items()},
             "cubic_GPa": {"C11": c11, "C12": c12, "C44": c44},

@@ -7,10 +7,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.command_line import number
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
-from mmtp_jax.options import ANY_SEED, STEPS, TEMPERATURE_K, TIMESTEP_FS, Bounds
+from mmtp_jax.cli.settings import Values
+from mmtp_jax.cli.shared_settings import Crystal, prefix
+from mmtp_jax.options import (
+    ANY_SEED,
+    POSITIVE,
+    STEPS,
+    TEMPERATURE_K,
+    Bounds,
+    like,
+    option,
+    options,
+)
+from mmtp_jax.simulation.dynamics.options import Bath
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.eos import EquationOfState
@@ -35,6 +47,51 @@ unless --spins lets them flip. Files: PREFIX.json, PREFIX.csv, PREFIX.pdf and PR
 """
 
 
+@options
+class EosSettings(Crystal):
+    """Potential, crystal, volumes, and dynamics."""
+
+    range: tuple[float, float] = option(
+        "Factors of the lengths of the cell.", (0.97, 1.03), metavar="LOW HIGH", bounds=POSITIVE
+    )
+    n: int = option("Number of volumes.", 9, flag="-n", bounds=Bounds(least=4, most=1000))
+    cell_atoms: float | None = option(
+        "Atoms of the cubic cell whose length is the lattice parameter (bcc 2, fcc 4); those of "
+        "the crystal if not given.",
+        example=2.0, bounds=POSITIVE, metavar="N", aliases=("atoms_per_cell",),
+    )  # fmt: skip
+    shape: bool = option("At 0 K the shape relaxes, too.", False)
+    temperature_K: float | None = option(
+        "Of dynamics at fixed volumes, K; 0 K without dynamics if not given.",
+        example=300.0, bounds=TEMPERATURE_K, metavar="K",
+        aliases=("temperature", "temperatures", "temperatures_K"),
+    )  # fmt: skip
+    steps: int = option("Of dynamics.", 2000, bounds=STEPS, aliases=("n_steps",))
+    timestep_fs: float = like(Bath, "timestep_fs", help="Of dynamics, fs.", metavar="FS")
+    spins: str = option(
+        "Monte Carlo of the signs within dynamics.", "none", choices=("none", "flip", "swap")
+    )
+    seed: int = option("Of dynamics.", 0, bounds=ANY_SEED)
+    output: str = prefix("eos")
+
+
+@options
+class MagnetisationSettings(EosSettings):
+    """Potential, crystal, volumes, and dynamics."""
+
+    output: str = prefix("magnetisation")
+
+
+def check(settings: EosSettings, given: Values) -> None:
+    """Refuse factors that do not rise.
+
+    Raises:
+        ValueError: in words.
+    """
+    if not settings.range[0] < settings.range[1]:
+        raise ValueError(f"the range takes two rising factors, got {list(settings.range)}")
+
+
 def add_parser(commands: Any) -> None:
     """Add both commands to those of ``mmtp``."""
     parser = add_command(
@@ -45,7 +102,7 @@ def add_parser(commands: Any) -> None:
         "with a Birch-Murnaghan fit.",
         epilog=_EOS,
     )
-    _add_options(parser, "eos")
+    declare(parser, EosSettings, check)
     parser.set_defaults(run=partial(_run, plot="eos"))
     parser = add_command(
         commands,
@@ -55,60 +112,13 @@ def add_parser(commands: Any) -> None:
         "dynamics.",
         epilog=_MAGNETISATION,
     )
-    _add_options(parser, "magnetisation")
+    declare(parser, MagnetisationSettings, check)
     parser.set_defaults(run=partial(_run, plot="magnetisation"))
 
 
-def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument("potential", metavar="POTENTIAL", help="potential, .mtp")
-    parser.add_argument("data", metavar="DATA", help="crystal with moments; the first counts")
-    parser.add_argument(
-        "--range", nargs=2, type=number(float), default=(0.97, 1.03), metavar=("LOW", "HIGH"),
-        help="factors of the lengths of the cell (default 0.97 1.03)",
-    )  # fmt: skip
-    parser.add_argument(
-        "-n", type=number(int, Bounds(most=1000)), default=9, help="number of volumes (default 9)"
-    )
-    parser.add_argument(
-        "--cell-atoms", type=number(float), metavar="N",
-        help="atoms of the cubic cell whose length is the lattice parameter (bcc 2, fcc 4; "
-        "default: those of DATA)",
-    )  # fmt: skip
-    parser.add_argument("--shape", action="store_true", help="at 0 K the shape relaxes, too")
-    parser.add_argument(
-        "--temperature",
-        type=number(float, TEMPERATURE_K),
-        metavar="K",
-        help="of dynamics at fixed volumes",
-    )
-    parser.add_argument(
-        "--steps", type=number(int, STEPS), default=2000, help="of dynamics (default 2000)"
-    )
-    parser.add_argument(
-        "--timestep", type=number(float, TIMESTEP_FS), default=1.0, metavar="FS", help="(default 1)"
-    )
-    parser.add_argument(
-        "--spins", choices=("none", "flip", "swap"), default="none",
-        help="Monte Carlo of the signs within dynamics (default none)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--seed", type=number(int, ANY_SEED), default=0, help="of dynamics (default 0)"
-    )
-    parser.add_argument("--species", nargs="+", metavar="SYMBOL", help="symbols of the types")
-    console.add_key_option(parser)
-    parser.add_argument(
-        "-o", "--output", default=name, metavar="PREFIX", help=f"of the files (default {name})"
-    )
-
-
 def _run(args: argparse.Namespace, plot: str) -> None:
-    files = PropertyFiles(args.output, ("",), [args.potential, args.data])
-    if args.n < 4:
-        raise ValueError(f"-n must be at least 4, got {args.n}")
-    if not 0 < args.range[0] < args.range[1]:
-        raise ValueError(f"--range takes two rising factors, got {list(args.range)}")
-    if args.cell_atoms is not None and not args.cell_atoms > 0:
-        raise ValueError(f"--cell-atoms must be positive, got {args.cell_atoms}")
+    settings, _ = collect(args)
+    files = PropertyFiles(settings.output, ("",), inputs_of(settings, args))
 
     import numpy as np
 
@@ -116,20 +126,20 @@ def _run(args: argparse.Namespace, plot: str) -> None:
     from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.cli.property_plots import eos_figure, magnetisation_figure
 
-    potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    atoms = console.read_data(args.data, potential.species, keys=args.key)[0]
-    cell_atoms = args.cell_atoms or len(atoms)
-    options: dict[str, Any] = {"shape": args.shape}
-    total, what = args.n, "volumes"
-    if args.temperature is not None:
+    potential = mmtp.load(settings.potential, species=settings.species)
+    atoms = console.read_data(settings.data, potential.species, keys=settings.keys)[0]
+    cell_atoms = settings.cell_atoms or len(atoms)
+    options: dict[str, Any] = {"shape": settings.shape}
+    total, what = settings.n, "volumes"
+    if settings.temperature_K is not None:
         options = {
-            "temperature_K": args.temperature, "n_steps": args.steps, "seed": args.seed,
-            "timestep_fs": args.timestep, "spins": args.spins,
+            "temperature_K": settings.temperature_K, "n_steps": settings.steps,
+            "timestep_fs": settings.timestep_fs, "spins": settings.spins, "seed": settings.seed,
         }  # fmt: skip
-        total, what = args.steps, "steps"
+        total, what = settings.steps, "steps"
     with CountProgress(total, what) as progress:
         found = mmtp.equation_of_state(
-            potential, atoms, np.linspace(*args.range, args.n), callback=progress, **options
+            potential, atoms, np.linspace(*settings.range, settings.n), callback=progress, **options
         )
     print(_words(found, cell_atoms))
     lattice = found.lattice_parameters(cell_atoms)
@@ -153,8 +163,8 @@ def _run(args: argparse.Namespace, plot: str) -> None:
     }
     files.json(
         {
-            "potential": args.potential,
-            "data": args.data,
+            "potential": settings.potential,
+            "data": settings.data,
             "temperature_K": found.temperature_K,
             "lattice_parameter": found.lattice_parameter(cell_atoms),
             "volume_per_atom": found.fit.volume,

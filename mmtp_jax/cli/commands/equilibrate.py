@@ -7,10 +7,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.command_line import collect, declare
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.equilibrate_settings import EquilibrateSettings, check
-from mmtp_jax.cli.shared_settings import inputs_of, moments_of_words
+from mmtp_jax.cli.shared_settings import moments_of_words
 from mmtp_jax.cli.watched import Watched
 from mmtp_jax.options import given_to
 

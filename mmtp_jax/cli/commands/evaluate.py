@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.md_settings import Run
+from mmtp_jax.cli.shared_settings import (
+    LabelReading,
+    data,
+    file,
+    missing_moments,
+    output,
+    potential,
+)
+from mmtp_jax.options import like, options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -25,6 +36,22 @@ a .cfg file these go to en_der_m* with the sign of published data sets, -dE/dm.
 """
 
 
+@options
+class EvaluateSettings(LabelReading):
+    """A potential, configurations, and what is written."""
+
+    potential: str | None = potential()
+    data: tuple[str, ...] = data("Configurations of any format.", "configurations")
+    output: str | None = output("Predictions, .cfg or .extxyz.", "predicted.extxyz")
+    dtype: str = like(
+        Run, "dtype",
+        help="Precision; mixed has neighbours in float32 and the rest in float64.",
+    )  # fmt: skip
+    report: str | None = file("Errors as JSON.", "report.json")
+    plot: str | None = file("Parity plot (.png, .pdf or .svg).", "parity.png")
+    missing_moments: str | None = missing_moments(None)
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to those of ``mmtp``."""
     parser = add_command(
@@ -35,123 +62,76 @@ def add_parser(commands: Any) -> None:
         "labelled, and a summary of the predictions where they are not.",
         epilog=_EPILOG,
     )
-    parser.add_argument("potential", metavar="POTENTIAL", help="potential, .mtp")
-    parser.add_argument("data", metavar="DATA", nargs="+", help="configurations of any format")
-    parser.add_argument("-o", "--output", metavar="FILE", help="predictions, .cfg or .extxyz")
-    parser.add_argument(
-        "--dtype",
-        choices=("float64", "mixed", "float32"),
-        default="float64",
-        help="precision (default float64); mixed has neighbours in float32 and the rest in float64",
-    )
-    parser.add_argument("--report", metavar="FILE", help="errors as JSON")
-    parser.add_argument("--plot", metavar="FILE", help="parity plot (.png, .pdf or .svg)")
-    add_reading_options(parser)
-    add_moments_option(parser, "zero, with a warning")
+    declare(parser, EvaluateSettings)
     parser.set_defaults(run=run)
-
-
-def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Options that say how to read potentials and .cfg files."""
-    parser.add_argument(
-        "--species",
-        nargs="+",
-        metavar="SYMBOL",
-        help="chemical symbols of the types, for a potential that does not name them",
-    )
-    parser.add_argument(
-        "--magnetic-gradient",
-        action="store_true",
-        help="en_der_m* of .cfg files is +dE/dm, as MLIP-3 writes it, not -dE/dm",
-    )
-    console.add_key_option(parser)
-
-
-def add_moments_option(parser: argparse.ArgumentParser, default: str) -> None:
-    """The option that says what to do about configurations without moments."""
-    parser.add_argument(
-        "--missing-moments",
-        choices=("error", "zero", "skip"),
-        help="configurations without magnetic moments: an error, take their moments for zero, or "
-        f"leave them out (default {default})",
-    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    console.check_outputs(args.report, plots=(args.plot,), configurations=(args.output,))
-    for path in (args.output, args.report, args.plot):
-        console.check_distinct(path, [args.potential, *args.data])
+    settings, _ = collect(args)
+    console.check_outputs(
+        settings.report, plots=(settings.plot,), configurations=(settings.output,)
+    )
+    for path in (settings.output, settings.report, settings.plot):
+        console.check_distinct(path, inputs_of(settings, args))
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.comparison import evaluate_and_compare
+    from mmtp_jax.cli.comparison import evaluate_and_compare, settled
     from mmtp_jax.fitting.report import error_table
     from mmtp_jax.io.making import potential_making
     from mmtp_jax.io.schema import labels_of
     from mmtp_jax.structures.making import making_text
     from mmtp_jax.structures.screening import sentences
 
-    potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    atoms_list = console.read_data(args.data, potential.species, args.magnetic_gradient, args.key)
+    potential = mmtp.load(settings.potential, species=settings.species)
+    atoms_list = console.read_data(
+        settings.data, potential.species, settings.magnetic_gradient, settings.keys
+    )
     if potential.magnetic_size > 1:
-        atoms_list = settled(atoms_list, args.missing_moments)
+        atoms_list = settled(atoms_list, settings.missing_moments)
     for sentence in sentences(mmtp.screen(atoms_list), len(atoms_list)):
         console.warn(sentence)
-    results, compared, errors = evaluate_and_compare(potential, atoms_list, args.dtype)
+    results, compared, errors = evaluate_and_compare(potential, atoms_list, settings.dtype)
     n_atoms = sum(map(len, atoms_list))
     n_known = sum(labels_of(atoms).moments is not None for atoms in atoms_list)
     print(
-        f"{len(atoms_list)} configurations, {n_atoms} atoms, {args.dtype}; moments (magmoms) of "
-        f"{n_known} configurations"
+        f"{len(atoms_list)} configurations, {n_atoms} atoms, {settings.dtype}; "
+        f"moments (magmoms) of {n_known} configurations"
     )
     if compared:
         print()
-        print(error_table({_set_name(args.data): errors}))
+        print(error_table({_set_name(settings.data): errors}))
     else:
         print("no labels to compare with")
         print()
         print(summary(atoms_list, results))
     print()
-    if args.output is not None:
-        making = making_text(potential_making(args.potential))
+    if settings.output is not None:
+        making = making_text(potential_making(settings.potential))
         predictions = [
             with_predictions(a, r, making) for a, r in zip(atoms_list, results, strict=True)
         ]
-        console.say_kept(args.output)
-        mmtp.write(args.output, predictions, species=potential.species)
-        print(f"wrote {args.output}")
-    if args.report is not None:
+        console.say_kept(settings.output)
+        mmtp.write(settings.output, predictions, species=potential.species)
+        print(f"wrote {settings.output}")
+    if settings.report is not None:
         console.write_json(
-            args.report,
+            settings.report,
             {
                 "mmtp_jax": mmtp.__version__,
-                "potential": args.potential,
-                "data": args.data,
-                "dtype": args.dtype,
+                "potential": settings.potential,
+                "data": list(settings.data),
+                "dtype": settings.dtype,
                 "errors": errors.as_dict(),
             },
         )
-        print(f"wrote {args.report}")
-    if args.plot is not None:
+        print(f"wrote {settings.report}")
+    if settings.plot is not None:
         from mmtp_jax.cli.fit_plots import parity_figure
         from mmtp_jax.cli.plot_style import save_figure
 
-        save_figure(args.plot, parity_figure({_set_name(args.data): compared}))
-        print(f"wrote {args.plot}")
-
-
-def settled(atoms_list: list[Atoms], missing: str | None) -> list[Atoms]:
-    """Configurations to predict: those without moments are left for a warning if not ``missing``.
-
-    Raises:
-        ValueError: if some have magnetic forces and no moments, or ``missing`` is "error".
-    """
-    from mmtp_jax.io.missing_moments import refuse_contradictions, with_moments
-
-    if missing is not None:
-        return with_moments(atoms_list, missing)
-    refuse_contradictions(atoms_list)
-    return atoms_list
+        save_figure(settings.plot, parity_figure({_set_name(settings.data): compared}))
+        print(f"wrote {settings.plot}")
 
 
 def with_predictions(atoms: Atoms, result: Result, making: str) -> Atoms:

@@ -6,10 +6,11 @@ import argparse
 import dataclasses
 from typing import Any
 
-from mmtp_jax.cli.command_line import number
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
-from mmtp_jax.options import PRESSURE_GPA, Bounds
+from mmtp_jax.cli.shared_settings import prefix
+from mmtp_jax.options import PRESSURE_GPA, Bounds, option, options
 
 _EPILOG = """\
 example:
@@ -18,6 +19,20 @@ example:
 Of logs that `mmtp md --log` has written of runs at constant pressure. Replicas of one log are runs
 by themselves. Files: PREFIX.csv, PREFIX.json, and the figure PREFIX.pdf and PREFIX.png.
 """
+
+
+@options
+class ExpansionSettings:
+    """Logs of runs at constant pressure."""
+
+    logs: tuple[str, ...] = option(
+        "Logs of mmtp md, .csv.",
+        (), example=("npt300.csv", "npt600.csv"), required=True, positional="logs", metavar="LOG",
+    )  # fmt: skip
+    pressure_GPa: float = option("Of the runs.", 0.0, bounds=PRESSURE_GPA, metavar="GPA")
+    skip: float = option("Share at the start.", 0.2, bounds=Bounds(least=0.0, below=1.0))
+    degree: int = option("Of the polynomials in temperature.", 2, bounds=Bounds(least=1, most=20))
+    output: str = prefix("expansion")
 
 
 def add_parser(commands: Any) -> None:
@@ -30,43 +45,23 @@ def add_parser(commands: Any) -> None:
         "pressure and several temperatures.",
         epilog=_EPILOG,
     )
-    parser.add_argument("logs", metavar="LOG", nargs="+", help="logs of mmtp md, .csv")
-    parser.add_argument(
-        "--pressure",
-        type=number(float, PRESSURE_GPA),
-        default=0.0,
-        metavar="GPA",
-        help="of the runs (default 0)",
-    )
-    parser.add_argument(
-        "--skip",
-        type=number(float, Bounds(least=0.0, below=1.0)),
-        default=0.2,
-        metavar="X",
-        help="share at the start (default 0.2)",
-    )
-    parser.add_argument(
-        "--degree",
-        type=number(int, Bounds(least=1, most=20)),
-        default=2,
-        help="of the polynomials in temperature (default 2)",
-    )
-    parser.add_argument(
-        "-o", "--output", default="expansion", metavar="PREFIX",
-        help="of the files (default expansion)",
-    )  # fmt: skip
+    declare(parser, ExpansionSettings)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    files = PropertyFiles(args.output, ("",), args.logs)
+    settings, _ = collect(args)
+    files = PropertyFiles(settings.output, ("",), inputs_of(settings, args))
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.vibration_plots import expansion_figure
 
     found = mmtp.thermal_expansion(
-        args.logs, pressure_GPa=args.pressure, skip=args.skip, degree=args.degree
+        list(settings.logs),
+        pressure_GPa=settings.pressure_GPa,
+        skip=settings.skip,
+        degree=settings.degree,
     )
     print(found)
     names = ("volume", "volume_error", "expansion", "expansion_error", "heat_capacity",
@@ -83,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     )  # fmt: skip
     files.json(
         {
-            "logs": args.logs,
+            "logs": list(settings.logs),
             "degree": found.degree,
             "temperatures_K": found.temperatures.tolist(),
             **{name: getattr(found, name).tolist() for name in names},

@@ -71,8 +71,6 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings, given = collect(args)
-    # Before the files, which may have gone to --species.
-    console.check_species(settings.potential.species)
     _check_files(settings, given, args)
     if args.distributed:
         from mmtp_jax.cli.distributed import joined
@@ -96,7 +94,7 @@ def _fit(settings: FitSettings, given: Values, restart: bool) -> int:
         processes.wait()
     options = _options(settings)
     if settings.is_several:
-        from mmtp_jax.cli.commands.fit_several import run_several
+        from mmtp_jax.cli.fit_several import run_several
 
         return run_several(settings, given, potential, training, validation, options)
     fit = run_fit(potential, training, validation, **options)
@@ -158,7 +156,7 @@ def _options(settings: FitSettings) -> dict[str, Any]:
 
 
 def _start_afresh(settings: FitSettings) -> None:
-    from mmtp_jax.cli.commands.fit_several import checkpoints
+    from mmtp_jax.cli.fit_several import checkpoints
 
     for path in checkpoints(settings):
         if Path(path).exists():

@@ -8,12 +8,11 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.command_line import number
-from mmtp_jax.cli.commands.evaluate import add_reading_options
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
-from mmtp_jax.cli.shared_settings import moments_of_words
-from mmtp_jax.options import POSITIVE
+from mmtp_jax.cli.shared_settings import LabelReading, moments_of_words, prefix, start_moments
+from mmtp_jax.options import POSITIVE, option, options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,6 +31,37 @@ if a configuration could not be relaxed.
 """
 
 
+@options
+class FormationSettings(LabelReading):
+    """Potentials, configurations, and what is plotted."""
+
+    potentials: tuple[str, ...] = option(
+        "Potential or ensemble, .mtp.",
+        (), example=("pot.mtp",), required=True, positional="a potential", metavar="POTENTIAL",
+    )  # fmt: skip
+    data: tuple[str, ...] = option(
+        "Configurations with moments.",
+        (), example=("fe-al.cfg",), required=True, needed=True, metavar="FILE",
+    )  # fmt: skip
+    references: tuple[str, ...] | None = option(
+        "One configuration of each element; those of the elements among the data if not given.",
+        example=("fe.cfg", "al.cfg"), metavar="FILE",
+    )  # fmt: skip
+    magnetic: tuple[str, ...] | None = option(
+        "Elements that share the moment.", example=("Fe",), metavar="SYMBOL"
+    )
+    start: tuple[str, ...] | None = start_moments()
+    cell_atoms: float | None = option(
+        "Atoms of the cubic cell whose length is the lattice parameter (bcc 2, fcc 4); without, "
+        "volumes are plotted.",
+        example=2.0, bounds=POSITIVE, metavar="N", aliases=("atoms_per_cell",),
+    )  # fmt: skip
+    axis: str | None = option(
+        "Element of the x axis; the last one if not given.", example="Al", metavar="SYMBOL"
+    )
+    output: str = prefix("formation")
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to those of ``mmtp``."""
     parser = add_command(
@@ -42,82 +72,56 @@ def add_parser(commands: Any) -> None:
         "configurations against composition.",
         epilog=_EPILOG,
     )
-    parser.add_argument(
-        "potentials", metavar="POTENTIAL", nargs="+", help="potential or ensemble, .mtp"
-    )
-    parser.add_argument(
-        "--data", metavar="FILE", nargs="+", required=True, help="configurations with moments"
-    )
-    parser.add_argument(
-        "--references", metavar="FILE", nargs="+", help="one configuration of each element"
-    )
-    parser.add_argument(
-        "--magnetic", nargs="+", metavar="SYMBOL", help="elements that share the moment"
-    )
-    parser.add_argument(
-        "--start", nargs="+", metavar="SYMBOL=MOMENT",
-        help="start from a moment for each species (mu_B), not from those of the file",
-    )  # fmt: skip
-    parser.add_argument(
-        "--cell-atoms", type=number(float, POSITIVE), metavar="N",
-        help="atoms of the cubic cell whose length is the lattice parameter (bcc 2, fcc 4); "
-        "without, volumes are plotted",
-    )  # fmt: skip
-    parser.add_argument(
-        "--axis", metavar="SYMBOL", help="element of the x axis (default: the last one)"
-    )
-    parser.add_argument(
-        "-o", "--output", default="formation", metavar="PREFIX",
-        help="of the files (default formation)",
-    )  # fmt: skip
-    add_reading_options(parser)
+    declare(parser, FormationSettings)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    inputs = [*args.potentials, *args.data, *(args.references or [])]
-    files = PropertyFiles(args.output, ("",), inputs)
-    start = moments_of_words(args.start)
+    settings, _ = collect(args)
+    inputs = [*inputs_of(settings, args), *settings.data]
+    files = PropertyFiles(settings.output, ("",), inputs)
+    start = moments_of_words(settings.start)
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.cli.property_plots import formation_figure
     from mmtp_jax.io.schema import SOURCE
 
-    species = console.check_species(args.species)
-    potentials = [mmtp.load(path, species=species) for path in args.potentials]
+    potentials = [mmtp.load(path, species=settings.species) for path in settings.potentials]
     names = potentials[0].species
     if any(potential.species != names for potential in potentials):
         raise ValueError("the potentials of an ensemble must have the same species")
-    atoms_list = console.read_data(args.data, names, args.magnetic_gradient, args.key)
-    references = _references(args, names)
+    atoms_list = console.read_data(settings.data, names, settings.magnetic_gradient, settings.keys)
+    references = _references(settings, names)
     total = len(potentials) * (len(atoms_list) + len(references or ()))
     with CountProgress(total, "relaxations") as progress:
         found = mmtp.formation_energies(
-            potentials, atoms_list, references, magnetic=args.magnetic, start=start,
+            potentials, atoms_list, references, magnetic=settings.magnetic, start=start,
             callback=progress,
         )  # fmt: skip
-    symbol = args.axis or found.symbols[-1]
+    symbol = settings.axis or found.symbols[-1]
     if symbol not in found.symbols:
         raise ValueError(f"--axis {symbol} is none of {', '.join(found.symbols)}")
     labels = [getattr(atoms, SOURCE, f"{k}") for k, atoms in enumerate(atoms_list, 1)]
-    print(_table(found, symbol, args.cell_atoms))
+    print(_table(found, symbol, settings.cell_atoms))
     for messages in found.messages:
         for label, message in zip(labels, messages, strict=True):
             if message:
                 console.warn(f"{label}: {message}")
-    _write(files, args, found, labels, symbol)
-    files.figure(formation_figure(found, symbol, args.cell_atoms))
+    _write(files, settings, found, labels, symbol)
+    files.figure(formation_figure(found, symbol, settings.cell_atoms))
     print(files)
     return 0 if found.converged.all() else 1
 
 
-def _references(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Atoms] | None:
-    if args.references is None:
+def _references(settings: FormationSettings, names: Sequence[str]) -> dict[str, Atoms] | None:
+    if settings.references is None:
         return None
     found = {}
-    for atoms in console.read_data(args.references, names, args.magnetic_gradient, args.key):
+    for atoms in console.read_data(
+        settings.references, names, settings.magnetic_gradient, settings.keys
+    ):
         kinds = set(atoms.symbols)
         if len(kinds) != 1 or kinds & set(found):
             raise ValueError(
@@ -159,12 +163,12 @@ def _table(found: FormationEnergies, symbol: str, atoms_per_cell: float | None) 
 
 def _write(
     files: PropertyFiles,
-    args: argparse.Namespace,
+    settings: FormationSettings,
     found: FormationEnergies,
     labels: Sequence[str],
     symbol: str,
 ) -> None:
-    lattice = None if args.cell_atoms is None else found.lattice_parameters(args.cell_atoms)
+    lattice = None if settings.cell_atoms is None else found.lattice_parameters(settings.cell_atoms)
     quantities = {
         "formation energy (eV/atom)": found.energies,
         "volume (Angstrom^3/atom)": found.volumes,
@@ -181,8 +185,8 @@ def _write(
     files.table("", header, zip(*columns, strict=True))
     files.json(
         {
-            "potentials": args.potentials,
-            "data": args.data,
+            "potentials": list(settings.potentials),
+            "data": list(settings.data),
             "elements": found.symbols,
             "chemical_potentials": found.chemical_potentials.tolist(),
             "configurations": [

@@ -8,16 +8,24 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands.evaluate import add_moments_option, add_reading_options
+from mmtp_jax.cli.active_sets import (
+    SetSettings,
+    active_set,
+    read_settled,
+    split_data,
+    with_grade,
+)
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.shared_settings import file, output
 from mmtp_jax.io.names import ATOM_GRADES, GRADE
+from mmtp_jax.options import options
 
 if TYPE_CHECKING:
     import numpy as np
     from ase import Atoms
 
     from mmtp_jax.active.active_set import ActiveSet
-    from mmtp_jax.potential.potential import Potential
 
 THRESHOLDS = (2.0, 10.0)
 """Grades from which a configuration is worth a label, and a simulation should stop."""
@@ -37,6 +45,14 @@ neighborhood those of the atoms are written as {ATOM_GRADES}.
 """
 
 
+@options
+class GradeSettings(SetSettings):
+    """What is graded, by what, and what is written."""
+
+    output: str | None = output("Them with grades, .cfg or .extxyz.", "graded.cfg")
+    plot: str | None = file("Histogram (.png, .pdf or .svg).", "grades.png")
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to those of ``mmtp``."""
     parser = add_command(
@@ -47,127 +63,53 @@ def add_parser(commands: Any) -> None:
         "potential.",
         epilog=_EPILOG,
     )
-    add_set_options(parser, "configurations to grade")
-    parser.add_argument("-o", "--output", metavar="FILE", help="them with grades, .cfg or .extxyz")
-    parser.add_argument("--plot", metavar="FILE", help="histogram (.png, .pdf or .svg)")
-    add_reading_options(parser)
-    add_moments_option(parser, "error")
+    declare(parser, GradeSettings)
     parser.set_defaults(run=run)
-
-
-def add_set_options(parser: argparse.ArgumentParser, what: str) -> None:
-    """Arguments that give a potential, an active set, and the configurations to look at."""
-    parser.add_argument("potential", metavar="POTENTIAL", help="potential, .mtp")
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        nargs="+",
-        help=f"the training set (not with --active-set), then {what}",
-    )
-    parser.add_argument("--active-set", metavar="NPZ", help="use this one; no training set then")
-    parser.add_argument("--save-active-set", metavar="NPZ", help="write the active set")
-    parser.add_argument(
-        "--mode",
-        choices=("configuration", "neighborhood"),
-        help="what one row of the active set stands for (default configuration)",
-    )
-    parser.add_argument(
-        "--missing-scale",
-        type=float,
-        metavar="X",
-        help="size of the rows for directions that the training set lacks, relative to it; "
-        "smaller is stricter",
-    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    console.check_outputs(args.save_active_set, plots=(args.plot,), configurations=(args.output,))
-    _, data = split_data(args)
-    for path in (args.output, args.plot, args.save_active_set):
-        console.check_distinct(path, [args.potential, *args.data])
-    if not data and not args.save_active_set:
+    settings, _ = collect(args)
+    console.check_outputs(
+        settings.save_active_set, plots=(settings.plot,), configurations=(settings.output,)
+    )
+    _, data = split_data(settings)
+    for path in (settings.output, settings.plot, settings.save_active_set):
+        console.check_distinct(path, inputs_of(settings, args))
+    if not data and not settings.save_active_set:
         raise ValueError(
             "there are no configurations to grade; give files after the training set, or "
             "--save-active-set FILE"
         )
-    if not data and (args.output or args.plot):
+    if not data and (settings.output or settings.plot):
         raise ValueError("there are no configurations to grade, so there is nothing to write")
 
     import mmtp_jax as mmtp
 
-    potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    atoms_list = read_settled(args, data, potential) if data else []
-    active = active_set(args, potential)
+    potential = mmtp.load(settings.potential, species=settings.species)
+    atoms_list = read_settled(settings, data, potential) if data else []
+    active = active_set(settings, potential)
     print(active)
-    if args.save_active_set:
-        console.say_kept(args.save_active_set)
-        active.save(args.save_active_set)
-        print(f"wrote {args.save_active_set}")
+    if settings.save_active_set:
+        console.say_kept(settings.save_active_set)
+        active.save(settings.save_active_set)
+        print(f"wrote {settings.save_active_set}")
     if not data:
         return
     graded, grades = with_grades(active, atoms_list)
     print()
     print(histogram(grades))
     print()
-    if args.output is not None:
-        console.say_kept(args.output)
-        mmtp.write(args.output, graded, species=potential.species)
-        print(f"wrote {args.output}")
-    if args.plot is not None:
+    if settings.output is not None:
+        console.say_kept(settings.output)
+        mmtp.write(settings.output, graded, species=potential.species)
+        print(f"wrote {settings.output}")
+    if settings.plot is not None:
         from mmtp_jax.cli.active_plots import grade_figure
         from mmtp_jax.cli.plot_style import save_figure
 
-        save_figure(args.plot, grade_figure(grades, THRESHOLDS))
-        print(f"wrote {args.plot}")
-
-
-def read_settled(
-    args: argparse.Namespace, files: Sequence[str], potential: Potential
-) -> list[Atoms]:
-    """Configurations of files, all with moments, or without those that have none."""
-    from mmtp_jax.io.missing_moments import with_moments
-
-    atoms_list = console.read_data(files, potential.species, args.magnetic_gradient, args.key)
-    if potential.magnetic_size == 1:
-        return atoms_list
-    return with_moments(atoms_list, args.missing_moments or "error")
-
-
-def split_data(args: argparse.Namespace) -> tuple[list[str], list[str]]:
-    """The files of the training set, and those to look at.
-
-    Raises:
-        ValueError: if options contradict.
-    """
-    if args.active_set is not None:
-        for name in ("mode", "missing_scale"):
-            if getattr(args, name) is not None:
-                option = "--" + name.replace("_", "-")
-                raise ValueError(f"{option} was chosen when {args.active_set} was made; omit it")
-        return [], args.data
-    return args.data[:1], args.data[1:]
-
-
-def active_set(args: argparse.Namespace, potential: Potential) -> ActiveSet:
-    """The active set of a file, or of the training set, whose labels are compared."""
-    import mmtp_jax as mmtp
-    from mmtp_jax.io.convert import to_structures
-    from mmtp_jax.structures.making import makings_of
-
-    if args.active_set is not None:
-        return mmtp.ActiveSet.load(args.active_set, potential)
-    training, _ = split_data(args)
-    atoms_list = read_settled(args, training, potential)
-    makings = makings_of(to_structures(atoms_list, potential.species), potential.species)
-    if hasattr(args, "making"):
-        makings.check(args.making)
-    for difference in (*makings.differences, *makings.mesh_differences):
-        console.warn(f"labels of different making: {difference}")
-    options = {"mode": args.mode, "missing_scale": args.missing_scale}
-    return mmtp.ActiveSet.from_configurations(
-        potential, atoms_list, **{k: v for k, v in options.items() if v is not None}
-    )
+        save_figure(settings.plot, grade_figure(grades, THRESHOLDS))
+        print(f"wrote {settings.plot}")
 
 
 def with_grades(active: ActiveSet, atoms_list: Sequence[Atoms]) -> tuple[list[Atoms], np.ndarray]:
@@ -186,14 +128,6 @@ def with_grades(active: ActiveSet, atoms_list: Sequence[Atoms]) -> tuple[list[At
         if of is not None:
             copy.set_array(ATOM_GRADES, of)
     return copies, grades
-
-
-def with_grade(atoms: Atoms, grade: float) -> Atoms:
-    """A copy with its labels and a grade."""
-    copy = atoms.copy()
-    copy.calc = atoms.calc
-    copy.info[GRADE] = float(grade)
-    return copy
 
 
 def histogram(grades: np.ndarray) -> str:

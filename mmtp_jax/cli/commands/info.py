@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands.evaluate import add_reading_options
+from mmtp_jax.cli.command_line import add_options, given_by
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.shared_settings import LabelReading
 
 _EPILOG = """\
 examples:
@@ -33,15 +34,13 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="potential, .npz or configurations")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    add_reading_options(parser)
+    add_options(parser, LabelReading)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from mmtp_jax.cli.commands.convert import is_potential
-
-    if is_potential(args.file):
+    if console.is_potential(args.file):
         text, content = _potential(args)
     elif _is_archive(Path(args.file)):
         text, content = _store(Path(args.file))
@@ -55,7 +54,9 @@ def _potential(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from mmtp_jax.cli.fit_output import potential_content
     from mmtp_jax.fitting.record import parameter_digest
 
-    potential = mmtp.load(args.file, species=console.check_species(args.species))
+    potential = mmtp.load(
+        args.file, species=console.check_species(given_by(args, LabelReading).species)
+    )
     content = {"file": args.file, "kind": "potential", **potential_content(potential)}
     lines = ["potential:", console.describe(potential)]
     if potential.tag:
@@ -109,8 +110,9 @@ def _configurations(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from mmtp_jax.io.labels import count_labels
     from mmtp_jax.structures.making import makings_of
 
+    reading = given_by(args, LabelReading)
     atoms_list = console.read_data(
-        args.file, console.check_species(args.species), args.magnetic_gradient, args.key
+        args.file, console.check_species(reading.species), reading.magnetic_gradient, reading.keys
     )
     species = tuple(sorted({symbol for atoms in atoms_list for symbol in atoms.symbols}))
     structures = to_structures(atoms_list, species)

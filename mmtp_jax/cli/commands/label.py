@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.command_line import number
-from mmtp_jax.cli.commands.evaluate import add_moments_option, add_reading_options
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.shared_settings import (
+    LabelReading,
+    data,
+    executor,
+    file,
+    missing_moments,
+    output,
+)
 from mmtp_jax.io.compressed import with_word
-from mmtp_jax.options import COUNT, POSITIVE, Bounds
+from mmtp_jax.options import given_to, option, options
+from mmtp_jax.oracles.options import JobOptions
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -40,6 +48,31 @@ in these cases the same command goes on.
 """
 
 
+@options
+class LabelSettings(JobOptions, LabelReading):
+    """What is labelled, by whom, how jobs run, and what is written."""
+
+    data: tuple[str, ...] = data("Configurations with moments.", "configurations")
+    oracle: str | None = option(
+        "Settings of the labeller; see 'mmtp template abinit'.",
+        example="abinit.toml", required=True, needed=True, metavar="TOML",
+    )  # fmt: skip
+    output: str | None = output(
+        "Labelled ones, .cfg or .extxyz.", "labelled.extxyz", required=True, needed=True
+    )
+    failed: str | None = file("Write the others to this file.", "failed.cfg")
+    jobs: str | None = option(
+        "Folder of the jobs; the name of the output with -jobs if not given.",
+        example="labelled-jobs", metavar="DIR",
+    )  # fmt: skip
+    executor: str | None = executor("in place of workers")
+    beside: tuple[str, ...] = option(
+        "Labels of the same making that exist already; the new ones are held against them.",
+        (), example=("train.extxyz",), metavar="DATA",
+    )  # fmt: skip
+    missing_moments: str = missing_moments()
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to those of ``mmtp``."""
     parser = add_command(
@@ -50,65 +83,18 @@ def add_parser(commands: Any) -> None:
         "their own moments. What does not converge, or misses its moments, is left out.",
         epilog=_EPILOG,
     )
-    parser.add_argument("data", nargs="+", metavar="DATA", help="configurations with moments")
-    parser.add_argument("--oracle", metavar="TOML", required=True, help="settings of the labeller")
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", required=True, help="labelled ones, .cfg or .extxyz"
-    )
-    parser.add_argument("--failed", metavar="FILE", help="write the others to this file")
-    parser.add_argument(
-        "--jobs", metavar="DIR", help="folder of the jobs (default: the name of FILE with -jobs)"
-    )
-    parser.add_argument(
-        "--workers", type=number(int, COUNT), default=1, metavar="N", help="jobs at once"
-    )
-    parser.add_argument(
-        "--executor",
-        metavar="TOML",
-        help="where jobs run: settings of executorlib or parsl, see 'mmtp template executor'; in "
-        "place of --workers",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=number(float, POSITIVE),
-        metavar="SECONDS",
-        help="wall time of one attempt",
-    )
-    parser.add_argument(
-        "--retries",
-        type=number(int, Bounds(least=0, most=1000)),
-        default=1,
-        metavar="N",
-        help="further attempts (default 1)",
-    )
-    parser.add_argument(
-        "--moment-tolerance", type=number(float, POSITIVE), default=0.05, metavar="X",
-        help="largest miss of a target moment, mu_B (default 0.05)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--beside", nargs="+", default=[], metavar="DATA",
-        help="labels of the same making that exist already; the new ones are held against them",
-    )  # fmt: skip
-    parser.add_argument(
-        "--accept-outliers", action="store_true",
-        help="write labels that stand apart from the others to FILE as well",
-    )  # fmt: skip
-    parser.add_argument(
-        "--mixed-meshes", action="store_true",
-        help="allow different meshes of k-points for cells alike, beside those of --beside too",
-    )  # fmt: skip
-    add_reading_options(parser)
-    add_moments_option(parser, "error")
+    declare(parser, LabelSettings)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    output = Path(args.output)
+    settings, given = collect(args)
+    output = Path(settings.output)
     suspect_file = _suspect_file(output)
-    console.check_outputs(configurations=(args.output, args.failed))
-    for path in (args.output, args.failed, str(suspect_file)):
-        console.check_distinct(path, [*args.data, *args.beside, args.oracle])
+    console.check_outputs(configurations=(settings.output, settings.failed))
+    for path in (settings.output, settings.failed, str(suspect_file)):
+        console.check_distinct(path, inputs_of(settings, args))
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
@@ -117,37 +103,32 @@ def run(args: argparse.Namespace) -> int:
     from mmtp_jax.oracles.configure import read_oracle
     from mmtp_jax.oracles.meshes import plan_meshes
 
-    if args.executor is not None and args.workers != 1:
+    if settings.executor is not None and "workers" in given[""]:
         raise ValueError("the executor has its own number of workers; leave out --workers")
-    oracle = read_oracle(args.oracle)
-    species = console.check_species(args.species)
-    atoms_list = console.read_data(args.data, species, args.magnetic_gradient, args.key)
-    targets = [
-        _target(atoms) for atoms in with_moments(atoms_list, args.missing_moments or "error")
-    ]
-    beside = console.read_data(args.beside, species) if args.beside else []
-    folder = Path(args.jobs) if args.jobs else output.with_name(f"{output.stem}-jobs")
+    oracle = read_oracle(settings.oracle)
+    species = settings.species
+    atoms_list = console.read_data(
+        settings.data, species, settings.magnetic_gradient, settings.keys
+    )
+    targets = [_target(atoms) for atoms in with_moments(atoms_list, settings.missing_moments)]
+    beside = console.read_data(settings.beside, species) if settings.beside else []
+    folder = Path(settings.jobs) if settings.jobs else output.with_name(f"{output.stem}-jobs")
     print(f"{len(targets)} configurations, jobs in {folder}", flush=True)
     plan = plan_meshes(oracle, targets, folder / "meshes.json", beside)
     if plan is not None:
         print(plan, flush=True)
     with (
         CountProgress(len(targets), "configurations done") as progress,
-        opened_executor(args.executor) as executor,
+        opened_executor(settings.executor) as executor,
     ):
         jobs = mmtp.label_all(
             oracle,
             targets,
             folder,
             executor,
-            retries=args.retries,
-            timeout_s=args.timeout,
-            moment_tolerance=args.moment_tolerance,
-            workers=args.workers,
             beside=beside,
-            accept_outliers=args.accept_outliers,
-            mixed_meshes=args.mixed_meshes,
             callback=progress,
+            **given_to(JobOptions, settings),
         )
     print(summary(jobs))
     labelled = _with_info(jobs, targets)
@@ -167,10 +148,10 @@ def run(args: argparse.Namespace) -> int:
         # What it held is in the output now, or no longer asked for.
         suspect_file.replace(backup := suspect_file.with_name(suspect_file.name + ".bak"))
         print(f"moved {suspect_file}, which is out of date, to {backup}")
-    if args.failed and jobs.failures:
-        console.say_kept(args.failed)
-        mmtp.write(args.failed, [targets[k] for k in jobs.failures], species=species)
-        print(f"wrote {args.failed}")
+    if settings.failed and jobs.failures:
+        console.say_kept(settings.failed)
+        mmtp.write(settings.failed, [targets[k] for k in jobs.failures], species=species)
+        print(f"wrote {settings.failed}")
     return 1 if jobs.failures or set_aside else 0
 
 

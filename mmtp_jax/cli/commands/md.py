@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.command_line import collect, declare
+from mmtp_jax.cli.cells import repeated
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.md_settings import MDSettings, check
-from mmtp_jax.cli.shared_settings import inputs_of
 from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
     import numpy as np
-    from ase import Atoms
 
     from mmtp_jax.interfaces.dynamics import MDResult
     from mmtp_jax.simulation.dynamics.series import Series
@@ -206,18 +205,6 @@ def _written(settings: MDSettings, n_replicas: int) -> list[str]:
     output = settings.output
     paths = [str(path) for path in trajectory_paths(output.trajectory, n_replicas)]
     return [*paths, *(path for path in (output.log, output.checkpoint) if path is not None)]
-
-
-def repeated(atoms: Atoms, repeat: tuple[int, ...]) -> Atoms:
-    """A supercell with the moments of the cell; its results do not hold for it."""
-    from mmtp_jax.interfaces.equilibration import moments_of_results
-    from mmtp_jax.io.schema import set_moments
-
-    moments = moments_of_results(atoms)
-    copy = atoms.copy()
-    if moments is not None:
-        set_moments(copy, moments)
-    return copy.repeat(repeat)
 
 
 def _options(settings: MDSettings) -> dict[str, Any]:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.command_line import collect, declare
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.montecarlo_settings import MonteCarloSettings, check
-from mmtp_jax.cli.shared_settings import inputs_of
 from mmtp_jax.cli.spin_walks import SpinWalks
 from mmtp_jax.cli.watched import Watched
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from mmtp_jax.cli import console
-from mmtp_jax.cli.command_line import number
+from mmtp_jax.cli import console, phonon_options
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.phonon_options import (
-    add_options,
+    PhononSettings,
     load,
     mesh_of,
     supercell_of,
     temperatures_of,
 )
 from mmtp_jax.cli.property_output import PropertyFiles
-from mmtp_jax.options import POSITIVE
+from mmtp_jax.cli.relax_settings import Relaxation
+from mmtp_jax.cli.settings import Values
+from mmtp_jax.cli.shared_settings import prefix
+from mmtp_jax.options import POSITIVE, like, option, options
+from mmtp_jax.properties.options import PhononOptions
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.bands import Bands
@@ -37,6 +41,32 @@ The exit status is 1 if there are imaginary modes.
 """
 
 
+@options
+class PhononsSettings(PhononSettings):
+    """Potential, crystal, magnetic states, and force constants."""
+
+    cell: tuple[str, ...] = like(Relaxation, "cell", help="What of the cell relaxes: as for relax.")
+    method: str = like(PhononOptions, "method")
+    distance: float = like(PhononOptions, "distance")
+    born: tuple[str, ...] | None = like(PhononOptions, "born")
+    dielectric: float | None = like(PhononOptions, "dielectric", bounds=POSITIVE)
+    nac_method: str = like(PhononOptions, "nac_method")
+    path: str | None = option("Special points.", example="GXWKGL,UX", metavar="NAMES")
+    output: str = prefix("phonons")
+
+
+def check(settings: PhononsSettings, given: Values) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises:
+        ValueError: in words.
+    """
+    phonon_options.check(settings, given)
+    charges_of(settings.born)
+    if settings.states and (settings.method == "displacements" or settings.cell != ("full",)):
+        raise ValueError("--states goes neither with --displacements nor with --cell")
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to those of ``mmtp``."""
     parser = add_command(
@@ -47,75 +77,47 @@ def add_parser(commands: Any) -> None:
         "follow the atoms.",
         epilog=_EPILOG,
     )
-    add_options(parser, "phonons")
-    parser.add_argument(
-        "--no-relax", action="store_true", help="only equilibrate the moments first"
-    )
-    parser.add_argument(
-        "--cell", nargs="+", default=["full"], metavar="WHAT",
-        help="what of the cell relaxes, as for mmtp relax (default full)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--displacements", action="store_true", help="from forces at displaced atoms, as a check"
-    )
-    parser.add_argument(
-        "--distance",
-        type=number(float, POSITIVE),
-        default=0.01,
-        metavar="X",
-        help="of these, Angstrom",
-    )
-    parser.add_argument(
-        "--born", nargs="+", metavar="SYMBOL=Z", help="Born charges (e) of a polar crystal"
-    )
-    parser.add_argument(
-        "--dielectric", type=number(float, POSITIVE), metavar="X", help="its dielectric constant"
-    )
-    parser.add_argument(
-        "--nac-method", choices=("gonze", "wang"), default="gonze", help="of the polar term"
-    )
-    parser.add_argument("--path", metavar="NAMES", help='special points, e.g. "GXWKGL,UX"')
+    declare(parser, PhononsSettings, check)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    mesh, temperatures = mesh_of(args.mesh), temperatures_of(args.temperatures)
-    supercell, born = supercell_of(args.supercell), _charges(args.born)
-    if args.states and (args.displacements or args.cell != ["full"]):
-        raise ValueError("--states goes neither with --displacements nor with --cell")
-    files = PropertyFiles(args.output, ("", "dos", "thermal"), [args.potential, args.data])
+    settings, _ = collect(args)
+    mesh, temperatures = mesh_of(settings.mesh), temperatures_of(settings.temperatures_K)
+    supercell, born = supercell_of(settings.supercell), charges_of(settings.born)
+    files = PropertyFiles(settings.output, ("", "dos", "thermal"), inputs_of(settings, args))
 
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.properties.bands import default_path
 
-    potential, atoms = load(args)
+    potential, atoms = load(settings)
     common = {
-        "relax": not args.no_relax, "moments": "fixed" if args.clamped else "equilibrate",
-        "born": born, "dielectric": args.dielectric, "nac_method": args.nac_method,
+        "relax": settings.relax, "moments": settings.moments,
+        "born": born, "dielectric": settings.dielectric, "nac_method": settings.nac_method,
     }  # fmt: skip
-    if args.states:
-        with CountProgress(args.states, "states") as progress:
+    if settings.states:
+        with CountProgress(settings.states, "states") as progress:
             found = mmtp.phonons(
-                potential, atoms, supercell, states=args.states, magnetic=args.magnetic,
-                seed=args.seed, callback=progress, **common,
+                potential, atoms, supercell, states=settings.states, magnetic=settings.magnetic,
+                seed=settings.seed, callback=progress, **common,
             )  # fmt: skip
     else:
-        if not args.no_relax:
-            common["cell"] = " ".join(args.cell)
+        if settings.relax:
+            common["cell"] = " ".join(settings.cell)
         found = mmtp.phonons(
-            potential, atoms, supercell, distance=args.distance,
-            method="displacements" if args.displacements else "autodiff", **common,
+            potential, atoms, supercell, distance=settings.distance,
+            method=settings.method, **common,
         )  # fmt: skip
     print(found)
-    path = default_path(found.phonopy.primitive.cell, path=args.path)
+    path = default_path(found.phonopy.primitive.cell, path=settings.path)
     bands, dos = found.bands(path), found.dos(mesh)
     thermal = found.thermal(temperatures, mesh)
     errors = None
     if found.samples is not None:
         errors = [found.frequency_errors(q) for q in path.segments]
-    _write(files, args, found, bands, errors, dos, thermal)
+    _write(files, settings, found, bands, errors, dos, thermal)
     print(_table(thermal))
     print(files)
     return UNSTABLE if found.imaginary else 0
@@ -140,7 +142,7 @@ def _table(thermal: Thermal) -> str:
 
 def _write(
     files: PropertyFiles,
-    args: argparse.Namespace,
+    settings: PhononsSettings,
     found: Phonons,
     bands: Bands,
     errors: list[Any] | None,
@@ -176,10 +178,10 @@ def _write(
     q = found.commensurate()
     files.json(
         {
-            "potential": args.potential,
-            "data": args.data,
+            "potential": settings.potential,
+            "data": settings.data,
             "moments": found.moments,
-            "method": "displacements" if args.displacements else "autodiff",
+            "method": settings.method,
             "states": found.n_states,
             "states_failed": found.n_failed,
             "supercell": np.asarray(found.phonopy.supercell_matrix).tolist(),
@@ -199,7 +201,7 @@ def _write(
     files.figure(bands_figure(bands, dos, errors))
 
 
-def _charges(words: list[str] | None) -> dict[str, float] | None:
+def charges_of(words: tuple[str, ...] | None) -> dict[str, float] | None:
     """Charges by species from words like ``Cr=4.4``."""
     if words is None:
         return None

@@ -6,8 +6,10 @@ import argparse
 from typing import Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.commands.evaluate import add_moments_option, add_reading_options, settled
+from mmtp_jax.cli.command_line import add_options, given_by
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.shared_settings import LabelReading, missing_moments
+from mmtp_jax.options import options
 
 _EPILOG = """\
 examples:
@@ -15,6 +17,13 @@ examples:
   mmtp plot thermo.csv -o thermo.png
   mmtp plot --history loss.csv -o loss.png
 """
+
+
+@options
+class Reading(LabelReading):
+    """How labelled configurations are read."""
+
+    missing_moments: str | None = missing_moments(None)
 
 
 def add_parser(commands: Any) -> None:
@@ -38,8 +47,7 @@ def add_parser(commands: Any) -> None:
         "-o", "--output", metavar="FILE",
         help="figure, .png, .pdf or .svg (default parity.png, thermo.png or loss.png)",
     )  # fmt: skip
-    add_reading_options(parser)
-    add_moments_option(parser, "zero, with a warning")
+    add_options(parser, Reading)
     parser.set_defaults(run=run)
 
 
@@ -72,9 +80,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _sets(args: argparse.Namespace) -> dict[str, Any]:
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.comparison import evaluate_and_compare
+    from mmtp_jax.cli.comparison import evaluate_and_compare, settled
 
-    potential = mmtp.load(args.potential, species=console.check_species(args.species))
+    reading = given_by(args, Reading)
+    potential = mmtp.load(args.potential, species=console.check_species(reading.species))
     # With one set there is nothing to tell apart, and its name would say less than its file's.
     files = {"training" if args.validation else "all data": args.data}
     if args.validation:
@@ -83,8 +92,10 @@ def _sets(args: argparse.Namespace) -> dict[str, Any]:
         name: evaluate_and_compare(
             potential,
             settled(
-                console.read_data(paths, potential.species, args.magnetic_gradient, args.key),
-                args.missing_moments,
+                console.read_data(
+                    paths, potential.species, reading.magnetic_gradient, reading.keys
+                ),
+                reading.missing_moments,
             ),
         )[1]
         for name, paths in files.items()

@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from mmtp_jax.cli.command_line import number
+from mmtp_jax.cli import phonon_options
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.phonon_options import (
-    add_options,
+    PhononSettings,
     load,
     mesh_of,
     supercell_of,
     temperatures_of,
 )
 from mmtp_jax.cli.property_output import PropertyFiles
-from mmtp_jax.options import PRESSURE_GPA
+from mmtp_jax.cli.settings import Values
+from mmtp_jax.cli.shared_settings import prefix
+from mmtp_jax.options import Bounds, like, option, options
+from mmtp_jax.simulation.relaxation.options import Relaxing
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.quasiharmonic_fit import QuasiHarmonic
@@ -31,6 +35,40 @@ PREFIX.json, and the figure PREFIX.pdf and PREFIX.png.
 """
 
 
+@options
+class QhaSettings(PhononSettings):
+    """Potential, crystal, magnetic states, and volumes."""
+
+    strains: tuple[float, float, float] = option(
+        "Of lengths: from, to, and how many.", (-0.01, 0.02, 7.0), metavar="LOW HIGH N",
+        bounds=Bounds(above=-0.2, most=1000.0),
+    )  # fmt: skip
+    relax: bool = like(
+        PhononSettings,
+        "relax",
+        off_help="Strains are of the cell of the file.",
+    )
+    pressure_GPa: float = like(Relaxing, "pressure_GPa")
+    eos: str = option(
+        "Equation of state.", "vinet", choices=("vinet", "birch_murnaghan", "murnaghan")
+    )
+    allow_imaginary: bool = option("Leave imaginary modes out.", False)
+    output: str = prefix("qha")
+
+
+def check(settings: QhaSettings, given: Values) -> None:
+    """Refuse settings that cannot be.
+
+    Raises:
+        ValueError: in words.
+    """
+    phonon_options.check(settings, given)
+    low, high, n = settings.strains
+    if n != int(n) or not 5 <= n <= 1000 or not low < high < 1.0:
+        found = list(settings.strains)
+        raise ValueError(f"--strains takes LOW HIGH N with N from 5 to 1000, got {found}")
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to those of ``mmtp``."""
     parser = add_command(
@@ -41,38 +79,17 @@ def add_parser(commands: Any) -> None:
         "quasi-harmonic approximation.",
         epilog=_EPILOG,
     )
-    add_options(parser, "qha")
-    parser.add_argument(
-        "--strains", nargs=3, type=number(float), default=(-0.01, 0.02, 7),
-        metavar=("LOW", "HIGH", "N"),
-        help="of lengths, N of them (default -0.01 0.02 7)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--no-relax", action="store_true", help="strains are of the cell of the file"
-    )
-    parser.add_argument(
-        "--pressure",
-        type=number(float, PRESSURE_GPA),
-        default=0.0,
-        metavar="GPA",
-        help="positive compresses",
-    )
-    parser.add_argument(
-        "--eos", choices=("vinet", "birch_murnaghan", "murnaghan"), default="vinet",
-        help="equation of state (default vinet)",
-    )  # fmt: skip
-    parser.add_argument("--allow-imaginary", action="store_true", help="leave imaginary modes out")
+    declare(parser, QhaSettings, check)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    mesh, temperatures = mesh_of(args.mesh), temperatures_of(args.temperatures)
-    supercell = supercell_of(args.supercell)
-    low, high, n = args.strains
-    if n != int(n) or not 5 <= n <= 1000 or not -0.2 < low < high < 1.0:
-        raise ValueError(f"--strains takes LOW HIGH N with N from 5 to 1000, got {args.strains}")
-    files = PropertyFiles(args.output, ("", "volumes"), [args.potential, args.data])
+    settings, _ = collect(args)
+    mesh, temperatures = mesh_of(settings.mesh), temperatures_of(settings.temperatures_K)
+    supercell = supercell_of(settings.supercell)
+    low, high, n = settings.strains
+    files = PropertyFiles(settings.output, ("", "volumes"), inputs_of(settings, args))
 
     import numpy as np
 
@@ -80,22 +97,22 @@ def run(args: argparse.Namespace) -> None:
     from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.cli.vibration_plots import quasiharmonic_figure
 
-    potential, atoms = load(args)
+    potential, atoms = load(settings)
     with CountProgress(int(n), "volumes") as progress:
         found = mmtp.quasiharmonic(
             potential, atoms, supercell, temperatures, strains=np.linspace(low, high, int(n)),
-            relax=not args.no_relax,
-            pressure_GPa=args.pressure, states=args.states, magnetic=args.magnetic,
-            seed=args.seed, moments="fixed" if args.clamped else "equilibrate", eos=args.eos,
-            mesh=mesh, allow_imaginary=args.allow_imaginary, callback=progress,
+            relax=settings.relax,
+            pressure_GPa=settings.pressure_GPa, states=settings.states, magnetic=settings.magnetic,
+            seed=settings.seed, moments=settings.moments, eos=settings.eos,
+            mesh=mesh, allow_imaginary=settings.allow_imaginary, callback=progress,
         )  # fmt: skip
     print(found)
-    _write(files, args, found)
+    _write(files, settings, found)
     files.figure(quasiharmonic_figure(found))
     print(files)
 
 
-def _write(files: PropertyFiles, args: argparse.Namespace, found: QuasiHarmonic) -> None:
+def _write(files: PropertyFiles, settings: QhaSettings, found: QuasiHarmonic) -> None:
     files.table(
         "",
         ["temperature (K)", "volume (Angstrom^3/atom)", "free energy (eV/atom)",
@@ -111,11 +128,11 @@ def _write(files: PropertyFiles, args: argparse.Namespace, found: QuasiHarmonic)
     )
     files.json(
         {
-            "potential": args.potential,
-            "data": args.data,
-            "states": args.states,
+            "potential": settings.potential,
+            "data": settings.data,
+            "states": settings.states,
             "pressure_GPa": found.pressure_GPa,
-            "eos": args.eos,
+            "eos": settings.eos,
             "supercell": found.phonons[0].phonopy.supercell_matrix.tolist(),
             "volumes_A3_per_atom": found.volumes.tolist(),
             "energies_eV_per_atom": found.energies.tolist(),

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.command_line import collect, declare
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.relax_settings import RelaxSettings, check
-from mmtp_jax.cli.shared_settings import inputs_of, moments_of_words
+from mmtp_jax.cli.shared_settings import moments_of_words
 from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
         *written, plots=[output.plot], configurations=[output.output, output.trajectory]
     )
     inputs = inputs_of(settings, args)
-    inputs += [] if settings.input.reference is None else [settings.input.reference]
     for path in (*written, output.plot):
         console.check_distinct(path, inputs)
     start = moments_of_words(moments.start)

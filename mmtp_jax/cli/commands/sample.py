@@ -6,10 +6,9 @@ import argparse
 from typing import Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.command_line import collect, declare
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.sample_settings import SampleSettings, check
-from mmtp_jax.cli.shared_settings import inputs_of
 
 _EPILOG = """\
 examples:

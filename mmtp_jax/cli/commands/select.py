@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from mmtp_jax.active.options import Choice
 from mmtp_jax.cli import console
-from mmtp_jax.cli.command_line import number
-from mmtp_jax.cli.commands.evaluate import add_moments_option, add_reading_options
-from mmtp_jax.cli.commands.grade import (
+from mmtp_jax.cli.active_sets import (
+    SetSettings,
     active_set,
-    add_set_options,
     read_settled,
     split_data,
     with_grade,
 )
+from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.shared_settings import output
+from mmtp_jax.options import like, option, options
 from mmtp_jax.structures.rules import RULES
 
 if TYPE_CHECKING:
@@ -32,6 +34,19 @@ order in which it takes them. Each is written with the grade that it had then, a
 """
 
 
+@options
+class SelectSettings(SetSettings):
+    """What is selected from, by what, and what is written."""
+
+    output: str | None = output("Selected ones, .cfg or .extxyz.", "selected.cfg", needed=True)
+    limit: int | None = like(Choice, "limit", help="Select at most so many.", example=20)
+    making: str = option(
+        "Training labels of different making: refuse them, or go on; grades do not depend on "
+        "energies.",
+        "refuse", choices=RULES,
+    )  # fmt: skip
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to those of ``mmtp``."""
     parser = add_command(
@@ -42,37 +57,27 @@ def add_parser(commands: Any) -> None:
         "(maxvol), to be labelled by DFT.",
         epilog=_EPILOG,
     )
-    add_set_options(parser, "candidates")
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", required=True, help="selected ones, .cfg or .extxyz"
-    )
-    parser.add_argument("--limit", type=number(int), metavar="N", help="select at most N")
-    parser.add_argument(
-        "--making", choices=RULES, default="refuse",
-        help="training labels of different making: refuse them (default), or go on; grades do not "
-        "depend on energies",
-    )  # fmt: skip
-    add_reading_options(parser)
-    add_moments_option(parser, "error")
+    declare(parser, SelectSettings)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    console.check_outputs(args.save_active_set, configurations=(args.output,))
-    _, data = split_data(args)
-    for path in (args.output, args.save_active_set):
-        console.check_distinct(path, [args.potential, *args.data])
+    settings, _ = collect(args)
+    console.check_outputs(settings.save_active_set, configurations=(settings.output,))
+    _, data = split_data(settings)
+    for path in (settings.output, settings.save_active_set):
+        console.check_distinct(path, inputs_of(settings, args))
     if not data:
         raise ValueError("there are no candidates; give files with them after the training set")
 
     import mmtp_jax as mmtp
 
-    potential = mmtp.load(args.potential, species=console.check_species(args.species))
-    candidates = read_settled(args, data, potential)
-    active = active_set(args, potential)
+    potential = mmtp.load(settings.potential, species=settings.species)
+    candidates = read_settled(settings, data, potential)
+    active = active_set(settings, potential)
     print(active)
-    selection = mmtp.Selection.of(active, candidates, args.limit)
+    selection = mmtp.Selection.of(active, candidates, settings.limit)
     print(summary(selection))
     print()
     if len(selection.indices):
@@ -80,15 +85,15 @@ def run(args: argparse.Namespace) -> None:
             with_grade(candidates[k], grade)
             for k, grade in zip(selection.indices, selection.grades, strict=True)
         ]
-        console.say_kept(args.output)
-        mmtp.write(args.output, selected, species=potential.species)
-        print(f"wrote {args.output}")
+        console.say_kept(settings.output)
+        mmtp.write(settings.output, selected, species=potential.species)
+        print(f"wrote {settings.output}")
     else:
-        print(f"nothing to label, so {args.output} is not written")
-    if args.save_active_set:
-        console.say_kept(args.save_active_set)
-        selection.active.save(args.save_active_set)
-        print(f"wrote {args.save_active_set}")
+        print(f"nothing to label, so {settings.output} is not written")
+    if settings.save_active_set:
+        console.say_kept(settings.save_active_set)
+        selection.active.save(settings.save_active_set)
+        print(f"wrote {settings.save_active_set}")
 
 
 def summary(selection: Selection) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import make_dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from mmtp_jax.cli.command_line import Declared, declared_of
 from mmtp_jax.cli.console import add_command
-from mmtp_jax.cli.settings import checked, read_toml, template
+from mmtp_jax.cli.settings import checked, head, read_toml, template
 from mmtp_jax.io import documents
 from mmtp_jax.io.fields import shown
 
@@ -19,13 +20,18 @@ ORACLES = {
 }
 """Module with the ``TEMPLATE`` of each labeller that has a settings file."""
 
-TEMPLATES = ORACLES | {"executor": "mmtp_jax.interfaces.executors"}
-"""The same for all files that are not settings of a command."""
+EXECUTOR = """\
+# Settings of an executor: where 'mmtp label' and the fits of ensembles and folds run, with the
+# option '--executor FILE', and the jobs of 'mmtp learn', with 'executor' in its section [oracle].
+# A line '#key = value' shows the default, or an example where nothing is set by default.
+# The file can run any program ('setup', 'options'): use only files that you trust.
+"""
 
 
 def add_parser(commands: Any) -> None:
     """Add both commands to those of ``mmtp``, which are there already."""
     declared = declared_of(commands.choices)
+    names = (*declared, *ORACLES, "executor")
     make = add_command(
         commands,
         "template",
@@ -34,8 +40,7 @@ def add_parser(commands: Any) -> None:
         epilog="example:\n  mmtp template fit > fit.toml",
     )
     make.add_argument(
-        "name", choices=(*declared, *TEMPLATES), metavar="NAME",
-        help=f"what the settings are for: {', '.join((*declared, *TEMPLATES))}",
+        "name", choices=names, metavar="NAME", help=f"what they are for: {', '.join(names)}",
     )  # fmt: skip
     make.set_defaults(run=partial(run_template, declared=declared))
     validate = add_command(
@@ -51,19 +56,24 @@ def add_parser(commands: Any) -> None:
 
 def run_template(args: argparse.Namespace, declared: dict[str, Declared]) -> None:
     """Print a template."""
-    if args.name in TEMPLATES:
-        print(import_module(TEMPLATES[args.name]).TEMPLATE, end="")
-        return
-    print(template(declared[args.name].of, args.name), end="")
+    if args.name in ORACLES:
+        print(import_module(ORACLES[args.name]).TEMPLATE, end="")
+    elif args.name == "executor":
+        from mmtp_jax.interfaces.executors import SECTION, ExecutorSettings
+
+        of = make_dataclass("File", [(SECTION, ExecutorSettings)], frozen=True)
+        print(EXECUTOR + template(of), end="")
+    else:
+        print(head(args.name) + template(declared[args.name].of), end="")
 
 
 def run_validate(args: argparse.Namespace, declared: dict[str, Declared]) -> None:
     """Check a settings file."""
     content = documents.read_toml(args.file)
     if "executor" in content:
-        from mmtp_jax.interfaces.executors import read_executor
+        from mmtp_jax.interfaces.executors import settings_of
 
-        print(f"{args.file}: valid settings of the executor {read_executor(args.file).kind}")
+        print(f"{args.file}: valid settings of the executor {settings_of(args.file).kind}")
         return
     if "code" in content:
         from mmtp_jax.oracles.configure import read_oracle

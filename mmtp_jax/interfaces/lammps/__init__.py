@@ -1,6 +1,14 @@
 """The potential in LAMMPS, over any number of MPI ranks; `attach` is what a driver calls."""
 
-from mmtp_jax.interfaces.lammps.bridge import LammpsBridge, attach
-from mmtp_jax.interfaces.lammps.options import BridgeOptions
+from typing import Any
 
 __all__ = ["BridgeOptions", "LammpsBridge", "attach"]
+
+
+def __getattr__(name: str) -> Any:
+    # When it is used: the command line reads options from here, and must not wait for JAX.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mmtp_jax.interfaces.lammps import bridge
+
+    return getattr(bridge, name)

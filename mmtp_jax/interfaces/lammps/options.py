@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmtp_jax.options import COUNT, dtype, like, option, options
+from mmtp_jax.active.options import Thresholds
+from mmtp_jax.options import COUNT, STEPS, Bounds, dtype, like, option, options
 from mmtp_jax.simulation.dynamics.options import Moments, bounded, skin
 from mmtp_jax.simulation.moments.options import MomentOptions, max_equilibration_steps
 
@@ -30,3 +31,17 @@ class BridgeOptions(Moments):
     )  # fmt: skip
     skin: float = skin()
     dtype: Any = dtype()
+
+
+@options
+class SessionOptions(Thresholds):
+    """What the driver of `session.write_session` does."""
+
+    ensemble: str = option(
+        "Or relax (atoms and cell).", "nvt", choices=("nve", "nvt", "npt", "minimize", "relax")
+    )
+    temperature_K: float = option(
+        "Of the heat bath, K.", 300.0, bounds=Bounds(above=0.0, most=1e6),
+        aliases=("temperature", "temperatures", "temperatures_K"),
+    )  # fmt: skip
+    steps: int = option("Number of steps.", 1000, bounds=STEPS, aliases=("n_steps",))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from ase.data import atomic_masses, atomic_numbers
 from ase.io import write
 
 from mmtp_jax.active.active_set import ActiveSet
+from mmtp_jax.interfaces.lammps.options import SessionOptions
 from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.mtp import save
 from mmtp_jax.io.schema import collapse
@@ -26,7 +26,6 @@ _INTEGRATORS = {
     "nvt": "nvt temp {temperature:g} {temperature:g} 0.1",
     "npt": "npt temp {temperature:g} {temperature:g} 0.1 aniso 0 0 1.0",
 }
-ENSEMBLES = (*_INTEGRATORS, "minimize", "relax")
 
 _INPUT = """\
 # What is simulated: units, cell, masses. How it is simulated is in {driver}, which reads this file.
@@ -100,7 +99,7 @@ _WITH_GRADES = """\
 # Kept above the lower threshold, stopped above the upper one; what is kept goes to candidates/.
 preselection = mmtp.Preselection.of(
     mmtp.ActiveSet.load("{active_set}", potential),
-    mmtp.Thresholds(grade_select={low:g}, grade_break={high:g}),
+    mmtp.Thresholds(grade_select={grade_select:g}, grade_break={grade_break:g}),
     store=mmtp.CandidateStore("candidates"),
 )
 """
@@ -110,31 +109,6 @@ _WITHOUT_GRADES = """\
 # preselection = mmtp.Preselection.of(mmtp.ActiveSet.load("active.npz", potential))
 preselection = None
 """
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """What the driver does."""
-
-    ensemble: str = "nvt"
-    """``"nve"``, ``"nvt"``, ``"npt"``, ``"minimize"`` or ``"relax"`` (atoms and cell)."""
-    temperature_K: float = 300.0
-    steps: int = 1000
-    low: float = 2.0
-    """Threshold above which configurations are kept, with an active set."""
-    high: float = 10.0
-    """Threshold above which the run stops."""
-
-    def __post_init__(self) -> None:
-        if self.ensemble not in ENSEMBLES:
-            raise ValueError(
-                f"the ensemble must be one of {', '.join(ENSEMBLES)}, got {self.ensemble!r}"
-            )
-        if not self.temperature_K > 0.0 or self.steps < 1:
-            raise ValueError(
-                f"temperature and steps must be positive, got {self.temperature_K:g} K and "
-                f"{self.steps}"
-            )
 
 
 def write_session(
@@ -199,7 +173,7 @@ def _driver(potential: Potential, options: SessionOptions, graded: bool) -> str:
             f"minimize        0.0 1.0e-4 {options.steps} {10 * options.steps}",
             "unfix           cell" if cell else "",
         ]
-    values = {"active_set": ACTIVE_SET, "low": options.low, "high": options.high}
+    values = {"active_set": ACTIVE_SET, **vars(options)}
     return _DRIVER.format(
         driver=DRIVER,
         input=INPUT,

@@ -6,10 +6,11 @@ that no search leaves. So a search that ends there is told of, whatever its magn
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+from mmtp_jax.warn import warn
 
 COLLAPSED = 1e-2
 """Magnitude of an equilibrated moment below which its sign means nothing, mu_B."""
@@ -51,11 +52,11 @@ def collapse_message(start: np.ndarray, end: np.ndarray) -> str:
     )
 
 
-def warn_of_collapse(messages: Iterable[str], names: Sequence[str], stacklevel: int = 2) -> None:
+def warn_of_collapse(messages: Iterable[str], names: Sequence[str]) -> None:
     """One `EquilibrationWarning` for all configurations with a message."""
     told = [(name, message) for name, message in zip(names, messages, strict=True) if message]
     if not told:
         return
     (name, message), more = told[0], len(told) - 1
     others = f" (and {more} other{'s' * (more > 1)} of {len(names)} likewise)" if more else ""
-    warnings.warn(f"{name}: {message}{others}", EquilibrationWarning, stacklevel=stacklevel + 1)
+    warn(f"{name}: {message}{others}", EquilibrationWarning)

@@ -142,8 +142,8 @@ def equilibrate_structures(
         if callback is not None:
             callback(n_done)
     final = [replace(s, magmoms=f.magmoms) for s, f in zip(structures, found, strict=True)]
-    check_domain(potential, final, tables).warn(stacklevel=3)
-    warn_of_collapse([f.collapse for f in found], [s.name for s in structures], stacklevel=3)
+    check_domain(potential, final, tables).warn()
+    warn_of_collapse([f.collapse for f in found], [s.name for s in structures])
     return found
 
 
@@ -180,7 +180,7 @@ class StructureEquilibrator(OnDevice):
         found, self._memory = self.of_batch(batch, [structure], self._memory)
         result = found[0][1]
         final = replace(structure, magmoms=result.magmoms)
-        check_domain(self.potential, [final], [table]).warn(stacklevel=3)
+        check_domain(self.potential, [final], [table]).warn()
         return result
 
     def of_batch(

@@ -156,7 +156,7 @@ def relax_structures(
             n_done += len(part)
             if callback is not None:
                 callback(n_done)
-    warn_of_collapse([f.collapse for f in found], [s.name for s in structures], stacklevel=3)
+    warn_of_collapse([f.collapse for f in found], [s.name for s in structures])
     return found
 
 

@@ -1,0 +1,97 @@
+"""Active sets on the command line: of a file, or of a training set that is given first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmtp_jax.active.options import Choice
+from mmtp_jax.cli import console
+from mmtp_jax.cli.shared_settings import LabelReading, data, file, missing_moments, potential
+from mmtp_jax.io.names import GRADE
+from mmtp_jax.options import POSITIVE, like, option, options
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mmtp_jax.active.active_set import ActiveSet
+    from mmtp_jax.potential.potential import Potential
+
+
+@options
+class SetSettings(LabelReading):
+    """A potential, an active set, and the configurations to look at."""
+
+    potential: str | None = potential()
+    data: tuple[str, ...] = data(
+        "The training set (not with an active set), then the configurations to look at.",
+        "configurations",
+    )
+    active_set: str | None = file(
+        "Use this one, .npz; no training set is given then.", "active.npz"
+    )
+    save_active_set: str | None = file("Write the active set, .npz.", "active.npz")
+    mode: str | None = like(Choice, "mode", default=None, example="configuration")
+    missing_scale: float | None = option(
+        "Size of the rows for directions that the training set lacks, relative to it; smaller is "
+        "stricter.",
+        example=1e-3, bounds=POSITIVE,
+    )  # fmt: skip
+    missing_moments: str = missing_moments()
+
+
+def read_settled(settings: SetSettings, files: Sequence[str], potential: Potential) -> list[Atoms]:
+    """Configurations of files, all with moments, or without those that have none."""
+    from mmtp_jax.io.missing_moments import with_moments
+
+    atoms_list = console.read_data(
+        files, potential.species, settings.magnetic_gradient, settings.keys
+    )
+    if potential.magnetic_size == 1:
+        return atoms_list
+    return with_moments(atoms_list, settings.missing_moments)
+
+
+def split_data(settings: SetSettings) -> tuple[list[str], list[str]]:
+    """The files of the training set, and those to look at.
+
+    Raises:
+        ValueError: if options contradict.
+    """
+    if settings.active_set is not None:
+        for name in ("mode", "missing_scale"):
+            if getattr(settings, name) is not None:
+                option = "--" + name.replace("_", "-")
+                made = f"was chosen when {settings.active_set} was made"
+                raise ValueError(f"{option} {made}; omit it")
+        return [], settings.data
+    return settings.data[:1], settings.data[1:]
+
+
+def active_set(settings: SetSettings, potential: Potential) -> ActiveSet:
+    """The active set of a file, or of the training set, whose labels are compared."""
+    import mmtp_jax as mmtp
+    from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.structures.making import makings_of
+
+    if settings.active_set is not None:
+        return mmtp.ActiveSet.load(settings.active_set, potential)
+    training, _ = split_data(settings)
+    atoms_list = read_settled(settings, training, potential)
+    makings = makings_of(to_structures(atoms_list, potential.species), potential.species)
+    if hasattr(settings, "making"):
+        makings.check(settings.making)
+    for difference in (*makings.differences, *makings.mesh_differences):
+        console.warn(f"labels of different making: {difference}")
+    options = {"mode": settings.mode, "missing_scale": settings.missing_scale}
+    return mmtp.ActiveSet.from_configurations(
+        potential, atoms_list, **{k: v for k, v in options.items() if v is not None}
+    )
+
+
+def with_grade(atoms: Atoms, grade: float) -> Atoms:
+    """A copy with its labels and a grade."""
+    copy = atoms.copy()
+    copy.calc = atoms.calc
+    copy.info[GRADE] = float(grade)
+    return copy
