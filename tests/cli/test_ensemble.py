@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import mmtp_jax as mmtp
-from mmtp_jax.cli import progress
-from mmtp_jax.cli.commands import fit_several
+from mmtp_jax.cli import fit_several, progress
 from mmtp_jax.cli.progress import SeriesProgress
 from mmtp_jax.fitting.fit import Fit
 
