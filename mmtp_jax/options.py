@@ -179,6 +179,9 @@ def options(cls: type[T]) -> type[T]:
         for old in field.metadata["old"]:
             setattr(made, old, _older(old, field.name))
     made.__init__ = _taking_older(made.__init__, made)
+    if cls.__module__.startswith("mmtp_jax.cli."):
+        # Nobody reads these, and each start of a command would pay for them.
+        return made
     rows = [f"{f.name}: {_described(f)}" for f in fields]
     wrapped = [textwrap.fill(r, 96, initial_indent="    ", subsequent_indent=" " * 8) for r in rows]
     made.__doc__ = "\n".join([(cls.__doc__ or "").rstrip(), "", "Options:", *wrapped])

@@ -72,6 +72,13 @@ def test_templates_hold_every_key_and_the_defaults(run, tmp_path, command) -> No
         ("mc --magnetic Fe", "walk", "magnetic", ("Fe",), 1),
         ("sample -n 7", "states", "n", 7, 0),
         ("sample --fixed", "states", "moments", "fixed", 1),
+        ("montecarlo --temperature 300", "walk", "temperatures_K", (300.0,), 0),
+        ("md --temperatures 300 600", "dynamics", "temperature_K", (300.0, 600.0), 0),
+        ("md --fixed-moments", "moments", "moments", "fixed", 0),
+        ("eos --temperatures 300", "", "temperature_K", 300.0, 0),
+        ("phonons --clamped", "", "moments", "fixed", 1),
+        ("lammps --grade-save=3", "", "grade_select", 3.0, 1),
+        ("fit --keep-domain", "domain", "keep_domain", True, 0),
         ("sample --atom 2", "output", "atom", 2, 0),
     ],
 )
