@@ -41,6 +41,7 @@ examples:
 The moments of the configurations are the targets. Every job has a folder with its input, output,
 labels or reasons; the same command goes on after an interruption and tries again what failed.
 Cells that are alike get one mesh of k-points: the table is printed first, and kept in DIR.
+While the DFT code runs nothing is printed: look into the folders of the jobs.
 Labels that stand apart from the others (energy, forces, stress, |dE/dm|, charges in spheres) may be
 converged and wrong: they go to a file of their own, labelled.suspect.extxyz for labelled.extxyz.
 Exit status: 0 all are labelled, 1 some are not or are suspect, 130 ended by Ctrl-C, 143 by SIGTERM;

@@ -32,7 +32,8 @@ examples:
   mmtp md --settings md.toml --checkpoint md.npz --resume --steps 20000
   mmtp md pot.mtp start.cfg --active-set active.npz --grade-break 10 --candidates met.cfg
 
-The first file that ends in .mtp is the potential. Ctrl-C or SIGTERM ends the run; what was done is
+The first file that ends in .mtp is the potential. Moments start from those of the file: mmtp
+equilibrate and relax have --start for others. Ctrl-C or SIGTERM ends the run; what was done is
 written, and the exit status is 130 or 143. It is 1 where a replica stopped before the end. With
 --resume the first run starts, and later ones go on: one script serves a job that is requeued.
 """
