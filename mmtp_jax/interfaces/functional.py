@@ -36,6 +36,7 @@ from mmtp_jax.precision import Precision, require_precision
 from mmtp_jax.structures.atom_graph import (
     AtomGraph,
     atom_graph,
+    atom_graphs,
     graph_to_evaluate,
     moved,
     used_skin,
@@ -89,17 +90,9 @@ def graph(
         raise ValueError("there is no configuration to make a graph of; give at least one")
     structures = to_structures(given, potential.species)
     cutoff = float(potential.cutoff)
-    if not stack:
-        found = atom_graph(structures, cutoff, skin, precision, n_atoms=n_atoms, width=width)
-        return jax.tree.map(jnp.asarray, found)
-    n_atoms = max([n_atoms, *map(len, structures)])
-    each = [
-        atom_graph([structure], cutoff, skin, precision, n_atoms=n_atoms, width=width)
-        for structure in structures
-    ]
-    widest = max(one.index.shape[1] for one in each)
-    each = [one.with_width(widest) for one in each]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    make = atom_graphs if stack else atom_graph
+    found = make(structures, cutoff, skin, precision, n_atoms=n_atoms, width=width)
+    return jax.tree.map(jnp.asarray, found)
 
 
 def move(

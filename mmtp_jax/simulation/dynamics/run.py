@@ -272,7 +272,9 @@ class Run:
             self.drain()
         saved = Saved(
             jax.device_get(self.state),
-            self.host_list.reference_positions,
+            self.host_list.reference_positions[
+                : self.system.masses.size * self.system.n_replicas
+            ].reshape(self.system.positions.shape),
             self.host_list.reference_cell,
             np.asarray(self.host_list.width),
         )

@@ -19,7 +19,6 @@ from mmtp_jax.potential.observables import Observables, evaluate
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.moments.equilibrate import equilibrate_graph
 from mmtp_jax.simulation.relaxation.coordinates import Geometry, Problem, geometry_of
-from mmtp_jax.simulation.relaxation.neighbours import RaggedList, graph_at, used_share
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
 from mmtp_jax.simulation.relaxation.steps import (
     Limits,
@@ -30,6 +29,7 @@ from mmtp_jax.simulation.relaxation.steps import (
     with_next_trial,
 )
 from mmtp_jax.simulation.system import System
+from mmtp_jax.structures.neighbour_list import NeighbourList, graph_at, used_skin
 
 Array = Any
 
@@ -78,7 +78,7 @@ def relax_steps(
     problem: Problem,
     limits: Limits,
     state: RelaxState,
-    neighbours: RaggedList,
+    neighbours: NeighbourList,
     n_steps: Array,
     watch: Any = None,
     watched: Any = None,
@@ -105,7 +105,7 @@ def relax_steps(
 
     def step(at: RelaxChunk) -> RelaxChunk:
         geometry = geometry_of(problem, at.state.trial)
-        stale = (used_share(problem, neighbours, geometry) > 1.0) & running(at.state)
+        stale = (used_skin(neighbours, geometry.positions, geometry.cell) > 1.0) & running(at.state)
         undone = at._replace(reason=jnp.full_like(at.reason, RelaxReason.NEIGHBOURS), stale=stale)
         return jax.lax.cond(jnp.any(stale), lambda: undone, lambda: complete(at, geometry))
 
@@ -140,7 +140,7 @@ def tried_geometry(
     problem: Problem,
     limits: Limits,
     state: RelaxState,
-    neighbours: RaggedList,
+    neighbours: NeighbourList,
     geometry: Geometry,
     watch: Any,
     watched: Any,
@@ -151,7 +151,9 @@ def tried_geometry(
     if plan.equilibrate and not plan.allow_flips:
         # At zero itself the equilibration would let a moment take either sign.
         start = jnp.where(start == 0.0, NEXT_TO_ZERO * problem.sides, start)
-    graph, shortest = graph_at(problem, neighbours, geometry, start)
+    graph, shortest = graph_at(
+        neighbours, problem.types, geometry.positions, geometry.cell, start, geometry.volume
+    )
     # To the equilibration, atoms of configurations that have ended are padding.
     on = jnp.append(running(state), False)[graph.configuration]
     graph = graph._replace(

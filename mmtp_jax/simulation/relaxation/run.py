@@ -23,12 +23,17 @@ from mmtp_jax.simulation.relaxation.loop import (
     relax_steps,
     shown_system,
 )
-from mmtp_jax.simulation.relaxation.neighbours import RaggedList, longest_step, search
 from mmtp_jax.simulation.relaxation.options import EQUILIBRATION_SHARE, RelaxOptions
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
 from mmtp_jax.simulation.relaxation.steps import Limits, RelaxState, before_start
 from mmtp_jax.simulation.watch import Watch
 from mmtp_jax.structures.batch import default_chunk
+from mmtp_jax.structures.neighbour_list import (
+    NeighbourList,
+    find_neighbours,
+    longest_step,
+    roomy_width,
+)
 from mmtp_jax.structures.structure import Structure
 
 logger = logging.getLogger(__name__)
@@ -148,10 +153,11 @@ class RelaxRun:
         model, which, now = self.model, None, self.structures
         if stale is not None:
             now = self.present()
-            which = np.flatnonzero(stale[: len(now)])
-        self.host_list = search(
-            now, self.shape, model.cutoff, model.options.skin,
-            previous=None if stale is None else self.host_list, which=which, width=model.width,
+            which = stale[: len(now)]
+        self.host_list = find_neighbours(
+            now, model.cutoff, model.options.skin, n_atoms=self.shape[0],
+            n_configurations=self.shape[1], width=model.width, room=roomy_width,
+            previous=None if stale is None else self.host_list, which=which,
         )  # fmt: skip
         if stale is not None and self.host_list.width > model.width:
             logger.info(
@@ -159,7 +165,7 @@ class RelaxRun:
                 "again", model.width, self.host_list.width,
             )  # fmt: skip
         model.width = self.host_list.width
-        self.list: RaggedList = jax.device_put(self.host_list)
+        self.list: NeighbourList = jax.device_put(self.host_list)
         self.n_searches += 1
 
     def give_up(self, reason: RelaxReason, stale: Any) -> None:

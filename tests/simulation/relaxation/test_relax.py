@@ -28,11 +28,16 @@ from mmtp_jax.simulation.relaxation.coordinates import (
     start_coordinates,
 )
 from mmtp_jax.simulation.relaxation.loop import relax_steps
-from mmtp_jax.simulation.relaxation.neighbours import graph_at, longest_step, search, used_share
 from mmtp_jax.simulation.relaxation.options import RelaxOptions
 from mmtp_jax.simulation.relaxation.run import RelaxModel, RelaxRun
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
 from mmtp_jax.simulation.relaxation.structures import relax_structures as relax
+from mmtp_jax.structures.neighbour_list import (
+    find_neighbours,
+    graph_at,
+    longest_step,
+    used_skin,
+)
 from mmtp_jax.structures.structure import Structure
 
 SHAPE = (32, 4, 64)
@@ -104,12 +109,12 @@ def test_gradient_is_the_derivative_of_the_enthalpy(cell, random_potential, rand
         replace(s, positions=np.asarray(at_start.positions)[a:b], cell=np.asarray(at_start.cell)[k])
         for k, (s, (a, b)) in enumerate(zip(structures, pairwise(run.offsets), strict=True))
     ]
-    near = search(moved, run.shape, float(potential.cutoff), 0.5)
+    near = find_neighbours(moved, float(potential.cutoff), 0.5, n_atoms=8, n_configurations=3)
 
     @jax.jit
     def values(z):
         geometry = geometry_of(problem, z)
-        result = evaluate(potential, graph_at(problem, near, geometry, magmoms)[0])[1]
+        result = evaluate(potential, _graph(problem, near, geometry, magmoms))[1]
         total = enthalpy(problem, result.energy, geometry.volume)
         return total, gradient_of(problem, z, geometry, result), result
 
@@ -133,6 +138,11 @@ def test_gradient_is_the_derivative_of_the_enthalpy(cell, random_potential, rand
         np.testing.assert_allclose(
             got, sum(np.sum(b * tensor) * b for b in basis), atol=1e-12, rtol=1e-9
         )
+
+
+def _graph(problem, neighbours, geometry, magmoms):
+    where = (problem.types, geometry.positions, geometry.cell, magmoms, geometry.volume)
+    return graph_at(neighbours, *where)[0]
 
 
 def test_coordinates_are_those_of_the_matrix_exponential(iron, bcc) -> None:
@@ -164,8 +174,8 @@ def test_no_pair_is_missed_after_the_longest_step(iron, bcc) -> None:
         change *= np.asarray(run.problem.weight)[:, None]
         step = np.concatenate([move.ravel(), change.ravel()])
         geometry = geometry_of(run.problem, np.asarray(run.state.coordinates) + step)
-        assert np.all(np.asarray(used_share(run.problem, run.list, geometry)) <= 1.0)
-        graph, _ = graph_at(run.problem, run.list, geometry, run.state.at.magmoms)
+        assert np.all(np.asarray(used_skin(run.list, geometry.positions, geometry.cell)) <= 1.0)
+        graph = _graph(run.problem, run.list, geometry, run.state.at.magmoms)
         found = evaluate_graph(iron, graph)[1]
         moved = [
             replace(s, positions=np.asarray(geometry.positions)[a:b],
@@ -175,7 +185,7 @@ def test_no_pair_is_missed_after_the_longest_step(iron, bcc) -> None:
         for k, result in enumerate(evaluate_structures(iron, moved)):
             assert float(found.energy[k]) == pytest.approx(result.energy, abs=1e-8)
     far = geometry_of(run.problem, np.asarray(run.state.coordinates) + 4 * step)
-    assert np.all(np.asarray(used_share(run.problem, run.list, far)) > 1.0)
+    assert np.all(np.asarray(used_skin(run.list, far.positions, far.cell)) > 1.0)
 
 
 # --- minima -------------------------------------------------------------------------

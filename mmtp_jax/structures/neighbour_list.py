@@ -1,0 +1,258 @@
+"""Neighbours of moving atoms: a list with a skin that stays valid for many steps.
+
+The list holds, per atom, the index of each neighbour and the image that it is in. The vector to it
+follows from positions and cell inside jit, and stays exact when the cell changes:
+
+    r_ij = r_j + S h - r_i        (rows S: integer shifts, h: cell)
+
+Let F = 1 + h0^-1 (h - h0) be the deformation of the cell since the list was made, and u the
+displacements of the atoms beside it. A pair that was left out, d0 > R_cut + skin, is now at
+
+    d >= (1 - |F - 1|) (R_cut + skin) - 2 max |u|
+
+with the Frobenius norm. While this is above R_cut, no pair is missed (`used_skin`). The search is
+made on the host (`find_neighbours`), with all images, for cells of any size. Index conventions are
+those of `Graph`: C configurations, N atoms one after the other, K neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmtp_jax.potential.observables import Graph
+from mmtp_jax.structures.batch import rounded_size
+from mmtp_jax.structures.neighbours import PADDING, NeighbourTable, neighbour_table
+from mmtp_jax.structures.structure import Structure
+
+Array = Any
+
+RATTLE = 0.1
+"""Displacements in Angstrom for which `warm_width` has room: atoms of a perfect crystal mostly
+have fewer neighbours than those of a warm one."""
+
+ROOM = 0.25
+"""Angstrom beyond cutoff and skin within which `roomy_width` has room for neighbours."""
+
+
+class NeighbourList(NamedTuple):
+    """Neighbours within R_cut + skin of N atoms, K places each."""
+
+    index: Array
+    """(N, K) int32 among the N atoms; the atom itself in free places."""
+    shifts: Array
+    """(N, 3, K) int32, image of the neighbour in units of the cell vectors."""
+    count: Array
+    """(N,) int32, places in use; 0 for padding."""
+    configuration: Array
+    """(N,) int32, the configuration of each atom; C for padding, which is at the end."""
+    reference_positions: Array
+    """(N, 3) where the list was made, Angstrom."""
+    reference_cell: Array
+    """(C, 3, 3) Angstrom."""
+    inverse_cell: Array
+    """(C, 3, 3) pseudo-inverse of the reference cell, 1/Angstrom."""
+    cutoff: Array
+    """() Angstrom."""
+    skin: Array
+    """() Angstrom."""
+
+    @property
+    def width(self) -> int:
+        """K."""
+        return self.index.shape[-1]
+
+
+Room = Callable[[int, Sequence[Structure], float], int]
+"""(places needed, structures, radius) -> places that a list is made with."""
+
+
+def find_neighbours(
+    structures: Sequence[Structure],
+    cutoff: float,
+    skin: float,
+    *,
+    n_atoms: int = 0,
+    n_configurations: int = 0,
+    width: int = 0,
+    room: Room = lambda needed, *_: rounded_size(needed),
+    previous: NeighbourList | None = None,
+    which: np.ndarray | None = None,
+) -> NeighbourList:
+    """The list of structures, on the host, as numpy arrays.
+
+    Args:
+        structures: where the atoms are, of all configurations.
+        cutoff: R_cut, Angstrom.
+        skin: Angstrom.
+        n_atoms: least number N; what is beyond the atoms is padding.
+        n_configurations: least number C.
+        width: least number K.
+        room: how many places there are where more are needed, for neighbours to come.
+        previous: an older list of the same structures; its places are kept where they suffice.
+        which: bool for each structure: search again; the others keep what ``previous`` has.
+
+    Raises:
+        ValueError: if two atoms are at the same place.
+    """
+    again = np.ones(len(structures), bool) if previous is None or which is None else which
+    tables = {k: neighbour_table(structures[k], cutoff + skin) for k in np.flatnonzero(again)}
+    needed = max((table.index.shape[1] for table in tables.values()), default=0)
+    if previous is not None:
+        width = max(width, previous.width)
+    if width < needed:
+        width = room(needed, structures, cutoff + skin)
+    offsets = np.concatenate([[0], np.cumsum([len(s) for s in structures])])
+    shape = (max(int(offsets[-1]), n_atoms), max(len(structures), n_configurations))
+    found = _start(shape, width, cutoff, skin, previous)
+    for k, table in tables.items():
+        structure, rows, used = structures[k], slice(*offsets[k : k + 2]), table.index.shape[1]
+        inverse = np.linalg.pinv(np.asarray(structure.cell, float))
+        own = np.arange(offsets[k], offsets[k + 1], dtype=np.int32)[:, None]
+        found.index[rows], found.shifts[rows] = own, 0
+        found.index[rows, :used] = np.where(table.index >= 0, table.index + offsets[k], own)
+        found.shifts[rows, :, :used] = image_shifts(table, structure.positions, inverse)
+        found.count[rows], found.configuration[rows] = table.count, k
+        found.reference_positions[rows] = structure.positions
+        found.reference_cell[k], found.inverse_cell[k] = structure.cell, inverse
+    return found
+
+
+def warm_width(needed: int, structures: Sequence[Structure], radius: float) -> int:
+    """Places for the neighbours that atoms have after displacements of `RATTLE`."""
+    rng = np.random.default_rng(0)
+    moved = (
+        replace(s, positions=s.positions + rng.normal(0.0, RATTLE, s.positions.shape))
+        for s in structures
+    )
+    widths = [neighbour_table(structure, radius).index.shape[1] for structure in moved]
+    return rounded_size(max(needed, *widths))
+
+
+def roomy_width(needed: int, structures: Sequence[Structure], radius: float) -> int:
+    """Places for neighbours up to `ROOM` further away; of few values, m 2^k with m of 4 to 7.
+
+    Crystals that are alike so share a program.
+    """
+    n, step = max(neighbour_table(s, radius + ROOM).index.shape[1] for s in structures), 1
+    while n > 7 * step:
+        step *= 2
+    return -(-max(n, needed) // step) * step
+
+
+def longest_step(cutoff: float, skin: float) -> tuple[float, float]:
+    """Displacement (Angstrom) and norm of a strain for which a fresh list is good together."""
+    return 0.35 * skin, 0.25 * skin / (cutoff + skin)
+
+
+def graph_at(
+    neighbours: NeighbourList,
+    types: Array,
+    positions: Array,
+    cell: Array,
+    magmoms: Array,
+    volumes: Array,
+) -> tuple[Graph, Array]:
+    """The graph that a potential is evaluated on, and the shortest distance (C,) in Angstrom.
+
+    Args:
+        neighbours: of N atoms.
+        types: (N,) species.
+        positions: (N, 3) Angstrom.
+        cell: (C, 3, 3) Angstrom.
+        magmoms: (N,) mu_B.
+        volumes: (C,) Angstrom^3; infinite where there is none.
+    """
+    n_conf, owner = cell.shape[0], neighbours.configuration
+    # Padding atoms have no neighbours, so that the clipped index does not matter.
+    of_atoms = cell[jnp.minimum(owner, n_conf - 1)]
+    vectors, nearest = _vectors(positions, of_atoms, neighbours)
+    graph = Graph(types, magmoms, vectors, neighbours.index, owner, volumes)
+    return graph, jnp.sqrt(jax.ops.segment_min(nearest, owner, n_conf))
+
+
+def used_skin(neighbours: NeighbourList, positions: Array, cell: Array) -> Array:
+    """Share (C,) of the skin that is used up since the search; above 1, pairs may be missing.
+
+    Args:
+        neighbours: the list.
+        positions: (N, 3) Angstrom, or without the padding at the end.
+        cell: (C, 3, 3) Angstrom.
+    """
+    size, n_conf = positions.shape[0], cell.shape[0]
+    owner = neighbours.configuration[:size]
+    reference = neighbours.reference_positions.reshape(-1, 3)[:size]
+    deformation = neighbours.inverse_cell @ (cell - neighbours.reference_cell)
+    of_atoms = deformation[jnp.minimum(owner, n_conf - 1)]
+    displacement = positions - reference - jnp.einsum("na,nab->nb", reference, of_atoms)
+    square = jnp.sum(displacement**2, axis=1)
+    # A position that is not finite must not vanish in the maximum.
+    square = jnp.where(jnp.isnan(square), jnp.inf, square)
+    # Configurations without atoms, which only pad, are -inf.
+    largest = jnp.sqrt(jnp.maximum(jax.ops.segment_max(square, owner, n_conf), 0.0))
+    strain = jnp.sqrt(jnp.sum(deformation**2, axis=(-2, -1)))
+    room = (1.0 - strain) * (neighbours.cutoff + neighbours.skin) - neighbours.cutoff
+    # Nor must it count as one that has not moved.
+    safe = (room > 0.0) & (2.0 * largest <= room)
+    return jnp.where(safe, 2.0 * largest / room, jnp.inf)
+
+
+def image_shifts(table: NeighbourTable, positions: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """The images (n, 3, K) int32 of the neighbours that a search found; zero in free places.
+
+    Args:
+        table: what the search found.
+        positions: (n, 3) where it was made, Angstrom.
+        inverse: (3, 3) pseudo-inverse of the cell, 1/Angstrom.
+    """
+    # The search gives vectors; what is left of them beside the positions are whole cells.
+    partner = positions[np.maximum(table.index, 0)]
+    beside = np.swapaxes(table.vectors, 1, 2) - partner + positions[:, None]
+    shifts = np.swapaxes(np.rint(beside @ inverse), 1, 2).astype(np.int32)
+    return np.where((table.index >= 0)[:, None], shifts, 0)
+
+
+def _vectors(positions: Array, cell: Array, neighbours: NeighbourList) -> tuple[Array, Array]:
+    """(N, 3, K) to the neighbours, and the square (N,) of the shortest of each atom."""
+    index, shifts, count = neighbours[:3]
+    vectors = jnp.stack(
+        [
+            positions[:, x][index]
+            - positions[:, x, None]
+            + sum(shifts[:, k] * cell[:, k, x, None] for k in range(3))
+            for x in range(3)
+        ],
+        axis=1,
+    )
+    real = jnp.arange(index.shape[1]) < count[:, None]
+    vectors = jnp.where(real[:, None], vectors, PADDING * neighbours.cutoff)
+    return vectors, jnp.min(jnp.sum(vectors * vectors, axis=1), axis=1, initial=jnp.inf)
+
+
+def _start(
+    shape: tuple[int, int], width: int, cutoff: float, skin: float, previous: NeighbourList | None
+) -> NeighbourList:
+    """A list to write into: what ``previous`` has, or nothing."""
+    n_atoms, n_conf = shape
+    found = NeighbourList(
+        index=np.tile(np.arange(n_atoms, dtype=np.int32)[:, None], (1, width)),
+        shifts=np.zeros((n_atoms, 3, width), np.int32),
+        count=np.zeros(n_atoms, np.int32),
+        configuration=np.full(n_atoms, n_conf, np.int32),
+        reference_positions=np.zeros((n_atoms, 3)),
+        reference_cell=np.tile(np.eye(3), (n_conf, 1, 1)),
+        inverse_cell=np.tile(np.eye(3), (n_conf, 1, 1)),
+        cutoff=np.float64(cutoff),
+        skin=np.float64(skin),
+    )
+    if previous is not None:
+        old = previous.width
+        found.index[:, :old], found.shifts[:, :, :old] = previous.index, previous.shifts
+        for new, kept in zip(found[2:7], previous[2:7], strict=True):
+            new[:] = kept
+    return found
