@@ -76,6 +76,11 @@ def require_precision(dtype: Any) -> Precision:
     return precision
 
 
+def with_floats(tree: Any, dtype: Any) -> Any:
+    """A pytree of arrays with its floating-point numbers in another type."""
+    return jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, tree)
+
+
 class _Fork:
     """Whether this process was forked from one in which JAX had started its threads."""
 

@@ -60,11 +60,11 @@ def crystal(n_atoms: int, n_replicas: int, temperature: float) -> Any:
 
 def native(potential: mmtp.Potential, system: Any, options: DynamicsOptions) -> Run:
     """A run that has been compiled."""
-    run = Run(potential, system, options, None, None, None)
+    run = Run(potential, system, options)
     run.begin(None)
     run.advance(30)
-    if run.has_stopped:
-        raise ValueError(f"the replicas stopped: {run.result(30, False).message}")
+    if run.has_ended:
+        raise ValueError(f"the replicas stopped: {run.result(30).message}")
     return run
 
 
@@ -181,7 +181,7 @@ def main() -> None:
                 run = runs[name]
                 counts = np.concatenate([r.n_equilibration for r in run.rows])[1:]
                 row |= {"evaluations": float(np.mean(counts)), "searches": run.n_searches,
-                        "drift": float(run.result(0, False).drift()[0])}  # fmt: skip
+                        "drift": float(run.result(0).drift()[0])}  # fmt: skip
                 text += (
                     f"   {row['evaluations']:.2f} evaluations, {run.n_searches} searches in "
                     f"{run.step} steps, drift {row['drift']:+.4f} meV/atom/ps"

@@ -36,6 +36,7 @@ from mmtp_jax.active.options import NEIGHBORHOOD, Keeping, Thresholds
 from mmtp_jax.options import renamed
 from mmtp_jax.potential.observables import Graph, Observables
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import with_floats
 from mmtp_jax.simulation.system import System
 from mmtp_jax.structures.batch import default_chunk
 
@@ -242,7 +243,11 @@ class Preselection:
 
     def renumbered(self, state: dict[str, Array], numbers: Sequence[int]) -> dict[str, Array]:
         """The state with other numbers for the replicas, where those of a run are not unique."""
-        return {**state, "replica": np.asarray(numbers)[np.asarray(state["replica"])]}
+        n, old = int(state["n"]), np.asarray(state["replica"])
+        # Free places may hold the numbers that earlier copies were drained with.
+        replica = np.zeros_like(old)
+        replica[:n] = np.asarray(numbers)[old[:n]]
+        return {**state, "replica": replica}
 
     def check(self, potential: Potential) -> None:
         """ValueError if the active set belongs to another potential than that of a simulation."""
@@ -258,7 +263,7 @@ class Preselection:
         """gamma (C,) of each configuration; by neighbourhood, of its worst atom."""
         dtype = jnp.asarray(self.factors.lu).dtype
         # Grades in float32 would be those of round-off where A is ill-conditioned.
-        graph = jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, graph)
+        graph = with_floats(graph, dtype)
         if self.mode != NEIGHBORHOOD:
             return configuration_grades(self.factors, self.potential, graph, self.chunk)
         atoms = neighborhood_grades(self.factors, self.potential, graph, self.chunk)

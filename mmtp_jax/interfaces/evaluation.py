@@ -11,7 +11,7 @@ import numpy as np
 from mmtp_jax.interruption import check
 from mmtp_jax.potential.observables import evaluate_graph
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.precision import double_precision
+from mmtp_jax.precision import double_precision, with_floats
 from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack
 from mmtp_jax.structures.device import OnDevice
 from mmtp_jax.structures.domain import check_domain
@@ -68,9 +68,7 @@ class StructureEvaluator(OnDevice):
 
     def of_batch(self, batch: Batch, structures: Sequence[Structure]) -> list[tuple[int, Result]]:
         """(index in ``structures``, result) of every configuration of a batch."""
-        graph = jax.tree.map(
-            lambda a: a.astype(self.precision.edges) if a.dtype.kind == "f" else a, batch.graph
-        )
+        graph = with_floats(batch.graph, self.precision.edges)
         with double_precision():
             sites, values = jax.device_get(evaluate_graph(self._on_device, graph, default_chunk()))
         sites = sites.astype(np.float64) + self._constants[batch.graph.types]

@@ -17,7 +17,7 @@ import numpy as np
 
 from mmtp_jax.potential.chunks import padded_count
 from mmtp_jax.potential.observables import Graph
-from mmtp_jax.precision import Precision
+from mmtp_jax.precision import Precision, with_floats
 from mmtp_jax.structures.neighbour_list import NeighbourList, find_neighbours, graph_at
 from mmtp_jax.structures.neighbour_list import used_skin as used_skin_of_list
 from mmtp_jax.structures.structure import Structure
@@ -97,7 +97,7 @@ def atom_graph(
         neighbours=neighbours,
         precision=precision,
     )
-    return jax.tree.map(lambda a: a.astype(precision.edges) if a.dtype.kind == "f" else a, found)
+    return with_floats(found, precision.edges)
 
 
 def atom_graphs(

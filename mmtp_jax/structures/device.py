@@ -1,4 +1,4 @@
-"""A potential on the device, for those who evaluate one structure after the other."""
+"""A potential on the device, without its constant energies, which are added in float64."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ import jax
 import numpy as np
 
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.precision import double_precision, require_precision
+from mmtp_jax.precision import Precision, double_precision, require_precision
+
+
+def without_constants(
+    potential: Potential, precision: Precision, device: Any = None
+) -> tuple[Potential, np.ndarray]:
+    """The potential with e0 = 0, on the device and in a precision; and its e0 (S,) on the host."""
+    constants = np.asarray(potential.species_coeffs, float)
+    without = potential.replace(species_coeffs=np.zeros_like(constants))
+    return jax.device_put(without.astype(*precision), device), constants
 
 
 class OnDevice:
-    """Holds a potential without its constant energies, which are added in float64 on the host.
+    """For those who evaluate one structure after the other.
 
     Raises:
         ValueError: for an unknown ``dtype``.
@@ -31,8 +40,7 @@ class OnDevice:
     @cached_property
     def _on_device(self) -> Potential:
         with double_precision():
-            without = self.potential.replace(species_coeffs=np.zeros_like(self._constants))
-            return jax.device_put(without.astype(*self.precision))
+            return without_constants(self.potential, self.precision)[0]
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is on the device: it is put there anew where a copy is used."""

@@ -17,6 +17,7 @@ from mmtp_jax.interfaces.lammps.rows import Rows
 from mmtp_jax.potential.jacobian import energy_jacobian
 from mmtp_jax.potential.observables import Graph, evaluate
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import with_floats
 from mmtp_jax.structures.neighbours import PADDING
 
 Array = Any
@@ -54,7 +55,7 @@ def graph_of_rows(potential: Potential, rows: Rows, positions: Array, magmoms: A
         volumes=jnp.ones(1),
     )
     dtype = potential.radial_coeffs.dtype
-    return jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, graph)
+    return with_floats(graph, dtype)
 
 
 @partial(jax.jit, static_argnames="chunk")

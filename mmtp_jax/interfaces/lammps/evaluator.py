@@ -24,6 +24,7 @@ from mmtp_jax.interfaces.lammps.rows import RankAtoms, RankList, Sizes, find_row
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision, require_precision
 from mmtp_jax.structures.batch import default_chunk
+from mmtp_jax.structures.device import without_constants
 
 
 class Sums(NamedTuple):
@@ -98,8 +99,7 @@ class SharedEvaluator:
         self._device = jax.local_devices()[ranks.place_on_node() % jax.local_device_count()]
         with double_precision():
             self.precision = require_precision(options.dtype)
-            without = potential.replace(species_coeffs=np.zeros(potential.n_species))
-            self.potential = jax.device_put(without.astype(*self.precision), self._device)
+            self.potential, _ = without_constants(potential, self.precision, self._device)
             """With e0 = 0."""
             if preselection is not None:
                 parts = preselection.factors, preselection.potential

@@ -9,14 +9,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmtp_jax.potential.observables import Observables, evaluate
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import require_precision, with_floats
 from mmtp_jax.simulation.moments.equilibrate import equilibrate_graph
 from mmtp_jax.simulation.moments.lbfgs import Memory, empty_memory
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.neighbours import NeighbourList, graph_of
 from mmtp_jax.simulation.system import System
+from mmtp_jax.structures.device import without_constants
 
 Array = Any
 
@@ -30,6 +33,12 @@ class Model(NamedTuple):
     """(S,) e0 of each species, eV."""
     tolerance: Array
     """() largest |T_i| of equilibrated moments, eV/mu_B."""
+
+
+def model_of(potential: Potential, dtype: Any, tolerance: float) -> Model:
+    """A potential for evaluations in ``dtype``, with magnetic forces up to ``tolerance``."""
+    bare, constants = without_constants(potential, require_precision(dtype))
+    return Model(bare, *jax.device_put((constants, np.float64(tolerance))))
 
 
 class Moments(NamedTuple):
@@ -85,7 +94,7 @@ def evaluate_system(
     """
     graph, shortest = graph_of(system, neighbours)
     dtype = model.potential.radial_coeffs.dtype
-    graph = jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, graph)
+    graph = with_floats(graph, dtype)
     memory = empty_memory(graph) if memory is None else memory
     constants = jnp.sum(model.constants[system.types])
 

@@ -7,7 +7,6 @@ new list, or drains the watch, and the step is taken again with the same random 
 
 from __future__ import annotations
 
-from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,8 +23,9 @@ from mmtp_jax.simulation.dynamics.evaluation import (
     not_converged,
 )
 from mmtp_jax.simulation.dynamics.integrate import Ensemble, Outcome, State, advanced, completed
-from mmtp_jax.simulation.dynamics.series import Series, row_of
+from mmtp_jax.simulation.dynamics.series import row_of
 from mmtp_jax.simulation.dynamics.thermostats import Bath, chain_at_rest
+from mmtp_jax.simulation.host_loop import Block, Reason
 from mmtp_jax.simulation.moments.lbfgs import empty_memory
 from mmtp_jax.simulation.neighbours import NeighbourList, used_skin
 from mmtp_jax.simulation.spins.counts import no_counts
@@ -34,15 +34,6 @@ from mmtp_jax.simulation.system import System
 from mmtp_jax.simulation.watch import GradedWatch
 
 Array = Any
-
-
-class Reason(IntEnum):
-    """Why the loop came back."""
-
-    DONE = 0
-    NEIGHBOURS = 1
-    WATCH_IS_FULL = 2
-    STOPPED = 3
 
 
 class Plan(NamedTuple):
@@ -63,20 +54,6 @@ class Rules(NamedTuple):
     """() bool: replicas that leave the distances and moments that the potential covers stop."""
     together: Array
     """() bool: one replica that stops, stops all."""
-
-
-class Chunk(NamedTuple):
-    """Where the loop is, and what it returns."""
-
-    state: State
-    watched: Any
-    rows: Series
-    """(n_rows, R) of each step, the first ``n_done`` of them."""
-    n_done: Array
-    reason: Array
-    """A `Reason`."""
-    stale: Array
-    """(R,) replicas whose neighbours are not known where the step that was undone leads."""
 
 
 def before_start(system: System, keys: Array, n_padded: int, dtype: Any) -> State:
@@ -127,7 +104,7 @@ def take_steps(
     watch: Any = None,
     watched: Any = None,
     spin_sites: SpinSites | None = None,
-) -> Chunk:
+) -> Block:
     """Take up to ``n_steps`` steps, at most ``plan.n_rows``.
 
     Signs of moments change at ``spin_sites`` if the plan says so.
@@ -135,10 +112,10 @@ def take_steps(
     A step of `before_start` with ``bath.timestep`` zero moves nothing, and evaluates.
     """
 
-    def goes_on(at: Chunk) -> Array:
+    def goes_on(at: Block) -> Array:
         return (at.n_done < jnp.minimum(n_steps, plan.n_rows)) & (at.reason == Reason.DONE)
 
-    def step(at: Chunk) -> Chunk:
+    def step(at: Block) -> Block:
         moved = advanced(plan.ensemble, bath, at.state)
         used = used_skin(moved.system, neighbours)
         stale = (used > 1.0) & at.state.system.running
@@ -149,7 +126,7 @@ def take_steps(
             lambda: complete(at, moved),
         )
 
-    def complete(at: Chunk, moved: Any) -> Chunk:
+    def complete(at: Block, moved: Any) -> Block:
         before = at.state
         system, known, watched = evaluate_system(
             model, moved.system, neighbours, plan.moments, before.step + 1,
@@ -170,7 +147,7 @@ def take_steps(
         row = row_of(state, grade)
         rows = jax.tree.map(lambda all, one: all.at[at.n_done].set(one), at.rows, row)
         reason = jnp.where(stop, Reason.STOPPED, Reason.DONE).astype(at.reason.dtype)
-        after = Chunk(state, watched, rows, at.n_done + 1, reason, at.stale)
+        after = Block(state, watched, rows, at.n_done + 1, reason, at.stale)
         if watch is None:
             return after
         undone = at._replace(reason=jnp.full_like(at.reason, Reason.WATCH_IS_FULL))
@@ -179,7 +156,7 @@ def take_steps(
     rows = jax.tree.map(lambda row: jnp.zeros((plan.n_rows, *row.shape), row.dtype), row_of(state))
     reason = jnp.where(_all_stop(rules, state), Reason.STOPPED, Reason.DONE).astype(jnp.int32)
     stale = jnp.zeros_like(state.system.running)
-    start = Chunk(state, watched, rows, jnp.zeros((), jnp.int32), reason, stale)
+    start = Block(state, watched, rows, jnp.zeros((), jnp.int32), reason, stale)
     return jax.lax.while_loop(goes_on, step, start)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmtp_jax.interruption import check, deferred
+from mmtp_jax.interruption import deferred
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.dynamics.observer import Observer, Saved
@@ -54,23 +54,16 @@ def simulate(
         ValueError: if there are not one or R temperatures or pressures, the ensemble is npt and
             the cell is not periodic in three directions, or two atoms are at the same place.
     """
-    run = Run(potential, system, options, watch, record, keep)
-    interrupted = False
+    run = Run(potential, system, options, record, watch=watch, keep=keep)
     with deferred():
-        try:
-            run.begin(resume)
-            if resume is None:
-                run.tell(observers, n_steps, lambda every: True)
-            while run.step < n_steps and not run.has_stopped:
-                check()
-                steps = (o.every - run.step % o.every for o in observers)
-                run.advance(min([n_steps - run.step, *steps]))
-                run.tell(observers, n_steps, lambda every: run.step % every == 0)
-            check()
-        except KeyboardInterrupt:
-            interrupted = True
-            if not run.has_begun:
-                raise
+        run.begin(resume)
+        if resume is None:
+            run.tell(observers, n_steps, lambda every: True)
+        run.go(
+            n_steps,
+            due=lambda: min([n_steps, *(o.every - run.step % o.every for o in observers)]),
+            after=lambda: run.tell(observers, n_steps, lambda every: run.step % every == 0),
+        )
         run.drain()
         run.tell(observers, n_steps, lambda every: True, final=True)
-    return run.result(n_steps, interrupted)
+    return run.result(n_steps)

@@ -1,11 +1,7 @@
-"""A run of dynamics on its way: the host's side of `loop`.
-
-The host makes lists of neighbours, drains the watch, and hands over what was recorded.
-"""
+"""A run of dynamics on its way: what `HostLoop` leaves to it, its start and its result."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,64 +11,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmtp_jax.interruption import check
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.precision import require_precision
 from mmtp_jax.simulation.constants import FS, GPA, KB
 from mmtp_jax.simulation.dynamics.barostats import mobility
-from mmtp_jax.simulation.dynamics.evaluation import Model, Moments
+from mmtp_jax.simulation.dynamics.evaluation import Moments, model_of
 from mmtp_jax.simulation.dynamics.integrate import Ensemble, Outcome, State
-from mmtp_jax.simulation.dynamics.loop import Plan, Reason, Rules, before_start, take_steps
+from mmtp_jax.simulation.dynamics.loop import Plan, Rules, before_start, take_steps
 from mmtp_jax.simulation.dynamics.observer import Observer, Saved, Snapshot
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 from mmtp_jax.simulation.dynamics.outcome import Simulation
 from mmtp_jax.simulation.dynamics.series import Series
 from mmtp_jax.simulation.dynamics.thermostats import Bath, keys_of
+from mmtp_jax.simulation.host_loop import Block, HostLoop
 from mmtp_jax.simulation.neighbours import NeighbourList, find_neighbours, used_skin
 from mmtp_jax.simulation.spins.dynamics import SpinPlan, SpinSites
 from mmtp_jax.simulation.spins.moves import magnetic_atoms
 from mmtp_jax.simulation.system import System, volumes
-from mmtp_jax.simulation.watch import Watch
 from mmtp_jax.structures.batch import default_chunk
-
-logger = logging.getLogger(__name__)
-
-SECONDS_PER_CHUNK = 0.5
-"""About how long the host waits for steps, so that Ctrl-C and progress need not wait longer."""
 
 SEARCH_AGAIN = 0.5
 """Share of the skin beyond which a replica's neighbours are searched along with another's."""
 
 
 @dataclass
-class Run:
-    """A run on its way."""
+class Run(HostLoop):
+    """A run on its way; the step before the first evaluation is -1."""
 
     potential: Potential
     system: System
     options: DynamicsOptions
-    watch: Watch | None
-    record: Callable[[np.ndarray, Series], None] | None
-    keep: Callable[[list[Any]], None] | None
-    kept: list[Any] = field(default_factory=list)
+    record: Callable[[np.ndarray, Series], None] | None = None
     steps: list[np.ndarray] = field(default_factory=list)
     rows: list[Series] = field(default_factory=list)
-    n_searches: int = 0
-    n_widened: int = 0
-    state: State | None = None
-    watched: Any = None
-    host_list: NeighbourList | None = None
     spin_sites: SpinSites | None = None
 
     def __post_init__(self) -> None:
         options, n_replicas = self.options, self.system.n_replicas
-        precision = require_precision(options.dtype)
-        constants = np.asarray(self.potential.species_coeffs, float)
-        bare = self.potential.replace(species_coeffs=np.zeros_like(constants))
-        self.model = jax.device_put(
-            Model(bare.astype(*precision), constants, np.float64(options.tolerance))
-        )
-        self.chunk = default_chunk()
+        self.model = model_of(self.potential, options.dtype, options.tolerance)
+        self.chunk, self.most_steps = default_chunk(), options.chunk_steps
         without_bath = options.ensemble == "nve"
         self.plan = Plan(
             ensemble=Ensemble(
@@ -110,7 +86,6 @@ class Run:
                 ),
             )
         )
-        self.seconds_per_step = SECONDS_PER_CHUNK
 
     def magnetic_atoms(self) -> np.ndarray:
         """Atoms (n,) that change their signs, by the moments of the very start."""
@@ -126,16 +101,8 @@ class Run:
         return SpinPlan(options.spins, options.spin_every, trials)
 
     @property
-    def step(self) -> int:
-        return int(self.state.step)
-
-    @property
-    def has_begun(self) -> bool:
-        """Has the start been evaluated?"""
-        return self.state is not None and self.step >= 0
-
-    @property
-    def has_stopped(self) -> bool:
+    def has_ended(self) -> bool:
+        """Have the replicas stopped?"""
         running = np.asarray(self.state.system.running)
         return not (running.all() if self.options.when_stopped == "all" else running.any())
 
@@ -146,10 +113,10 @@ class Run:
             self.search(self.system)
             keys = keys_of(self.options.seed + k for k in range(self.system.n_replicas))
             n_padded, dtype = self.list.index.shape[0], self.model.potential.radial_coeffs.dtype
-            self.state = before_start(self.system, keys, n_padded, dtype)
+            self.state, self.step = before_start(self.system, keys, n_padded, dtype), -1
             if self.watch is not None:
                 self.watched = self.watch.start(self.state.system)
-            self.advance(1, self.bath._replace(timestep=0.0 * self.bath.timestep))
+            self.advance(1, bath=self.bath._replace(timestep=0.0 * self.bath.timestep))
             return
         reference = resume.state.system._replace(
             positions=resume.reference_positions, cell=resume.reference_cell
@@ -157,66 +124,19 @@ class Run:
         self.search(reference, width=int(resume.width))
         if self.watch is not None:
             self.watched = self.watch.start(resume.state.system)
-        self.state = jax.device_put(resume.state)
+        self.state, self.step = jax.device_put(resume.state), int(resume.state.step)
 
-    def advance(self, n_steps: int, bath: Bath | None = None) -> None:
-        """Take up to so many steps, with as many lists of neighbours as that needs.
+    def take(self, n_steps: int, bath: Bath | None = None) -> Block:
+        """Steps with the bath of the run, or with another."""
+        return take_steps(
+            self.plan, self.model, bath or self.bath, self.rules, self.state, self.list, n_steps,
+            self.watch, self.watched, self.spin_sites,
+        )  # fmt: skip
 
-        Raises:
-            KeyboardInterrupt: between two calls of the compiled program, if the run is to end.
-        """
-        n_done = 0
-        fruitless = None
-        while n_done < n_steps and not self.has_stopped:
-            if self.has_begun:
-                check()
-            start = time.perf_counter()
-            todo = min(n_steps - n_done, self.patience)
-            chunk = take_steps(
-                self.plan, self.model, bath or self.bath, self.rules, self.state, self.list, todo,
-                self.watch, self.watched, self.spin_sites,
-            )  # fmt: skip
-            done, reason = int(chunk.n_done), Reason(int(chunk.reason))
-            first = self.step + 1
-            self.state, self.watched = chunk.state, chunk.watched
-            if done:
-                self.measure((time.perf_counter() - start) / done)
-                rows = jax.tree.map(lambda a, k=done: np.asarray(a)[:k], chunk.rows)
-                self.add(np.arange(first, first + done), rows)
-            n_done += done
-            fruitless = None if done else fruitless
-            if fruitless == reason:
-                self.give_up(reason, chunk.stale)
-                reason = Reason.DONE
-            elif reason == Reason.NEIGHBOURS:
-                self.search_again(np.asarray(chunk.stale))
-            elif reason == Reason.WATCH_IS_FULL:
-                self.drain()
-            fruitless = reason if reason != Reason.DONE else None
-
-    @property
-    def patience(self) -> int:
-        """Steps until the host looks again."""
-        most = self.plan.n_rows
-        return max(1, min(most, int(SECONDS_PER_CHUNK / self.seconds_per_step)))
-
-    def measure(self, seconds: float) -> None:
-        # A call that compiles is followed by one of a single step, and forgotten.
-        self.seconds_per_step = seconds
-
-    def search(self, system: System, **options: Any) -> None:
-        host = jax.device_get(system)
-        cutoff, skin = float(self.potential.cutoff), self.options.skin
-        old = self.host_list
-        self.host_list = find_neighbours(host, cutoff, skin, chunk=self.chunk, **options)
-        if old is not None and old.width != self.host_list.width:
-            self.n_widened += 1
-            logger.info(
-                "the list of neighbours is widened from %d to %d places; the program is compiled "
-                "again", old.width, self.host_list.width,
-            )  # fmt: skip
-        self.list = jax.device_put(self.host_list)
-        self.n_searches += 1
+    def find(self, where: System, **options: Any) -> NeighbourList:
+        """The neighbours of replicas."""
+        cutoff = float(self.potential.cutoff)
+        return find_neighbours(where, cutoff, self.options.skin, chunk=self.chunk, **options)
 
     def search_again(self, stale: np.ndarray) -> None:
         """Make the list anew for these replicas, and for those that are near to it."""
@@ -224,27 +144,14 @@ class Run:
         near = np.asarray(used_skin(system, self.host_list)) > SEARCH_AGAIN
         self.search(system, previous=self.host_list, which=stale | (near & system.running))
 
-    def give_up(self, reason: Reason, stale: Any) -> None:
-        """One step needs more than a fresh list or an empty watch gives."""
-        if reason == Reason.WATCH_IS_FULL:
-            raise ValueError(
-                "the watch has no room for what one single step shows it; give it a larger buffer"
-            )
+    def without(self, stale: Any) -> State:
+        """The state after replicas blew up."""
         state = self.state
-        self.state = state._replace(
+        return state._replace(
             system=state.system._replace(running=state.system.running & ~stale),
             outcome=jnp.where(stale, int(Outcome.BLEW_UP), state.outcome).astype(jnp.int32),
             stopped_at=jnp.where(stale, state.step, state.stopped_at).astype(jnp.int32),
         )
-
-    def drain(self) -> None:
-        """Take what the watch has kept."""
-        if self.watch is None or self.state is None:
-            return
-        snapshots, self.watched = self.watch.drain(self.watched)
-        self.kept += snapshots
-        if snapshots and self.keep is not None:
-            self.keep(snapshots)
 
     def add(self, steps: np.ndarray, rows: Series) -> None:
         """Record rows."""
@@ -270,11 +177,11 @@ class Run:
             return
         if any(observer.drains for observer in due):
             self.drain()
+        shape = self.system.positions.shape
         saved = Saved(
             jax.device_get(self.state),
-            self.host_list.reference_positions[
-                : self.system.masses.size * self.system.n_replicas
-            ].reshape(self.system.positions.shape),
+            # Without the padding.
+            self.host_list.reference_positions[: shape[0] * shape[1]].reshape(shape),
             self.host_list.reference_cell,
             np.asarray(self.host_list.width),
         )
@@ -282,7 +189,7 @@ class Run:
         for observer in due:
             observer.tell(snapshot)
 
-    def result(self, n_steps: int, interrupted: bool) -> Simulation:
+    def result(self, n_steps: int) -> Simulation:
         """What has come of it."""
         state: State = jax.device_get(self.state)
         rows = jax.tree.map(lambda *parts: np.concatenate(parts), *self.rows) if self.rows else None
@@ -298,7 +205,7 @@ class Run:
             stopped_at=state.stopped_at,
             n_steps=int(state.step),
             n_wanted=n_steps,
-            interrupted=interrupted,
+            interrupted=self.interrupted,
             n_unconverged=state.n_unconverged,
             spins=state.spins,
             n_searches=self.n_searches,

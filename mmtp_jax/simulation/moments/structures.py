@@ -13,7 +13,7 @@ import numpy as np
 from mmtp_jax.interruption import check
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.precision import double_precision
+from mmtp_jax.precision import double_precision, with_floats
 from mmtp_jax.simulation.moments.collapse import collapse_message, is_zero, warn_of_collapse
 from mmtp_jax.simulation.moments.equilibrate import Equilibrated, equilibrate_graph
 from mmtp_jax.simulation.moments.lbfgs import Memory, empty_memory
@@ -187,9 +187,7 @@ class StructureEquilibrator(OnDevice):
         self, batch: Batch, structures: Sequence[Structure], memory: Memory | None = None
     ) -> tuple[list[tuple[int, EquilibratedStructure]], Memory]:
         """(index in ``structures``, result) of every configuration of a batch, and the memory."""
-        graph = jax.tree.map(
-            lambda a: a.astype(self.precision.edges) if a.dtype.kind == "f" else a, batch.graph
-        )
+        graph = with_floats(batch.graph, self.precision.edges)
         found = self._search(graph, memory, self.options.max_steps)
         memory = found.memory
         found = jax.device_get(found._replace(memory=None))

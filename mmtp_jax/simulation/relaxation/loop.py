@@ -8,7 +8,6 @@ is undone where a pair could be missing from the list of neighbours or the watch
 
 from __future__ import annotations
 
-from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,6 +16,8 @@ import jax.numpy as jnp
 
 from mmtp_jax.potential.observables import Observables, evaluate
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import with_floats
+from mmtp_jax.simulation.host_loop import Block, Reason
 from mmtp_jax.simulation.moments.equilibrate import equilibrate_graph
 from mmtp_jax.simulation.relaxation.coordinates import Geometry, Problem, geometry_of
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
@@ -38,14 +39,6 @@ NEXT_TO_ZERO = 1e-9
 """mu_B: where a moment that was held at zero starts again, on its own side."""
 
 
-class RelaxReason(IntEnum):
-    """Why the loop came back."""
-
-    DONE = 0
-    NEIGHBOURS = 1
-    WATCH_IS_FULL = 2
-
-
 class RelaxPlan(NamedTuple):
     """What is static about a relaxation: another one is compiled anew."""
 
@@ -56,18 +49,6 @@ class RelaxPlan(NamedTuple):
     """Most atoms per block of an evaluation."""
     n_shown: int
     """Atoms of each configuration, for a watch; 0 without one."""
-
-
-class RelaxChunk(NamedTuple):
-    """Where the loop is, and what it returns."""
-
-    state: RelaxState
-    watched: Any
-    n_done: Array
-    reason: Array
-    """A `RelaxReason`."""
-    stale: Array
-    """(C,) configurations whose neighbours are not known where the trial leads."""
 
 
 @partial(jax.jit, static_argnames="plan")
@@ -83,7 +64,7 @@ def relax_steps(
     watch: Any = None,
     watched: Any = None,
     first_step: Array = 0,
-) -> RelaxChunk:
+) -> Block:
     """Take up to ``n_steps`` steps.
 
     Args:
@@ -100,16 +81,16 @@ def relax_steps(
         first_step: number of the first step, which the watch is told.
     """
 
-    def goes_on(at: RelaxChunk) -> Array:
-        return (at.n_done < n_steps) & (at.reason == RelaxReason.DONE) & jnp.any(running(at.state))
+    def goes_on(at: Block) -> Array:
+        return (at.n_done < n_steps) & (at.reason == Reason.DONE) & jnp.any(running(at.state))
 
-    def step(at: RelaxChunk) -> RelaxChunk:
+    def step(at: Block) -> Block:
         geometry = geometry_of(problem, at.state.trial)
         stale = (used_skin(neighbours, geometry.positions, geometry.cell) > 1.0) & running(at.state)
-        undone = at._replace(reason=jnp.full_like(at.reason, RelaxReason.NEIGHBOURS), stale=stale)
+        undone = at._replace(reason=jnp.full_like(at.reason, Reason.NEIGHBOURS), stale=stale)
         return jax.lax.cond(jnp.any(stale), lambda: undone, lambda: complete(at, geometry))
 
-    def complete(at: RelaxChunk, geometry: Geometry) -> RelaxChunk:
+    def complete(at: Block, geometry: Geometry) -> Block:
         shown = first_step + at.n_done
         tried, memory, watched = tried_geometry(
             plan, potential, constants, problem, limits, at.state, neighbours, geometry,
@@ -122,14 +103,14 @@ def relax_steps(
             status = jnp.where(stopped, int(RelaxStatus.WATCH), state.status)
             state = state._replace(status=status.astype(state.status.dtype))
         state = with_next_trial(state, problem, limits)
-        after = RelaxChunk(state, watched, at.n_done + 1, at.reason, at.stale)
+        after = Block(state, watched, None, at.n_done + 1, at.reason, at.stale)
         if watch is None:
             return after
-        undone = at._replace(reason=jnp.full_like(at.reason, RelaxReason.WATCH_IS_FULL))
+        undone = at._replace(reason=jnp.full_like(at.reason, Reason.WATCH_IS_FULL))
         return jax.lax.cond(watch.full(watched), lambda: undone, lambda: after)
 
     zero = jnp.zeros((), jnp.int32)
-    start = RelaxChunk(state, watched, zero, zero, jnp.zeros(problem.n_configurations, bool))
+    start = Block(state, watched, None, zero, zero, jnp.zeros(problem.n_configurations, bool))
     return jax.lax.while_loop(goes_on, step, start)
 
 
@@ -160,7 +141,7 @@ def tried_geometry(
         configuration=jnp.where(on, graph.configuration, problem.n_configurations)
     )
     dtype = potential.radial_coeffs.dtype
-    graph = jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, graph)
+    graph = with_floats(graph, dtype)
 
     def look(carry: Any, at: Any, values: Observables) -> Any:
         if watch is None:

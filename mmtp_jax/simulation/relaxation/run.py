@@ -1,10 +1,9 @@
-"""One batch of relaxations on its way: the host's side of `loop`."""
+"""One batch of relaxations on its way: what `HostLoop` leaves to it, and its start."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -15,19 +14,15 @@ from mmtp_jax.potential.chunks import padded_count
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import require_precision
 from mmtp_jax.simulation.constants import GPA
+from mmtp_jax.simulation.host_loop import Block, HostLoop
 from mmtp_jax.simulation.relaxation.cell import basis_of
 from mmtp_jax.simulation.relaxation.coordinates import Problem, geometry_of
-from mmtp_jax.simulation.relaxation.loop import (
-    RelaxPlan,
-    RelaxReason,
-    relax_steps,
-    shown_system,
-)
+from mmtp_jax.simulation.relaxation.loop import RelaxPlan, relax_steps, shown_system
 from mmtp_jax.simulation.relaxation.options import EQUILIBRATION_SHARE, RelaxOptions
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
 from mmtp_jax.simulation.relaxation.steps import Limits, RelaxState, before_start
-from mmtp_jax.simulation.watch import Watch
 from mmtp_jax.structures.batch import default_chunk
+from mmtp_jax.structures.device import without_constants
 from mmtp_jax.structures.neighbour_list import (
     NeighbourList,
     find_neighbours,
@@ -35,8 +30,6 @@ from mmtp_jax.structures.neighbour_list import (
     roomy_width,
 )
 from mmtp_jax.structures.structure import Structure
-
-logger = logging.getLogger(__name__)
 
 STEPS_PER_CALL = 20
 """Steps until the host looks, so that Ctrl-C and progress need not wait longer."""
@@ -47,10 +40,10 @@ class RelaxModel:
 
     def __init__(self, potential: Potential, options: RelaxOptions) -> None:
         self.potential, self.options = potential, options
-        self.constants = np.asarray(potential.species_coeffs, float)
         self.cutoff = float(potential.cutoff)
-        bare = potential.replace(species_coeffs=np.zeros_like(self.constants))
-        self.on_device = jax.device_put(bare.astype(*require_precision(options.dtype)))
+        self.on_device, self.constants = without_constants(
+            potential, require_precision(options.dtype)
+        )
         step, strain = longest_step(self.cutoff, options.skin)
         bounds = Limits(
             forces=options.force_tolerance,
@@ -69,28 +62,20 @@ class RelaxModel:
 
 
 @dataclass
-class RelaxRun:
+class RelaxRun(HostLoop):
     """A batch on its way.
 
     Args:
         model: potential and options.
         structures: the configurations; with a watch, all of the same atoms.
         shape: least numbers N and C of atoms and configurations, padding included.
-        watch: see `mmtp_jax.simulation.watch`.
-        keep: called with what the watch has kept, as it is drained.
-        numbers: what the watch calls the configurations, if not 0, 1, ...
     """
 
     model: RelaxModel
     structures: Sequence[Structure]
     shape: tuple[int, int] = (1, 1)
-    watch: Watch | None = None
-    keep: Callable[[list[Any]], None] | None = None
-    numbers: Sequence[int] = ()
-    kept: list[Any] = field(default_factory=list)
-    n_searches: int = 0
-    step: int = 0
-    interrupted: bool = False
+
+    most_steps = STEPS_PER_CALL
 
     def __post_init__(self) -> None:
         options, chunk = self.model.options, default_chunk()
@@ -106,9 +91,8 @@ class RelaxRun:
             n_shown=counts[0] if self.watch is not None else 0,
         )
         self.problem = jax.device_put(self._problem(counts))
-        self.search()
+        self.search(self.structures)
         self.state = self._first_state()
-        self.watched = None
 
     @property
     def has_ended(self) -> bool:
@@ -121,75 +105,39 @@ class RelaxRun:
         status = np.asarray(self.state.status)[: len(self.structures)]
         return status == RelaxStatus.STEP_LIMIT
 
-    def advance(self, n_steps: int) -> None:
-        """Take up to so many steps, with as many lists of neighbours as that needs."""
+    def take(self, n_steps: int) -> Block:
+        """Steps of all configurations."""
+        model = self.model
         if self.watch is not None and self.watched is None:
             geometry = geometry_of(self.problem, self.state.trial)
             on = jnp.ones(self.shape[1], bool)
             self.watched = self.watch.start(
                 shown_system(self.plan, self.problem, geometry, self.state.at.magmoms, on)
             )
-        n_done, fruitless = 0, None
-        while n_done < n_steps and not self.has_ended:
-            model = self.model
-            chunk = relax_steps(
-                self.plan, model.on_device, model.constants, self.problem, model.limits,
-                self.state, self.list, n_steps - n_done, self.watch, self.watched, self.step,
-            )  # fmt: skip
-            self.state, self.watched = chunk.state, chunk.watched
-            done, reason = int(chunk.n_done), RelaxReason(int(chunk.reason))
-            n_done += done
-            self.step += done
-            if not done and fruitless == reason:
-                self.give_up(reason, chunk.stale)
-            elif reason == RelaxReason.NEIGHBOURS:
-                self.search(np.asarray(chunk.stale))
-            elif reason == RelaxReason.WATCH_IS_FULL:
-                self.drain()
-            fruitless = None if done or reason == RelaxReason.DONE else reason
-
-    def search(self, stale: np.ndarray | None = None) -> None:
-        """Make the list of neighbours, or that of the stale ones and those that are near to it."""
-        model, which, now = self.model, None, self.structures
-        if stale is not None:
-            now = self.present()
-            which = stale[: len(now)]
-        self.host_list = find_neighbours(
-            now, model.cutoff, model.options.skin, n_atoms=self.shape[0],
-            n_configurations=self.shape[1], width=model.width, room=roomy_width,
-            previous=None if stale is None else self.host_list, which=which,
+        return relax_steps(
+            self.plan, model.on_device, model.constants, self.problem, model.limits, self.state,
+            self.list, n_steps, self.watch, self.watched, self.step,
         )  # fmt: skip
-        if stale is not None and self.host_list.width > model.width:
-            logger.info(
-                "the list of neighbours is widened from %d to %d places; the program is compiled "
-                "again", model.width, self.host_list.width,
-            )  # fmt: skip
-        model.width = self.host_list.width
-        self.list: NeighbourList = jax.device_put(self.host_list)
-        self.n_searches += 1
 
-    def give_up(self, reason: RelaxReason, stale: Any) -> None:
-        """One step needs more than a fresh list or an empty watch gives."""
-        if reason == RelaxReason.WATCH_IS_FULL:
-            raise ValueError(
-                "the watch has no room for what one single step shows it; give it a larger buffer"
-            )
+    def find(self, where: Sequence[Structure], **options: Any) -> NeighbourList:
+        """The neighbours of configurations; all batches have the places of the widest."""
+        model, (n_atoms, n_conf) = self.model, self.shape
+        found = find_neighbours(
+            where, model.cutoff, model.options.skin, n_atoms=n_atoms, n_configurations=n_conf,
+            width=model.width, room=roomy_width, **options,
+        )  # fmt: skip
+        model.width = found.width
+        return found
+
+    def search_again(self, stale: np.ndarray) -> None:
+        """Make the list anew for these configurations."""
+        now = self.present()
+        self.search(now, previous=self.host_list, which=stale[: len(now)])
+
+    def without(self, stale: Any) -> RelaxState:
+        """The state after configurations were given up."""
         status = jnp.where(stale, int(RelaxStatus.NO_DESCENT), self.state.status)
-        self.state = self.state._replace(status=status.astype(jnp.int32))
-
-    def drain(self) -> None:
-        """Take what the watch has kept."""
-        if self.watch is None or self.watched is None:
-            return
-        # A watch that keeps configurations numbers them by their place in the user's list.
-        renumbered = getattr(self.watch, "renumbered", None)
-        state = self.watched
-        if renumbered is not None and self.numbers:
-            state = renumbered(state, self.numbers)
-        snapshots, self.watched = self.watch.drain(state)
-        self.kept += snapshots
-        if snapshots and self.keep is not None:
-            self.keep(snapshots)
+        return self.state._replace(status=status.astype(jnp.int32))
 
     def present(self) -> list[Structure]:
         """The configurations at the last accepted geometries and moments."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mmtp_jax.interruption import check, deferred
+from mmtp_jax.interruption import deferred
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.constants import GPA
@@ -144,12 +144,11 @@ def relax_structures(
     n_done, interrupted = 0, False
     with deferred():
         for part in parts:
-            run = RelaxRun(model, [structures[k] for k in part], least, watch, keep, part.tolist())
-            try:
-                if not interrupted:
-                    _relax(run, part, options.max_steps, record, callback, n_done)
-            except KeyboardInterrupt:
-                interrupted = True
+            of_part = [structures[k] for k in part]
+            run = RelaxRun(model, of_part, least, watch=watch, keep=keep, numbers=part.tolist())
+            if not interrupted:
+                _relax(run, part, options.max_steps, record, callback, n_done)
+                interrupted = run.interrupted
             run.drain()
             for k, result in zip(part, _results(run, interrupted), strict=True):
                 found[k] = result
@@ -169,19 +168,21 @@ def _relax(
     n_done: int,
 ) -> None:
     seen = np.full(len(part), np.inf)
-    while run.step < max_steps and not run.has_ended:
-        check()
-        run.advance(min(STEPS_PER_CALL if record is None else 1, max_steps - run.step))
+
+    def tell() -> None:
+        nonlocal seen
         if callback is not None:
             callback(n_done + int(np.sum(~run.running)))
         if record is None:
-            continue
+            return
         enthalpies = np.asarray(run.state.enthalpy)[: len(part)]
         if np.any(enthalpies != seen):
             for k, frame in enumerate(_frames(run)):
                 if enthalpies[k] != seen[k]:
                     record(int(part[k]), frame)
         seen = enthalpies
+
+    run.go(max_steps, due=lambda: STEPS_PER_CALL if record is None else 1, after=tell)
 
 
 def _frames(run: RelaxRun) -> list[Frame]:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mmtp_jax.precision import with_floats
 from mmtp_jax.simulation.dynamics.evaluation import Model, Moments, evaluate_system
 from mmtp_jax.simulation.dynamics.integrate import State
 from mmtp_jax.simulation.moments.lbfgs import empty_memory
@@ -108,7 +109,7 @@ def _changed(
     else:
         graph, _ = graph_of(system, neighbours)
         dtype = model.potential.radial_coeffs.dtype
-        graph = jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, graph)
+        graph = with_floats(graph, dtype)
         around = Surroundings(
             system=system,
             graph=graph,

@@ -1,21 +1,20 @@
-"""A walk over the signs of moments on its way: the host's side of `loop`."""
+"""A walk over the signs of moments on its way: what `HostLoop` leaves to it, and its start."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.precision import require_precision
+from mmtp_jax.precision import require_precision, with_floats
 from mmtp_jax.simulation.constants import KB
-from mmtp_jax.simulation.dynamics.evaluation import Model, Moments
+from mmtp_jax.simulation.dynamics.evaluation import Moments, model_of
 from mmtp_jax.simulation.dynamics.thermostats import keys_of
+from mmtp_jax.simulation.host_loop import Block, HostLoop, Reason
 from mmtp_jax.simulation.moments.lbfgs import empty_memory
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import equilibrate_batch
@@ -26,29 +25,12 @@ from mmtp_jax.simulation.spins.options import SpinOptions
 from mmtp_jax.simulation.spins.outcome import SpinSaved, SpinState
 from mmtp_jax.simulation.spins.trials import Spins, Surroundings, Walk, has_failed, start_spins
 from mmtp_jax.simulation.system import System
-from mmtp_jax.simulation.watch import Watch
 from mmtp_jax.structures.batch import default_chunk
-
-ROWS = 256
-"""Most sweeps per call of the compiled program."""
-
-SECONDS_PER_CALL = 0.5
-"""About how long the host waits, so that Ctrl-C and progress need not wait longer."""
-
-
-class _At(NamedTuple):
-    """Where the walk is."""
-
-    spins: Spins
-    trial: Any
-    rows: tuple[SpinSeries, ...]
-    n_done: int
-    """Rows."""
 
 
 @dataclass
-class SpinRun:
-    """A walk of R replicas on its way.
+class SpinRun(HostLoop):
+    """A walk of R replicas on its way; its steps are sweeps, its state is `Spins` unwatched.
 
     Args:
         potential: the potential.
@@ -57,8 +39,6 @@ class SpinRun:
         options: how to walk.
         magnetic: (n,) bool, atoms whose signs change.
         pattern: (n,) signs for the order.
-        watch: see `mmtp_jax.simulation.watch`.
-        keep: called with what the watch has kept, as it is drained.
     """
 
     potential: Potential
@@ -67,9 +47,8 @@ class SpinRun:
     options: SpinOptions
     magnetic: np.ndarray
     pattern: np.ndarray
-    watch: Watch | None = None
-    keep: Callable[[list[Any]], None] | None = None
-    kept: list[Any] = field(default_factory=list)
+
+    shown_at_once = "trial"
 
     def begin(self, resume: SpinState | SpinSaved | None) -> None:
         """Equilibrate the moments of the start, or go on from a state."""
@@ -77,8 +56,6 @@ class SpinRun:
         moments = Moments(options.moments, 1, options.max_equilibration_steps, False, chunk)
         self.walk = Walk(options.move, moments, options.warm)
         self.per_sweep = int(self.magnetic.sum())
-        self.seconds_per_sweep = SECONDS_PER_CALL
-        self.fruitless = False
         saved = resume if isinstance(resume, SpinSaved) else None
         state = resume.state if saved is not None else resume
         n_replicas = self.system.n_replicas
@@ -87,61 +64,48 @@ class SpinRun:
             running=np.asarray(self.system.running) & ~self.stopped_before
         )
         self._set_up(np.abs(self.system.magmoms) if state is None else state.reference)
-        watched = None if self.watch is None else self.watch.start(self.around.system)
+        if self.watch is not None:
+            self.watched = self.watch.start(self.around.system)
         if state is None:
             magmoms = self._start()
             self.around = self.around._replace(reference=jnp.abs(magmoms))
             counts = no_counts(n_replicas)
-            spins = start_spins(self.walk, self.model, self.around, magmoms, counts, watched)
-            trial = 0
+            start = start_spins(self.walk, self.model, self.around, magmoms, counts, self.watched)
+            self.state, trial = start._replace(watched=None), 0
         else:
             here = jax.tree.map(jnp.asarray, state)
-            spins = Spins(here.magmoms, here.energy, here.sites, here.counts, watched)
+            self.state = Spins(here.magmoms, here.energy, here.sites, here.counts, None)
             trial = state.trial
-        rows = () if saved is None else (saved.rows,)
-        n_done = 0 if saved is None else len(saved.rows.energy)
-        self.at = _At(spins, jnp.asarray(trial, jnp.int64), rows, n_done)
+        self.trial = jnp.asarray(trial, jnp.int64)
+        self.rows = [] if saved is None else [saved.rows]
+        self.step = 0 if saved is None else len(saved.rows.energy)
 
-    def advance(self, n_sweeps: int) -> None:
-        """Take some of so many sweeps: those of one call of the compiled program."""
-        at, began = self.at, time.perf_counter()
-        todo = max(1, min(ROWS, int(SECONDS_PER_CALL / self.seconds_per_sweep), n_sweeps))
+    def take(self, n_steps: int) -> Block:
+        """Sweeps, and where the watch is full some trials of the next."""
         found = take_sweeps(
-            self.walk, ROWS, self.model, self.around, jnp.asarray(self.pattern), at.spins,
-            at.trial, min(todo, n_sweeps), self.per_sweep, self.watch,
+            self.walk, self.most_steps, self.model, self.around, jnp.asarray(self.pattern),
+            self.state._replace(watched=self.watched), self.trial, n_steps, self.per_sweep,
+            self.watch,
         )  # fmt: skip
-        done, is_full = int(found.n_done), bool(found.full)
-        if is_full and self.fruitless and int(found.trial) == int(at.trial):
-            raise ValueError(
-                "the watch has no room for what one single trial shows it; give it a larger buffer"
-            )
-        self.fruitless = is_full
-        new = () if not done else (jax.tree.map(lambda a: np.asarray(a)[:done], found.rows),)
-        self.at = _At(found.spins, found.trial, at.rows + new, at.n_done + done)
-        if done:
-            self.seconds_per_sweep = (time.perf_counter() - began) / done
-        if is_full:
-            self.drain()
+        self.has_begun_one = int(found.trial) != int(self.trial)
+        self.trial = found.trial
+        reason = Reason.WATCH_IS_FULL if found.full else Reason.DONE
+        state = found.spins._replace(watched=None)
+        return Block(state, found.spins.watched, found.rows, found.n_done, reason)
 
-    def drain(self) -> None:
-        """Take what the watch has kept."""
-        if self.watch is None:
-            return
-        snapshots, watched = self.watch.drain(self.at.spins.watched)
-        self.kept += snapshots
-        self.at = self.at._replace(spins=self.at.spins._replace(watched=watched))
-        if snapshots and self.keep is not None:
-            self.keep(snapshots)
+    def add(self, steps: np.ndarray, rows: SpinSeries) -> None:
+        """Record the rows of sweeps."""
+        self.rows.append(rows)
 
     @property
     def stopped(self) -> np.ndarray:
         """(R,) bool: the watch has stopped the replica."""
         if self.watch is None:
             return self.stopped_before
-        return self.stopped_before | np.asarray(self.watch.stops(self.at.spins.watched))
+        return self.stopped_before | np.asarray(self.watch.stops(self.watched))
 
     @property
-    def has_stopped(self) -> bool:
+    def has_ended(self) -> bool:
         """Does nothing go on?"""
         stopped = self.stopped
         return bool(stopped.any() if self.options.when_stopped == "all" else stopped.all())
@@ -149,30 +113,26 @@ class SpinRun:
     @property
     def saved(self) -> SpinSaved:
         """To go on from."""
-        spins, trial, rows, _ = self.at
+        spins, reference = self.state, self.around.reference
         state = SpinState(
-            spins.magmoms, self.around.reference, spins.energy, spins.sites, spins.counts, trial
+            spins.magmoms, reference, spins.energy, spins.sites, spins.counts, self.trial
         )
         nothing = SpinSeries(*(np.zeros((0, self.system.n_replicas)) for _ in SpinSeries._fields))
         return SpinSaved(
             state=jax.device_get(state),
-            rows=jax.tree.map(lambda *parts: np.concatenate(parts), nothing, *rows),
+            rows=jax.tree.map(lambda *parts: np.concatenate(parts), nothing, *self.rows),
             stopped=self.stopped,
         )
 
     def _set_up(self, reference: np.ndarray) -> None:
         """Put potential and surroundings on the device, in the precision of the evaluation."""
         potential, system = self.potential, self.system
-        precision = require_precision(self.options.dtype)
-        constants = np.asarray(potential.species_coeffs, float)
-        bare = potential.replace(species_coeffs=np.zeros_like(constants)).astype(*precision)
-        self.model = jax.device_put(Model(bare, constants, np.float64(self.options.tolerance)))
+        edges = require_precision(self.options.dtype).edges
+        self.model = model_of(potential, self.options.dtype, self.options.tolerance)
         chunk = self.walk.moments.chunk
         neighbours = find_neighbours(system, float(potential.cutoff), 0.0, chunk=chunk)
         graph, _ = jax.jit(graph_of)(system, neighbours)
-        graph = jax.tree.map(
-            lambda a: a.astype(precision.edges) if a.dtype.kind == "f" else a, graph
-        )
+        graph = with_floats(graph, edges)
         zero = jnp.zeros((), jnp.int32)
         self.around = Surroundings(
             system=jax.tree.map(jnp.asarray, system),

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmtp_jax.interruption import check, deferred
+from mmtp_jax.interruption import deferred
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.spins.moves import magnetic_atoms
@@ -68,11 +68,22 @@ def walk_spins(
     signs = np.sign(start[0]) if pattern is None else np.asarray(pattern, float)
     signs = np.where(magnetic, signs, 0.0)
     temperatures = np.asarray(temperatures, float)
-    run = SpinRun(potential, system, temperatures, options, magnetic, signs, watch, keep)
+    run = SpinRun(potential, system, temperatures, options, magnetic, signs, watch=watch, keep=keep)
     burn_in = 0 if isinstance(resume, SpinState) else options.burn_in
+    told = time.monotonic()
+
+    def tell() -> None:
+        nonlocal told
+        if callback is not None:
+            callback(run.step)
+        if observer is not None and time.monotonic() - told >= observer.seconds:
+            run.drain()
+            observer.tell(run.saved)
+            told = time.monotonic()
+
     with deferred():
         run.begin(resume)
-        interrupted = _walked(run, burn_in + options.sweeps, callback, observer)
+        run.go(burn_in + options.sweeps, due=lambda: run.patience, after=tell)
         run.drain()
         saved = run.saved
         if observer is not None:
@@ -87,33 +98,8 @@ def walk_spins(
         acceptance=saved.state.counts.accepted / tried,
         inadmissible=saved.state.counts.inadmissible / tried,
         seconds=time.perf_counter() - started,
-        interrupted=interrupted,
+        interrupted=run.interrupted,
         stopped=saved.stopped,
         kept=tuple(run.kept),
         state=saved.state,
     )
-
-
-def _walked(
-    run: SpinRun,
-    n_sweeps: int,
-    callback: Callable[[int], None] | None,
-    observer: SpinObserver | None,
-) -> bool:
-    """Walk until there are so many sweeps, or nothing goes on; was it interrupted?"""
-    told = time.monotonic()
-    try:
-        while run.at.n_done < n_sweeps and not run.has_stopped:
-            check()
-            before = run.at.n_done
-            run.advance(n_sweeps - before)
-            if callback is not None and run.at.n_done > before:
-                callback(run.at.n_done)
-            if observer is not None and time.monotonic() - told >= observer.seconds:
-                run.drain()
-                observer.tell(run.saved)
-                told = time.monotonic()
-        check()
-    except KeyboardInterrupt:
-        return True
-    return False
