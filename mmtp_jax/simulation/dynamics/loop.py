@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmtp_jax.potential.observables import Graph
 from mmtp_jax.simulation.dynamics.evaluation import (
     Evaluated,
     Model,
@@ -26,7 +25,7 @@ from mmtp_jax.simulation.dynamics.integrate import Ensemble, Outcome, State, adv
 from mmtp_jax.simulation.dynamics.series import row_of
 from mmtp_jax.simulation.dynamics.thermostats import Bath, chain_at_rest
 from mmtp_jax.simulation.host_loop import Block, Reason
-from mmtp_jax.simulation.moments.lbfgs import empty_memory
+from mmtp_jax.simulation.moments.lbfgs import Memory
 from mmtp_jax.simulation.neighbours import NeighbourList, used_skin
 from mmtp_jax.simulation.spins.counts import no_counts
 from mmtp_jax.simulation.spins.dynamics import SpinPlan, SpinSites, with_kept_signs, with_new_signs
@@ -67,7 +66,6 @@ def before_start(system: System, keys: Array, n_padded: int, dtype: Any) -> Stat
     """
     n_replicas = system.n_replicas
     zeros, none = jnp.zeros(n_replicas), jnp.zeros(n_replicas, jnp.int32)
-    padded = Graph(None, jnp.zeros(n_padded, dtype), None, None, None, zeros)
     known = Evaluated(
         energy=zeros,
         forces=jnp.zeros_like(system.positions),
@@ -76,7 +74,7 @@ def before_start(system: System, keys: Array, n_padded: int, dtype: Any) -> Stat
         shortest=zeros,
         n_equilibration=none,
         equilibrium=none,
-        memory=empty_memory(padded),
+        memory=Memory.empty(n_padded, n_replicas, dtype),
     )
     return State(
         system=jax.tree.map(jnp.asarray, system),

@@ -30,6 +30,37 @@ LONGER = 4.0
 """Factor of the step where the energy is not convex and only its slope is known."""
 
 
+class Segments(NamedTuple):
+    """Which of C configurations each of N atoms, or coordinates, belongs to."""
+
+    owner: Array
+    """(N,) the configuration; C for padding."""
+    n: int
+    """C."""
+
+    @classmethod
+    def of(cls, graph: Graph) -> Segments:
+        """Those of the atoms of a graph."""
+        return cls(graph.configuration, graph.n_configurations)
+
+    def at_atoms(self, values: Array) -> Array:
+        """A number of each configuration (C,) at its atoms (N,); 0 at padding atoms."""
+        return jnp.append(values, jnp.zeros_like(values[:1]))[self.owner]
+
+    def totals(self, *values: Array) -> tuple[Array, ...]:
+        """The sum of each (N,) over the atoms of every configuration, each (C,)."""
+        summed = jax.ops.segment_sum(jnp.stack(values, axis=-1), self.owner, self.n)
+        return tuple(jnp.moveaxis(summed, -1, 0))
+
+    def largest(self, values: Array) -> Array:
+        """The largest of (N,) in each configuration (C,), at least 0."""
+        return jnp.maximum(jax.ops.segment_max(values, self.owner, self.n), 0)
+
+    def any(self, flags: Array) -> Array:
+        """(C,) bool: is one of the flags (N,) of a configuration set?"""
+        return self.largest(flags.astype(jnp.int32)) > 0
+
+
 class Memory(NamedTuple):
     """The last pairs of steps s and changes of the gradient y, the newest last."""
 
@@ -40,35 +71,27 @@ class Memory(NamedTuple):
     scale: Array
     """(C,) inverse curvature along directions that the pairs do not cover, mu_B^2/eV."""
 
+    @classmethod
+    def empty(cls, n_atoms: int, n_configurations: int, dtype: Any) -> Memory:
+        """Nothing known but `FIRST_CURVATURE`."""
+        zeros = jnp.zeros((SIZE, n_atoms), dtype)
+        return cls(zeros, zeros, jnp.full(n_configurations, 1.0 / FIRST_CURVATURE, dtype))
+
 
 def empty_memory(graph: Graph) -> Memory:
-    """Nothing known but `FIRST_CURVATURE`."""
-    zeros = jnp.zeros((SIZE, graph.magmoms.shape[0]), graph.magmoms.dtype)
-    scale = jnp.full(graph.n_configurations, 1.0 / FIRST_CURVATURE, zeros.dtype)
-    return Memory(zeros, zeros, scale)
+    """An empty one for the moments of a graph."""
+    moments = graph.magmoms
+    return Memory.empty(moments.shape[0], graph.n_configurations, moments.dtype)
 
 
-def to_atoms(graph: Graph, values: Array) -> Array:
-    """A number of each configuration (C,) at its atoms (N,); 0 at padding atoms."""
-    return jnp.append(values, jnp.zeros_like(values[:1]))[graph.configuration]
-
-
-def totals(graph: Graph, *values: Array) -> tuple[Array, ...]:
-    """The sum of each (N,) over the atoms of every configuration, each (C,)."""
-    summed = jax.ops.segment_sum(
-        jnp.stack(values, axis=-1), graph.configuration, graph.n_configurations
-    )
-    return tuple(jnp.moveaxis(summed, -1, 0))
-
-
-def remember(memory: Memory, graph: Graph, step: Array, change: Array, which: Array) -> Memory:
+def remember(memory: Memory, pieces: Segments, step: Array, change: Array, which: Array) -> Memory:
     """Add a pair s, y (N,) in the configurations of ``which`` (C,), where its curvature is clear.
 
     Elsewhere in ``which`` the energy is concave along s: the next step may be longer.
     """
-    sy, ss, yy = totals(graph, step * change, step * step, change * change)
+    sy, ss, yy = pieces.totals(step * change, step * step, change * change)
     convex = which & (sy > LEAST_CURVATURE * jnp.sqrt(ss * yy))
-    at_atoms = to_atoms(graph, convex)
+    at_atoms = pieces.at_atoms(convex)
 
     def appended(rows: Array, row: Array) -> Array:
         return jnp.where(at_atoms, jnp.concatenate([rows[1:], row[None]]), rows)
@@ -78,21 +101,21 @@ def remember(memory: Memory, graph: Graph, step: Array, change: Array, which: Ar
     return Memory(appended(memory.steps, step), appended(memory.changes, change), scale)
 
 
-def forget(memory: Memory, graph: Graph, which: Array) -> Memory:
+def forget(memory: Memory, pieces: Segments, which: Array) -> Memory:
     """Without the pairs of the configurations ``which`` (C,)."""
-    kept = ~to_atoms(graph, which)
+    kept = ~pieces.at_atoms(which)
     return memory._replace(
         steps=jnp.where(kept, memory.steps, 0.0), changes=jnp.where(kept, memory.changes, 0.0)
     )
 
 
-def direction(memory: Memory, graph: Graph, gradient: Array, free: Array) -> Array:
+def direction(memory: Memory, pieces: Segments, gradient: Array, free: Array) -> Array:
     """-H g (N,) with the inverse Hessian H of the ``free`` atoms (N,); 0 at the others."""
     steps, changes = (jnp.where(free, rows, 0.0) for rows in memory[:2])
     products = jax.ops.segment_sum(
         jnp.stack([steps * changes, steps * steps, changes * changes], axis=-1).swapaxes(0, 1),
-        graph.configuration,
-        graph.n_configurations,
+        pieces.owner,
+        pieces.n,
     )
     sy, ss, yy = jnp.moveaxis(products, -1, 0).swapaxes(1, 2)
     used = sy > LEAST_CURVATURE * jnp.sqrt(ss * yy)
@@ -101,14 +124,14 @@ def direction(memory: Memory, graph: Graph, gradient: Array, free: Array) -> Arr
     def backward(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         q, alphas = state
         row = SIZE - 1 - k
-        (along,) = totals(graph, steps[row] * q)
+        (along,) = pieces.totals(steps[row] * q)
         alpha = inverse[row] * along
-        return q - to_atoms(graph, alpha) * changes[row], alphas.at[row].set(alpha)
+        return q - pieces.at_atoms(alpha) * changes[row], alphas.at[row].set(alpha)
 
     def forward(row: Array, state: Array) -> Array:
-        (along,) = totals(graph, changes[row] * state)
-        return state + to_atoms(graph, alphas[row] - inverse[row] * along) * steps[row]
+        (along,) = pieces.totals(changes[row] * state)
+        return state + pieces.at_atoms(alphas[row] - inverse[row] * along) * steps[row]
 
     q = jnp.where(free, gradient, 0.0)
     q, alphas = jax.lax.fori_loop(0, SIZE, backward, (q, jnp.zeros_like(inverse)))
-    return -jax.lax.fori_loop(0, SIZE, forward, to_atoms(graph, memory.scale) * q)
+    return -jax.lax.fori_loop(0, SIZE, forward, pieces.at_atoms(memory.scale) * q)

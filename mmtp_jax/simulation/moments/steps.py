@@ -15,22 +15,10 @@ import jax.numpy as jnp
 
 from mmtp_jax.potential.observables import Graph, Observables
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.simulation.moments.lbfgs import (
-    Memory,
-    direction,
-    forget,
-    remember,
-    to_atoms,
-    totals,
-)
+from mmtp_jax.simulation.moments.lbfgs import Memory, Segments
+from mmtp_jax.simulation.moments.line_search import GIVE_UP_AFTER, judged_step, next_step
 
 Array = Any
-
-SUFFICIENT = 1e-4
-"""Share of the decrease that the slope promises below which a step is not accepted."""
-
-FORGET_AFTER, GIVE_UP_AFTER = 4, 12
-"""Refused steps in a row after which the memory is cleared, and the configuration given up."""
 
 
 class Status(IntEnum):
@@ -112,7 +100,7 @@ def start_state(graph: Graph, bounds: Bounds, evaluated: Any, memory: Memory, ca
     real = graph.configuration < graph.n_configurations
     trial = jnp.where(real, jnp.clip(graph.magmoms, bounds.low, bounds.high), graph.magmoms)
     sites, values = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), evaluated)
-    (n_atoms,) = totals(graph, jnp.ones_like(trial))
+    (n_atoms,) = Segments.of(graph).totals(jnp.ones_like(trial))
     none = jnp.zeros(graph.n_configurations, jnp.int32)
     return State(
         iteration=jnp.int32(0),
@@ -134,22 +122,20 @@ def judged(
     state: State, graph: Graph, sites: Array, values: Observables, bounds: Bounds, tolerance: Any
 ) -> State:
     """Accept the trial moments of each configuration, or refuse them."""
-    first = state.iteration == 0
+    first, pieces = state.iteration == 0, Segments.of(graph)
     running = state.status == Status.STEP_LIMIT
     step = state.trial - state.magmoms
     change = state.values.magnetic_forces - values.magnetic_forces
-    slope, twist, difference, size = totals(
-        graph,
+    slope, twist, difference, size = pieces.totals(
         -state.values.magnetic_forces * step,
         change * step,
         sites - state.sites,
         jnp.abs(sites),
     )
-    # Where round-off hides the difference of the energies, the forces at both ends still show it.
     noise = 4 * jnp.finfo(sites.dtype).eps * size
-    difference = jnp.where(jnp.abs(difference) > noise, difference, slope + twist / 2)
-    accepted = running & (first | (difference < SUFFICIENT * slope))
-    at_atoms = to_atoms(graph, accepted)
+    numbers = (slope, twist, difference, noise)
+    accepted, search = judged_step(state, pieces, step, change, numbers, running, first)
+    at_atoms = pieces.at_atoms(accepted)
     magmoms = jnp.where(at_atoms, state.trial, state.magmoms)
     values = Observables(
         energy=jnp.where(accepted, values.energy, state.values.energy),
@@ -158,11 +144,10 @@ def judged(
         magnetic_forces=jnp.where(at_atoms, values.magnetic_forces, state.values.magnetic_forces),
     )
     held = _held(magmoms, values.magnetic_forces, bounds.low, bounds.high)
-    residual = _largest(graph, jnp.where(held, 0.0, jnp.abs(values.magnetic_forces)))
-    refused = jnp.where(accepted, 0, state.refused + running)
-    status = jnp.where(refused > GIVE_UP_AFTER, Status.NO_DESCENT, state.status)
+    residual = pieces.largest(jnp.where(held, 0.0, jnp.abs(values.magnetic_forces)))
+    status = jnp.where(search["refused"] > GIVE_UP_AFTER, Status.NO_DESCENT, state.status)
     outside = _held(magmoms, values.magnetic_forces, bounds.outer_low, bounds.outer_high)
-    at_zero, at_bound = _any(graph, held), _any(graph, held & outside)
+    at_zero, at_bound = pieces.any(held), pieces.any(held & outside)
     converged = jnp.where(at_zero, Status.HELD_AT_ZERO, Status.CONVERGED)
     converged = jnp.where(at_bound, Status.HELD_AT_BOUND, converged)
     status = jnp.where(accepted & (residual < tolerance), converged, status)
@@ -171,57 +156,31 @@ def judged(
         sites=jnp.where(at_atoms, sites, state.sites),
         values=values,
         residual=residual,
-        refused=refused,
         n_steps=state.n_steps + running,
         status=status.astype(jnp.int32),
-        memory=remember(state.memory, graph, step, change, running & ~first & jnp.isfinite(twist)),
-        shorter=_shorter(slope, twist).astype(state.shorter.dtype),
+        **search,
     )
-
-
-def _shorter(slope: Array, twist: Array) -> Array:
-    """Factor of a refused step: to the minimum along it, by the slopes at both ends."""
-    factor = -slope / jnp.where(twist > 0, twist, -slope)
-    return jnp.clip(jnp.where(jnp.isfinite(factor), factor, 0.1), 0.1, 0.5)
 
 
 def with_next_trial(state: State, graph: Graph, bounds: Bounds, max_change: Any) -> State:
     """Choose the moments that are evaluated next."""
-    running = state.status == Status.STEP_LIMIT
-    refused = running & (state.refused > 0)
-    restarted = refused & (state.refused % FORGET_AFTER == 0)
+    pieces, running = Segments.of(graph), state.status == Status.STEP_LIMIT
     forces = state.values.magnetic_forces
     held = _held(state.magmoms, forces, bounds.low, bounds.high)
 
     def capped(change: Array) -> Array:
         # The longest change of a configuration counts, so that its direction stays.
-        longest = _largest(graph, jnp.abs(change))
+        longest = pieces.largest(jnp.abs(change))
         factor = jnp.where(longest > max_change, max_change / longest, 1.0)
-        moved = state.magmoms + to_atoms(graph, factor) * change
+        moved = state.magmoms + pieces.at_atoms(factor) * change
         return jnp.clip(moved, bounds.low, bounds.high) - state.magmoms
 
-    memory = forget(state.memory, graph, restarted)
-    step = capped(direction(memory, graph, -forces, ~held))
-    steepest = capped(to_atoms(graph, memory.scale) * jnp.where(held, 0.0, forces))
-    (slope,) = totals(graph, -forces * step)
-    # Cut off at a bound, a direction may point uphill; along the forces it never does.
-    step = jnp.where(to_atoms(graph, slope < 0), step, steepest)
-    shortened = to_atoms(graph, state.shorter) * (state.trial - state.magmoms)
-    step = jnp.where(to_atoms(graph, refused & ~restarted), shortened, step)
-    trial = jnp.where(to_atoms(graph, running), state.magmoms + step, state.magmoms)
+    refused = state.trial - state.magmoms
+    step, memory = next_step(state, pieces, -forces, ~held, refused, running, capped)
+    trial = jnp.where(pieces.at_atoms(running), state.magmoms + step, state.magmoms)
     return state._replace(iteration=state.iteration + 1, trial=trial, memory=memory)
 
 
 def _held(magmoms: Array, forces: Array, low: Array, high: Array) -> Array:
     """Moments at a bound that push outwards."""
     return ((magmoms <= low) & (forces < 0)) | ((magmoms >= high) & (forces > 0))
-
-
-def _largest(graph: Graph, values: Array) -> Array:
-    """The largest of (N,) in each configuration (C,), at least 0."""
-    largest = jax.ops.segment_max(values, graph.configuration, graph.n_configurations)
-    return jnp.maximum(largest, 0.0)
-
-
-def _any(graph: Graph, flags: Array) -> Array:
-    return _largest(graph, flags.astype(jnp.int32)) > 0

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmtp_jax.potential.observables import Graph, Observables
+from mmtp_jax.potential.observables import Observables
+from mmtp_jax.simulation.moments.lbfgs import Segments
 from mmtp_jax.simulation.relaxation.cell import N_STRAINS
 
 Array = Any
@@ -142,13 +143,11 @@ def at_atoms(problem: Problem, values: Array) -> Array:
     return values[jnp.minimum(problem.configuration, problem.n_configurations - 1)]
 
 
-def segments(problem: Problem) -> Graph:
-    """The coordinates as if they were moments of atoms, for `mmtp_jax.simulation.moments.lbfgs`."""
+def segments(problem: Problem) -> Segments:
+    """Which configuration each of the coordinates belongs to."""
     n_conf = problem.n_configurations
     own = jnp.repeat(jnp.arange(n_conf, dtype=problem.configuration.dtype), N_STRAINS)
-    configuration = jnp.concatenate([jnp.repeat(problem.configuration, 3), own])
-    like = jnp.zeros(configuration.shape, problem.cell.dtype)
-    return Graph(None, like, None, None, configuration, problem.volume)
+    return Segments(jnp.concatenate([jnp.repeat(problem.configuration, 3), own]), n_conf)
 
 
 def _components(problem: Problem, tensor: Array) -> Array:

@@ -13,17 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmtp_jax.potential.observables import Graph, Observables
-from mmtp_jax.simulation.moments.lbfgs import (
-    Memory,
-    direction,
-    empty_memory,
-    forget,
-    remember,
-    to_atoms,
-    totals,
-)
-from mmtp_jax.simulation.moments.steps import FORGET_AFTER, GIVE_UP_AFTER, SUFFICIENT, Status
+from mmtp_jax.potential.observables import Observables
+from mmtp_jax.simulation.moments.lbfgs import Memory, Segments
+from mmtp_jax.simulation.moments.line_search import GIVE_UP_AFTER, judged_step, next_step
+from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.relaxation.coordinates import (
     Geometry,
     Problem,
@@ -126,7 +119,8 @@ def before_start(problem: Problem, positions: Array, magmoms: Array, dtype: Any)
         dtype: of the evaluation.
     """
     coordinates = start_coordinates(problem, positions)
-    memory = empty_memory(segments(problem))
+    n_conf = problem.n_configurations
+    memory = Memory.empty(coordinates.shape[0], n_conf, problem.cell.dtype)
     zeros, of_atoms = jnp.zeros_like(problem.volume), jnp.zeros_like(magmoms)
     none = jnp.zeros(zeros.shape, jnp.int32)
     blank = Trial(
@@ -139,7 +133,7 @@ def before_start(problem: Problem, positions: Array, magmoms: Array, dtype: Any)
         n_evaluations=none,
         shortest=zeros,
     )
-    (atoms,) = _sums(problem, jnp.ones_like(magmoms))
+    (atoms,) = _atoms(problem).totals(jnp.ones_like(magmoms))
     status = jnp.where(atoms > 0, RelaxStatus.STEP_LIMIT, RelaxStatus.CONVERGED)
     return RelaxState(
         trial=coordinates,
@@ -155,7 +149,7 @@ def before_start(problem: Problem, positions: Array, magmoms: Array, dtype: Any)
         n_evaluations=none,
         status=status.astype(jnp.int32),
         memory=memory._replace(scale=jnp.full_like(memory.scale, 1.0 / FORCE_CONSTANT)),
-        moment_memory=empty_memory(_as_graph(problem)._replace(magmoms=of_atoms.astype(dtype))),
+        moment_memory=Memory.empty(magmoms.shape[0], n_conf, dtype),
     )
 
 
@@ -168,47 +162,45 @@ def judged(
     state: RelaxState, problem: Problem, tried: Trial, limits: Limits, potential: Any
 ) -> RelaxState:
     """Accept the geometry that was tried in each configuration, or refuse it."""
-    pieces, on = segments(problem), running(state)
+    pieces, atoms, on = segments(problem), _atoms(problem), running(state)
     first = state.n_steps == 0
     new_enthalpy = enthalpy(problem, tried.values.energy, tried.geometry.volume)
     gradient, excess = gradient_of(problem, state.trial, tried.geometry, tried.values)
     step, change = state.trial - state.coordinates, gradient - state.gradient
-    slope, twist = totals(pieces, state.gradient * step, change * step)
-    of_sites, size, atoms = _sums(
-        problem, tried.sites - state.at.sites, jnp.abs(tried.sites), jnp.ones_like(tried.sites)
+    slope, twist = pieces.totals(state.gradient * step, change * step)
+    of_sites, size, n_atoms = atoms.totals(
+        tried.sites - state.at.sites, jnp.abs(tried.sites), jnp.ones_like(tried.sites)
     )
     difference = new_enthalpy - state.enthalpy
     # Summed atom by atom, the difference keeps digits that the total energies lack.
     difference = difference - (tried.values.energy - state.at.values.energy) + of_sites
     # Neither round-off nor what is left of the magnetic forces may decide: there, the slopes do.
     noise = (
-        4 * jnp.finfo(potential.radial_coeffs.dtype).eps * size + atoms * limits.equilibration**2
+        4 * jnp.finfo(potential.radial_coeffs.dtype).eps * size + n_atoms * limits.equilibration**2
     )
-    difference = jnp.where(jnp.abs(difference) > noise, difference, slope + twist / 2)
-    finite = jnp.isfinite(new_enthalpy + totals(pieces, gradient)[0])
-    accepted = on & finite & (first | (difference < SUFFICIENT * slope))
+    finite = jnp.isfinite(new_enthalpy + pieces.totals(gradient)[0])
+    numbers = (slope, twist, difference, noise)
+    accepted, search = judged_step(state, pieces, step, change, numbers, on, first, finite)
 
-    at = _chosen(accepted, to_atoms(_as_graph(problem), accepted), tried, state.at)
+    at = _chosen(accepted, atoms.at_atoms(accepted), tried, state.at)
     forces = jnp.sqrt(jnp.sum(tried.values.forces**2, axis=1))
     forces = jnp.where(problem.moves, forces, 0.0)
     components = jnp.abs(excess).reshape(excess.shape[0], -1)
-    refused = jnp.where(accepted, 0, state.refused + on)
+    at_coordinates = pieces.at_atoms(accepted)
     state = state._replace(
-        coordinates=jnp.where(to_atoms(pieces, accepted), state.trial, state.coordinates),
+        coordinates=jnp.where(at_coordinates, state.trial, state.coordinates),
         at=at,
         enthalpy=jnp.where(accepted, new_enthalpy, state.enthalpy),
-        gradient=jnp.where(to_atoms(pieces, accepted), gradient, state.gradient),
-        largest_force=jnp.where(accepted, _largest(problem, forces), state.largest_force),
+        gradient=jnp.where(at_coordinates, gradient, state.gradient),
+        largest_force=jnp.where(accepted, atoms.largest(forces), state.largest_force),
         largest_stress=jnp.where(accepted, jnp.max(components, axis=1), state.largest_stress),
-        refused=refused,
-        shorter=_shorter(slope, twist, finite),
         n_steps=state.n_steps + on,
         n_evaluations=state.n_evaluations + jnp.where(on, tried.n_evaluations, 0),
-        memory=remember(state.memory, pieces, step, change, on & ~first & jnp.isfinite(twist)),
+        **search,
     )
     status = _status(state, problem, limits, potential)
     status = jnp.where(accepted, status, state.status)
-    status = jnp.where(on & (refused > GIVE_UP_AFTER), RelaxStatus.NO_DESCENT, status)
+    status = jnp.where(on & (state.refused > GIVE_UP_AFTER), RelaxStatus.NO_DESCENT, status)
     status = jnp.where(on & first & ~finite, RelaxStatus.NOT_FINITE, status)
     return state._replace(status=status.astype(state.status.dtype))
 
@@ -247,9 +239,7 @@ def _status(state: RelaxState, problem: Problem, limits: Limits, potential: Any)
     low, high = potential.min_magmom[problem.types], potential.max_magmom[problem.types]
     margin = 1e-6 * (high - low)
     outside = (at.magmoms < low - margin) | (at.magmoms > high + margin)
-    at_bound = (_largest(problem, outside.astype(float)) > 0) | (
-        at.equilibrium == Status.HELD_AT_BOUND
-    )
+    at_bound = _atoms(problem).any(outside) | (at.equilibrium == Status.HELD_AT_BOUND)
     has_volume = jnp.isfinite(problem.volume)
     ratio = jnp.where(has_volume, at.geometry.volume, 1.0) / jnp.where(
         has_volume, problem.volume, 1.0
@@ -273,44 +263,21 @@ def _status(state: RelaxState, problem: Problem, limits: Limits, potential: Any)
 def with_next_trial(state: RelaxState, problem: Problem, limits: Limits) -> RelaxState:
     """Choose the coordinates that are evaluated next."""
     pieces, on = segments(problem), running(state)
-    refused = on & (state.refused > 0)
-    restarted = refused & (state.refused % FORGET_AFTER == 0)
-    memory = forget(state.memory, pieces, restarted)
 
     def capped(step: Array) -> Array:
         # The longest change of a configuration counts, so that its direction stays.
         moved, strain = parts(problem, step)
-        moved = _largest(problem, jnp.sqrt(jnp.sum(moved**2, axis=1)))
+        moved = _atoms(problem).largest(jnp.sqrt(jnp.sum(moved**2, axis=1)))
         strained = jnp.sqrt(jnp.sum(strain**2, axis=(1, 2)))
         share = jnp.maximum(moved / limits.max_step, strained / limits.max_strain)
-        return step / to_atoms(pieces, jnp.maximum(share, 1.0)).clip(1.0)
+        return step / pieces.at_atoms(jnp.maximum(share, 1.0)).clip(1.0)
 
     everywhere = jnp.ones(state.gradient.shape, bool)
-    step = capped(direction(memory, pieces, state.gradient, everywhere))
-    steepest = capped(-to_atoms(pieces, memory.scale) * state.gradient)
-    (slope,) = totals(pieces, state.gradient * step)
-    step = jnp.where(to_atoms(pieces, slope < 0), step, steepest)
-    shortened = to_atoms(pieces, state.shorter) * (state.trial - state.coordinates)
-    step = jnp.where(to_atoms(pieces, refused & ~restarted), shortened, step)
-    trial = jnp.where(to_atoms(pieces, on), state.coordinates + step, state.coordinates)
+    refused = state.trial - state.coordinates
+    step, memory = next_step(state, pieces, state.gradient, everywhere, refused, on, capped)
+    trial = jnp.where(pieces.at_atoms(on), state.coordinates + step, state.coordinates)
     return state._replace(trial=trial, memory=memory)
 
 
-def _shorter(slope: Array, twist: Array, finite: Array) -> Array:
-    """Factor of a refused step: to the minimum along it, by the slopes at both ends."""
-    factor = -slope / jnp.where(twist > 0, twist, -slope)
-    return jnp.clip(jnp.where(jnp.isfinite(factor) & finite, factor, 0.1), 0.1, 0.5)
-
-
-def _sums(problem: Problem, *values: Array) -> tuple[Array, ...]:
-    return totals(_as_graph(problem), *values)
-
-
-def _largest(problem: Problem, values: Array) -> Array:
-    """The largest of (N,) in each configuration (C,), at least 0."""
-    largest = jax.ops.segment_max(values, problem.configuration, problem.n_configurations)
-    return jnp.maximum(largest, 0.0)
-
-
-def _as_graph(problem: Problem) -> Graph:
-    return Graph(None, None, None, None, problem.configuration, problem.volume)
+def _atoms(problem: Problem) -> Segments:
+    return Segments(problem.configuration, problem.n_configurations)

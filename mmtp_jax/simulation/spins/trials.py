@@ -28,7 +28,7 @@ from mmtp_jax.potential.observables import Graph, Observables, evaluate
 from mmtp_jax.simulation.dynamics.evaluation import Model, Moments
 from mmtp_jax.simulation.moments.collapse import COLLAPSED
 from mmtp_jax.simulation.moments.equilibrate import equilibrate_graph
-from mmtp_jax.simulation.moments.lbfgs import Memory, to_atoms
+from mmtp_jax.simulation.moments.lbfgs import Memory, Segments
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.spins.counts import Counts
 from mmtp_jax.simulation.spins.moves import Proposal, changed, propose
@@ -219,7 +219,7 @@ def _accepted_sites(
         return old
     if atoms is not None:
         return old.at[atoms].set(jnp.where(accepted[:, None], new, old[atoms]))
-    return jnp.where(to_atoms(graph, accepted), new, old)
+    return jnp.where(Segments.of(graph).at_atoms(accepted), new, old)
 
 
 def _looking(watch: Any, model: Model, around: Surroundings) -> Any:
