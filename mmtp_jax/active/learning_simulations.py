@@ -14,7 +14,6 @@ import numpy as np
 
 from mmtp_jax.active.magnetic_states import with_state
 from mmtp_jax.active.preselection import Preselection
-from mmtp_jax.active.watched_equilibration import watch_equilibration
 from mmtp_jax.options import also
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
@@ -23,6 +22,7 @@ from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.moments.steps import Status
+from mmtp_jax.simulation.moments.structures import equilibrate_structures
 from mmtp_jax.simulation.system import system_of, thermal_velocities
 from mmtp_jax.structures.structure import Structure
 
@@ -103,7 +103,7 @@ class EquilibrationRun:
             for structure in self.structures
             for state in self.states
         ]
-        found = watch_equilibration(potential, start, watch, self.options)
+        found = equilibrate_structures(potential, start, self.options, watch=watch)
         by_watch = sum(f.stopped for f in found)
         held = sum(f.status == Status.HELD_AT_BOUND and not f.stopped for f in found)
         unconverged = sum(

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from mmtp_jax.interruption import check
-from mmtp_jax.simulation.watch import Watch
+from mmtp_jax.simulation.watch import Watch, drained
 from mmtp_jax.structures.neighbour_list import NeighbourList
 
 logger = logging.getLogger(__name__)
@@ -196,11 +196,7 @@ class HostLoop:
         """Take what the watch has kept."""
         if self.watch is None or self.watched is None:
             return
-        state = self.watched
-        # A watch that keeps configurations numbers them by their place in the user's list.
-        if self.numbers and hasattr(self.watch, "renumbered"):
-            state = self.watch.renumbered(state, self.numbers)
-        snapshots, self.watched = self.watch.drain(state)
+        snapshots, self.watched = drained(self.watch, self.watched, self.numbers)
         self.kept += snapshots
         if snapshots and self.keep is not None:
             self.keep(snapshots)

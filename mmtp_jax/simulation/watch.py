@@ -6,11 +6,15 @@ replicas that the watch wants stopped, and hands over what the watch has kept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from mmtp_jax.potential.observables import Graph, Observables
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.system import System
+from mmtp_jax.structures.structure import Structure
 
 Array = Any
 
@@ -68,3 +72,20 @@ class GradedWatch(Protocol):
     def grade(self, state: Any) -> Array:
         """(R,) the largest grade of each replica in the last step that it was shown."""
         ...
+
+
+def drained(watch: Watch, state: Any, numbers: Sequence[int] = ()) -> tuple[list[Any], Any]:
+    """What was kept, and the state without it; the watch calls the replicas by ``numbers``."""
+    # One that keeps configurations numbers them by their place in the user's list.
+    if len(numbers) and hasattr(watch, "renumbered"):
+        state = watch.renumbered(state, numbers)
+    return watch.drain(state)
+
+
+def alike(structures: Sequence[Structure]) -> list[list[int]]:
+    """Places of structures with the same atoms and periodic directions: replicas to a watch."""
+    kinds: dict[Any, list[int]] = {}
+    for k, structure in enumerate(structures):
+        kind = (structure.types.tobytes(), np.asarray(structure.periodic, bool).tobytes())
+        kinds.setdefault(kind, []).append(k)
+    return list(kinds.values())

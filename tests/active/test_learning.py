@@ -17,9 +17,9 @@ import mmtp_jax as mmtp
 from mmtp_jax.active.learning_simulations import Happened
 from mmtp_jax.active.learning_state import table
 from mmtp_jax.active.magnetic_states import with_state
-from mmtp_jax.active.watched_equilibration import watch_equilibration
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.oracles.oracle import Failure
+from mmtp_jax.simulation.moments.structures import equilibrate_structures
 
 TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 OPTIONS = mmtp.LearnOptions(
@@ -68,7 +68,7 @@ class Equilibrations:
     def run(self, potential, watch, iteration):
         self.runs.append(iteration)
         structures = to_structures(cells(100, 16, self.spread), self.species)
-        watch_equilibration(potential, structures, watch)
+        equilibrate_structures(potential, structures, watch=watch)
         return Happened(True, "16 cells")
 
 

@@ -15,7 +15,6 @@ from mmtp_jax.active.active_set import ActiveSet
 from mmtp_jax.active.candidates import CandidateStore, candidates_of, last_outside
 from mmtp_jax.active.options import Thresholds
 from mmtp_jax.active.preselection import Preselection
-from mmtp_jax.active.watched_equilibration import _equilibrate, watch_equilibration
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.simulation.dynamics.integrate import Outcome
 from mmtp_jax.simulation.dynamics.loop import take_steps
@@ -24,6 +23,7 @@ from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import equilibrate_structures
+from mmtp_jax.simulation.moments.watched import equilibrate_watched
 from mmtp_jax.simulation.system import system_of, thermal_velocities
 
 FIXED = DynamicsOptions(moments="fixed", timestep_fs=3.0, chunk_steps=64, bounded=False)
@@ -173,7 +173,7 @@ def test_equilibration_is_watched(iron, by_configuration, data, tmp_path) -> Non
     options = MomentOptions(tolerance=1e-6)
     store = CandidateStore(tmp_path / "equilibration")
     watch = Preselection.of(by_configuration, Thresholds(1e-9, 1e9), store=store)
-    found = watch_equilibration(iron, start, watch, options)
+    found = equilibrate_structures(iron, start, options, watch=watch)
     kept = store.read()
     direct = equilibrate_structures(iron, start, options)
     for k, (structure, result) in enumerate(zip(start, found, strict=True)):
@@ -192,7 +192,7 @@ def test_equilibration_is_watched(iron, by_configuration, data, tmp_path) -> Non
     threshold = float(np.median(first))
     watch = Preselection.of(by_configuration, Thresholds(0.999 * threshold, threshold))
     blocks = []
-    found = watch_equilibration(iron, start, watch, options, keep=blocks.extend)
+    found = equilibrate_structures(iron, start, options, watch=watch, keep=blocks.extend)
     stopped = [k for k, grade in enumerate(first) if grade > threshold]
     assert stopped
     assert all(found[k].stopped for k in stopped)
@@ -215,7 +215,7 @@ def _four_atoms(structure):
 def test_an_equilibration_that_all_leave_ends(iron, by_configuration, data) -> None:
     start = [replace(s, magmoms=1.3 * s.magmoms) for s in data[1::30]]
     watch = Preselection.of(by_configuration, Thresholds(1e-12, 1e-9))
-    found = watch_equilibration(iron, start, watch, MomentOptions(tolerance=1e-6))
+    found = equilibrate_structures(iron, start, MomentOptions(tolerance=1e-6), watch=watch)
     assert {(f.status, f.n_steps) for f in found} == {(Status.STOPPED, 1)}
 
 
@@ -226,8 +226,10 @@ def test_nothing_is_compiled_again_in_a_loop(iron, data, system) -> None:
         active = ActiveSet.from_configurations(potential, data[k::4])
         watch = Preselection.of(active, Thresholds(2.0 + k, 10.0 + k), grade_every=k or None)
         simulate(potential, system, 5, FIXED, watch=watch)
-        watch_equilibration(potential, data[:3], Preselection.of(active, Thresholds(1.5, 10.0)))
-        sizes.append((take_steps._cache_size(), _equilibrate._cache_size()))
+        equilibrate_structures(
+            potential, data[:3], watch=Preselection.of(active, Thresholds(1.5, 10.0))
+        )
+        sizes.append((take_steps._cache_size(), equilibrate_watched._cache_size()))
     assert sizes[0] == sizes[1] == sizes[2]
 
 
@@ -261,7 +263,7 @@ def data_atoms(system, r) -> Atoms:
 def test_an_active_set_of_another_potential_is_refused(iron, by_configuration, data) -> None:
     other = iron.replace(moment_coeffs=1.01 * iron.moment_coeffs)
     with pytest.raises(ValueError, match="active set of another potential"):
-        watch_equilibration(other, data[:3], Preselection.of(by_configuration))
+        equilibrate_structures(other, data[:3], watch=Preselection.of(by_configuration))
     atoms = Atoms("Fe2", positions=data[0].positions, cell=data[0].cell, pbc=True, magmoms=[2, 2])
     with pytest.raises(ValueError, match="active set of another potential"):
         mmtp.md(other, atoms, 2, watch=Preselection.of(by_configuration))

@@ -117,16 +117,14 @@ def run(args: argparse.Namespace) -> int:
 def _equilibrated(
     potential: Potential, structures: Sequence[Structure], options: Any, watched: Watched
 ) -> Sequence[EquilibratedStructure]:
-    from mmtp_jax.active.watched_equilibration import watch_equilibration
     from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.simulation.moments.structures import equilibrate_structures
 
     with CountProgress(len(structures), "configurations") as progress:
-        if watched.watch is None:
-            return equilibrate_structures(potential, structures, options, callback=progress)
-        return watch_equilibration(
-            potential, structures, watched.watch, options, keep=watched.keep, callback=progress
-        )
+        return equilibrate_structures(
+            potential, structures, options, callback=progress, watch=watched.watch,
+            keep=watched.keep,
+        )  # fmt: skip
 
 
 def table(report: Reliability, tolerance: float) -> str:

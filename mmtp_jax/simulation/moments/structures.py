@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,10 +19,12 @@ from mmtp_jax.simulation.moments.equilibrate import Equilibrated, equilibrate_gr
 from mmtp_jax.simulation.moments.lbfgs import Memory, empty_memory
 from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.moments.steps import Status
+from mmtp_jax.simulation.moments.watched import search_watched
+from mmtp_jax.simulation.watch import BoundWatch, Watch, alike
 from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack
 from mmtp_jax.structures.device import OnDevice
 from mmtp_jax.structures.domain import check_domain
-from mmtp_jax.structures.neighbours import neighbour_table
+from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
 from mmtp_jax.structures.results import Result, results_of
 from mmtp_jax.structures.structure import Structure
 
@@ -57,6 +59,11 @@ class EquilibratedStructure:
     def converged(self) -> bool:
         """Whether all magnetic forces are below the tolerance."""
         return self.status == Status.CONVERGED
+
+    @property
+    def stopped(self) -> bool:
+        """The watch stopped it; its moments are those of some later iterate."""
+        return self.status == Status.STOPPED
 
     @property
     def message(self) -> str:
@@ -111,6 +118,9 @@ def equilibrate_structures(
     dtype: Any = np.float64,
     callback: Callable[[int], None] | None = None,
     max_atoms: int = MAX_ATOMS,
+    *,
+    watch: Watch | None = None,
+    keep: Callable[[list[Any]], None] | None = None,
 ) -> list[EquilibratedStructure]:
     """Moments that minimise the energy of each structure at fixed geometry.
 
@@ -121,22 +131,35 @@ def equilibrate_structures(
         dtype: float64, float32 or ``"mixed"``.
         callback: called with the number of structures done after each batch.
         max_atoms: most atoms of a batch.
+        watch: is shown every iterate, at step 0, and may stop structures. The place of one in the
+            list is the replica that it is to the watch. After it is stopped nothing of it is kept
+            any more, though it moves on while others of its batch do.
+        keep: called with what the watch has kept, as it is drained.
+
+    Raises:
+        ValueError: if the watch has no room for the iterates of one equilibration, or belongs to
+            another potential.
 
     Warns:
         ExtrapolationWarning: if distances are below those that the potential covers.
         EquilibrationWarning: if moments have vanished, or are zero where that is no minimum.
     """
     structures = list(structures)
+    if isinstance(watch, BoundWatch):
+        watch.check(potential)
     if not structures:
         return []
     equilibrator = StructureEquilibrator(potential, options or MomentOptions(), dtype)
     tables = [neighbour_table(s, equilibrator.cutoff) for s in structures]
     found: list[Any] = [None] * len(structures)
     n_done = 0
-    batches = make_batches(structures, equilibrator.cutoff, max_atoms=max_atoms, tables=tables)
+    if watch is None:
+        batches = make_batches(structures, equilibrator.cutoff, max_atoms=max_atoms, tables=tables)
+    else:
+        batches = _batches_alike(structures, tables, equilibrator.cutoff, max_atoms)
     for batch in batches:
         check()
-        for member, result in equilibrator.of_batch(batch, structures)[0]:
+        for member, result in equilibrator.of_batch(batch, structures, watch=watch, keep=keep)[0]:
             found[member] = result
         n_done += len(batch.members)
         if callback is not None:
@@ -145,6 +168,21 @@ def equilibrate_structures(
     check_domain(potential, final, tables).warn()
     warn_of_collapse([f.collapse for f in found], [s.name for s in structures])
     return found
+
+
+def _batches_alike(
+    structures: Sequence[Structure],
+    tables: Sequence[NeighbourTable],
+    cutoff: float,
+    max_atoms: int,
+) -> Iterator[Batch]:
+    """Batches of the same atoms, for a watch."""
+    for group in alike(structures):
+        n = max(1, max_atoms // max(1, len(structures[group[0]])))
+        for k in range(0, len(group), n):
+            part = group[k : k + n]
+            chosen = [structures[m] for m in part], [tables[m] for m in part]
+            yield pack(*chosen, cutoff, members=np.array(part))
 
 
 class StructureEquilibrator(OnDevice):
@@ -184,11 +222,19 @@ class StructureEquilibrator(OnDevice):
         return result
 
     def of_batch(
-        self, batch: Batch, structures: Sequence[Structure], memory: Memory | None = None
+        self,
+        batch: Batch,
+        structures: Sequence[Structure],
+        memory: Memory | None = None,
+        watch: Watch | None = None,
+        keep: Callable[[list[Any]], None] | None = None,
     ) -> tuple[list[tuple[int, EquilibratedStructure]], Memory]:
         """(index in ``structures``, result) of every configuration of a batch, and the memory."""
         graph = with_floats(batch.graph, self.precision.edges)
-        found = self._search(graph, memory, self.options.max_steps)
+        if watch is None:
+            found = self._search(graph, memory, self.options.max_steps)
+        else:
+            found = self._search_watched(graph, batch, structures, watch, keep)
         memory = found.memory
         found = jax.device_get(found._replace(memory=None))
         sites = found.site_energies.astype(np.float64) + self._constants[batch.graph.types]
@@ -224,6 +270,22 @@ class StructureEquilibrator(OnDevice):
                 options.allow_flips,
                 default_chunk(),
             )
+
+    def _search_watched(
+        self,
+        graph: Graph,
+        batch: Batch,
+        structures: Sequence[Structure],
+        watch: Watch,
+        keep: Callable[[list[Any]], None] | None,
+    ) -> Equilibrated:
+        options, members = self.options, batch.members.tolist()
+        with double_precision():
+            return search_watched(
+                self._on_device, self._constants, graph, [structures[k] for k in members],
+                (options.tolerance, options.max_steps, options.max_change), options.allow_flips,
+                default_chunk(), watch, members, keep,
+            )  # fmt: skip
 
     def _unstable(self, graph: Graph, found: Equilibrated, magmoms: list[np.ndarray]) -> np.ndarray:
         """(C,) bool: all moments are zero, and the energy falls from there.

@@ -18,7 +18,7 @@ from mmtp_jax.simulation.relaxation.cell import basis_of
 from mmtp_jax.simulation.relaxation.options import RelaxOptions
 from mmtp_jax.simulation.relaxation.run import STEPS_PER_CALL, RelaxModel, RelaxRun
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
-from mmtp_jax.simulation.watch import Watch
+from mmtp_jax.simulation.watch import Watch, alike
 from mmtp_jax.structures.batch import default_chunk, rounded_size
 from mmtp_jax.structures.results import VOIGT, Result
 from mmtp_jax.structures.structure import Structure
@@ -133,7 +133,7 @@ def relax_structures(
     _check(structures, options)
     model = RelaxModel(potential, options)
     most = max_atoms or 2 * default_chunk()
-    groups = _alike(structures) if watch is not None else [np.arange(len(structures))]
+    groups = alike(structures) if watch is not None else [range(len(structures))]
     parts = [part for group in groups for part in _batches(group, structures, most)]
     model.width = shape[2]
     least = (
@@ -263,17 +263,8 @@ def _check(structures: Sequence[Structure], options: RelaxOptions) -> None:
             )
 
 
-def _alike(structures: Sequence[Structure]) -> list[np.ndarray]:
-    """Places of the structures with the same atoms and periodic directions."""
-    kinds: dict[Any, list[int]] = {}
-    for k, structure in enumerate(structures):
-        kind = (structure.types.tobytes(), np.asarray(structure.periodic, bool).tobytes())
-        kinds.setdefault(kind, []).append(k)
-    return [np.array(members) for members in kinds.values()]
-
-
 def _batches(
-    members: np.ndarray, structures: Sequence[Structure], max_atoms: int
+    members: Sequence[int], structures: Sequence[Structure], max_atoms: int
 ) -> list[np.ndarray]:
     parts: list[list[int]] = [[]]
     used = 0
