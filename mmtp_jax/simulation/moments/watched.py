@@ -1,4 +1,4 @@
-"""Equilibration of moments, every iterate of which a watch is shown (Kotykhov 2025, Sec. II.A-B)."""
+"""Equilibration of moments of which a watch is shown every iterate (Kotykhov 2025, Sec. II.A-B)."""
 
 from __future__ import annotations
 
