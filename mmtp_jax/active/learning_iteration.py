@@ -24,6 +24,7 @@ from mmtp_jax.fitting.fit import fit_structures
 from mmtp_jax.fitting.initial import shortest_distance
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.atoms import to_atoms
 from mmtp_jax.io.cfg import read_cfg, write_cfg
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.io.documents import write_json
@@ -233,15 +234,7 @@ class Iteration:
 
 def atoms_of(structure: Structure, species: tuple[str, ...]) -> Atoms:
     """ASE atoms with the moments as initial ones, without labels."""
-    from ase import Atoms
-
-    return Atoms(
-        [species[t] for t in structure.types],
-        positions=structure.positions,
-        cell=structure.cell,
-        pbc=structure.periodic,
-        magmoms=structure.magmoms,
-    )
+    return to_atoms(structure, None, species)
 
 
 def _new(structures: list[Structure], chosen: list[int], others: list[int]) -> list[int]:

@@ -11,6 +11,7 @@ from ase import Atoms
 
 from mmtp_jax.active.candidates import Block, Candidate, candidates_of
 from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.atoms import to_atoms
 from mmtp_jax.io.cfg_writer import write_cfg_text
 from mmtp_jax.io.extxyz import frame
 from mmtp_jax.io.names import GRADE
@@ -72,15 +73,10 @@ class CandidateFile:
         self.n += len(found)
 
     def _atoms(self, candidate: Candidate) -> Atoms:
-        structure = candidate.structure
-        return Atoms(
-            [self.species[k] for k in structure.types],
-            structure.positions,
-            cell=structure.cell,
-            pbc=structure.periodic,
-            magmoms=structure.magmoms,
-            info={GRADE: candidate.grade, "step": candidate.step, "replica": candidate.replica},
-        )
+        atoms = to_atoms(candidate.structure, None, self.species)
+        named = {GRADE: candidate.grade, "step": candidate.step, "replica": candidate.replica}
+        atoms.info.update(named)
+        return atoms
 
 
 def _text(path: Path, atoms_list: list[Atoms], species: Sequence[str]) -> str:

@@ -10,11 +10,11 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from mmtp_jax.io.atoms import OfDetails, named_like, of_details, to_atoms
 from mmtp_jax.io.convert import to_structures
-from mmtp_jax.io.schema import SOURCE, set_magnetic_forces, set_moments
+from mmtp_jax.io.schema import SOURCE, set_moments
 from mmtp_jax.language import argument
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import (
     EquilibratedStructure,
     MomentOptions,
@@ -23,28 +23,26 @@ from mmtp_jax.simulation.moments.structures import (
 from mmtp_jax.structures.structure import Structure
 
 
-@dataclass(frozen=True, eq=False)
-class Equilibration:
+@dataclass(frozen=True, eq=False, repr=False)
+class Equilibration(OfDetails):
     """Equilibrated moments of one configuration, and how they were found."""
 
     atoms: Atoms
     """A copy with these moments as initial ones and with energy, forces, stress, magmoms and
     magnetic forces as results."""
-    magmoms: np.ndarray
-    """(n,) mu_B."""
-    start_magmoms: np.ndarray
-    """(n,) mu_B."""
-    energy: float
-    """eV."""
-    residual: float
-    """Largest |T_i| of the moments that are not held at a bound, eV/mu_B."""
-    n_steps: int
-    """Evaluations; 1 where the start was converged."""
-    status: Status
-    converged: bool
-    """Whether all |T_i| are below the tolerance."""
-    message: str
-    """How it ended, in words."""
+    details: EquilibratedStructure
+    """The same as arrays, without ASE."""
+
+    magmoms = of_details("magmoms", "(n,) mu_B.")
+    start_magmoms = of_details("start_magmoms", "(n,) mu_B.")
+    energy = of_details("result.energy", "eV.")
+    residual = of_details(
+        "residual", "Largest |T_i| of the moments that are not held at a bound, eV/mu_B."
+    )
+    n_steps = of_details("n_steps", "Evaluations; 1 where the start was converged.")
+    status = of_details("status", "A `Status`.")
+    converged = of_details("converged", "Whether all |T_i| are below the tolerance.")
+    message = of_details("message", "How it ended, in words.")
 
     @property
     def n_flipped(self) -> int:
@@ -103,7 +101,9 @@ def equilibrate(
     atoms_list = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     structures = start_structures(potential, atoms_list, start, scale, takes_start=True)
     found = equilibrate_structures(potential, structures, options, dtype, callback)
-    results = [equilibration_of(a, f) for a, f in zip(atoms_list, found, strict=True)]
+    results = [
+        equilibration_of(a, f, potential.species) for a, f in zip(atoms_list, found, strict=True)
+    ]
     return results[0] if isinstance(atoms, Atoms) else results
 
 
@@ -170,20 +170,14 @@ def _bare(atoms_list: Sequence[Atoms]) -> list[Atoms]:
     for atoms in atoms_list:
         copy = atoms.copy()
         copy.arrays.pop("initial_magmoms", None)
-        copies.append(_named_like(copy, atoms))
+        copies.append(named_like(copy, atoms))
     return copies
 
 
 def _with_initial(atoms: Atoms, magmoms: np.ndarray) -> Atoms:
     copy = atoms.copy()
     set_moments(copy, magmoms)
-    return _named_like(copy, atoms)
-
-
-def _named_like(copy: Atoms, atoms: Atoms) -> Atoms:
-    if hasattr(atoms, SOURCE):
-        setattr(copy, SOURCE, getattr(atoms, SOURCE))
-    return copy
+    return named_like(copy, atoms)
 
 
 def _moments_of_species(start: Mapping[str, float], species: Sequence[str]) -> np.ndarray:
@@ -201,34 +195,8 @@ def _moments_of_species(start: Mapping[str, float], species: Sequence[str]) -> n
     return moments
 
 
-def equilibration_of(atoms: Atoms, found: EquilibratedStructure) -> Equilibration:
+def equilibration_of(
+    atoms: Atoms, found: EquilibratedStructure, species: Sequence[str]
+) -> Equilibration:
     """The result of a configuration together with its atoms."""
-    return Equilibration(
-        atoms=_with_results(atoms, found),
-        magmoms=found.magmoms,
-        start_magmoms=found.start_magmoms,
-        energy=found.result.energy,
-        residual=found.residual,
-        n_steps=found.n_steps,
-        status=found.status,
-        converged=found.converged,
-        message=found.message,
-    )
-
-
-def _with_results(atoms: Atoms, found: EquilibratedStructure) -> Atoms:
-    """A copy with the moments and all that the potential says at them."""
-    result = found.result
-    copy = _named_like(atoms.copy(), atoms)
-    set_moments(copy, found.magmoms)
-    predicted = {
-        "energy": result.energy,
-        "energies": result.energies,
-        "forces": result.forces,
-        "magmoms": found.magmoms,
-    }
-    if result.stress is not None:
-        predicted["stress"] = result.stress
-    copy.calc = SinglePointCalculator(copy, **predicted)
-    set_magnetic_forces(copy, result.magnetic_forces)
-    return copy
+    return Equilibration(to_atoms(found.structure, found.result, species, atoms), found)

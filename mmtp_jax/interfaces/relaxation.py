@@ -10,22 +10,16 @@ configuration at a time:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.fitting.series import numbered
 from mmtp_jax.interfaces.equilibration import start_structures
-from mmtp_jax.io.schema import (
-    SOURCE,
-    remove_magnetic_forces,
-    set_magnetic_forces,
-    set_moments,
-)
+from mmtp_jax.io.atoms import OfDetails, of_details, to_atoms, with_results
+from mmtp_jax.io.schema import SOURCE
 from mmtp_jax.io.writing import write
 from mmtp_jax.options import made
 from mmtp_jax.potential.potential import Potential
@@ -36,41 +30,40 @@ from mmtp_jax.simulation.watch import BoundWatch, Watch
 from mmtp_jax.structures.structure import Structure
 
 
-@dataclass(frozen=True, eq=False)
-class Relaxation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Relaxation(OfDetails):
     """Where the relaxation of one configuration ended, and why."""
 
-    atoms: Atoms = field(repr=False)
+    atoms: Atoms
     """A copy with the final positions, cell and moments, and with energy, forces, stress, magmoms
     and magnetic forces as results."""
-    converged: bool
-    """Are forces, stress and magnetic forces below their tolerances?"""
-    status: RelaxStatus
-    message: str
-    """How it ended, in words."""
-    energy: float
-    """eV."""
-    enthalpy: float
-    """E + p V, eV."""
-    force: float
-    """Largest |f_i|, eV/Angstrom."""
-    stress_GPa: float
-    """Largest component of stress plus pressure, of those that the cell may follow."""
-    magnetic_force: float
-    """Largest |T_i| of the moments that are not held, eV/mu_B."""
-    volume: float | None
-    """Angstrom^3; None where the cell is not periodic in three directions."""
-    start_volume: float | None
-    magmoms: np.ndarray = field(repr=False)
-    """(n,) mu_B."""
-    start_magmoms: np.ndarray = field(repr=False)
-    """(n,) mu_B."""
-    n_steps: int
-    """Geometries that were evaluated."""
-    n_evaluations: int
-    """Evaluations of the potential, those of all equilibrations included."""
-    details: RelaxedStructure = field(repr=False)
+    details: RelaxedStructure
     """The same as arrays, without ASE."""
+
+    converged = of_details(
+        "converged", "Are forces, stress and magnetic forces below their tolerances?"
+    )
+    status = of_details("status", "A `RelaxStatus`.")
+    message = of_details("message", "How it ended, in words.")
+    energy = of_details("result.energy", "eV.")
+    enthalpy = of_details("enthalpy", "E + p V, eV.")
+    force = of_details("force", "Largest |f_i|, eV/Angstrom.")
+    stress_GPa = of_details(
+        "stress_GPa", "Largest component of stress plus pressure, of those that the cell follows."
+    )
+    magnetic_force = of_details(
+        "magnetic_force", "Largest |T_i| of the moments that are not held, eV/mu_B."
+    )
+    volume = of_details(
+        "structure.volume", "Angstrom^3; None where not periodic in three directions."
+    )
+    start_volume = of_details("start.volume", "Angstrom^3, or None.")
+    magmoms = of_details("structure.magmoms", "(n,) mu_B.")
+    start_magmoms = of_details("start.magmoms", "(n,) mu_B.")
+    n_steps = of_details("n_steps", "Geometries that were evaluated.")
+    n_evaluations = of_details(
+        "n_evaluations", "Evaluations of the potential, those of all equilibrations included."
+    )
 
 
 def relax(
@@ -143,7 +136,10 @@ def relax(
 
     def note(k: int, frame: Frame) -> None:
         if trajectory is not None:
-            frames[k].append(_frame(atoms_list[k], frame))
+            structure = frame.structure
+            at = to_atoms(structure, None, potential.species, atoms_list[k])
+            results = {"energy": frame.energy, "magmoms": structure.magmoms}
+            frames[k].append(with_results(at, results))
         if record is not None:
             record(k, frame)
 
@@ -164,7 +160,10 @@ def relax(
                 path = numbered(trajectory, k) if several else Path(trajectory)
                 if steps:
                     write(path, steps, species=potential.species)
-    results = [relaxation_of(a, f) for a, f in zip(atoms_list, found, strict=True)]
+    results = [
+        Relaxation(to_atoms(f.structure, f.result, potential.species, a), f)
+        for a, f in zip(atoms_list, found, strict=True)
+    ]
     return results[0] if isinstance(atoms, Atoms) else results
 
 
@@ -194,62 +193,3 @@ def relaxable_structures(
                 "keep all positions, or use an ASE optimiser with the calculator"
             )
     return start_structures(potential, atoms_list, start, scale, takes_start=True)
-
-
-def relaxation_of(atoms: Atoms, found: RelaxedStructure) -> Relaxation:
-    """The result of a configuration together with its atoms."""
-    end = found.structure
-    return Relaxation(
-        atoms=_with_results(atoms, found),
-        converged=found.converged,
-        status=found.status,
-        message=found.message,
-        energy=found.result.energy,
-        enthalpy=found.enthalpy,
-        force=found.force,
-        stress_GPa=found.stress_GPa,
-        magnetic_force=found.magnetic_force,
-        volume=end.volume,
-        start_volume=found.start.volume,
-        magmoms=end.magmoms,
-        start_magmoms=found.start.magmoms,
-        n_steps=found.n_steps,
-        n_evaluations=found.n_evaluations,
-        details=found,
-    )
-
-
-def _moved(atoms: Atoms, structure: Structure) -> Atoms:
-    """A copy where the structure is, with its moments as initial ones and no results."""
-    copy = atoms.copy()
-    if hasattr(atoms, SOURCE):
-        setattr(copy, SOURCE, getattr(atoms, SOURCE))
-    # Cell vectors of directions that are not periodic are no part of a structure.
-    cell = np.where(structure.periodic[:, None], structure.cell, atoms.cell.array)
-    copy.set_cell(cell)
-    copy.set_positions(structure.positions)
-    set_moments(copy, structure.magmoms)
-    remove_magnetic_forces(copy)
-    return copy
-
-
-def _frame(atoms: Atoms, frame: Frame) -> Atoms:
-    copy = _moved(atoms, frame.structure)
-    copy.calc = SinglePointCalculator(copy, energy=frame.energy, magmoms=frame.structure.magmoms)
-    return copy
-
-
-def _with_results(atoms: Atoms, found: RelaxedStructure) -> Atoms:
-    """A copy at the end with all that the potential says there."""
-    copy, result = _moved(atoms, found.structure), found.result
-    predicted = {
-        "energy": result.energy,
-        "energies": result.energies,
-        "forces": result.forces,
-        "magmoms": found.structure.magmoms,
-    }
-    if result.stress is not None:
-        predicted["stress"] = result.stress
-    copy.calc = SinglePointCalculator(copy, **predicted)
-    set_magnetic_forces(copy, result.magnetic_forces)
-    return copy

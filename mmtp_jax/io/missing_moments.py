@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import all_properties
-from ase.calculators.singlepoint import SinglePointCalculator
 
+from mmtp_jax.io.atoms import named_like, with_results
 from mmtp_jax.io.schema import SOURCE, Labels, labels_of
 from mmtp_jax.language import argument
 
@@ -92,9 +92,6 @@ def _count(which: list[int], atoms_list: Sequence[Atoms]) -> str:
 
 
 def _at_zero(atoms: Atoms, labels: Labels) -> Atoms:
-    copy = atoms.copy()
     results = {k: v for k, v in labels.results.items() if k in all_properties}
-    copy.calc = SinglePointCalculator(copy, **results, magmoms=np.zeros(len(atoms)))
-    if hasattr(atoms, SOURCE):
-        setattr(copy, SOURCE, getattr(atoms, SOURCE))
-    return copy
+    copy = named_like(atoms.copy(), atoms)
+    return with_results(copy, {**results, "magmoms": np.zeros(len(atoms))})

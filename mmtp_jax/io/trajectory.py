@@ -15,12 +15,11 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.atomic import WriteError, writing
+from mmtp_jax.io.atoms import with_results
 from mmtp_jax.io.extxyz import frame
 from mmtp_jax.io.names import OFF_GRID
-from mmtp_jax.io.schema import set_magnetic_forces
 from mmtp_jax.simulation.dynamics.integrate import State
 from mmtp_jax.simulation.dynamics.observer import Snapshot
 from mmtp_jax.simulation.dynamics.series import UNITS, Series
@@ -53,9 +52,7 @@ def atoms_of_state(state: State, replica: int, symbols: Sequence[str]) -> Atoms:
     }
     if atoms.pbc.all():
         results["stress"] = np.asarray(known.stress[replica])[VOIGT]
-    atoms.calc = SinglePointCalculator(atoms, **results)
-    set_magnetic_forces(atoms, np.asarray(known.magnetic_forces[replica]))
-    return atoms
+    return with_results(atoms, results, np.asarray(known.magnetic_forces[replica]))
 
 
 class TrajectoryWriter:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
+from mmtp_jax.io.atoms import bare_atoms, with_results
 from mmtp_jax.io.making import file_hash, potential_making
-from mmtp_jax.io.schema import set_magnetic_forces
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 
 
@@ -53,18 +52,12 @@ class PotentialOracle:
         except ValueError as error:
             return Failure(str(error))
         results = dict(calculator.results)
-        labelled = Atoms(
-            atoms.symbols,
-            positions=atoms.positions,
-            cell=atoms.cell,
-            pbc=atoms.pbc,
-            magmoms=atoms.get_initial_magnetic_moments(),
-        )
         kept = ("energy", "forces", "stress", "magmoms")
-        labelled.calc = SinglePointCalculator(
-            labelled, **{name: results[name] for name in kept if name in results}
+        labelled = with_results(
+            bare_atoms(atoms, atoms.get_initial_magnetic_moments()),
+            {name: results.get(name) for name in kept},
+            calculator.magnetic_forces,
         )
-        set_magnetic_forces(labelled, calculator.magnetic_forces)
         settings = {
             "potential": Path(self.path).name,
             "sha256": self.fingerprint(),

@@ -25,6 +25,7 @@ from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import equilibrate_structures
 from mmtp_jax.simulation.moments.watched import equilibrate_watched
 from mmtp_jax.simulation.system import system_of, thermal_velocities
+from mmtp_jax.simulation.watch import drained
 
 FIXED = DynamicsOptions(moments="fixed", timestep_fs=3.0, chunk_steps=64, bounded=False)
 FOLLOWED = replace(FIXED, moments="equilibrate", tolerance=1e-5)
@@ -210,6 +211,17 @@ def _four_atoms(structure):
         types=np.tile(structure.types, 2),
         magmoms=np.tile(structure.magmoms, 2),
     )
+
+
+def test_numbers_that_were_given_before_do_not_count(by_configuration, system) -> None:
+    """The buffer is not erased when it is drained: relaxations give their numbers every time."""
+    watch = Preselection.of(by_configuration)
+    state = {**watch.start(system), "n": np.int32(1)}
+    for _ in range(2):
+        state["replica"] = np.append(1, state["replica"][1:])
+        (block,), state = drained(watch, state, (40, 60))
+        assert block.replica.tolist() == [60]
+        state["n"] = np.int32(1)
 
 
 def test_an_equilibration_that_all_leave_ends(iron, by_configuration, data) -> None:

@@ -80,12 +80,15 @@ def run(args: argparse.Namespace) -> int:
     found = _equilibrated(potential, structures, options, watched)
     report = reliability(references, found, potential.species)
     print(table(report, given.tolerance))
-    stopped = [k for k, result in enumerate(found) if getattr(result, "stopped", False)]
+    stopped = [k for k, result in enumerate(found) if result.stopped]
     for k in stopped:
         print(watched.stopped(structures[k].name, k, ""))
     watched.report()
     if output.output is not None:
-        results = [equilibration_of(a, f) for a, f in zip(atoms_list, found, strict=True)]
+        results = [
+            equilibration_of(a, f, potential.species)
+            for a, f in zip(atoms_list, found, strict=True)
+        ]
         console.say_kept(output.output)
         mmtp.write(output.output, [result.atoms for result in results], species=potential.species)
         print(f"\nwrote {output.output}")

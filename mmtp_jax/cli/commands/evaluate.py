@@ -136,22 +136,14 @@ def run(args: argparse.Namespace) -> None:
 
 def with_predictions(atoms: Atoms, result: Result, making: str) -> Atoms:
     """A copy of a configuration that carries predictions in place of its labels."""
-    from ase.calculators.singlepoint import SinglePointCalculator
+    from mmtp_jax.io.atoms import found_in, with_results
+    from mmtp_jax.io.schema import KMESH, MAKING, collapse, labels_of
 
-    from mmtp_jax.io.schema import KMESH, MAKING, collapse, labels_of, set_magnetic_forces
-
-    moments = labels_of(atoms).moments
-    copy = atoms.copy()
-    predicted = {"energy": result.energy, "forces": result.forces, "energies": result.energies}
-    if result.stress is not None:
-        predicted["stress"] = result.stress
-    if moments is not None:
-        predicted["magmoms"] = collapse(moments)
+    moments, copy = labels_of(atoms).moments, atoms.copy()
     copy.info.pop(KMESH, None)
     copy.info[MAKING] = making
-    copy.calc = SinglePointCalculator(copy, **predicted)
-    set_magnetic_forces(copy, result.magnetic_forces)
-    return copy
+    magmoms = None if moments is None else collapse(moments)
+    return with_results(copy, {**found_in(result), "magmoms": magmoms}, result.magnetic_forces)
 
 
 def summary(atoms_list: Sequence[Atoms], results: Sequence[Result]) -> str:

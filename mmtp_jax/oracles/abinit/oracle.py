@@ -21,9 +21,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
-from mmtp_jax.io.schema import set_magnetic_forces
+from mmtp_jax.io.atoms import bare_atoms, with_results
 from mmtp_jax.oracles.abinit.datasets import Dataset, find_dataset
 from mmtp_jax.oracles.abinit.inputs import (
     DAMPED,
@@ -198,22 +197,12 @@ class AbinitOracle(AbinitSettings):
         forces = output.magnetic_forces
         if held.any() and forces is None:
             return Failure("there are no magnetic forces in ABINIT's output")
-        labelled = Atoms(
-            atoms.symbols,
-            positions=atoms.positions,
-            cell=atoms.cell,
-            pbc=atoms.pbc,
-            magmoms=output.magmoms,
-        )
-        labelled.calc = SinglePointCalculator(
-            labelled,
-            energy=output.energy,
-            forces=output.forces,
-            stress=output.stress,
-            magmoms=output.magmoms,
-        )
+        results = {
+            name: getattr(output, name) for name in ("energy", "forces", "stress", "magmoms")
+        }
         # At rest, a free moment has no force on it.
-        set_magnetic_forces(labelled, np.where(held, 0.0 if forces is None else forces, 0.0))
+        on_held = np.where(held, 0.0 if forces is None else forces, 0.0)
+        labelled = with_results(bare_atoms(atoms, output.magmoms), results, on_held)
         settings = {
             **{k: v for k, v in asdict(self).items() if k not in ("executable", "mpi")},
             "sha256": {s: d.sha256 for s, d in datasets.items()},

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
-from mmtp_jax.io.schema import collapse, set_magnetic_forces
+from mmtp_jax.io.atoms import bare_atoms, with_results
+from mmtp_jax.io.schema import collapse
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 from mmtp_jax.oracles.sampling import mesh_of
 from mmtp_jax.oracles.vasp import inputs
@@ -165,27 +165,21 @@ def _answer(
     output, constraint = refined.output, refined.output.constraint
     assert constraint is not None
     column = "xyz".index(settings.axis)
-    labelled = Atoms(
-        atoms.symbols,
-        positions=atoms.positions,
-        cell=atoms.cell,
-        pbc=atoms.pbc,
-        magmoms=collapse(np.asarray(atoms.get_initial_magnetic_moments(), float)),
-    )
+    start = collapse(np.asarray(atoms.get_initial_magnetic_moments(), float))
     back = np.argsort(job.order)
     if output.charges is not None:
         charges = tuple(output.charges[back].tolist())
         provenance = replace(provenance, diagnostics=Diagnostics(charges))
-    labelled.calc = SinglePointCalculator(
-        labelled,
-        energy=output.energy - constraint.penalty,
-        forces=output.forces[back],
-        stress=output.stress,
-        magmoms=output.moments[back, column],
-    )
+    field_forces = None
     if settings.magnetic_forces and _field_fits(refined):
-        forces = magnetic_forces(constraint.field[:, column], outcome.fit.slope)
-        set_magnetic_forces(labelled, forces[back])
+        field_forces = magnetic_forces(constraint.field[:, column], outcome.fit.slope)[back]
+    results = {
+        "energy": output.energy - constraint.penalty,
+        "forces": output.forces[back],
+        "stress": output.stress,
+        "magmoms": output.moments[back, column],
+    }
+    labelled = with_results(bare_atoms(atoms, start), results, field_forces)
     return Labelled(labelled, provenance)
 
 

@@ -40,10 +40,10 @@ PROBE = 0.05
 class EquilibratedStructure:
     """Equilibrated moments of one structure."""
 
+    start: Structure
+    """With its moments as they were given."""
     magmoms: np.ndarray
     """(n,) mu_B."""
-    start_magmoms: np.ndarray
-    """(n,) mu_B, as they were given."""
     result: Result
     """What the potential says at the final moments."""
     residual: float
@@ -54,6 +54,16 @@ class EquilibratedStructure:
     """How it ended."""
     unstable: bool = False
     """All moments are zero, and the energy falls as soon as they grow."""
+
+    @property
+    def structure(self) -> Structure:
+        """The start with the final moments."""
+        return replace(self.start, magmoms=self.magmoms)
+
+    @property
+    def start_magmoms(self) -> np.ndarray:
+        """(n,) mu_B."""
+        return self.start.magmoms
 
     @property
     def converged(self) -> bool:
@@ -164,8 +174,7 @@ def equilibrate_structures(
         n_done += len(batch.members)
         if callback is not None:
             callback(n_done)
-    final = [replace(s, magmoms=f.magmoms) for s, f in zip(structures, found, strict=True)]
-    check_domain(potential, final, tables).warn()
+    check_domain(potential, [f.structure for f in found], tables).warn()
     warn_of_collapse([f.collapse for f in found], [s.name for s in structures])
     return found
 
@@ -217,8 +226,7 @@ class StructureEquilibrator(OnDevice):
             self._types, self._memory = structure.types, None
         found, self._memory = self.of_batch(batch, [structure], self._memory)
         result = found[0][1]
-        final = replace(structure, magmoms=result.magmoms)
-        check_domain(self.potential, [final], [table]).warn()
+        check_domain(self.potential, [result.structure], [table]).warn()
         return result
 
     def of_batch(
@@ -245,8 +253,8 @@ class StructureEquilibrator(OnDevice):
             (
                 member,
                 EquilibratedStructure(
+                    start=structures[member],
                     magmoms=magmoms[slot],
-                    start_magmoms=np.array(structures[member].magmoms, float),
                     result=result,
                     residual=float(found.residual[slot]),
                     n_steps=int(found.n_steps[slot]),
