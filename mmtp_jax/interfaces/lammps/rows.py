@@ -17,8 +17,8 @@ import numpy as np
 from vesin import NeighborList
 
 from mmtp_jax.potential.chunks import padded_count
-from mmtp_jax.simulation.neighbours import RATTLE
 from mmtp_jax.structures.batch import rounded_size
+from mmtp_jax.structures.neighbour_list import RATTLE
 from mmtp_jax.structures.neighbours import SAME_PLACE
 from mmtp_jax.structures.sanity import search_radius
 
