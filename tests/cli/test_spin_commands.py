@@ -148,7 +148,7 @@ def test_ctrl_c_anywhere_loses_nothing(walk, whole, tmp_path, monkeypatch, after
 
     with monkeypatch.context() as patch:
         # A few sweeps at a time, so that Ctrl-C comes where it should.
-        patch.setattr("mmtp_jax.simulation.spins.run.SECONDS_PER_CALL", 1e-9)
+        patch.setattr("mmtp_jax.simulation.host_loop.SECONDS_PER_BLOCK", 1e-9)
         patch.setattr("mmtp_jax.cli.progress.CountProgress", Interrupts)
         cut = walk(tmp_path, "--sweeps", 600)
         assert cut.status == 130, cut.err
@@ -187,7 +187,6 @@ def test_checkpoints_are_written_on_the_way(walk, tmp_path, monkeypatch) -> None
         written.append({size: len(walk.rows.energy) for size, walk in walks.items()})
         save(path, walks, *rest)
 
-    monkeypatch.setattr("mmtp_jax.simulation.spins.run.ROWS", 256)
     monkeypatch.setattr("mmtp_jax.io.spin_checkpoint.save_spins", counted)
     result = walk(tmp_path, "--sweeps", 300, "--checkpoint-seconds", 0)
     assert result.status == 0, result.err
