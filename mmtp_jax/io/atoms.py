@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.schema import SOURCE, remove_magnetic_forces, set_magnetic_forces, set_moments
-from mmtp_jax.structures.results import Result
 from mmtp_jax.structures.structure import Structure
+
+if TYPE_CHECKING:
+    # Labellers, which pass here, start without JAX.
+    from mmtp_jax.structures.results import Result
 
 
 def to_atoms(
