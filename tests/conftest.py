@@ -6,17 +6,29 @@ Helpers are fixtures that return functions, because test modules do not import e
 from __future__ import annotations
 
 import atexit
+import csv
 import gc
+import json
 import os
+import re
 import shutil
 import signal
 import tempfile
+import zlib
+
+import jaxlib.version
 
 # Shells start jobs in the background with Ctrl-C ignored, and what they start inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# XLA's own threads only compete with the other processes of pytest-xdist.
+# XLA's own threads only compete with the other processes of pytest-xdist. Its older emitters give
+# the same numbers and compile in two thirds of the time; `test_jax_is_sound.py` compares them with
+# those that users have. With XLA_FLAGS set, e.g. to nothing, the tests run with what is set.
+if jaxlib.version.__version_info__ < (0, 11):  # XLA aborts for flags that it does not know
+    os.environ.setdefault(
+        "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_cpu_use_fusion_emitters=false"
+    )
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 # One cache of compiled programs for the processes of this session, and those that they start; it
 # is empty at first, so that every program is compiled once by what is tested.
@@ -27,15 +39,20 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jax
+import matplotlib.image
 import numpy as np
 import pytest
 from numpy.polynomial import chebyshev as cheb
 
+import mmtp_jax as mmtp
 from mmtp_jax.interfaces.evaluation import evaluate_graph, evaluate_structures
 from mmtp_jax.potential.observables import Graph, energies
 from mmtp_jax.potential.potential import Potential
@@ -96,6 +113,56 @@ def relative_error() -> Callable[..., float]:
         return deviation / scale if scale else deviation
 
     return error
+
+
+@pytest.fixture(scope="session")
+def read_back() -> Callable[[Path], object]:
+    """read_back(file): what a file holds, read as what its name says; false if that is nothing.
+
+    A figure has coloured pixels or strokes: axes and their letters are black.
+    """
+
+    def read(path: Path) -> object:
+        path = Path(path)
+        readers = {
+            ".json": lambda: json.loads(path.read_text()),
+            ".csv": lambda: list(csv.DictReader(path.open(newline=""))),
+            ".npz": lambda: np.load(path).files,
+            ".mtp": lambda: mmtp.load(path).n_parameters,
+            ".cfg": lambda: mmtp.read(path),
+            ".extxyz": lambda: mmtp.read(path),
+            ".png": lambda: _coloured(matplotlib.image.imread(path)),
+            ".pdf": lambda: _coloured_strokes(path.read_bytes()),
+            ".svg": lambda: _coloured_shapes(ElementTree.parse(path)),
+        }
+        return readers.get(path.suffix, path.read_text)()
+
+    return read
+
+
+def _coloured(pixels: np.ndarray) -> bool:
+    height, width = pixels.shape[:2]
+    coloured = np.ptp(pixels[..., :3], axis=-1) > 0.1
+    return min(height, width) >= 200 and coloured.sum() > 50
+
+
+def _coloured_strokes(content: bytes) -> int:
+    assert content.startswith(b"%PDF")
+    assert content.rstrip().endswith(b"%%EOF")
+    found = 0
+    for packed in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL):
+        with suppress(zlib.error):
+            colours = re.findall(
+                rb"([\d.]+) ([\d.]+) ([\d.]+) (?:rg|RG)\s", zlib.decompress(packed)
+            )
+            found += sum(len(set(colour)) > 1 for colour in colours)
+    return found
+
+
+def _coloured_shapes(tree: ElementTree.ElementTree) -> int:
+    styles = [element.get("style", "") for element in tree.iter()]
+    colours = re.findall(r"#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})", " ".join(styles))
+    return sum(len(set(colour)) > 1 for colour in colours)
 
 
 # --- random input -------------------------------------------------------------------
@@ -241,6 +308,14 @@ def graph_of() -> Callable[..., Graph]:
         ).graph
 
     return graph
+
+
+@pytest.fixture(scope="session")
+def shipped_jit() -> Callable[..., Callable]:
+    """`jax.jit` that compiles as users do, whatever the tests set."""
+    faster = "--xla_cpu_use_fusion_emitters=false" in os.environ["XLA_FLAGS"]
+    options = {"xla_cpu_use_fusion_emitters": True} if faster else None
+    return partial(jax.jit, compiler_options=options)
 
 
 # --- evaluation ---------------------------------------------------------------------

@@ -36,7 +36,9 @@ def interrupt(monkeypatch):
     return at
 
 
-def test_ensemble_writes_members_the_best_and_a_report(run, data, form, tmp_path) -> None:
+def test_ensemble_writes_members_the_best_and_a_report(
+    read_back, run, data, form, tmp_path
+) -> None:
     output, report = tmp_path / "pot.mtp", tmp_path / "report.json"
     result = run(
         "fit", data.extxyz, *form, "--ensemble", 2, "--validation", 0.2, *FEW, "--seed", 3,
@@ -55,7 +57,7 @@ def test_ensemble_writes_members_the_best_and_a_report(run, data, form, tmp_path
     assert f"pot.{best}.mtp has the lowest loss of the validation set" in result.out
     assert output.read_bytes() == (tmp_path / f"pot.{best}.mtp").read_bytes()
     assert content["settings"]["several"]["ensemble"] == 2
-    assert (tmp_path / "best.png").read_bytes().startswith(b"\x89PNG")
+    assert read_back(tmp_path / "best.png")
     # The same members from Python.
     start = mmtp.Potential.new(level=4, species=("Fe",), radial_size=4, cutoff=4.2)
     kept, held_out = mmtp.split(len(data.atoms_list), 0.2, 3)
@@ -122,7 +124,7 @@ def test_folds_end_with_a_fit_to_all_data_where_a_file_is_given(
     assert again.out.count("starting afresh") == 6
 
 
-def test_scan_draws_and_tabulates(run, data, form, tmp_path) -> None:
+def test_scan_draws_and_tabulates(read_back, run, data, form, tmp_path) -> None:
     plot, table, file = tmp_path / "scan.png", tmp_path / "scan.csv", tmp_path / "scan.toml"
     file.write_text(
         "command = 'fit'\n[several]\nscan = 'magnetic-forces'\nscan_values = [0.01, 1]\n"
@@ -133,7 +135,7 @@ def test_scan_draws_and_tabulates(run, data, form, tmp_path) -> None:
     assert "2 weights of magnetic forces times 5 folds, 10 fits" in result.out
     assert "weight 1, fold 5 of 5: 4 steps" in result.out
     assert "weight of magnetic forces  energy (meV/atom)" in result.out
-    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert read_back(plot)
     with open(table, newline="") as rows:
         found = list(csv.DictReader(rows))
     assert [row["magnetic_forces weight"] for row in found] == ["0.01"] * 4 + ["1"] * 4

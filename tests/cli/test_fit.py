@@ -67,7 +67,7 @@ def test_fit_prints_labels_progress_and_errors(fitted) -> None:
         assert f"wrote {path}\n" in out
 
 
-def test_fit_writes_what_it_says(fitted, data) -> None:
+def test_fit_writes_what_it_says(read_back, fitted, data) -> None:
     report = json.loads(fitted.report.read_text())
     assert report["fit"]["n_iterations"] == 21
     assert report["settings"]["potential"]["level"] == 4
@@ -82,7 +82,7 @@ def test_fit_writes_what_it_says(fitted, data) -> None:
     ]
     rmse = float(np.sqrt(np.mean(np.square(errors))))
     assert report["errors"]["validation"]["energy"]["rmse"] == pytest.approx(rmse, rel=1e-6)
-    assert fitted.plot.read_bytes().startswith(b"\x89PNG")
+    assert read_back(fitted.plot)
 
 
 def test_history_has_each_step_and_the_errors_that_are_known(fitted) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,12 @@ def _rows(path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _has_figures(prefix) -> bool:
-    heads = [Path(f"{prefix}{end}").read_bytes()[:4] for end in (".pdf", ".png")]
-    return heads == [b"%PDF", b"\x89PNG"]
+@pytest.fixture
+def has_figures(read_back) -> Callable[[str], bool]:
+    return lambda prefix: all(read_back(f"{prefix}{end}") for end in (".pdf", ".png"))
 
 
-def test_phonons(run, cell, tmp_path) -> None:
+def test_phonons(has_figures, run, cell, tmp_path) -> None:
     pytest.importorskip("phonopy")
     prefix = tmp_path / "fe"
     result = run(
@@ -60,10 +61,10 @@ def test_phonons(run, cell, tmp_path) -> None:
     assert np.trapezoid(total, f) == pytest.approx(3.0, rel=0.03)
     thermal = _rows(f"{prefix}_thermal.csv")
     assert [float(row["temperature (K)"]) for row in thermal] == list(range(0, 601, 100))
-    assert _has_figures(prefix)
+    assert has_figures(prefix)
 
 
-def test_imaginary_modes_are_a_warning_and_a_status(run, tmp_path) -> None:
+def test_imaginary_modes_are_a_warning_and_a_status(has_figures, run, tmp_path) -> None:
     pytest.importorskip("phonopy")
     atoms = bulk("Fe", "sc", a=2.4)
     atoms.set_initial_magnetic_moments([2.0])
@@ -77,10 +78,10 @@ def test_imaginary_modes_are_a_warning_and_a_status(run, tmp_path) -> None:
     assert "i THz at q = (" in result.err
     content = json.loads((tmp_path / "sc.json").read_text())
     assert content["imaginary"][0]["frequency_THz"] < 0
-    assert _has_figures(tmp_path / "sc")
+    assert has_figures(tmp_path / "sc")
 
 
-def test_qha(run, cell, tmp_path) -> None:
+def test_qha(has_figures, run, cell, tmp_path) -> None:
     pytest.importorskip("phonopy")
     prefix = tmp_path / "qha"
     result = run(
@@ -97,10 +98,10 @@ def test_qha(run, cell, tmp_path) -> None:
     # Moments follow the volume.
     moments = [float(row["mean |m| (mu_B)"]) for row in volumes]
     assert np.all(np.diff(moments) > 0)
-    assert _has_figures(prefix)
+    assert has_figures(prefix)
 
 
-def test_dos(run, tmp_path) -> None:
+def test_dos(has_figures, run, tmp_path) -> None:
     frames = []
     for k in range(400):
         atoms = bulk("Fe", cubic=True)
@@ -120,13 +121,13 @@ def test_dos(run, tmp_path) -> None:
     values = np.array([[float(v) for v in row.values()] for row in rows])
     assert np.trapezoid(values[:, 2], values[:, 0]) == pytest.approx(6.0, rel=1e-6)
     assert values[1, 1] == pytest.approx(4.135667696 * values[1, 0])
-    assert _has_figures(prefix)
+    assert has_figures(prefix)
     short = run("dos", path, "--resolution", 0.01, "-o", prefix)
     assert short.status == 2
     assert "cannot resolve 0.01 THz" in short.err
 
 
-def test_expansion(run, tmp_path) -> None:
+def test_expansion(has_figures, run, tmp_path) -> None:
     rng = np.random.default_rng(1)
     t = np.array([300.0, 600.0, 900.0])
     shape = (500, 3)
@@ -146,7 +147,7 @@ def test_expansion(run, tmp_path) -> None:
     assert content["expansion"][1] == pytest.approx(1e-5 / (1 + 3e-5 * 600), rel=0.05)
     assert content["heat_capacity"] == pytest.approx([3.0] * 3, rel=0.05)
     assert len(_rows(f"{prefix}.csv")) == 3
-    assert _has_figures(prefix)
+    assert has_figures(prefix)
 
 
 @pytest.mark.parametrize(

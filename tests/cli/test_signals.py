@@ -111,14 +111,14 @@ def interrupted(folder):
     ("name", "number"), list(zip(COMMANDS, 2 * [signal.SIGTERM, signal.SIGINT], strict=True))
 )
 def test_a_signal_ends_a_command_that_keeps_what_was_done(
-    interrupted, folder, name, number
+    read_back, interrupted, folder, name, number
 ) -> None:
     words, line, files = COMMANDS[name]
     found = interrupted(words, line, number)
     assert found.status == 128 + number, found.out
     assert "Traceback" not in found.out
     for file in files:
-        assert (folder / file).stat().st_size > 0, found.out
+        assert read_back(folder / file), found.out
     assert not list(folder.rglob(".tmp-*"))
     # Nobody holds the lock of a process that is gone.
     with locked(folder / "loop" if name == "learn" else folder / f"{name}.npz"):
