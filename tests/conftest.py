@@ -101,6 +101,18 @@ def reference_path() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def iron_file() -> Path:
+    """The file of `iron`."""
+    return Path(__file__).parent / "simulation" / "fe.mtp"
+
+
+@pytest.fixture(scope="session")
+def iron(iron_file) -> Potential:
+    """Level 6, cutoff 4.2 Angstrom, fitted to the 100 configurations that the package ships."""
+    return mmtp.load(iron_file)
+
+
+@pytest.fixture(scope="session")
 def relative_error() -> Callable[..., float]:
     """Largest absolute deviation over the largest absolute expected value."""
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import mmtp_jax as mmtp
 
-TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "demo_learning.py"
 
 
-def test_the_loop_converges_and_beats_a_random_selection(tmp_path) -> None:
+def test_the_loop_converges_and_beats_a_random_selection(iron_file, tmp_path) -> None:
     spec = spec_from_file_location("demo_learning", SCRIPT)
     demo = module_from_spec(spec)
     sys.modules[spec.name] = demo
@@ -22,7 +21,7 @@ def test_the_loop_converges_and_beats_a_random_selection(tmp_path) -> None:
         n_test=60, max_iterations=8,
         low=4.0,
     )  # fmt: skip
-    oracle = mmtp.PotentialOracle(TEACHER)
+    oracle = mmtp.PotentialOracle(iron_file)
     test = demo.test_sets(setup, oracle, tmp_path)
     lines = []
     outcome = demo.compare(setup, oracle, test, tmp_path / "seed", seed=0, say=lines.append)

@@ -21,15 +21,14 @@ from mmtp_jax.io.convert import to_structures
 from mmtp_jax.oracles.oracle import Failure
 from mmtp_jax.simulation.moments.structures import equilibrate_structures
 
-TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 OPTIONS = mmtp.LearnOptions(
     max_iterations=2, limit=4, fit=mmtp.FitOptions(max_iterations=30, report_every=1000)
 )
 
 
 @pytest.fixture(scope="module")
-def oracle() -> mmtp.PotentialOracle:
-    return mmtp.PotentialOracle(TEACHER)
+def oracle(iron_file) -> mmtp.PotentialOracle:
+    return mmtp.PotentialOracle(iron_file)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,9 @@ def uninterrupted(student, start, oracle, tmp_path_factory) -> mmtp.results.Lear
     return mmtp.learn(student, start, [Equilibrations()], oracle, folder, OPTIONS)
 
 
-def test_the_loop_writes_what_happened(read_back, uninterrupted, student, oracle) -> None:
+def test_the_loop_writes_what_happened(
+    iron_file, read_back, uninterrupted, student, oracle
+) -> None:
     learned, folder = uninterrupted, uninterrupted.folder
     rows = learned.rows
     assert rows[0].preselected > 0
@@ -104,7 +105,7 @@ def test_the_loop_writes_what_happened(read_back, uninterrupted, student, oracle
     # What was selected has the labels of the oracle at its own moments.
     selected = mmtp.read(first / "selected.cfg")
     new = mmtp.read(folder / "iteration-001" / "train.cfg")[8:]
-    teacher = mmtp.load(TEACHER)
+    teacher = mmtp.load(iron_file)
     for target, atoms in zip(selected, new, strict=True):
         np.testing.assert_array_equal(
             target.get_initial_magnetic_moments(), atoms.get_magnetic_moments()
@@ -261,14 +262,16 @@ def test_a_loop_without_any_label_ends(student, start, oracle, tmp_path) -> None
     assert learned.rows[0].labelled == 0
 
 
-def test_dynamics_run_all_conditions_as_replicas(student, start, oracle, tmp_path) -> None:
+def test_dynamics_run_all_conditions_as_replicas(
+    iron_file, student, start, oracle, tmp_path
+) -> None:
     cell = bulk("Fe", "bcc", a=2.83, cubic=True)
     cell.set_initial_magnetic_moments([2.0, 2.0])
     run = mmtp.DynamicsRun.of(
         "md", [cell], ("Fe",), 20, volumes=(0.95, 1.05), temperatures_K=(100.0, 400.0),
         states=("fm", "afm"), strain=0.02, timestep_fs=2.0,
     )  # fmt: skip
-    teacher = mmtp.load(TEACHER)
+    teacher = mmtp.load(iron_file)
     active = mmtp.ActiveSet.from_configurations(teacher, start)
 
     def explore(iteration):

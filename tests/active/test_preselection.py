@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,11 +28,6 @@ from mmtp_jax.simulation.watch import drained
 
 FIXED = DynamicsOptions(moments="fixed", timestep_fs=3.0, chunk_steps=64, bounded=False)
 FOLLOWED = replace(FIXED, moments="equilibrate", tolerance=1e-5)
-
-
-@pytest.fixture(scope="module")
-def iron() -> mmtp.Potential:
-    return mmtp.load(Path(__file__).parents[1] / "simulation" / "fe.mtp")
 
 
 @pytest.fixture(scope="module")

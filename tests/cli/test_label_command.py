@@ -14,11 +14,9 @@ from mmtp_jax.cli.commands.learn import _oracle
 from mmtp_jax.cli.fit_settings import Form
 from mmtp_jax.cli.learn_settings import Data, LearnSettings, Oracle, Simulation, check
 
-TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
-
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory) -> SimpleNamespace:
+def files(iron_file, tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("label")
     cells = []
     for k, symbol in enumerate(("Fe", "Fe", "Cr")):
@@ -30,17 +28,17 @@ def files(tmp_path_factory) -> SimpleNamespace:
     mmtp.write(folder / "good.extxyz", cells[:2])
     mmtp.write(folder / "mixed.extxyz", cells)
     oracle = folder / "teacher.toml"
-    oracle.write_text(f'code = "potential"\n[potential]\npath = "{TEACHER}"\n')
+    oracle.write_text(f'code = "potential"\n[potential]\npath = "{iron_file}"\n')
     return SimpleNamespace(folder=folder, cells=cells, oracle=oracle)
 
 
-def test_labels_go_to_a_file_and_are_not_computed_twice(run, files, tmp_path) -> None:
+def test_labels_go_to_a_file_and_are_not_computed_twice(iron_file, run, files, tmp_path) -> None:
     output, good = tmp_path / "labelled.extxyz", files.folder / "good.extxyz"
     done = run("label", good, "--oracle", files.oracle, "-o", output)
     assert done.status == 0, done.err
     assert "2 labelled (2 now, 0 before)" in done.out
     assert (tmp_path / "labelled-jobs" / "job-00001" / "result.json").exists()
-    expected = mmtp.evaluate(mmtp.load(TEACHER), files.cells[:2])
+    expected = mmtp.evaluate(mmtp.load(iron_file), files.cells[:2])
     for atoms, target, result in zip(mmtp.read(output), files.cells, expected, strict=False):
         assert atoms.get_potential_energy() == pytest.approx(result.energy, abs=1e-6)
         np.testing.assert_allclose(atoms.get_forces(), result.forces, atol=1e-7)
@@ -151,7 +149,7 @@ def test_settings_of_labellers_are_printed_and_checked(run, files, tmp_path) -> 
     assert "unknown key 'data'; did you mean 'datasets'" in done.err
 
 
-def test_the_loop_takes_the_same_file(files) -> None:
+def test_the_loop_takes_the_same_file(iron_file, files) -> None:
     def settings(**keys) -> LearnSettings:
         return LearnSettings(
             data=Data(files=("a.cfg",)),
@@ -162,8 +160,8 @@ def test_the_loop_takes_the_same_file(files) -> None:
 
     chosen = settings(file=str(files.oracle))
     check(chosen, {"oracle": {"file": str(files.oracle)}})
-    assert _oracle(chosen, ("Fe",)) == mmtp.PotentialOracle(str(TEACHER))
-    assert _oracle(settings(potential=str(TEACHER)), ("Fe",)).species == ("Fe",)
-    both = {"file": str(files.oracle), "potential": str(TEACHER)}
+    assert _oracle(chosen, ("Fe",)) == mmtp.PotentialOracle(str(iron_file))
+    assert _oracle(settings(potential=str(iron_file)), ("Fe",)).species == ("Fe",)
+    both = {"file": str(files.oracle), "potential": str(iron_file)}
     with pytest.raises(ValueError, match="cannot be given as well"):
         check(settings(**both), {"oracle": both})

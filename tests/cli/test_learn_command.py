@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,8 +17,6 @@ from mmtp_jax.cli.active_plots import selected_figure
 from mmtp_jax.cli.learn_settings import STATES as KNOWN_STATES
 from mmtp_jax.cli.learn_settings import LearnSettings, Simulation
 from mmtp_jax.cli.settings import build, checked, sections_of, template
-
-TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 
 TOML = """\
 command = "learn"
@@ -67,7 +64,7 @@ max_iterations = 1
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory) -> SimpleNamespace:
+def files(iron_file, tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("learn")
     cells = []
     for k in range(4):
@@ -75,10 +72,10 @@ def files(tmp_path_factory) -> SimpleNamespace:
         atoms.rattle(0.04, seed=k)
         atoms.set_initial_magnetic_moments([2.0 + 0.1 * k, 2.0 - 0.2 * k])
         cells.append(atoms)
-    jobs = mmtp.label_all(mmtp.PotentialOracle(TEACHER), cells, folder / "jobs")
+    jobs = mmtp.label_all(mmtp.PotentialOracle(iron_file), cells, folder / "jobs")
     start = folder / "start.cfg"
     mmtp.write(start, [answer.atoms for answer in jobs.labelled], species=("Fe",))
-    text = TOML.format(start=start, teacher=TEACHER, folder=folder / "loop")
+    text = TOML.format(start=start, teacher=iron_file, folder=folder / "loop")
     settings = folder / "learn.toml"
     settings.write_text(text)
     return SimpleNamespace(folder=folder, loop=folder / "loop", settings=settings, text=text)
@@ -132,7 +129,7 @@ def test_mistakes_in_the_file_are_one_sentence(run, files, tmp_path, old, new, w
         assert words in result.err
 
 
-def test_missing_and_unusable_files_are_one_sentence(run, files, tmp_path) -> None:
+def test_missing_and_unusable_files_are_one_sentence(iron_file, run, files, tmp_path) -> None:
     def error(text: str) -> str:
         path = tmp_path / "wrong.toml"
         path.write_text(text.replace(str(files.loop), str(tmp_path / "loop")))
@@ -141,8 +138,8 @@ def test_missing_and_unusable_files_are_one_sentence(run, files, tmp_path) -> No
         assert result.err.count("\n") == 1, result.err
         return result.err
 
-    assert "none.mtp" in error(files.text.replace(str(TEACHER), str(tmp_path / "none.mtp")))
-    assert "give oracle.potential" in error(files.text.replace(f'potential = "{TEACHER}"', ""))
+    assert "none.mtp" in error(files.text.replace(str(iron_file), str(tmp_path / "none.mtp")))
+    assert "give oracle.potential" in error(files.text.replace(f'potential = "{iron_file}"', ""))
     empty = tmp_path / "empty.cfg"
     empty.write_text("")
     start = str(files.folder / "start.cfg")

@@ -12,8 +12,6 @@ import pytest
 import mmtp_jax as mmtp
 from mmtp_jax.cli.thermo_plots import read_thermo, thermo_figure
 
-POTENTIAL = Path(__file__).parents[1] / "simulation" / "fe.mtp"
-
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory) -> list[Path]:
@@ -31,12 +29,12 @@ def start(tmp_path_factory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def command(run, start):
+def command(iron_file, run, start):
     """command(folder, *options): a run of two replicas with all its files."""
 
     def of(folder: Path, *options: object) -> SimpleNamespace:
         return run(
-            "md", POTENTIAL, *start, "--repeat", 2, 2, 2, "--ensemble", "nvt",
+            "md", iron_file, *start, "--repeat", 2, 2, 2, "--ensemble", "nvt",
             "--temperature", 200, 400, "--timestep", 2, "-o", folder / "run.extxyz",
             "--trajectory-every", 10, "--log", folder / "thermo.csv",
             "--checkpoint", folder / "md.npz", "--checkpoint-every", 15, *options,
@@ -75,8 +73,8 @@ def test_run_writes_trajectories_log_and_summary(whole) -> None:
     assert np.isclose(frames[3].get_kinetic_energy(), float(of_frame["kinetic (eV)"]), rtol=1e-5)
 
 
-def test_labels_of_frames_are_those_of_the_potential(whole) -> None:
-    potential = mmtp.load(POTENTIAL)
+def test_labels_of_frames_are_those_of_the_potential(iron_file, whole) -> None:
+    potential = mmtp.load(iron_file)
     frames = mmtp.read(whole.folder / "run.0.extxyz")
     assert np.ptp([a.get_magnetic_moments().sum() for a in frames]) > 1e-3
     # Eight digits after the point are what the format keeps of positions and moments.
@@ -118,7 +116,7 @@ def test_resumed_run_is_the_same(whole, command, tmp_path) -> None:
     assert "has 0 bytes" in lost.err
 
 
-def test_settings_file_does_the_same(run, whole, start, tmp_path) -> None:
+def test_settings_file_does_the_same(iron_file, run, whole, start, tmp_path) -> None:
     template = run("template", "md")
     assert template.status == 0
     file = tmp_path / "md.toml"
@@ -127,7 +125,7 @@ def test_settings_file_does_the_same(run, whole, start, tmp_path) -> None:
     assert valid.status == 0, valid.err
     file.write_text(
         'command = "md"\n'
-        f'[input]\npotential = "{POTENTIAL}"\nstart = ["{start[0]}", "{start[1]}"]\n'
+        f'[input]\npotential = "{iron_file}"\nstart = ["{start[0]}", "{start[1]}"]\n'
         "repeat = [2, 2, 2]\n"
         '[dynamics]\nensemble = "nvt"\ntemperature_K = [200, 400]\ntimestep_fs = 2.0\nsteps = 40\n'
         f'[output]\nlog = "{tmp_path / "thermo.csv"}"\n'
@@ -142,39 +140,39 @@ def test_settings_file_does_the_same(run, whole, start, tmp_path) -> None:
     [
         ((), "give a potential and a start"),
         (("a.mtp", "b.mtp"), "give one potential, got a.mtp and b.mtp"),
-        ((POTENTIAL, "x.cfg", "--pressure", 1.0), "a pressure is for the ensemble npt"),
-        ((POTENTIAL, "x.cfg", "--repeat", 2), "--repeat: expected 3 arguments"),
-        ((POTENTIAL, "x.cfg", "--resume"), "give the checkpoint that it wrote"),
-        ((POTENTIAL, "x.cfg", "-o", "x.cfg"), "x.cfg is an input"),
-        ((POTENTIAL, "absent.cfg"), "there is no file"),
-        ((POTENTIAL, "x.cfg", "--log-every", 0), "--log-every must be at least 1"),
+        (("fe.mtp", "x.cfg", "--pressure", 1.0), "a pressure is for the ensemble npt"),
+        (("fe.mtp", "x.cfg", "--repeat", 2), "--repeat: expected 3 arguments"),
+        (("fe.mtp", "x.cfg", "--resume"), "give the checkpoint that it wrote"),
+        (("fe.mtp", "x.cfg", "-o", "x.cfg"), "x.cfg is an input"),
+        (("fe.mtp", "absent.cfg"), "there is no file"),
+        (("fe.mtp", "x.cfg", "--log-every", 0), "--log-every must be at least 1"),
     ],
 )
-def test_md_says_what_is_wrong(run, options, words) -> None:
-    result = run("md", *options)
+def test_md_says_what_is_wrong(iron_file, run, options, words) -> None:
+    result = run("md", *(iron_file if word == "fe.mtp" else word for word in options))
     assert result.status == 2
     assert words in result.err
 
 
-def test_wrong_start_is_refused(run, start, tmp_path) -> None:
+def test_wrong_start_is_refused(iron_file, run, start, tmp_path) -> None:
     atoms = mmtp.read(start[0])[0]
     atoms.arrays.pop("initial_magmoms")
     bare = tmp_path / "bare.extxyz"
     mmtp.write(bare, atoms)
-    result = run("md", POTENTIAL, bare, "--steps", 1)
+    result = run("md", iron_file, bare, "--steps", 1)
     assert result.status == 2
     assert "no magnetic moments" in result.err
-    result = run("md", POTENTIAL, start[0], "--steps", 1, "-o", tmp_path / "run.traj")
+    result = run("md", iron_file, start[0], "--steps", 1, "-o", tmp_path / "run.traj")
     assert result.status == 2
     assert "must end in .extxyz" in result.err
 
 
-def test_a_run_that_stops_early_has_another_status(run, start, tmp_path) -> None:
+def test_a_run_that_stops_early_has_another_status(iron_file, run, start, tmp_path) -> None:
     atoms = mmtp.read(start[0])[0].repeat(2)
     atoms.positions[1] = atoms.positions[0] + 1.0
     close = tmp_path / "close.extxyz"
     mmtp.write(close, atoms)
-    result = run("md", POTENTIAL, close, "--steps", 5, "--moments", "fixed")
+    result = run("md", iron_file, close, "--steps", 5, "--moments", "fixed")
     assert result.status == 1
     assert "closer than the shortest distance" in result.out
 

@@ -16,8 +16,6 @@ from mmtp_jax.io.trajectory import ThermoLog
 from mmtp_jax.simulation.constants import KB
 from mmtp_jax.simulation.dynamics.series import Series
 
-IRON = Path(__file__).parents[1] / "simulation" / "fe.mtp"
-
 
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory) -> Path:
@@ -39,11 +37,12 @@ def has_figures(read_back) -> Callable[[str], bool]:
     return lambda prefix: all(read_back(f"{prefix}{end}") for end in (".pdf", ".png"))
 
 
-def test_phonons(has_figures, run, cell, tmp_path) -> None:
+def test_phonons(iron_file, has_figures, run, cell, tmp_path) -> None:
     pytest.importorskip("phonopy")
     prefix = tmp_path / "fe"
     result = run(
-        "phonons", IRON, cell, "--supercell", 2, "--no-relax", "--mesh", 20, "--temperatures", 0,
+        "phonons", iron_file, cell, "--supercell", 2, "--no-relax", "--mesh", 20,
+        "--temperatures", 0,
         600, 100, "--path", "GHN", "-o", prefix,
     )  # fmt: skip
     assert result.status == 0, result.err
@@ -64,13 +63,14 @@ def test_phonons(has_figures, run, cell, tmp_path) -> None:
     assert has_figures(prefix)
 
 
-def test_imaginary_modes_are_a_warning_and_a_status(has_figures, run, tmp_path) -> None:
+def test_imaginary_modes_are_a_warning_and_a_status(iron_file, has_figures, run, tmp_path) -> None:
     pytest.importorskip("phonopy")
     atoms = bulk("Fe", "sc", a=2.4)
     atoms.set_initial_magnetic_moments([2.0])
     mmtp.write(tmp_path / "sc.extxyz", [atoms])
     result = run(
-        "phonons", IRON, tmp_path / "sc.extxyz", "--supercell", 2, "--no-relax", "--fixed-moments",
+        "phonons", iron_file, tmp_path / "sc.extxyz", "--supercell", 2, "--no-relax",
+        "--fixed-moments",
         "--mesh", 10, "-o", tmp_path / "sc",
     )  # fmt: skip
     assert result.status == 1
@@ -81,11 +81,12 @@ def test_imaginary_modes_are_a_warning_and_a_status(has_figures, run, tmp_path) 
     assert has_figures(tmp_path / "sc")
 
 
-def test_qha(has_figures, run, cell, tmp_path) -> None:
+def test_qha(iron_file, has_figures, run, cell, tmp_path) -> None:
     pytest.importorskip("phonopy")
     prefix = tmp_path / "qha"
     result = run(
-        "qha", IRON, cell, "--supercell", 2, "--strains", -0.01, 0.01, 5, "--temperatures", 0, 200,
+        "qha", iron_file, cell, "--supercell", 2, "--strains", -0.01, 0.01, 5,
+        "--temperatures", 0, 200,
         50, "--mesh", 15, "--allow-imaginary", "-o", prefix,
     )  # fmt: skip
     assert result.status == 0, result.err
@@ -162,9 +163,11 @@ def test_expansion(has_figures, run, tmp_path) -> None:
         (["-o", "nowhere/fe"], "does not exist"),
     ],
 )
-def test_bad_options_are_refused(run, cell, tmp_path, monkeypatch, arguments, words) -> None:
+def test_bad_options_are_refused(
+    iron_file, run, cell, tmp_path, monkeypatch, arguments, words
+) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run("phonons", IRON, cell, *arguments)
+    result = run("phonons", iron_file, cell, *arguments)
     assert result.status == 2
     assert words in result.err
     assert not list(tmp_path.iterdir())

@@ -15,11 +15,9 @@ import mmtp_jax as mmtp
 from mmtp_jax.cli.commands.grade import GRADE
 from mmtp_jax.interfaces import candidates
 
-POTENTIAL = Path(__file__).parents[1] / "simulation" / "fe.mtp"
-
 
 @pytest.fixture(scope="module")
-def active(tmp_path_factory) -> SimpleNamespace:
+def active(iron_file, tmp_path_factory) -> SimpleNamespace:
     """An active set of cells of two atoms near to equilibrium, and a cell to start from."""
     folder = tmp_path_factory.mktemp("active")
     training = []
@@ -28,19 +26,21 @@ def active(tmp_path_factory) -> SimpleNamespace:
         atoms.rattle(0.04, seed=k)
         atoms.set_initial_magnetic_moments([2.1 + 0.03 * k, 2.2 - 0.02 * k])
         training.append(atoms)
-    potential = mmtp.load(POTENTIAL)
+    potential = mmtp.load(iron_file)
     found = mmtp.ActiveSet.from_configurations(potential, training)
     found.save(folder / "active.npz")
     start = bulk("Fe", cubic=True, a=2.84)
     start.rattle(0.02, seed=3)
     start.set_initial_magnetic_moments([2.2, 2.2])
     mmtp.write(folder / "start.extxyz", start)
-    return SimpleNamespace(set=found, file=folder / "active.npz", start=folder / "start.extxyz")
+    return SimpleNamespace(
+        set=found, file=folder / "active.npz", start=folder / "start.extxyz", potential=iron_file
+    )
 
 
 def md(run, active, folder, *options):
     return run(
-        "md", POTENTIAL, active.start, active.start, "--ensemble", "nvt", "--seed", 4,
+        "md", active.potential, active.start, active.start, "--ensemble", "nvt", "--seed", 4,
         "--temperature", 20, 2000, "--timestep", 2, "--tolerance", 1e-5,
         "--active-set", active.file, "--candidates", folder / "met.extxyz",
         "--log", folder / "thermo.csv", "--checkpoint", folder / "md.npz",
@@ -115,7 +115,7 @@ def test_resumed_md_keeps_the_same_candidates(run, active, grades, tmp_path) -> 
     for name in ("met.extxyz", "thermo.csv"):
         assert (cut / name).read_text() == (whole / name).read_text()
     without = run(
-        "md", POTENTIAL, active.start, active.start, "--ensemble", "nvt", "--seed", 4,
+        "md", active.potential, active.start, active.start, "--ensemble", "nvt", "--seed", 4,
         "--temperature", 20, 2000, "--timestep", 2, "--tolerance", 1e-5, "--unbounded",
         "--log", cut / "thermo.csv", "--checkpoint", cut / "md.npz", "--resume", "--steps", 50,
     )  # fmt: skip
@@ -197,7 +197,7 @@ def _block(n):
 def test_mistakes_are_named(run, active, command, options, words) -> None:
     options = [active.file if option == "SET" else option for option in options]
     more = ("--temperatures", 300) if command == "montecarlo" else ()
-    result = run(command, POTENTIAL, active.start, *more, *options)
+    result = run(command, active.potential, active.start, *more, *options)
     assert result.status == 2
     assert words in result.err
     assert result.err.count("\n") == 1
@@ -205,7 +205,7 @@ def test_mistakes_are_named(run, active, command, options, words) -> None:
 
 @pytest.mark.parametrize("command", ["md", "relax", "montecarlo", "equilibrate"])
 def test_the_set_of_another_potential_is_refused(run, active, tmp_path, command) -> None:
-    potential = mmtp.load(POTENTIAL)
+    potential = mmtp.load(active.potential)
     mmtp.save(
         tmp_path / "other.mtp", potential.replace(moment_coeffs=1.1 * potential.moment_coeffs)
     )
@@ -218,7 +218,7 @@ def test_the_set_of_another_potential_is_refused(run, active, tmp_path, command)
 
 def test_mc_stops_and_names_the_replica(run, active, tmp_path) -> None:
     words = (
-        "montecarlo", POTENTIAL, active.start, "--temperatures", 300, 3000, "--sizes", 1,
+        "montecarlo", active.potential, active.start, "--temperatures", 300, 3000, "--sizes", 1,
         "--sweeps", 40, "--burn-in", 0, "--tolerance", 1e-4, "--active-set", active.file,
     )  # fmt: skip
     free = run(
@@ -260,7 +260,8 @@ def test_equilibrate_stops_and_names_the_configuration(run, active, tmp_path) ->
     assert active.set.grade([good])[0] < high
     options = ("--active-set", active.file, "--candidates", tmp_path / "met.extxyz")
     result = run(
-        "equilibrate", POTENTIAL, tmp_path / "two.extxyz", *options, "--grade-select", high / 2,
+        "equilibrate", active.potential, tmp_path / "two.extxyz", *options,
+            "--grade-select", high / 2,
         "--grade-break", high, "--json", tmp_path / "e.json", "-o", tmp_path / "out.extxyz",
     )  # fmt: skip
     assert result.status == 1, result.err
@@ -269,7 +270,7 @@ def test_equilibrate_stops_and_names_the_configuration(run, active, tmp_path) ->
     content = json.loads((tmp_path / "e.json").read_text())
     assert [c["status"] for c in content["configurations"]] == ["converged", "stopped"]
     # What is not stopped is what is found without a watch.
-    (expected,) = mmtp.equilibrate(mmtp.load(POTENTIAL), [good], tolerance=5e-6)
+    (expected,) = mmtp.equilibrate(mmtp.load(active.potential), [good], tolerance=5e-6)
     found = mmtp.read(tmp_path / "out.extxyz")[0]
     assert found.get_magnetic_moments() == pytest.approx(expected.magmoms, abs=1e-5)
     assert found.get_potential_energy() == pytest.approx(expected.energy, abs=1e-6)
@@ -285,7 +286,8 @@ def test_relax_names_configuration_step_and_grade(run, active, tmp_path) -> None
     high = 0.5 * active.set.grade([wide])[0]
     assert active.set.grade([start])[0] < high
     result = run(
-        "relax", POTENTIAL, tmp_path / "two.extxyz", "--active-set", active.file, "--grade-break",
+        "relax", active.potential, tmp_path / "two.extxyz", "--active-set", active.file,
+            "--grade-break",
         high, "--grade-select", high / 2, "--candidates", tmp_path / "met.extxyz",
     )  # fmt: skip
     assert result.status == 1, result.err

@@ -12,11 +12,9 @@ from ase.build import bulk
 
 import mmtp_jax as mmtp
 
-POTENTIAL = Path(__file__).parents[1] / "simulation" / "fe.mtp"
-
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(iron_file, tmp_path_factory) -> Path:
     """A ferromagnet, a state that is lost, and an alloy of two alike elements."""
     path = tmp_path_factory.mktemp("properties")
     atoms = bulk("Fe", a=2.83, cubic=True)
@@ -24,7 +22,7 @@ def folder(tmp_path_factory) -> Path:
     mmtp.write(path / "fe.extxyz", [atoms])
     atoms.set_initial_magnetic_moments([1.5, -1.4])
     mmtp.write(path / "lost.extxyz", [atoms])
-    iron = mmtp.load(POTENTIAL)
+    iron = mmtp.load(iron_file)
     twins = iron.replace(
         species=("Fe", "Al"),
         species_coeffs=np.append(iron.species_coeffs, iron.species_coeffs + 7.0),
@@ -52,8 +50,8 @@ def _files(prefix: Path) -> tuple[dict, list[dict[str, str]]]:
     return json.loads(Path(f"{prefix}.json").read_text()), rows
 
 
-def test_elastic(run, folder) -> None:
-    result = run("elastic", POTENTIAL, folder / "fe.extxyz", "-o", folder / "elastic")
+def test_elastic(iron_file, run, folder) -> None:
+    result = run("elastic", iron_file, folder / "fe.extxyz", "-o", folder / "elastic")
     assert result.status == 0, result.err
     assert "Born: stable" in result.out
     content, rows = _files(folder / "elastic")
@@ -66,10 +64,10 @@ def test_elastic(run, folder) -> None:
     assert {row["kind (GPa)"] for row in rows} == {"constants", "clamped_moments", "clamped_ions"}
 
 
-def test_eos_and_magnetisation(run, folder) -> None:
+def test_eos_and_magnetisation(iron_file, run, folder) -> None:
     for name in ("eos", "magnetisation"):
         result = run(
-            name, POTENTIAL, folder / "fe.extxyz", "-n", "5", "--range", "0.98", "1.02",
+            name, iron_file, folder / "fe.extxyz", "-n", "5", "--range", "0.98", "1.02",
             "-o", folder / name,
         )  # fmt: skip
         assert result.status == 0, result.err
@@ -103,19 +101,19 @@ def test_formation(run, folder) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("elastic", POTENTIAL, "lost.extxyz"), "1 of 2 moments have vanished"),
-        (("eos", POTENTIAL, "fe.extxyz", "-n", "3"), "-n must be at least 4"),
-        (("eos", POTENTIAL, "fe.extxyz", "--range", "1.1", "1.0"), "two rising factors"),
-        (("eos", POTENTIAL, "fe.extxyz", "--cell-atoms", "0"), "must be positive"),
-        (("elastic", POTENTIAL, "fe.extxyz", "-o", "fe.extxyz/x"), "does not exist"),
+        (("elastic", "fe.mtp", "lost.extxyz"), "1 of 2 moments have vanished"),
+        (("eos", "fe.mtp", "fe.extxyz", "-n", "3"), "-n must be at least 4"),
+        (("eos", "fe.mtp", "fe.extxyz", "--range", "1.1", "1.0"), "two rising factors"),
+        (("eos", "fe.mtp", "fe.extxyz", "--cell-atoms", "0"), "must be positive"),
+        (("elastic", "fe.mtp", "fe.extxyz", "-o", "fe.extxyz/x"), "does not exist"),
         (
-            ("formation", POTENTIAL, "--data", "fe.extxyz", "--axis", "Al"),
+            ("formation", "fe.mtp", "--data", "fe.extxyz", "--axis", "Al"),
             "--axis Al is none of Fe",
         ),
         (
             (
                 "formation",
-                POTENTIAL,
+                "fe.mtp",
                 "--data",
                 "fe.extxyz",
                 "--references",
@@ -126,9 +124,9 @@ def test_formation(run, folder) -> None:
         ),
     ],
 )
-def test_mistakes_are_one_line(run, folder, monkeypatch, arguments, words) -> None:
+def test_mistakes_are_one_line(iron_file, run, folder, monkeypatch, arguments, words) -> None:
     monkeypatch.chdir(folder)
-    result = run(*arguments)
+    result = run(*(iron_file if word == "fe.mtp" else word for word in arguments))
     assert result.status == 2
     assert words in result.err
     *warnings, error = result.err.splitlines()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,6 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import mmtp_jax as mmtp
-
-POTENTIAL = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 
 
 @pytest.fixture(scope="module")
@@ -32,20 +29,20 @@ def start(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def relaxed(run, start, tmp_path_factory):
+def relaxed(iron_file, run, start, tmp_path_factory):
     folder = tmp_path_factory.mktemp("relaxed")
     output, report = folder / "out.cfg", folder / "out.json"
     result = run(
-        "relax", POTENTIAL, start[0], "-o", output, "--json", report, "--pressure", "2",
+        "relax", iron_file, start[0], "-o", output, "--json", report, "--pressure", "2",
         "--trajectory", folder / "steps.extxyz",
     )  # fmt: skip
     assert result.status == 1, result.err
     return result, mmtp.read(output, species=("Fe",)), json.loads(report.read_text()), folder
 
 
-def test_it_writes_what_the_library_finds(relaxed, start) -> None:
+def test_it_writes_what_the_library_finds(iron_file, relaxed, start) -> None:
     result, written, report, folder = relaxed
-    expected = mmtp.relax(mmtp.load(POTENTIAL), start[1], pressure_GPa=2.0)
+    expected = mmtp.relax(mmtp.load(iron_file), start[1], pressure_GPa=2.0)
     assert [e.converged for e in expected] == [True, True, False]
     for k, (atoms, found) in enumerate(zip(written, expected, strict=True)):
         assert atoms.get_potential_energy() == pytest.approx(found.energy, abs=1e-6)
@@ -66,7 +63,7 @@ def test_it_writes_what_the_library_finds(relaxed, start) -> None:
     assert "no errors: there is no relaxed reference" in result.out
 
 
-def test_errors_are_those_against_relaxed_references(run, relaxed, tmp_path) -> None:
+def test_errors_are_those_against_relaxed_references(iron_file, run, relaxed, tmp_path) -> None:
     """Its own output with other cells and moments is a reference whose error is known."""
     relaxed_atoms = relaxed[1][:2]
     shifted = []
@@ -82,7 +79,7 @@ def test_errors_are_those_against_relaxed_references(run, relaxed, tmp_path) -> 
     mmtp.write(data, relaxed_atoms)
     mmtp.write(reference, shifted)
     options = ("--pressure", "2", "--json", report)
-    result = run("relax", POTENTIAL, data, "--reference", reference, *options)
+    result = run("relax", iron_file, data, "--reference", reference, *options)
     assert result.status == 0, result.err
     numbers = json.loads(report.read_text())["reliability"]
     assert numbers["n_reference"] == numbers["n_reference_relaxed"] == 2
@@ -93,13 +90,13 @@ def test_errors_are_those_against_relaxed_references(run, relaxed, tmp_path) -> 
     assert numbers["energy_rmse"] == pytest.approx(0.002, abs=1e-5)
     assert "RMSE of the lengths of the cell vectors" in result.out
     # Relaxed by the labels' own word; without the pressure they are not.
-    result = run("relax", POTENTIAL, data, *options)
+    result = run("relax", iron_file, data, *options)
     numbers = json.loads(report.read_text())["reliability"]
     assert numbers["n_reference"] == 2
     assert numbers["length_rmse"] < 1e-3
-    run("relax", POTENTIAL, data, "--json", report)
+    run("relax", iron_file, data, "--json", report)
     assert json.loads(report.read_text())["reliability"]["n_reference"] == 0
-    result = run("relax", POTENTIAL, start_of(tmp_path, relaxed_atoms), "--reference", reference)
+    result = run("relax", iron_file, start_of(tmp_path, relaxed_atoms), "--reference", reference)
     assert result.status == 2
     assert "one for each" in result.err
 
@@ -110,8 +107,8 @@ def start_of(folder, atoms_list):
     return path
 
 
-def test_the_grade_stops_and_keeps(run, relaxed, start, tmp_path) -> None:
-    potential = mmtp.load(POTENTIAL)
+def test_the_grade_stops_and_keeps(iron_file, run, relaxed, start, tmp_path) -> None:
+    potential = mmtp.load(iron_file)
     training = []
     for k in range(6):
         copy = relaxed[1][0].copy()
@@ -122,7 +119,7 @@ def test_the_grade_stops_and_keeps(run, relaxed, start, tmp_path) -> None:
     mmtp.ActiveSet.from_configurations(potential, training).save(active)
     mmtp.write(tmp_path / "one.extxyz", start[1][1])
     result = run(
-        "relax", POTENTIAL, tmp_path / "one.extxyz", "--active-set", active, "--grade-break", "3",
+        "relax", iron_file, tmp_path / "one.extxyz", "--active-set", active, "--grade-break", "3",
         "--candidates", met,
     )  # fmt: skip
     assert result.status == 1, result.err
@@ -143,9 +140,9 @@ def test_the_grade_stops_and_keeps(run, relaxed, start, tmp_path) -> None:
         (("-o", "no/folder.cfg"), "does not exist"),
     ],
 )
-def test_bad_input_is_one_line(run, start, options, words) -> None:
+def test_bad_input_is_one_line(iron_file, run, start, options, words) -> None:
     options = [start[0] if option == "DATA" else option for option in options]
-    result = run("relax", POTENTIAL, start[0], *options)
+    result = run("relax", iron_file, start[0], *options)
     assert result.status == 2
     assert words in result.err
     assert result.err.count("\n") == 1

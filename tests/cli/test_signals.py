@@ -15,7 +15,6 @@ from ase.build import bulk
 import mmtp_jax as mmtp
 from mmtp_jax.io.lock import locked
 
-POTENTIAL = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 PATIENCE = 120.0
 """Seconds after which a process that does not end is killed."""
 
@@ -65,10 +64,10 @@ folder = "loop"
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(iron_file, tmp_path) -> Path:
     """A folder with a labelled start, a potential, and settings."""
     atoms_list = [bulk("Fe", cubic=True, a=a) for a in (2.8, 2.9)]
-    potential = mmtp.load(POTENTIAL)
+    potential = mmtp.load(iron_file)
     for k, atoms in enumerate(atoms_list):
         atoms.rattle(0.05, seed=k)
         atoms.set_initial_magnetic_moments([2.2, 2.0])
@@ -76,7 +75,7 @@ def folder(tmp_path) -> Path:
         atoms.get_potential_energy()
         atoms.get_forces()
     mmtp.write(tmp_path / "start.extxyz", atoms_list)
-    (tmp_path / "fe.mtp").write_bytes(POTENTIAL.read_bytes())
+    (tmp_path / "fe.mtp").write_bytes(iron_file.read_bytes())
     (tmp_path / "learn.toml").write_text(LEARN)
     return tmp_path
 

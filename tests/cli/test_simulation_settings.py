@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from mmtp_jax.cli.command_line import current_words, declared_of, options_given
 from mmtp_jax.cli.main import build_parser
 from mmtp_jax.cli.settings import build, checked, sections_of, template
 
-POTENTIAL = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 COMMANDS = ("equilibrate", "relax", "montecarlo", "sample", "md")
 
 
@@ -142,7 +140,7 @@ def test_files_are_found_wherever_they_stand(run, fitted, start, tmp_path) -> No
         assert message is None or message in result.err
 
 
-def test_relaxation_is_plotted(read_back, run, tmp_path) -> None:
+def test_relaxation_is_plotted(iron_file, read_back, run, tmp_path) -> None:
     from mmtp_jax.cli.thermo_plots import relaxation_figure
 
     start, plot = tmp_path / "two.extxyz", tmp_path / "relax.png"
@@ -152,14 +150,14 @@ def test_relaxation_is_plotted(read_back, run, tmp_path) -> None:
         atoms.set_initial_magnetic_moments([2.2, 2.0])
     mmtp.write(start, atoms_list)
     result = run(
-        "relax", POTENTIAL, start, "--max-steps", 6, "--unbounded", "--plot", plot,
+        "relax", iron_file, start, "--max-steps", 6, "--unbounded", "--plot", plot,
         "--trajectory", tmp_path / "steps.extxyz",
     )  # fmt: skip
     assert result.status in (0, 1), result.err
     assert read_back(plot)
     frames = [[], []]
     found = mmtp.relax(
-        mmtp.load(POTENTIAL), atoms_list, max_steps=6, bounded=False,
+        mmtp.load(iron_file), atoms_list, max_steps=6, bounded=False,
         record=lambda k, frame: frames[k].append(frame),
     )  # fmt: skip
     for k, trace in enumerate(frames):

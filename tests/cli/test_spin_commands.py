@@ -12,8 +12,6 @@ from ase import Atoms
 
 import mmtp_jax as mmtp
 
-POTENTIAL = Path(__file__).parents[1] / "simulation" / "fe.mtp"
-
 
 @pytest.fixture(scope="module")
 def ising(tmp_path_factory) -> tuple[Path, Path]:
@@ -52,7 +50,7 @@ def test_mc_finds_the_curie_temperature(read_back, run, ising, tmp_path) -> None
     assert read_back(paths["mc.png"])
 
 
-def test_sample_averages(read_back, run, tmp_path) -> None:
+def test_sample_averages(iron_file, read_back, run, tmp_path) -> None:
     from ase.build import bulk
 
     cell = bulk("Fe", a=2.84, cubic=True).repeat((2, 2, 1))
@@ -60,13 +58,13 @@ def test_sample_averages(read_back, run, tmp_path) -> None:
     start = tmp_path / "cell.extxyz"
     mmtp.write(start, cell)
     result = run(
-        "sample", POTENTIAL, start, "-n", 12, "--fixed-moments", "--json", tmp_path / "a.json",
+        "sample", iron_file, start, "-n", 12, "--fixed-moments", "--json", tmp_path / "a.json",
         "--plot", tmp_path / "a.png",
     )  # fmt: skip
     assert result.status == 0, result.err
     assert "12 states of 8 atoms, 8 magnetic" in result.out
     content = json.loads((tmp_path / "a.json").read_text())
-    states = mmtp.sample_disorder(mmtp.load(POTENTIAL), cell, 12, moments="fixed")
+    states = mmtp.sample_disorder(mmtp.load(iron_file), cell, 12, moments="fixed")
     assert np.isclose(content["energy"], states.energy)
     assert np.allclose(content["stress"], states.stress)
     assert read_back(tmp_path / "a.png")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -15,11 +13,6 @@ from ase.units import GPa
 
 import mmtp_jax as mmtp
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
-
-
-@pytest.fixture(scope="module")
-def iron():
-    return mmtp.load(Path(__file__).parents[1] / "simulation" / "fe.mtp")
 
 
 @pytest.fixture

@@ -153,8 +153,8 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def potential():
-    return mmtp.load(Path(__file__).parents[1] / "simulation" / "fe.mtp")
+def potential(iron):
+    return iron
 
 
 @pytest.fixture(scope="module")

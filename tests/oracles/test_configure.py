@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,6 @@ from mmtp_jax.oracles.abinit import AbinitOracle
 from mmtp_jax.oracles.abinit.template import TEMPLATE
 from mmtp_jax.oracles.configure import oracle_of, read_oracle
 from mmtp_jax.oracles.teacher import PotentialOracle
-
-TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
 
 
 def test_abinit_from_a_file(tmp_path) -> None:
@@ -33,9 +30,9 @@ def test_abinit_from_a_file(tmp_path) -> None:
     assert read_oracle(path) == expected
 
 
-def test_a_teacher_from_a_file(tmp_path) -> None:
+def test_a_teacher_from_a_file(iron_file, tmp_path) -> None:
     path = tmp_path / "teacher.toml"
-    path.write_text(f'code = "potential"\n[potential]\npath = "{TEACHER}"\nspecies = ["Fe"]\n')
+    path.write_text(f'code = "potential"\n[potential]\npath = "{iron_file}"\nspecies = ["Fe"]\n')
     oracle = read_oracle(path)
     assert isinstance(oracle, PotentialOracle)
     atoms = bulk("Fe", "bcc", a=2.85, cubic=True)

@@ -21,8 +21,6 @@ from mmtp_jax.oracles.jobs import label_all
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance, checked
 from mmtp_jax.oracles.teacher import PotentialOracle
 
-TEACHER = Path(__file__).parents[1] / "simulation" / "fe.mtp"
-
 STRANGE = '''
 """Oracles with faults; child processes import this file."""
 
@@ -104,13 +102,13 @@ def targets():
     return found
 
 
-def test_the_teacher_labels_and_nothing_is_computed_twice(targets, tmp_path) -> None:
-    oracle = pickle.loads(pickle.dumps(PotentialOracle(TEACHER)))
+def test_the_teacher_labels_and_nothing_is_computed_twice(iron_file, targets, tmp_path) -> None:
+    oracle = pickle.loads(pickle.dumps(PotentialOracle(iron_file)))
     told = []
     jobs = label_all(oracle, targets, tmp_path, callback=told.append)
     assert told == [0, 1, 2, 3]
     assert not jobs.failures
-    expected = mmtp.evaluate(mmtp.load(TEACHER), targets)
+    expected = mmtp.evaluate(mmtp.load(iron_file), targets)
     for answer, target, result in zip(jobs.labelled, targets, expected, strict=True):
         atoms = answer.atoms
         assert atoms.get_potential_energy() == pytest.approx(result.energy, abs=1e-9)
@@ -138,12 +136,12 @@ def test_the_teacher_labels_and_nothing_is_computed_twice(targets, tmp_path) -> 
     assert label_all(oracle, targets, tmp_path).n_found == 2
 
 
-def test_a_teacher_refuses_other_elements(tmp_path) -> None:
+def test_a_teacher_refuses_other_elements(iron_file, tmp_path) -> None:
     copper = bulk("Cu", cubic=True)
     with pytest.raises(ValueError, match="1 of 1 configurations have no initial magnetic moments"):
-        label_all(PotentialOracle(TEACHER), [copper], tmp_path)
+        label_all(PotentialOracle(iron_file), [copper], tmp_path)
     copper.set_initial_magnetic_moments([0.0] * 4)
-    (reason,) = label_all(PotentialOracle(TEACHER), [copper], tmp_path).failures.values()
+    (reason,) = label_all(PotentialOracle(iron_file), [copper], tmp_path).failures.values()
     assert "has Cu, but the potential is for Fe" in reason.reason
     with pytest.raises(FileNotFoundError):
         PotentialOracle(tmp_path / "none.mtp")
@@ -338,7 +336,7 @@ def test_moments_within_the_tolerance_pass(strange, targets, tmp_path) -> None:
     assert isinstance(checked(Labelled(targets[0], Provenance("x", "1")), targets[0]), Failure)
 
 
-def test_numbers_are_checked(targets, tmp_path) -> None:
+def test_numbers_are_checked(iron_file, targets, tmp_path) -> None:
     for options in ({"retries": -1}, {"workers": 0}, {"timeout_s": 0.0}):
         with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
-            label_all(PotentialOracle(TEACHER), targets, tmp_path, **options)
+            label_all(PotentialOracle(iron_file), targets, tmp_path, **options)

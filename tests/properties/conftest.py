@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,19 +10,12 @@ from ase import Atoms
 from ase.build import bulk
 
 import mmtp_jax as mmtp
-from mmtp_jax.potential.potential import Potential
 
 TIGHT = {
     "force_tolerance": 1e-7,
     "stress_tolerance_GPa": 1e-6,
     "magnetic_tolerance": 1e-8,
 }
-
-
-@pytest.fixture(scope="session")
-def iron() -> Potential:
-    """Level 6, cutoff 4.2 Angstrom, fitted to the 100 configurations that the package ships."""
-    return mmtp.load(Path(__file__).parents[1] / "simulation" / "fe.mtp")
 
 
 @pytest.fixture(scope="session")

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import mmtp_jax as mmtp
-from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.system import System, system_of, thermal_velocities
 from mmtp_jax.structures.structure import Structure
 
 IRON_MASS = 55.845
-
-
-@pytest.fixture(scope="session")
-def iron() -> Potential:
-    """Level 6, cutoff 4.2 Angstrom, fitted to the 100 configurations that the package ships."""
-    return mmtp.load(Path(__file__).parent / "fe.mtp")
 
 
 @pytest.fixture(scope="session")

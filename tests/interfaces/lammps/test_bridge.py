@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase import Atoms
@@ -15,18 +13,18 @@ from mmtp_jax.interfaces.lammps.options import BridgeOptions
 BAR = 1.0 / 1.6021765e6
 """eV/Angstrom^3, by the constant of LAMMPS."""
 
-FE = Path(__file__).parents[2] / "simulation" / "fe.mtp"
-
 
 @pytest.mark.parametrize("ranks", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("system", ["alloy", "iron"])
-def test_energies_forces_and_pressure_are_those_of_evaluate(folder, run, system, ranks) -> None:
+def test_energies_forces_and_pressure_are_those_of_evaluate(
+    iron_file, folder, run, system, ranks
+) -> None:
     """Triclinic cells; types of LAMMPS in another order than the potential's species."""
     found = run("physics", ranks, 40)
     symbols = np.full(54, "Fe")
     if system == "alloy":
         symbols = np.where(np.load(folder / "alloy_types.npy"), "Al", "Fe")
-    potential = mmtp.load({"alloy": folder / "alloy.mtp", "iron": FE}[system])
+    potential = mmtp.load({"alloy": folder / "alloy.mtp", "iron": iron_file}[system])
     get = lambda name: getattr(found, f"{system}_{name}")  # noqa: E731
     atoms = Atoms(list(symbols), positions=get("positions"), cell=get("cell"), pbc=True)
     atoms.set_initial_magnetic_moments(get("magmoms"))
@@ -39,11 +37,11 @@ def test_energies_forces_and_pressure_are_those_of_evaluate(folder, run, system,
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_moments_are_those_of_equilibrate(folder, run, ranks) -> None:
+def test_moments_are_those_of_equilibrate(iron_file, folder, run, ranks) -> None:
     found = run("physics", ranks, 40)
     atoms = Atoms("Fe54", positions=found.iron_positions, cell=found.iron_cell, pbc=True)
     atoms.set_initial_magnetic_moments(np.full(54, 2.2))
-    expected = mmtp.equilibrate(mmtp.load(FE), atoms, tolerance=1e-8)
+    expected = mmtp.equilibrate(mmtp.load(iron_file), atoms, tolerance=1e-8)
     assert expected.converged
     assert np.abs(found.iron_magmoms - expected.magmoms).max() < 1e-6
     assert np.ptp(found.iron_magmoms) > 1e-2
@@ -95,7 +93,7 @@ def test_500_steps_are_the_same_on_one_and_four_ranks(run) -> None:
 
 
 @pytest.mark.slow
-def test_volumes_at_constant_pressure_are_those_of_md(folder, run) -> None:
+def test_volumes_at_constant_pressure_are_those_of_md(iron_file, folder, run) -> None:
     """Nose-Hoover in LAMMPS, Langevin and stochastic cell rescaling here: means within errors."""
     steps = 5000
     volumes = run("npt", 2, steps).volumes
@@ -103,7 +101,7 @@ def test_volumes_at_constant_pressure_are_those_of_md(folder, run) -> None:
     atoms.symbols[:] = "Fe"
     atoms.set_initial_magnetic_moments(np.full(len(atoms), 2.2))
     found = mmtp.md(
-        mmtp.load(FE), atoms, steps + steps // 5, ensemble="npt", temperature_K=300.0,
+        mmtp.load(iron_file), atoms, steps + steps // 5, ensemble="npt", temperature_K=300.0,
         barostat_time_fs=500.0, seed=3,
     )  # fmt: skip
     own = found.series.volume[steps // 5 :, 0]
@@ -113,9 +111,9 @@ def test_volumes_at_constant_pressure_are_those_of_md(folder, run) -> None:
     assert abs(means[0] - means[1]) < 4.0 * np.hypot(*errors), (means, errors)
 
 
-def test_minimise_and_box_relax_end_where_relax_does(run) -> None:
+def test_minimise_and_box_relax_end_where_relax_does(iron_file, run) -> None:
     found = run("minimise", 1)
-    iron = mmtp.load(FE)
+    iron = mmtp.load(iron_file)
     for prefix, cell in (("minimised", False), ("relaxed", True)):
         atoms = Atoms(
             "Fe16",
@@ -139,10 +137,10 @@ def test_minimise_and_box_relax_end_where_relax_does(run) -> None:
 
 @pytest.mark.parametrize("mode", ["neighborhood", "configuration"])
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_both_thresholds_are_honoured(folder, run, mode, ranks) -> None:
+def test_both_thresholds_are_honoured(iron_file, folder, run, mode, ranks) -> None:
     found = run("grades", ranks)
     get = lambda name: getattr(found, f"{mode}_{name}")  # noqa: E731
-    active = mmtp.ActiveSet.load(folder / f"{mode}.npz", mmtp.load(FE))
+    active = mmtp.ActiveSet.load(folder / f"{mode}.npz", mmtp.load(iron_file))
     atoms_list = []
     for positions in get("positions"):
         atoms = Atoms("Fe16", positions=positions, cell=get("cell"), pbc=True)
@@ -180,12 +178,12 @@ def test_an_exception_stops_all_ranks_with_its_message(run, ranks) -> None:
     assert all(message is not None for message in found.all)
 
 
-def test_a_rank_may_have_no_atoms_and_bad_sessions_are_refused(run) -> None:
+def test_a_rank_may_have_no_atoms_and_bad_sessions_are_refused(iron_file, run) -> None:
     found = run("vacuum", 2)
     assert sorted(found.n_own) == [0, 36]
     atoms = Atoms("Fe36", positions=found.slab_positions, cell=found.slab_cell, pbc=True)
     atoms.set_initial_magnetic_moments(found.slab_magmoms)
-    expected = mmtp.evaluate(mmtp.load(FE), atoms)[0]
+    expected = mmtp.evaluate(mmtp.load(iron_file), atoms)[0]
     assert found.slab_energy / 36 == pytest.approx(expected.energy / 36, abs=1e-10)
     assert np.abs(found.slab_forces - expected.forces).max() < 1e-10
     messages = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +20,6 @@ BAR = 1.0 / 1.6021765e6
 """eV/Angstrom^3, by the constant of LAMMPS."""
 VOIGT = (0, 1, 2, 5, 4, 3)
 """Of LAMMPS's per-atom stress (xx, yy, zz, xy, xz, yz) in the order of ASE."""
-FE = Path(__file__).parents[2] / "simulation" / "fe.mtp"
 STEPS = 100
 
 
@@ -52,7 +50,9 @@ def _check(found: SimpleNamespace, prefix: str, potential: mmtp.Potential, symbo
 
 
 @pytest.mark.parametrize("ranks", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
-def test_energies_forces_and_pressure_are_those_of_evaluate(folder, run_mliap, ranks) -> None:
+def test_energies_forces_and_pressure_are_those_of_evaluate(
+    iron_file, folder, run_mliap, ranks
+) -> None:
     """Triclinic cells; types of LAMMPS in another order than the potential's species."""
     found = run_mliap("routes", ranks, STEPS)
     symbols = np.where(np.load(folder / "alloy_types.npy"), "Al", "Fe")
@@ -63,18 +63,18 @@ def test_energies_forces_and_pressure_are_those_of_evaluate(folder, run_mliap, r
     total = found.alloy_s.sum(axis=0)[list(VOIGT)] / np.linalg.det(found.alloy_cell)
     assert np.abs(total * BAR - expected.stress).max() < 1e-10
 
-    expected = _check(found, "mliap_iron", mmtp.load(FE), ["Fe"] * 54)
+    expected = _check(found, "mliap_iron", mmtp.load(iron_file), ["Fe"] * 54)
     assert np.abs(found.mliap_iron_pressure * BAR + expected.stress).max() < 1e-10
     # Own atoms have moved through faces and between ranks.
-    _check(found, "mliap_npt", mmtp.load(FE), ["Fe"] * 54)
+    _check(found, "mliap_npt", mmtp.load(iron_file), ["Fe"] * 54)
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_moments_are_those_of_equilibrate(run_mliap, ranks) -> None:
+def test_moments_are_those_of_equilibrate(iron_file, run_mliap, ranks) -> None:
     found = run_mliap("routes", ranks, STEPS)
     atoms = Atoms("Fe54", found.mliap_iron_positions, cell=found.mliap_iron_cell, pbc=True)
     atoms.set_initial_magnetic_moments(np.full(54, 2.2))
-    expected = mmtp.equilibrate(mmtp.load(FE), atoms, tolerance=1e-8)
+    expected = mmtp.equilibrate(mmtp.load(iron_file), atoms, tolerance=1e-8)
     assert expected.converged
     assert np.abs(found.mliap_iron_magmoms - expected.magmoms).max() < 1e-6
     assert np.ptp(found.mliap_iron_magmoms) > 1e-2
@@ -119,17 +119,17 @@ def test_an_exception_stops_all_ranks_with_its_message(run_mliap, ranks) -> None
     assert all(message.startswith("ValueError: LAMMPS has 15 atoms") for message in found.all)
 
 
-def test_a_rank_may_have_no_atoms(run_mliap) -> None:
+def test_a_rank_may_have_no_atoms(iron_file, run_mliap) -> None:
     found = run_mliap("vacuum", 2)
     assert sorted(found.n_own) == [0, 36]
-    _check(found, "slab", mmtp.load(FE), ["Fe"] * 36)
+    _check(found, "slab", mmtp.load(iron_file), ["Fe"] * 36)
 
 
-def test_both_thresholds_are_honoured(folder, run_mliap) -> None:
+def test_both_thresholds_are_honoured(iron_file, folder, run_mliap) -> None:
     found = run_mliap("grades", 2)
     for mode in ("neighborhood", "configuration"):
         get = lambda name, mode=mode: getattr(found, f"{mode}_{name}")  # noqa: E731
-        active = mmtp.ActiveSet.load(folder / f"{mode}.npz", mmtp.load(FE))
+        active = mmtp.ActiveSet.load(folder / f"{mode}.npz", mmtp.load(iron_file))
         atoms_list = []
         for positions in get("positions"):
             atoms = Atoms("Fe16", positions=positions, cell=get("cell"), pbc=True)
