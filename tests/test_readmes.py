@@ -109,7 +109,7 @@ BLOCKS = {readme: blocks_of(readme) for readme in READMES}
 
 
 @pytest.fixture(scope="session")
-def files_of_readmes(tmp_path_factory) -> Path:
+def files_of_readmes(iron_file, tmp_path_factory) -> Path:
     """The files that READMEs name, small: shipped labels, a potential of iron, crystals."""
     folder = tmp_path_factory.mktemp("readmes")
     data = mmtp.read(str(files("mmtp_jax") / "data" / "fe_cdft.extxyz"))
@@ -118,7 +118,7 @@ def files_of_readmes(tmp_path_factory) -> Path:
     mmtp.write(folder / "mmtp_jax" / "data" / "fe_cdft.extxyz", small[::16])
     mmtp.write(folder / "train.cfg", small[::16], species=("Fe",))
     mmtp.write(folder / "test.cfg", small[1::24], species=("Fe",))
-    shutil.copy(Path(__file__).parent / "simulation" / "fe.mtp", folder / "pot.mtp")
+    shutil.copy(iron_file, folder / "pot.mtp")
     atoms = bulk("Fe", a=2.83, cubic=True)
     atoms.set_initial_magnetic_moments([2.2, 2.2])
     mmtp.write(folder / "fe.cfg", [atoms], species=("Fe",))
