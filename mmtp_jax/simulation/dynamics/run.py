@@ -32,6 +32,8 @@ from mmtp_jax.structures.batch import default_chunk
 SEARCH_AGAIN = 0.5
 """Share of the skin beyond which a replica's neighbours are searched along with another's."""
 
+_used_now = jax.jit(used_skin)
+
 
 @dataclass
 class Run(HostLoop):
@@ -141,7 +143,7 @@ class Run(HostLoop):
     def search_again(self, stale: np.ndarray) -> None:
         """Make the list anew for these replicas, and for those that are near to it."""
         system = jax.device_get(self.state.system)
-        near = np.asarray(used_skin(system, self.host_list)) > SEARCH_AGAIN
+        near = np.asarray(_used_now(system, self.host_list)) > SEARCH_AGAIN
         self.search(system, previous=self.host_list, which=stale | (near & system.running))
 
     def without(self, stale: Any) -> State:
