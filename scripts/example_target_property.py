@@ -18,14 +18,10 @@ import optax
 from ase.build import bulk
 
 import mmtp_jax as mmtp
-from mmtp_jax.fitting.dataset import make_targets
-from mmtp_jax.fitting.loss import loss
-from mmtp_jax.fitting.prepared import PreparedSet
-from mmtp_jax.io.convert import to_structures
-from mmtp_jax.properties.implicit import curvature, elastic_tensor, lattice_parameter
+from mmtp_jax.implicit import curvature, elastic_tensor, lattice_parameter
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     """Fit to the data, then to the data and the targets, and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--c44", type=float, default=121.9, help="GPa (default 121.9)")
@@ -33,7 +29,7 @@ def main() -> None:
     parser.add_argument("--level", type=int, default=6)
     parser.add_argument("--iterations", type=int, default=300, help="of the fit to the data")
     parser.add_argument("--steps", type=int, default=150, help="with the targets")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
 
     atoms_list = mmtp.read(str(files("mmtp_jax") / "data" / "fe_cdft.extxyz"))
     new = mmtp.Potential.new(
@@ -49,9 +45,7 @@ def main() -> None:
 
 def refine(potential, atoms_list, crystal, args) -> None:
     """Adam on the loss of the data plus the squared relative errors of the targets."""
-    structures = to_structures(atoms_list, potential.species)
-    prepared = PreparedSet.of(structures, float(potential.cutoff))
-    targets = make_targets(structures, prepared.batches, mmtp.Weights())
+    targets = mmtp.targets(atoms_list, potential=potential)
     relaxed = mmtp.DifferentiableState(potential, crystal)
 
     def properties(theta):
@@ -61,10 +55,10 @@ def refine(potential, atoms_list, crystal, args) -> None:
 
     wanted = jnp.array([args.c44, args.moment])
     theta = jnp.asarray(potential.flatten())
-    start = float(loss(theta, potential, targets))
+    start = float(mmtp.loss(potential, targets))
 
     def objective(theta):
-        data, found = loss(theta, potential, targets), properties(theta)
+        data, found = mmtp.loss(potential.unflatten(theta), targets), properties(theta)
         errors = (found[:2] - wanted) / wanted
         return data / start + 100.0 * jnp.sum(errors**2), (data, found)
 

@@ -6,9 +6,7 @@ Built from many configurations once (`ActiveSet.from_configurations`), extended 
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +16,9 @@ import jax
 import numpy as np
 
 from mmtp_jax.active import storage
+from mmtp_jax.active.given import as_structures, fingerprint, require_same
 from mmtp_jax.active.grade import ActiveFactors, factorise, grades_of_rows
+from mmtp_jax.active.growth import IDENTITY, kept_blocks, with_blocks
 from mmtp_jax.active.jacobian import (
     CONFIGURATION,
     MEMORY,
@@ -27,7 +27,7 @@ from mmtp_jax.active.jacobian import (
     check_mode,
     row_blocks,
 )
-from mmtp_jax.active.maxvol import MISSING_SCALE, TOLERANCE, MaxVol, maxvol
+from mmtp_jax.active.maxvol import MISSING_SCALE, TOLERANCE
 from mmtp_jax.active.scaling import column_scale
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
@@ -35,14 +35,7 @@ from mmtp_jax.structures.batch import rounded_size
 from mmtp_jax.structures.structure import Structure
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
-    Configurations = Atoms | Structure | Sequence[Atoms | Structure]
-
-logger = logging.getLogger(__name__)
-
-IDENTITY = -1
-"""Source of an active row that is a row of the identity."""
+    from mmtp_jax.active.given import Configurations
 
 _grades = jax.jit(grades_of_rows)
 
@@ -127,7 +120,7 @@ class ActiveSet:
         structures = as_structures(configurations, potential, missing_moments)
         if not structures:
             raise ValueError("an active set needs at least one configuration, got none")
-        blocks = _kept(row_blocks(potential, structures, mode, memory), memory) or (
+        blocks = kept_blocks(row_blocks(potential, structures, mode, memory), memory) or (
             lambda: row_blocks(potential, structures, mode, memory)
         )
         scale = column_scale(rows.values for rows in blocks())
@@ -143,7 +136,7 @@ class ActiveSet:
             missing_scale=missing_scale,
             tolerance=tolerance,
         )
-        return replace(empty._with_blocks(blocks, fresh=True)[0], n_seen=len(structures))
+        return replace(with_blocks(empty, blocks, fresh=True)[0], n_seen=len(structures))
 
     # --- what it is ---
 
@@ -229,9 +222,10 @@ class ActiveSet:
         self, structures: Sequence[Structure], memory: int
     ) -> Iterator[tuple[Rows, np.ndarray]]:
         for rows in row_blocks(self.potential, structures, self.mode, memory):
-            yield rows, self._grades(rows.values)
+            yield rows, self.grades_of(rows.values)
 
-    def _grades(self, values: np.ndarray) -> np.ndarray:
+    def grades_of(self, values: np.ndarray) -> np.ndarray:
+        """gamma (k,) of rows (k, P)."""
         # Padded to few lengths, because each is compiled anew.
         padded = np.zeros((rounded_size(len(values)), values.shape[1]))
         padded[: len(values)] = values
@@ -260,70 +254,15 @@ class ActiveSet:
             none = np.zeros(0)
             return self, Taken(none.astype(int), none, none)
         first = np.zeros(len(structures))
-        kept = _kept(row_blocks(self.potential, structures, self.mode, memory), memory)
+        kept = kept_blocks(row_blocks(self.potential, structures, self.mode, memory), memory)
         blocks = kept or (lambda: row_blocks(self.potential, structures, self.mode, memory))
         for rows in blocks():
-            np.maximum.at(first, rows.configuration, self._grades(rows.values))
-        grown, entries = self._with_blocks(blocks, fresh=False, offset=self.n_seen)
+            np.maximum.at(first, rows.configuration, self.grades_of(rows.values))
+        grown, entries = with_blocks(self, blocks, fresh=False, offset=self.n_seen)
         grown = replace(grown, n_seen=self.n_seen + len(structures))
         taken = [c - self.n_seen for c in entries if c in grown.active_configurations]
         grades = [entries[c + self.n_seen] for c in taken]
         return grown, Taken(np.array(taken, int), np.array(grades, float), first)
-
-    def _with_blocks(
-        self, blocks: Callable[[], Iterable[Rows]], fresh: bool, offset: int = 0
-    ) -> tuple[ActiveSet, dict[int, float]]:
-        """The set after all blocks, and the grade of each configuration when it first came in.
-
-        The blocks are seen again until none has anything to add: an exchange can make a row worth
-        taking that was not before.
-        """
-        active, entries, again = self, {}, True
-        while again:
-            again = False
-            for rows in blocks():
-                worth = np.arange(len(rows.values))
-                if not fresh:
-                    worth = np.flatnonzero(active._grades(rows.values) > 1.0 + active.tolerance)
-                if len(worth):
-                    chosen = Rows(*(part[worth] for part in rows))
-                    active, news = active._exchanged(chosen, fresh, offset)
-                    # A configuration that left and came back has the grade of its return.
-                    entries = {c: g for c, g in entries.items() if c not in news} | news
-                    again = again or (bool(news) and not fresh)
-                fresh = False
-        return active, entries
-
-    def _exchanged(
-        self, rows: Rows, fresh: bool, offset: int
-    ) -> tuple[ActiveSet, dict[int, float]]:
-        own = np.flatnonzero(self.configurations != IDENTITY)
-        matrix = np.concatenate([self.submatrix[own], rows.values / self.scale])
-        start = None if fresh else self._start(own)
-        found = maxvol(
-            matrix, missing_scale=self.missing_scale, tolerance=self.tolerance, start=start
-        )
-        if not found.converged:
-            logger.warning("maxvol gave up after %d exchanges", found.n_swaps)
-        configuration = np.concatenate([self.configurations[own], rows.configuration + offset])
-        atom = np.concatenate([self.atoms[own], rows.atom])
-        is_row = found.active >= 0
-        row = np.maximum(found.active, 0)
-        changed = replace(
-            self,
-            submatrix=found.submatrix,
-            configurations=np.where(is_row, configuration[row], IDENTITY),
-            atoms=np.where(is_row, atom[row], IDENTITY),
-        )
-        return changed, _entries(found, configuration, len(own))
-
-    def _start(self, own: np.ndarray) -> np.ndarray:
-        """The present rows as a start of maxvol: own rows come first, others are the identity's."""
-        start = np.zeros(len(self.scale), int)
-        start[own] = np.arange(len(own))
-        missing = np.flatnonzero(self.configurations == IDENTITY)
-        start[missing] = -1 - np.argmax(self.submatrix[missing], axis=1)
-        return start
 
     # --- files ---
 
@@ -358,79 +297,3 @@ class ActiveSet:
                 f"{potential.n_parameters} parameters; make the active set again"
             )
         return cls(potential=potential, **header, **arrays)
-
-
-def fingerprint(potential: Potential) -> str:
-    """Hash of all that the energy depends on; the same after a round trip through a file."""
-    potential = potential.astype(np.float64)
-    tables = potential.tables
-    digest = hashlib.sha256(repr((potential.species, potential.symmetrised)).encode())
-    for array in (tables.basic, tables.products, tables.scalars, *jax.tree.leaves(potential)):
-        array = np.ascontiguousarray(array)
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def require_same(own: Potential, other: Potential, message: str) -> None:
-    """ValueError unless both potentials are the same function of atoms, species, form and all."""
-    if own is not other and fingerprint(own) != fingerprint(other):
-        raise ValueError(
-            f"{message}; make one with ActiveSet.from_configurations(potential, "
-            "training_configurations)"
-        )
-
-
-def as_structures(
-    configurations: Configurations,
-    potential: Potential,
-    missing_moments: str = "error",
-    *,
-    one_each: bool = False,
-) -> list[Structure]:
-    """Structures from ASE atoms or structures, one or several.
-
-    Args:
-        configurations: atoms, or structures, which are taken as they are.
-        potential: whose species count.
-        missing_moments: what to do about atoms without moments.
-        one_each: there has to be a structure for each of them, so that none can be left out.
-
-    Raises:
-        ValueError: if a configuration is not usable, see `mmtp_jax.io.convert.to_structure`.
-    """
-    if isinstance(configurations, Structure):
-        return [configurations]
-    if hasattr(configurations, "get_chemical_symbols"):
-        configurations = [configurations]
-    configurations = list(configurations)
-    if all(isinstance(c, Structure) for c in configurations):
-        return configurations
-    from mmtp_jax.io.convert import to_structures
-    from mmtp_jax.io.missing_moments import with_moments
-
-    if potential.magnetic_size > 1:
-        configurations = with_moments(configurations, missing_moments, may_skip=not one_each)
-    return to_structures(configurations, potential.species)
-
-
-def _kept(blocks: Iterator[Rows], memory: int) -> Callable[[], Iterable[Rows]] | None:
-    """The blocks in memory, or None where they are too large for that."""
-    found, used = [], 0
-    for rows in blocks:
-        found.append(rows)
-        used += rows.values.nbytes
-        if used > memory:
-            return None
-    return lambda: found
-
-
-def _entries(found: MaxVol, configuration: np.ndarray, n_own: int) -> dict[int, float]:
-    """Grades of the configurations that came in with new rows, in the order in which they did."""
-    entered = np.flatnonzero(found.entry[n_own:] >= 0) + n_own
-    inside = np.intersect1d(entered, found.active)
-    order = inside[np.argsort(found.entry[inside])]
-    entries: dict[int, float] = {}
-    for row in order:
-        entries.setdefault(int(configuration[row]), float(found.entry_grade[row]))
-    return entries

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmtp_jax.active.active_set import fingerprint
+from mmtp_jax.active.given import fingerprint
 from mmtp_jax.active.learning_iteration import Iteration
 from mmtp_jax.active.learning_labels import label
 from mmtp_jax.active.learning_simulations import LearningSimulation

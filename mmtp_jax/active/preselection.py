@@ -24,8 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmtp_jax.active.active_set import ActiveSet, require_same
+from mmtp_jax.active.active_set import ActiveSet
 from mmtp_jax.active.candidates import Block, CandidateStore
+from mmtp_jax.active.given import require_same
 from mmtp_jax.active.grade import (
     ActiveFactors,
     configuration_grades,

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmtp_jax.active.active_set import ActiveSet, as_structures
+from mmtp_jax.active.active_set import ActiveSet
+from mmtp_jax.active.given import as_structures
 from mmtp_jax.structures.structure import Structure
 
 if TYPE_CHECKING:
-    from mmtp_jax.active.active_set import Configurations
+    from mmtp_jax.active.given import Configurations
 
 SAME = 1e-4
 """Configurations are duplicates where no cell vector or position (Angstrom) and no moment (mu_B)

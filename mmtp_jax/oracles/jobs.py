@@ -7,12 +7,7 @@ same oracle, is not run again.
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import signal
 import threading
-import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -25,14 +20,8 @@ from ase import Atoms
 from mmtp_jax import interruption
 from mmtp_jax.io.lock import locked
 from mmtp_jax.options import also, made
-from mmtp_jax.oracles.job_files import (
-    found_result,
-    key_of,
-    read_result,
-    start_job,
-    write_failure,
-    write_labels,
-)
+from mmtp_jax.oracles.attempts import Job
+from mmtp_jax.oracles.job_files import found_result, key_of, read_result
 from mmtp_jax.oracles.meshes import plan_meshes
 from mmtp_jax.oracles.options import JobOptions
 from mmtp_jax.oracles.oracle import (
@@ -45,9 +34,6 @@ from mmtp_jax.oracles.suspects import suspects_of
 from mmtp_jax.structures.screening import Suspect
 
 logger = logging.getLogger(__name__)
-
-_POLL = 0.05
-"""Seconds between looks at a process."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +131,7 @@ def label_all(
             plan.save()
             oracles = plan.oracles
         jobs = [
-            _Job(one, chosen.retries, chosen.timeout_s, chosen.moment_tolerance) for one in oracles
+            Job(one, chosen.retries, chosen.timeout_s, chosen.moment_tolerance) for one in oracles
         ]
         answers, n_found = _answers(jobs, atoms_list, folders, executor, chosen.workers, callback)
     suspect = suspects_of(answers, [f.name for f in folders], beside)
@@ -153,7 +139,7 @@ def label_all(
 
 
 def _answers(
-    jobs: Sequence[_Job],
+    jobs: Sequence[Job],
     atoms_list: Sequence[Atoms],
     folders: list[Path],
     executor: Executor | None,
@@ -184,7 +170,7 @@ def _answers(
 
 
 def _run(
-    jobs: Sequence[_Job],
+    jobs: Sequence[Job],
     todo: list[int],
     atoms_list: Sequence[Atoms],
     folders: list[Path],
@@ -231,7 +217,7 @@ def _run(
             own.shutdown(wait=True, cancel_futures=True)
 
 
-def _do(job: _Job, *args: Any) -> None:
+def _do(job: Job, *args: Any) -> None:
     """A function with a name, which executors ask for."""
     job(*args)
 
@@ -239,108 +225,3 @@ def _do(job: _Job, *args: Any) -> None:
 def _lost(error: BaseException) -> Failure:
     """The executor itself failed: a worker was killed, a machine went away."""
     return Failure(f"the executor lost the job ({type(error).__name__}: {error})")
-
-
-@dataclass(frozen=True)
-class _Job:
-    """All attempts at one configuration; picklable."""
-
-    oracle: Oracle
-    retries: int
-    timeout_s: float | None
-    moment_tolerance: float
-
-    @property
-    def in_process(self) -> bool:
-        return bool(self.oracle.in_process) and self.timeout_s is None
-
-    def __call__(
-        self, atoms: Atoms, folder: Path, key: str, stop: threading.Event | None = None
-    ) -> None:
-        """Try until there are labels; everything is written to the folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        start_job(folder, atoms)
-        reasons: list[str] = []
-        for _ in range(self.retries + 1):
-            start = time.perf_counter()
-            if self.in_process:
-                answer = _attempt(self, atoms, folder, key, reasons)
-            else:
-                answer = self._in_own_process(atoms, folder, key, reasons, stop)
-            if isinstance(answer, Labelled):
-                return
-            seconds = time.perf_counter() - start
-            reasons.append(answer.reason)
-            write_failure(folder, key, answer, reasons, seconds)
-            if answer.final:
-                return
-
-    def _in_own_process(
-        self,
-        atoms: Atoms,
-        folder: Path,
-        key: str,
-        reasons: list[str],
-        stop: threading.Event | None,
-    ) -> Labelled | Failure:
-        """One attempt in a process that is killed, with its children, when its time is over."""
-        process = multiprocessing.get_context("spawn").Process(
-            target=_attempt_alone, args=(self, atoms, folder, key, reasons), daemon=False
-        )
-        process.start()
-        try:
-            deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
-            while process.is_alive():
-                interruption.check()
-                process.join(_POLL)
-                if stop is not None and stop.is_set():
-                    return Failure("it was stopped from outside", final=True)
-                if deadline is not None and time.monotonic() > deadline and process.is_alive():
-                    return Failure(f"it took longer than {self.timeout_s:g} s and was stopped")
-        finally:
-            if process.is_alive():
-                _kill_group(process)
-            process.join()
-        # A batch system tells the process to end, too.
-        interruption.check()
-        if process.exitcode:
-            return Failure(f"its process crashed with exit status {process.exitcode}")
-        answer = found_result(folder, key)
-        return answer or Failure("its process ended without a result")
-
-
-def _attempt_alone(job: _Job, *args: Any) -> None:
-    """One attempt in a group of processes of its own, so that it ends with its children."""
-    os.setpgrp()
-    # Nobody would read the answer.
-    interruption.end_with_parent(group=True)
-    _attempt(job, *args)
-
-
-def _kill_group(process: Any) -> None:
-    """Kill a process and what it has started: a DFT code would go on without it."""
-    try:
-        # Before it has made its own group, it is in ours.
-        if os.getpgid(process.pid) == process.pid:
-            os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.kill()
-
-
-def _attempt(
-    job: _Job, atoms: Atoms, folder: Path, key: str, reasons: list[str]
-) -> Labelled | Failure:
-    """One attempt; labels and failures are written to the folder."""
-    try:
-        answer = job.oracle.label(atoms, folder)
-    except Exception as error:
-        (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        text = " ".join(str(error).split())
-        answer = Failure(f"the oracle raised {type(error).__name__}: {text}")
-    answer = checked(answer, atoms, job.moment_tolerance)
-    if isinstance(answer, Failure):
-        write_failure(folder, key, answer, [*reasons, answer.reason], 0.0)
-        return answer
-    write_labels(folder, key, answer, reasons)
-    return answer

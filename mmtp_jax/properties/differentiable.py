@@ -13,6 +13,7 @@ from ase import Atoms
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.precision import require_precision
 from mmtp_jax.properties.implicit import (
     RelaxedState,
     curvature,
@@ -25,6 +26,7 @@ from mmtp_jax.properties.quasiharmonic import STRAINS, states_at_volumes, volume
 from mmtp_jax.properties.response import AT_BOUND
 from mmtp_jax.properties.states import relaxed_states
 from mmtp_jax.simulation.relaxation.cell import basis_of
+from mmtp_jax.structures.atom_graph import AtomGraph, atom_graph, moved
 from mmtp_jax.structures.batch import pack, rounded_size
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.structure import Structure
@@ -88,6 +90,23 @@ class DifferentiableState:
     def __call__(self, theta: Any) -> RelaxedState:
         """The relaxed state of the potential with the parameters theta (P,)."""
         return stationary(self.potential.unflatten(theta), self.graph, self.free)
+
+    def graph_at(self, state: RelaxedState) -> AtomGraph:
+        """The atoms at a state, for `mmtp_jax.energy`, `mmtp_jax.observables`, `mmtp_jax.move`.
+
+        What one makes of it is differentiated through the relaxation, too; first derivatives by
+        the parameters only.
+
+        Example:
+            >>> def stiffness(theta):
+            ...     pot, graph = potential.unflatten(theta), relaxed.graph_at(relaxed(theta))
+            ...     of_moments = lambda m: mmtp.energy(pot, mmtp.move(graph, magmoms=m)[0])[0]
+            ...     return jax.hessian(of_moments)(graph.magmoms)
+        """
+        cutoff, start = float(self.potential.cutoff), self.start
+        graph = atom_graph([start], cutoff, SKIN, require_precision(np.float64))
+        positions = start.positions @ state.deformation + state.displacements
+        return moved(graph, positions, start.cell @ state.deformation, state.magmoms)
 
 
 class DifferentiableQuasiHarmonic:

@@ -54,6 +54,8 @@ class RelaxedState(NamedTuple):
     """At the stationary point; NaN where none was found."""
     deformation: Array
     """(3, 3) 1 + eps from the start; a cell is what it was times this."""
+    displacements: Array
+    """(n, 3) Angstrom, after the deformation."""
 
     @property
     def magmoms(self) -> Array:
@@ -111,8 +113,9 @@ def stationary(potential: Potential, graph: Graph, free: Array) -> RelaxedState:
     # One more step, the only one with derivatives: those of the implicit function theorem.
     q = q - jnp.linalg.solve(second, gradient(potential, q))
     x = free @ q
-    strain = strain_tensor(parts(x, graph.types.shape[0]).strain)
-    return RelaxedState(potential, changed(graph, x), jnp.eye(3, dtype=x.dtype) + strain)
+    change = parts(x, graph.types.shape[0])
+    deformation = jnp.eye(3, dtype=x.dtype) + strain_tensor(change.strain)
+    return RelaxedState(potential, changed(graph, x), deformation, change.displacements)
 
 
 class _Newton(NamedTuple):

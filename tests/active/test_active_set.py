@@ -10,7 +10,8 @@ from ase import Atoms
 import mmtp_jax as mmtp
 from mmtp_jax.active import active_set as module
 from mmtp_jax.active import storage
-from mmtp_jax.active.active_set import ActiveSet, fingerprint
+from mmtp_jax.active.active_set import ActiveSet
+from mmtp_jax.active.given import fingerprint
 from mmtp_jax.active.grade import (
     configuration_grades,
     largest_per_configuration,

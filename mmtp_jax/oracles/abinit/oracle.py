@@ -8,14 +8,9 @@ nearly converged goes on from its density, in ``1-default-continued`` and so on.
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import shutil
-import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,15 +24,14 @@ from mmtp_jax.oracles.abinit.inputs import (
     LADDER,
     Attempt,
     grids_of,
-    input_text,
     kmesh_of,
     overlap_of,
     radii_of,
     species_of,
     targets_of,
-    variables_of,
 )
-from mmtp_jax.oracles.abinit.output import Output, messages_of, negative_points, parse_output
+from mmtp_jax.oracles.abinit.output import Output
+from mmtp_jax.oracles.abinit.run import DENSITY, Broken, Run, version_of
 from mmtp_jax.oracles.abinit.settings import GRIDS, AbinitSettings
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 from mmtp_jax.structures.screening import Diagnostics
@@ -48,9 +42,6 @@ NEAR = 10.0
 """A residual of so many tolerances is worth one more run."""
 NEAR_Ha = 1e-9
 """So is an energy that changed by less than this twice in a row."""
-_DENSITY = "runo_DEN"
-_LONGEST = 300
-"""Characters of a message of ABINIT that are kept."""
 
 
 @dataclass(frozen=True)
@@ -79,18 +70,18 @@ class AbinitOracle(AbinitSettings):
         failed: list[str] = []
         for number, attempt in enumerate(ladder[: self.attempts], 1):
             place = folder / f"{number}-{attempt.name}"
-            run = _Run(self, datasets, atoms, place)
+            run = Run(self, datasets, atoms, place)
             try:
                 output = run(attempt)
-                if self._is_near(output) and (place / _DENSITY).exists():
+                if self._is_near(output) and (place / DENSITY).exists():
                     failed.append(_words(attempt, output))
                     attempt = Attempt(f"{attempt.name}-continued", 1.5, DAMPED)
-                    run = _Run(self, datasets, atoms, folder / f"{number}-{attempt.name}")
-                    output = run(attempt, density=f"../{place.name}/{_DENSITY}")
-            except _Broken as error:
+                    run = Run(self, datasets, atoms, folder / f"{number}-{attempt.name}")
+                    output = run(attempt, density=f"../{place.name}/{DENSITY}")
+            except Broken as error:
                 return Failure(str(error))
             finally:
-                for density in folder.glob(f"{number}-*/{_DENSITY}"):
+                for density in folder.glob(f"{number}-*/{DENSITY}"):
                     density.unlink()
             if output.converged:
                 seconds = time.perf_counter() - start
@@ -189,7 +180,7 @@ class AbinitOracle(AbinitSettings):
         datasets: dict[str, Dataset],
         attempt: Attempt,
         output: Output,
-        run: _Run,
+        run: Run,
         failed: list[str],
         seconds: float,
     ) -> Labelled | Failure:
@@ -228,101 +219,3 @@ class AbinitOracle(AbinitSettings):
 
 def _words(attempt: Attempt, output: Output) -> str:
     return f"{attempt.name}: residual {output.residual:.1e} after {output.n_steps} steps"
-
-
-class _Broken(Exception):
-    """ABINIT ended without a result."""
-
-
-class _Run:
-    """Runs of ABINIT for one attempt."""
-
-    def __init__(
-        self, oracle: AbinitOracle, datasets: dict[str, Dataset], atoms: Atoms, folder: Path
-    ) -> None:
-        self.oracle, self.datasets, self.atoms, self.folder = oracle, datasets, atoms, folder
-        self.warnings: list[str] = []
-        self.negative_points: int | None = None
-
-    def __call__(self, attempt: Attempt, density: str | None = None) -> Output:
-        """Run it, from a file with a density or, for a restart, from that without constraint."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if attempt.restart:
-            free = self.folder / "free"
-            try:
-                self._abinit(free, attempt, constrain=False)
-            except _Broken as error:
-                raise _Broken(f"without constraint, {error}") from None
-            density = f"free/{_DENSITY}"
-        try:
-            return self._abinit(self.folder, attempt, density=density)
-        finally:
-            if attempt.restart:
-                _clean(self.folder / "free")
-
-    def negative_share(self, output: Output) -> float | None:
-        """Share of the fine grid with negative densities; None where others are no measure."""
-        if self.negative_points is None or not output.fine_grid:
-            return None
-        return self.negative_points / output.fine_grid
-
-    def _abinit(self, folder: Path, attempt: Attempt, **options: Any) -> Output:
-        """One run in a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for symbol, dataset in self.datasets.items():
-            dataset.install(folder, f"{symbol}.xml")
-        variables = variables_of(self.oracle, self.datasets, self.atoms, attempt, **options)
-        (folder / "run.abi").write_text(input_text(variables), encoding="utf-8")
-        threads = str(self.oracle.threads)
-        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        with open(folder / "log", "wb") as log:
-            # An input that waits for a terminal would wait for ever.
-            status = subprocess.run(
-                [*shlex.split(self.oracle.mpi), self.oracle.executable, "run.abi"],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **dict.fromkeys(names, threads)},
-                check=False,
-            ).returncode
-        log_text = (folder / "log").read_text(encoding="utf-8", errors="replace")
-        self.warnings += [w[:_LONGEST] for w in messages_of(log_text, "WARNING")]
-        # The density of free atoms, from which others start, is what most messages are about.
-        from_density = options.get("density") is not None
-        self.negative_points = None if from_density else negative_points(log_text)
-        errors = messages_of(log_text, "ERROR") + messages_of(log_text, "BUG")
-        if errors:
-            raise _Broken(f"ABINIT stopped: {errors[0][:_LONGEST]}")
-        output_file = folder / "run.abo"
-        text = output_file.read_text(errors="replace") if output_file.exists() else ""
-        try:
-            output = parse_output(text)
-        except ValueError as error:
-            raise _Broken(f"ABINIT ended with exit status {status}: {error}") from None
-        if output.converged:
-            (folder / "log").unlink()
-        if options.get("constrain", True):
-            _clean(folder, kept=() if output.converged else (_DENSITY,))
-        return output
-
-
-def _clean(folder: Path, kept: Sequence[str] = ()) -> None:
-    """Keep what is read by people: input, output, and the log where something went wrong."""
-    for path in folder.iterdir():
-        if path.name in kept:
-            continue
-        if path.name.startswith(("runo_", "runi_")) or path.suffix == ".xml":
-            path.unlink()
-
-
-@lru_cache(maxsize=10)
-def version_of(executable: str) -> str:
-    """The version that an executable says it has, or "unknown"."""
-    try:
-        answer = subprocess.run(
-            [executable, "--version"], capture_output=True, text=True, timeout=60, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return answer.stdout.strip()
