@@ -20,7 +20,7 @@ import numpy as np
 
 import mmtp_jax as mmtp
 from mmtp_jax.active.grade import configuration_grades, neighborhood_grades
-from mmtp_jax.active.jacobian import site_rows
+from mmtp_jax.active.jacobian_rows import site_rows
 from mmtp_jax.active.maxvol import MISSING_SCALE, TOLERANCE, maxvol
 from mmtp_jax.active.scaling import column_scale
 from mmtp_jax.potential.observables import evaluate

@@ -19,7 +19,7 @@ from mmtp_jax.active import storage
 from mmtp_jax.active.given import as_structures, fingerprint, require_same
 from mmtp_jax.active.grade import ActiveFactors, factorise, grades_of_rows
 from mmtp_jax.active.growth import IDENTITY, kept_blocks, with_blocks
-from mmtp_jax.active.jacobian import (
+from mmtp_jax.active.jacobian_rows import (
     CONFIGURATION,
     MEMORY,
     NEIGHBORHOOD,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmtp_jax.active.jacobian import Rows
+from mmtp_jax.active.jacobian_rows import Rows
 from mmtp_jax.active.maxvol import MaxVol, maxvol
 
 if TYPE_CHECKING:

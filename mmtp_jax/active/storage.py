@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmtp_jax.active.jacobian import check_mode
+from mmtp_jax.active.jacobian_rows import check_mode
 from mmtp_jax.io.fields import checked_fields
 from mmtp_jax.io.store import read_store, write_store
 

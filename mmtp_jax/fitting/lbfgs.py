@@ -40,7 +40,7 @@ FIRST_RENEWAL = 50
 """Steps after which the metric is renewed for the first time."""
 
 
-class Progress(NamedTuple):
+class Iterate(NamedTuple):
     """Where the optimisation stands; a pytree, so that it can be saved and resumed exactly."""
 
     origin: Array
@@ -92,7 +92,7 @@ class LBFGS:
         share = _n_atoms(sample) / _n_atoms(targets)
         self.first_renewal = max(FIRST_RENEWAL, int(0.6 * potential.n_parameters * share))
 
-    def start(self, theta: Array) -> Progress:
+    def start(self, theta: Array) -> Iterate:
         """The state before the first step."""
         return self._at(theta, np.zeros((), int))
 
@@ -104,13 +104,13 @@ class LBFGS:
             partial(start, self.loss), theta, square, np.zeros((), int), *self.data
         )
 
-    def step(self, progress: Progress) -> Progress:
+    def step(self, progress: Iterate) -> Iterate:
         """One direction and line search."""
         if self.is_due(int(progress.n_steps)):
             progress = self.restart(progress)
         return step(self.loss, progress, *self.data)
 
-    def restart(self, progress: Progress) -> Progress:
+    def restart(self, progress: Iterate) -> Iterate:
         """The same parameters with a new metric, and the memory of past steps cleared."""
         return self._at(self.theta(progress), progress.n_steps)
 
@@ -119,15 +119,15 @@ class LBFGS:
         times, rest = divmod(n_steps, self.first_renewal)
         return rest == 0 and times.bit_count() == 1
 
-    def theta(self, progress: Progress) -> Array:
+    def theta(self, progress: Iterate) -> Array:
         """Parameters (P,)."""
         return theta_of(progress)
 
-    def value(self, progress: Progress) -> float:
+    def value(self, progress: Iterate) -> float:
         """Loss."""
         return float(progress.loss)
 
-    def _at(self, theta: Array, n_steps: Array) -> Progress:
+    def _at(self, theta: Array, n_steps: Array) -> Iterate:
         matrix, _ = normal_equations(theta, self.data[0], self.sample, self.chunk, self.mesh)
         columns = from_first(metric(matrix))
         return start(self.loss, jnp.asarray(theta), columns, n_steps, *self.data, mesh=self.mesh)
@@ -154,7 +154,7 @@ def make_optimizer() -> optax.GradientTransformationExtraArgs:
     )
 
 
-def theta_of(progress: Progress) -> Array:
+def theta_of(progress: Iterate) -> Array:
     """Parameters (P,)."""
     return progress.origin + matmul(progress.metric, progress.x)
 
@@ -166,7 +166,7 @@ def start(
     n_steps: Array,
     *data: Any,
     mesh: Mesh | None = None,
-) -> Progress:
+) -> Iterate:
     """The state before a step with a new metric.
 
     Loss and gradient come from a step of length zero, whose first trial is where it starts: to
@@ -174,7 +174,7 @@ def start(
     """
     x = jnp.zeros_like(theta)
     still = _strongly_typed(
-        Progress(theta, metric, x, n_steps, NOT_EVALUATED, x, make_optimizer().init(x))
+        Iterate(theta, metric, x, n_steps, NOT_EVALUATED, x, make_optimizer().init(x))
     )
     # Where a step leaves its arrays: from elsewhere it would be compiled once more.
     still = replicated(still, mesh)
@@ -184,7 +184,7 @@ def start(
 
 
 @partial(jax.jit, static_argnums=0)
-def step(loss: Loss, progress: Progress, *data: Any) -> Progress:
+def step(loss: Loss, progress: Iterate, *data: Any) -> Iterate:
     """One step of L-BFGS: direction, line search, new parameters."""
 
     def loss_of(x: Array) -> Array:
@@ -211,7 +211,7 @@ def step(loss: Loss, progress: Progress, *data: Any) -> Progress:
 
 
 @partial(jax.jit, static_argnums=0)
-def step_together(loss: Loss, progress: Progress, active: Array, *data: Any) -> Progress:
+def step_together(loss: Loss, progress: Iterate, active: Array, *data: Any) -> Iterate:
     """One step of several members at once; leaves of ``progress`` have the members first.
 
     Under `vmap` the members wait for the longest line search, and both branches of each of its
@@ -223,6 +223,6 @@ def step_together(loss: Loss, progress: Progress, active: Array, *data: Any) -> 
     return jax.vmap(lambda member: step(loss, member, *data))(progress)
 
 
-def _strongly_typed(progress: Progress) -> Progress:
+def _strongly_typed(progress: Iterate) -> Iterate:
     """Weakly typed leaves of the first state would make the second step compile once more."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), progress)

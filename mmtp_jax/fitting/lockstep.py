@@ -66,7 +66,7 @@ def optimise_together(
     return [member.outcome(member.best, max_iterations, interrupted) for member in members]
 
 
-def _parameters(state: lbfgs.Progress) -> np.ndarray:
+def _parameters(state: lbfgs.Iterate) -> np.ndarray:
     return np.asarray(jax.device_get(_theta(state)))
 
 
@@ -75,11 +75,11 @@ _theta = jax.jit(
 )
 
 
-def _member(states: lbfgs.Progress, k: int) -> lbfgs.Progress:
+def _member(states: lbfgs.Iterate, k: int) -> lbfgs.Iterate:
     return jax.tree.map(lambda leaf: leaf[k], states)
 
 
-def _replaced(states: lbfgs.Progress, k: int, state: lbfgs.Progress) -> lbfgs.Progress:
+def _replaced(states: lbfgs.Iterate, k: int, state: lbfgs.Iterate) -> lbfgs.Iterate:
     return jax.tree.map(lambda leaf, new: leaf.at[k].set(new), states, state)
 
 

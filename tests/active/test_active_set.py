@@ -17,7 +17,7 @@ from mmtp_jax.active.grade import (
     largest_per_configuration,
     neighborhood_grades,
 )
-from mmtp_jax.active.jacobian import MEMORY, energy_rows, row_blocks, site_rows
+from mmtp_jax.active.jacobian_rows import MEMORY, energy_rows, row_blocks, site_rows
 from mmtp_jax.active.scaling import column_scale
 
 MODES = ("configuration", "neighborhood")
@@ -152,9 +152,9 @@ def test_active_rows_have_grade_one_and_the_others_no_more(
     active = active_sets[mode]
     rows = (energy_rows if mode == "configuration" else site_rows)(potential, structures[:10])
     own = active.configurations >= 0
-    grades = active._grades(active.submatrix[own] * active.scale)
+    grades = active.grades_of(active.submatrix[own] * active.scale)
     np.testing.assert_allclose(grades, 1.0, rtol=0, atol=1e-9)
-    assert active._grades(rows).max() <= 1.0 + active.tolerance
+    assert active.grades_of(rows).max() <= 1.0 + active.tolerance
     assert active.n_identity == np.sum(~own) > 0
     found = active.grade(structures[:10])[active.active_configurations]
     assert np.all((found > 1.0 - 1e-9) & (found <= 1.0 + active.tolerance))
@@ -216,7 +216,7 @@ def test_spanned_rows_have_the_same_grade_whatever_the_missing_scale(
         active = ActiveSet.from_configurations(potential, train, missing_scale=missing_scale)
         coefficients = np.linalg.solve(active.submatrix.T, (inside / active.scale).T).T
         on_identity.append(np.abs(coefficients[:, active.configurations < 0]).max())
-        grades.append(active._grades(inside))
+        grades.append(active.grades_of(inside))
     # Without the identity: coefficients over the training rows alone.
     alone = np.linalg.lstsq(rows.T, inside.T, rcond=None)[0]
     expected = np.abs(alone).max(axis=0)
@@ -321,7 +321,7 @@ def test_similar_numbers_of_configurations_share_one_program(structures, active_
     module._grades.clear_cache()
     rows = np.ones((300, len(active.scale)))
     for n in (260, 270, 288):
-        active._grades(rows[:n])
+        active.grades_of(rows[:n])
     assert module._grades._cache_size() == 1
 
 

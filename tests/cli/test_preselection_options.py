@@ -135,7 +135,7 @@ def test_ctrl_c_loses_nothing(run, active, free, grades, tmp_path, monkeypatch) 
 
     options = ("--steps", 40, "--grade-select", 1e-6, "--grade-break", 1e6, "--unbounded")
     with monkeypatch.context() as patch:
-        patch.setattr("mmtp_jax.cli.commands.md.Progress.__call__", interrupted)
+        patch.setattr("mmtp_jax.cli.commands.md.DynamicsProgress.__call__", interrupted)
         result = md(run, active, tmp_path, *options)
     assert result.status == 130
     met = mmtp.read(tmp_path / "met.extxyz")

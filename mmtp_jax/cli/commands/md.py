@@ -90,7 +90,7 @@ def _run(settings: MDSettings, resume: bool) -> int:
     )
     if not go_on:
         console.say_kept(*_written(settings, len(atoms_list)))
-    with Progress(dynamics.steps) as progress:
+    with DynamicsProgress(dynamics.steps) as progress:
         result = mmtp.md(
             potential,
             atoms_list,
@@ -133,7 +133,7 @@ def _run(settings: MDSettings, resume: bool) -> int:
     return 0 if result.completed else 1
 
 
-class Progress:
+class DynamicsProgress:
     """Shows temperature, energy and pressure on the way: a bar, or a line every few seconds."""
 
     def __init__(self, n_steps: int, terminal: bool | None = None) -> None:
@@ -142,7 +142,7 @@ class Progress:
         self._bar: Any = None
         self._next = 0.0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> DynamicsProgress:
         return self
 
     def __exit__(self, *_: Any) -> None:
