@@ -18,6 +18,7 @@ def _script(name: str) -> dict:
     return runpy.run_path(str(ROOT / "scripts" / name))
 
 
+@pytest.mark.slow
 def test_a_fit_to_a_target_comes_nearer_to_it(capsys) -> None:
     _script("example_target_property.py")["main"](
         ["--level", "4", "--iterations", "60", "--steps", "3", "--moment", "2.0"]
@@ -30,25 +31,22 @@ def test_a_fit_to_a_target_comes_nearer_to_it(capsys) -> None:
     assert float(again.split()[3]) == pytest.approx(float(rows[-1][2]), rel=1e-3)
 
 
-def test_a_property_of_ones_own_has_exact_derivatives(capsys) -> None:
+def test_a_property_of_ones_own_has_exact_derivatives() -> None:
     script = _script("example_own_property.py")
-    script["main"](str(IRON))
-    printed = capsys.readouterr().out
     potential = mmtp.load(IRON)
     crystal = bulk("Fe", a=2.83, cubic=True)
     crystal.set_initial_magnetic_moments([2.2, 2.2])
     stiffness = script["stiffness_of"](potential, crystal)
     theta = np.asarray(potential.flatten())
-    with mmtp.double_precision():
-        value, slope = jax.jit(jax.value_and_grad(stiffness))(theta)
-    assert f"J = {float(value):.4f}" in printed
-
-    tight = {"force_tolerance": 1e-7, "stress_tolerance_GPa": 1e-6, "magnetic_tolerance": 1e-8}
     direction = np.random.default_rng(3).normal(size=len(theta)) * np.abs(theta)
-    step, ends = 1e-5, []
-    for sign in (1, -1):
-        changed = potential.unflatten(theta + sign * step * direction)
-        atoms = mmtp.relax(changed, crystal, cell="volume", **tight).atoms
-        ends.append(np.array([1, -1]) @ mmtp.response(changed, atoms).mm @ np.array([1, -1]) / 2)
-    assert value == pytest.approx(np.mean(ends), rel=1e-5)
-    assert slope @ direction == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-3)
+    step = 1e-5 * direction
+    with mmtp.double_precision():
+        both = jax.jit(jax.value_and_grad(stiffness))
+        value, slope = both(theta)
+        ends = [both(theta + sign * step)[0] for sign in (1, -1)]
+    assert slope @ step == pytest.approx((ends[0] - ends[1]) / 2, rel=1e-3)
+    # Relaxed and differentiated twice by the ordinary functions.
+    tight = {"force_tolerance": 1e-7, "stress_tolerance_GPa": 1e-6, "magnetic_tolerance": 1e-8}
+    atoms = mmtp.relax(potential, crystal, cell="volume", **tight).atoms
+    second = mmtp.response(potential, atoms).mm
+    assert value == pytest.approx((second[0, 0] + second[1, 1]) / 2 - second[0, 1], rel=1e-6)

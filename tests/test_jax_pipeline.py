@@ -13,7 +13,7 @@ EPS = {"float32": 2e-3, "mixed": 2e-3, "float64": 1e-8}
 
 @pytest.mark.parametrize("dtype", list(EPS))
 def test_a_pipeline_of_pure_functions(dtype) -> None:
-    pot = mmtp.Potential.new(level=4, species=("Fe",), radial_size=4, cutoff=4.0, seed=1)
+    pot = mmtp.Potential.new(level=2, species=("Fe",), radial_size=4, cutoff=4.0, seed=1)
     atoms = bulk("Fe", a=2.8, cubic=True)
     atoms.rattle(0.03, seed=1)
     atoms.set_initial_magnetic_moments([2.0, 1.5])

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from mmtp_jax.active.jacobian_rows import Rows
 from mmtp_jax.active.maxvol import MaxVol, maxvol
 
-if TYPE_CHECKING:
-    from mmtp_jax.active.active_set import ActiveSet
-
 logger = logging.getLogger(__name__)
+
+Active = Any
+"""A `mmtp_jax.ActiveSet`, whose module imports this one."""
 
 IDENTITY = -1
 """Source of an active row that is a row of the identity."""
@@ -33,8 +33,8 @@ def kept_blocks(blocks: Iterator[Rows], memory: int) -> Callable[[], Iterable[Ro
 
 
 def with_blocks(
-    active: ActiveSet, blocks: Callable[[], Iterable[Rows]], fresh: bool, offset: int = 0
-) -> tuple[ActiveSet, dict[int, float]]:
+    active: Active, blocks: Callable[[], Iterable[Rows]], fresh: bool, offset: int = 0
+) -> tuple[Active, dict[int, float]]:
     """The set after all blocks, and the grade of each configuration when it first came in.
 
     The blocks are seen again until none has anything to add: an exchange can make a row worth
@@ -58,8 +58,8 @@ def with_blocks(
 
 
 def _exchanged(
-    active: ActiveSet, rows: Rows, fresh: bool, offset: int
-) -> tuple[ActiveSet, dict[int, float]]:
+    active: Active, rows: Rows, fresh: bool, offset: int
+) -> tuple[Active, dict[int, float]]:
     own = np.flatnonzero(active.configurations != IDENTITY)
     matrix = np.concatenate([active.submatrix[own], rows.values / active.scale])
     start = None if fresh else _start(active, own)
@@ -81,7 +81,7 @@ def _exchanged(
     return changed, _entries(found, configuration, len(own))
 
 
-def _start(active: ActiveSet, own: np.ndarray) -> np.ndarray:
+def _start(active: Active, own: np.ndarray) -> np.ndarray:
     """The present rows as a start of maxvol: own rows come first, others are the identity's."""
     start = np.zeros(len(active.scale), int)
     start[own] = np.arange(len(own))
