@@ -10,8 +10,11 @@ from ase import Atoms
 from ase.build import bulk
 
 import mmtp_jax as mmtp
+from mmtp_jax.potential.observables import energies
+from mmtp_jax.properties.coordinates import changed, parts, strain_tensor
 from mmtp_jax.properties.differentiable import DifferentiableState
 from mmtp_jax.properties.implicit import (
+    RelaxedState,
     bulk_modulus,
     curvature,
     elastic_tensor,
@@ -176,3 +179,18 @@ def test_mistakes_are_named(iron, atoms) -> None:
     high.set_initial_magnetic_moments([float(iron.max_magmom[0])] * 2)
     with pytest.raises(ValueError, match="at the end of the interval"):
         DifferentiableState(iron, high, relax=False)
+
+
+def test_a_state_as_a_graph_has_its_energy(iron) -> None:
+    atoms = bulk("Fe", a=2.83, cubic=True)
+    atoms.set_initial_magnetic_moments([2.2, 2.0])
+    relaxed = DifferentiableState(iron, atoms, relax=False)
+    x = jnp.asarray(np.random.default_rng(5).normal(size=4 * 2 + 6) * 0.02)
+    with mmtp.double_precision():
+        change = parts(x, 2)
+        deformation = jnp.eye(3) + strain_tensor(change.strain)
+        state = RelaxedState(
+            relaxed.potential, changed(relaxed.graph, x), deformation, change.displacements
+        )
+        found = mmtp.energy(relaxed.potential, relaxed.graph_at(state))
+        np.testing.assert_allclose(found, energies(state.potential, state.graph), rtol=1e-12)
