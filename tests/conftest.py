@@ -165,7 +165,7 @@ def _coloured_strokes(content: bytes) -> int:
     for packed in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL):
         with suppress(zlib.error):
             colours = re.findall(
-                rb"([\d.]+) ([\d.]+) ([\d.]+) (?:rg|RG)\s", zlib.decompress(packed)
+                rb"([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+(?:rg|RG)\s", zlib.decompress(packed)
             )
             found += sum(len(set(colour)) > 1 for colour in colours)
     return found

@@ -221,7 +221,7 @@ class EquilibratedMoments:
             self._equilibrator.forget()
             found = self._equilibrator(structure)
         # Moments may also vanish in steps, so what counts is where they came from.
-        told = replace(found, start_magmoms=structure.magmoms)
+        told = replace(found, start=structure)
         if not found.converged or told.collapse:
             warn(f"{structure.name}: {told.message}", EquilibrationWarning)
         self._initial, self._last = initial, told
