@@ -18,6 +18,7 @@ def paramagnetic_elastic_constants(
     potential: Potential, atoms: Atoms, n: int = 20, **options: Any
 ) -> ElasticConstants:
     """`mmtp_jax.elastic_constants` with ``states=n``."""
+    _check_number(n)
     return elastic_constants(potential, atoms, states=n, **options)
 
 
@@ -29,4 +30,11 @@ def paramagnetic_phonons(
     **options: Any,
 ) -> Phonons:
     """`mmtp_jax.phonons` with ``states=n``."""
+    _check_number(n)
     return phonons(potential, atoms, supercell, states=n, **options)
+
+
+def _check_number(n: int) -> None:
+    # As ``states`` it would stand for the one state that is given.
+    if not n:
+        raise ValueError(f"an average with its error needs at least two states, got n = {n}")

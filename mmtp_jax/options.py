@@ -188,6 +188,20 @@ def options(cls: type[T]) -> type[T]:
     return made
 
 
+def by_name(cls: type[T]) -> type[T]:
+    """Decorator of options whose order means nothing, as where there are several bases."""
+    init = cls.__init__
+
+    @functools.wraps(init)
+    def inner(self: Any, *args: Any, **kwargs: Any) -> None:
+        if args:
+            raise TypeError(f"{cls.__name__} takes options by their names only, got {args[0]!r}")
+        init(self, **kwargs)
+
+    cls.__init__ = inner
+    return cls
+
+
 def check(self: Any) -> None:
     """Refuse options that are no choice, out of their bounds, or refused by a ``__post_init__``.
 
@@ -273,6 +287,8 @@ def _translated(given: dict[str, Any], names: dict[str, tuple[str, bool]]) -> di
         new, tell = names[old]
         if tell:
             warn_old(old, new)
+        if new in given:
+            raise TypeError(f"{old} and {new} are two names of one option; give {new} alone")
         given[new] = given.pop(old)
     return given
 

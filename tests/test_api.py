@@ -57,6 +57,11 @@ def test_names_of_the_last_release_go_on_working():
         assert callable(mmtp.paramagnetic_phonons)
     with pytest.warns(DeprecationWarning, match="moments='clamped' is now called moments='fixed'"):
         assert not mmtp.PhononOptions(moments="clamped").follow
+    with (
+        pytest.warns(DeprecationWarning, match="states=n"),
+        pytest.raises(ValueError, match="at least two states, got n = 0"),
+    ):
+        mmtp.paramagnetic_phonons(None, None, n=0)
     assert not {"Phonons", "paramagnetic_phonons"} & set(mmtp.__all__)
 
 

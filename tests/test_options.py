@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mmtp_jax as mmtp
-from mmtp_jax.options import Bounds, like, made, option, options, renamed
+from mmtp_jax.options import Bounds, by_name, like, made, option, options, renamed
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 
 
@@ -95,3 +95,18 @@ def test_older_names_warn_at_the_line_of_the_user_and_others_do_not() -> None:
 def test_thresholds_have_the_names_of_the_command_line() -> None:
     with pytest.warns(DeprecationWarning, match="grade_select"):
         assert mmtp.Thresholds(low=3.0) == mmtp.Thresholds(grade_select=3.0)
+
+
+def test_two_names_of_one_option_are_refused() -> None:
+    with pytest.raises(TypeError, match="form and kind are two names of one option; give kind"):
+        Size(form="round", kind="square")
+    with pytest.raises(TypeError, match="two names"), pytest.warns(match="low is now"):
+        mmtp.Thresholds(low=1.5, grade_select=3.0)
+
+
+def test_options_of_several_bases_have_no_order() -> None:
+    with pytest.raises(TypeError, match="FitOptions takes options by their names only, got Weig"):
+        mmtp.FitOptions(mmtp.Weights())
+    with pytest.raises(TypeError, match="LearnOptions takes options by their names only"):
+        mmtp.LearnOptions(mmtp.Thresholds())
+    assert by_name(Thing)(size=2.0).size == 2.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.language import named
-from mmtp_jax.options import COUNT, POSITIVE, STEPS, Bounds, option, options
+from mmtp_jax.options import COUNT, POSITIVE, STEPS, Bounds, by_name, option, options
 from mmtp_jax.oracles.options import JobOptions
 
 CONFIGURATION = "configuration"
@@ -79,6 +79,7 @@ class Loop:
     )  # fmt: skip
 
 
+@by_name
 @options
 class LearnOptions(JobOptions, Loop, Keeping, Choice):
     """Preselection, selection, labels and fit of every iteration.

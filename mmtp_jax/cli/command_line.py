@@ -78,6 +78,7 @@ def add_options(
 ) -> None:
     """Add an option for every field, or for those whose ``section.key`` is in ``only``."""
     old: dict[str, str] = {}
+    aliases: dict[str, str] = {}
     for name, section in sections_of(of).items():
         if name in repeated_sections(of):
             continue
@@ -93,7 +94,9 @@ def add_options(
         for field in fields:
             _add_option(group, name_of(name, field.name), field, hints[field.name])
             old |= field.metadata["old_flags"]
-    parser.set_defaults(old_flags=old)
+            # No options of the parser, for which they would make abbreviations ambiguous.
+            aliases |= {spelled(alias): flag_of(field) for alias in field.metadata["aliases"]}
+    parser.set_defaults(old_flags=old, alias_flags=aliases)
 
 
 def declared_of(parsers: dict[str, Any]) -> dict[str, Declared]:
@@ -115,11 +118,13 @@ def current_words(words: Sequence[str], parsers: dict[str, Any]) -> tuple[list[s
             said.append(f"'{now[k]}' is now called '{new}'")
             now[k] = new
     parser = parsers.get(now[place])
-    for old, new in ((parser and parser.get_default("old_flags")) or {}).items():
-        for k, word in enumerate(now):
-            if word == old or word.startswith(f"{old}="):
-                said.append(f"{old} is now called {new}")
-                now[k] = new + word.removeprefix(old)
+    for kind in ("old_flags", "alias_flags"):
+        for old, new in ((parser and parser.get_default(kind)) or {}).items():
+            for k, word in enumerate(now):
+                if old != new and (word == old or word.startswith(f"{old}=")):
+                    now[k] = new + word.removeprefix(old)
+                    if kind == "old_flags":
+                        said.append(f"{old} is now called {new}")
     return now, said
 
 
@@ -198,8 +203,9 @@ def _files(files: list[str], in_file: Values, of: type) -> Values:
                 raise ValueError(f"give one potential, got {' and '.join(taken)}")
             taken = taken or (rest[:1] if missing else [])
         else:
-            taken = rest if many else rest[:1]
-        rest = [file for file in rest if file not in taken]
+            taken = list(rest) if many else rest[:1]
+        for file in taken:
+            rest.remove(file)
         if taken:
             given.setdefault(section, {})[field.name] = tuple(taken) if many else taken[0]
     if rest:
@@ -279,9 +285,6 @@ def _add_option(group: Any, dest: str, field: dataclasses.Field, hint: Any) -> N
         if n and data["metavar"] and len(words := data["metavar"].split()) == n:
             options["metavar"] = tuple(words)
     group.add_argument(*names, **common, **options)
-    others = {spelled(name) for name in data["aliases"]} - {flag}
-    if others:
-        group.add_argument(*sorted(others), **common, **options | {"help": hidden})
     for word, value in data["words"].items():
         help = f"the same as {flag} {value}"
         group.add_argument(word, action="store_const", const=value, help=help, **common)

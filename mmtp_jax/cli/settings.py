@@ -161,6 +161,11 @@ def _checked_section(
         name = name_of(section, key)
         if tell:
             note(f"{source}: {name_of(section, given)} is now called {name}")
+        if key in values:
+            raise ValueError(
+                f"{source}: {name} is there by two of its names; remove {name_of(section, given)} "
+                "or the other"
+            )
         if key not in fields:
             near = nearest(key, fields)
             near = name_of(section, near) if near else nearest(name, known)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtp_jax.fitting.weights import Weights
-from mmtp_jax.options import COUNT, NOT_NEGATIVE, Bounds, option, options
+from mmtp_jax.options import COUNT, NOT_NEGATIVE, Bounds, by_name, option, options
 from mmtp_jax.structures.rules import RULES
 
 
@@ -77,6 +77,7 @@ class Method:
         check_devices(self.devices)
 
 
+@by_name
 @options
 class FitOptions(Method, Domain):
     """How to fit; what to fit are the arguments of `fit_structures`.

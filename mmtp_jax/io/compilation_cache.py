@@ -9,6 +9,7 @@ This module needs no JAX, and must be used before the first computation.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 import warnings
@@ -30,6 +31,7 @@ _FLAGS = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,
 }
 _DAY = 86400.0
+_KEY = re.compile(r"-[0-9a-f]{64}-(cache|atime)$")
 
 
 def compilation_cache(
@@ -122,9 +124,10 @@ def _tidy(folder: Path, max_bytes: int) -> None:
         return
     marker.touch()
     entries, total = [], 0
-    for path in folder.rglob("*"):
+    # What JAX calls its entries. The folder is the user's, and may hold other files.
+    for path in (p for p in folder.iterdir() if p.name.endswith(("-cache", "-atime"))):
         with suppress(OSError):
-            if path != marker and path.is_file():
+            if _KEY.search(path.stem) and path.is_file() and not path.is_symlink():
                 status = path.stat()
                 used = max(status.st_atime, status.st_mtime)
                 entries.append((used, status.st_size, status.st_mtime > before, path))

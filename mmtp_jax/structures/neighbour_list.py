@@ -198,8 +198,9 @@ def used_skin(neighbours: NeighbourList, positions: Array, cell: Array) -> Array
     strain = jnp.sqrt(jnp.sum(deformation**2, axis=(-2, -1)))
     room = (1.0 - strain) * (neighbours.cutoff + neighbours.skin) - neighbours.cutoff
     # Nor must it count as one that has not moved.
-    safe = (room > 0.0) & (2.0 * largest <= room)
-    return jnp.where(safe, 2.0 * largest / room, jnp.inf)
+    safe = (room >= 0.0) & (2.0 * largest <= room)
+    # A skin of zero is good as long as nothing moves.
+    return jnp.where(safe, 2.0 * largest / jnp.maximum(room, jnp.finfo(room.dtype).tiny), jnp.inf)
 
 
 def image_shifts(table: NeighbourTable, positions: np.ndarray, inverse: np.ndarray) -> np.ndarray:

@@ -200,3 +200,15 @@ def test_domain_is_either_kept_or_given() -> None:
     given = {"potential": {"start": "a.mtp"}, "domain": {"keep_domain": True, "min_dist": 2.0}}
     with pytest.raises(ValueError, match="not both"):
         check(build(FitSettings, given), given)
+
+
+def test_both_names_of_a_key_are_refused(validate) -> None:
+    text = "command = 'md'\n[preselection]\ngrade_select = 3.0\nlow = 1.5\n"
+    result = validate(text)
+    assert result.status == 2
+    assert "preselection.grade_select is there by two of its names" in result.err
+
+
+def test_settings_of_a_command_may_name_an_executor(validate) -> None:
+    text = "command = 'label'\ndata = ['fe.cfg']\noracle = 'o.toml'\nexecutor = 'e.toml'\n"
+    assert validate(text).status == 0

@@ -148,6 +148,11 @@ def test_moves_within_the_skin_are_exact_and_larger_ones_are_told(potential, cel
     assert mmtp.move(graph, positions=far)[1].tolist() == [True, False]
     assert mmtp.move(graph, positions=far * jnp.nan)[1].all()
     assert mmtp.move(graph, cell=graph.cell * 1.2)[1].all()
+    without = mmtp.graph(potential, cells[:2], skin=0.0)
+    assert not mmtp.move(without, magmoms=-without.magmoms)[1].any()
+    assert mmtp.move(without, positions=without.positions.at[0, 0].add(1e-6))[1].tolist() == [
+        True, False,
+    ]  # fmt: skip
     with pytest.raises(ValueError, match=r"positions has shape \(2, 3\)"):
         mmtp.move(graph, positions=far[:2])
 

@@ -100,12 +100,20 @@ def test_a_place_that_cannot_be_written_is_one_warning_and_no_cache(tmp_path) ->
 
 def test_it_is_bounded_and_drops_what_is_unused(tmp_path) -> None:
     ages = {"new": 3, "newer": 2, "old": 10, "unused": 100}
+    entries = {name: tmp_path / f"jit_{name}-{64 * 'a'}-cache" for name in ages}
     for name, days in ages.items():
-        (tmp_path / name).write_bytes(b"12345")
-        os.utime(tmp_path / name, (time.time() - 86400 * days,) * 2)
+        entries[name].write_bytes(b"12345")
+        os.utime(entries[name], (time.time() - 86400 * days,) * 2)
+    # Files of the user, who gave this folder: empty, damaged or old by the rules for entries.
+    others = [tmp_path / name for name in ("__init__.py", "x.txt", "my-cache", "sub/a-cache")]
+    for other in others:
+        other.parent.mkdir(exist_ok=True)
+        other.write_text("" if other.suffix == ".py" else "x y")
+        os.utime(other, (time.time() - 86400 * 100,) * 2)
 
     def left() -> set[str]:
-        return {path.name for path in tmp_path.iterdir()} - {"tidied"}
+        assert all(other.exists() for other in others)
+        return {name for name, path in entries.items() if path.exists()}
 
     yesterday = (time.time() - 86400 * 1.1,) * 2
     (tmp_path / "tidied").touch()

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmtp_jax.cli.command_line import Declared, declared_of
 from mmtp_jax.cli.console import add_command
-from mmtp_jax.cli.settings import checked, head, read_toml, template
+from mmtp_jax.cli.settings import COMMAND_KEY, checked, head, read_toml, template
 from mmtp_jax.io import documents
 from mmtp_jax.io.fields import shown
 
@@ -70,7 +70,8 @@ def run_template(args: argparse.Namespace, declared: dict[str, Declared]) -> Non
 def run_validate(args: argparse.Namespace, declared: dict[str, Declared]) -> None:
     """Check a settings file."""
     content = documents.read_toml(args.file)
-    if "executor" in content:
+    # A file for a command may name another one with an executor.
+    if "executor" in content and COMMAND_KEY not in content:
         from mmtp_jax.interfaces.executors import settings_of
 
         print(f"{args.file}: valid settings of the executor {settings_of(args.file).kind}")
