@@ -198,7 +198,7 @@ def figure(learned: Learned, errors: Errors) -> Figure:
     )  # fmt: skip
     left.set_ylabel("Selected configurations")
     left.set_ylim(0.0, 1.25 * max(row.selected for row in rows))
-    for (kind, title), colour in zip(KINDS.items(), COLOURS, strict=True):
+    for (kind, title), colour in zip(KINDS.items(), COLOURS, strict=False):
         right.plot([e[kind] for e in errors], marker="o", markersize=4, color=colour, label=title)
     right.set_yscale("log")
     right.set_ylabel("RMSE on independent DFT cells")
