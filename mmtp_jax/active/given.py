@@ -22,7 +22,9 @@ def fingerprint(potential: Potential) -> str:
     """Hash of all that the energy depends on; the same after a round trip through a file."""
     potential = potential.astype(np.float64)
     tables = potential.tables
-    digest = hashlib.sha256(repr((potential.species, potential.symmetrised)).encode())
+    form = (potential.species, potential.form == "symmetrised")
+    form += (potential.parities,) if potential.parities else ()
+    digest = hashlib.sha256(repr(form).encode())
     for array in (tables.basic, tables.products, tables.scalars, *jax.tree.leaves(potential)):
         array = np.ascontiguousarray(array)
         digest.update(f"{array.dtype}{array.shape}".encode())

@@ -12,9 +12,8 @@ of the radial basis multiplies the one of the potential. The contraction tables 
 authoritative. A potential without magnetic basis is read as one of ``magnetic_size`` 1.
 
 What the format has no place for is carried as JSON in ``potential_tag``, which other programs
-skip: species, symmetrisation, level, how it was fitted (`Potential.record`), and the text that the
-user put there (`Potential.tag`). Any
-other content of ``potential_tag`` is that text.
+skip: species, form, level, how it was fitted (`Potential.record`), and the text that the user put
+there (`Potential.tag`). Any other content of ``potential_tag`` is that text.
 
 A file that is cut, or in which a key, a block or a name is there twice, is refused, and so is one
 that asks for more than potentials have: see the limits
@@ -23,7 +22,9 @@ here and in `mmtp_jax.io.mtp_tables`.
 Two things that other programs do not know, and how to bring a potential to them:
 
 - They evaluate the bare energy E(M). A symmetrised potential, [E(M) + E(-M)] / 2, reads well
-  there and gives other numbers.
+  there and gives other numbers. One of the form ``parity`` gives the same ones. A file without our
+  tag is of that form if the zeros of its coefficients and its tables make it even; a program that
+  fits it further fills the zeros.
 - Moment intervals that differ between species are written as arrays, ``max_val = {3.0, 0.3}``.
   Other programs refuse them; `Potential.with_common_interval` gives the same function on one
   interval.
@@ -32,6 +33,7 @@ Two things that other programs do not know, and how to bring a potential to them
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -43,7 +45,8 @@ from mmtp_jax.io.mtp_tables import read_tables
 from mmtp_jax.io.mtp_tag import read_tag, tag_text
 from mmtp_jax.io.mtp_text import MtpText, read_mtp_text
 from mmtp_jax.language import argument
-from mmtp_jax.potential.potential import MAX_CUTOFF, Potential
+from mmtp_jax.potential.parity import parities_of
+from mmtp_jax.potential.potential import MAX_CUTOFF, Potential, form_of
 
 MAX_MAGMOM = 100.0
 """Ends of the interval of the moments, mu_B."""
@@ -54,6 +57,7 @@ _UNMAGNETIC_INTERVAL = (-1.0, 1.0)
 def load(
     path: str | os.PathLike,
     species: Sequence[str] | str | None = None,
+    form: str | None = None,
     symmetrised: bool | None = None,
 ) -> Potential:
     """Read a potential; numbers are float64 and exactly those of the file.
@@ -62,13 +66,19 @@ def load(
         path: the ``.mtp`` file.
         species: chemical symbols of the types 0, 1, ...; may be left out where the file names
             them, as files of `save` do.
-        symmetrised: energy even under reversal of all moments. By default what the file says,
-            and the bare energy, as MLIP-3 and motep evaluate it, where it says nothing.
+        form: ``"symmetrised"`` or ``"bare"`` for the energy [E(M) + E(-M)] / 2 or E(M), whatever
+            the file says. By default what it says; where it says nothing, the energy E(M) that
+            MLIP-3 and motep evaluate, of the form ``"parity"`` where that is even.
+        symmetrised: older name of the form.
 
     Raises:
         ValueError: if the file is broken or cut, of another version or basis type, an untrained
-            template, beyond the limits of this file, or does not fit ``species``. The message
-            names file, line and key.
+            template, beyond the limits of this file, or does not fit ``species`` or ``form``. The
+            message names file, line and key.
+
+    Warns:
+        LostSymmetryWarning: if the file was written as even, and another program has changed
+            coefficients that are zero in it.
 
     Example:
         >>> potential = load("pot.mtp", species=("Fe", "Al"))
@@ -97,9 +107,7 @@ def load(
     if cutoff > MAX_CUTOFF:
         mtp.fail_at("radial", "max", f"{cutoff:g} is a cutoff of more than {MAX_CUTOFF:g} Angstrom")
     magnetic_size, low, high = _magnetic_basis(mtp, n_species)
-    if symmetrised is None:
-        symmetrised = bool(ours.get("symmetrised", False))
-    return Potential(
+    potential = Potential(
         species_coeffs=mtp.reals("top", "species_coeffs", n_species, braces=True),
         moment_coeffs=mtp.reals("top", "moment_coeffs", tables.n_scalars, braces=True),
         radial_coeffs=_radial_coeffs(mtp, n_species, n_radial, magnetic_size),
@@ -110,10 +118,19 @@ def load(
         max_magmom=high,
         species=symbols,
         tables=tables,
-        symmetrised=symmetrised,
+        form="symmetrised" if ours.get("symmetrised", False) else "bare",
         tag=tag,
         record=ours.get("record"),
     )
+    if form is None and symmetrised is None:
+        return _with_parities(mtp, potential, ours)
+    form = form_of(form, symmetrised, "bare")
+    if form == "parity":
+        found = _with_parities(mtp, potential, ours)
+        if found.form != "parity":
+            mtp.fail("does not have the form parity; mmtp convert --form parity can make it so")
+        return found
+    return potential.replace(form=form)
 
 
 def save(path: str | os.PathLike, potential: Potential, dialect: str = "grouped") -> None:
@@ -122,7 +139,7 @@ def save(path: str | os.PathLike, potential: Potential, dialect: str = "grouped"
     Args:
         path: the ``.mtp`` file, which appears whole or not at all.
         potential: the potential. Other programs evaluate its bare energy, whatever
-            ``potential.symmetrised`` says, and refuse moment intervals that differ between
+            ``potential.form`` says, and refuse moment intervals that differ between
             species (see `Potential.with_common_interval`).
         dialect: ``"grouped"``, which MLIP-3 and motep read, or ``"flat"``, an older one.
 
@@ -142,6 +159,31 @@ def save(path: str | os.PathLike, potential: Potential, dialect: str = "grouped"
 
 
 # Reading
+
+
+class LostSymmetryWarning(UserWarning):
+    """A potential that was even under reversal of all moments is so no more."""
+
+
+def _with_parities(mtp: MtpText, potential: Potential, ours: dict[str, Any]) -> Potential:
+    """The form ``parity``, where the bare energy of a file is even by its zeros."""
+    if potential.form != "bare":
+        return potential
+    expected = ours.get("parities", "")
+    if potential.magnetic_size == 1 and not expected:
+        return potential
+    parities = parities_of(potential, expected)
+    if parities:
+        return potential.replace(form="parity", parities=parities)
+    if expected:
+        warnings.warn(
+            f"{mtp.path}: was written as a potential whose energy is even under reversal of all "
+            "moments, but coefficients that keep it so are not zero any more, as after a fit with "
+            "another program; it is read as a bare potential",
+            LostSymmetryWarning,
+            stacklevel=3,
+        )
+    return potential
 
 
 def _check_trained(mtp: MtpText) -> None:

@@ -16,8 +16,8 @@ from mmtp_jax.potential.potential import Potential
 _TAG_KEY = "mmtp_jax"
 _TAG_VERSION = 1
 _TAG_TYPES: dict[str, tuple[type, ...]] = {
-    _TAG_KEY: (int,), "species": (list,), "symmetrised": (bool,), "level": (int, type(None)),
-    "tables": (str,), "tag": (str,), "record": (dict,),
+    _TAG_KEY: (int,), "species": (list,), "symmetrised": (bool,), "parities": (str,),
+    "level": (int, type(None)), "tables": (str,), "tag": (str,), "record": (dict,),
 }  # fmt: skip
 
 
@@ -70,11 +70,13 @@ def tag_text(potential: Potential) -> str:
     content = {
         _TAG_KEY: _TAG_VERSION,
         "species": list(potential.species),
-        "symmetrised": bool(potential.symmetrised),
+        "symmetrised": potential.form == "symmetrised",
         "level": potential.level,
         "tables": fingerprint(potential.tables),
         "tag": potential.tag,
     }
+    if potential.parities:
+        content["parities"] = potential.parities
     if potential.record is not None:
         content["record"] = potential.record
     # motep splits lines at every '=', so the sign is written as JSON may spell it.

@@ -51,13 +51,13 @@ def basic_moments(
 ) -> Array:
     """Components of all M_{mu,nu}, (n_basic, lanes), from f (N, parities * N_mu, K).
 
-    The bare potential has one lane per atom. The symmetrised one has 2 N: the moments with the
+    Usually there is one lane per atom. The symmetrised one has 2 N: the moments with the
     given magnetic moments, then those with all of them reversed.
     """
     # In mixed precision the linear coefficients carry more digits than the radial ones.
     dtype = jnp.result_type(radial, potential.moment_coeffs)
     sets = component_lanes(basic_plan(potential.tables), radial, direction, dtype)
-    if not potential.symmetrised:
+    if potential.form != "symmetrised":
         return sets[0]
     even, odd = sets
     return jnp.concatenate([even + odd, even - odd], axis=1)
@@ -67,7 +67,7 @@ def contracted(potential: Potential, radial: Array, direction: tuple[Array, Arra
     """sum_a xi_a B_a (N,), averaged over reversal of all moments if symmetrised."""
     plan = contraction_plan(potential.tables)
     values = contract(plan, potential.moment_coeffs, basic_moments(potential, radial, direction))
-    return values.reshape(2, -1).mean(axis=0) if potential.symmetrised else values
+    return values.reshape(2, -1).mean(axis=0) if potential.form == "symmetrised" else values
 
 
 def site_energies(potential: Potential, neighborhoods: Neighborhoods) -> Array:

@@ -72,7 +72,7 @@ def _factors(potential: Potential, rows: Neighborhoods) -> tuple[Array, tuple[Ar
 
     plan = contraction_plan(potential.tables)
     moments = all_moments(plan, basic)
-    lanes = 2 if potential.symmetrised else 1
+    lanes = 2 if potential.form == "symmetrised" else 1
     gradient = moment_gradient(plan, potential.moment_coeffs, moments) / lanes
     (radial_bar,) = pull_back(gradient)
     scalars = moments[plan.scalars].reshape(len(plan.scalars), lanes, -1).mean(axis=1).T
@@ -98,4 +98,5 @@ def _joined(potential: Potential, linear: Array, blocked: Array) -> Array:
     (transposed,) = jax.vmap(jax.linear_transpose(blocks_of, potential.radial_coeffs))(
         blocked.reshape(-1, *shape.shape)
     )
-    return jnp.concatenate([linear, transposed.reshape(len(linear), -1)], axis=1)
+    free = potential.free_radial(transposed.reshape(len(linear), -1))
+    return jnp.concatenate([linear, free], axis=1)

@@ -20,7 +20,6 @@ from functools import cache
 import numpy as np
 
 from mmtp_jax.potential.factorization import (
-    Split,
     components,
     evaluation_plan,
     monomials,
@@ -109,17 +108,22 @@ def moment_tables(
             difference from level 26.
     """
     level = operator.index(level)
-    if level < 2 or level % 2:
-        raise ValueError(f"The level must be even and at least 2, not {level}.")
+    check_level(level)
     for name, limit in ("max_mu", max_mu), ("max_nu", max_nu):
         if limit is not None and limit < 0:
             raise ValueError(f"{name} must not be negative, but is {limit}.")
-    scalars = scalar_contractions(level, max_mu, max_nu)
-    return _assemble(scalars, evaluation_plan(scalars), level)
+    return tables_of(scalar_contractions(level, max_mu, max_nu), level)
 
 
-def _assemble(scalars: Sequence[Tensor], plan: dict[Tensor, Split], level: int) -> MomentTables:
-    """Number all components, moments first, and write out the products."""
+def check_level(level: int) -> None:
+    """ValueError if there are no contractions of this level."""
+    if level < 2 or level % 2:
+        raise ValueError(f"The level must be even and at least 2, not {level}.")
+
+
+def tables_of(scalars: Sequence[Tensor], level: int) -> MomentTables:
+    """Number all components, moments first, and write out the products that make scalars."""
+    plan = evaluation_plan(scalars)
     parts = [part for split in plan.values() for part in (split.left, split.right)]
     moments = [tensor for tensor in [*scalars, *parts] if tensor.is_moment]
     basic, first = _number_moments(moments)

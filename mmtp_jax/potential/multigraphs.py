@@ -21,7 +21,7 @@ at level 16, is the Cayley-Hamilton theorem for M_{0,2}.  So from level 16 the b
 slightly redundant, as the published one is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import combinations, combinations_with_replacement, permutations
 from typing import NamedTuple
@@ -152,13 +152,38 @@ def scalar_contractions(
     indices and edges; M_00 comes first.
     """
     top_mu = (level - 2) // 4 if max_mu is None else max_mu
-    found = set()
+    found = _contractions(level, range(top_mu + 1), lambda functions: True)
+    if max_nu is None:
+        return found
+    return [t for t in found if max(map(t.degree, range(len(t.mus)))) <= max_nu]
+
+
+def even_contractions(level: int, functions: Sequence[tuple[int, bool]]) -> list[Tensor]:
+    """The contractions up to a level with an even number of odd factors.
+
+    Args:
+        level: highest level.
+        functions: mu, which gives the level, and whether it is odd, of each radial function. Its
+            place in this list is the radial index in the result.
+    """
+    return _contractions(
+        level,
+        [mu for mu, _ in functions],
+        lambda factors: sum(functions[k][1] for k in factors) % 2 == 0,
+    )
+
+
+def _contractions(
+    level: int, mus: Sequence[int], wanted: Callable[[tuple[int, ...]], bool]
+) -> list[Tensor]:
+    """Contractions of the radial functions 0, 1, ... whose levels are those of ``mus``."""
+    levels: dict[Tensor, int] = {}
     for n in range(1, MAX_FACTORS + 1):
-        for mus in combinations_with_replacement(range(top_mu + 1), n):
-            n_edges = (level - sum(2 + 4 * mu for mu in mus)) // 2
-            for total in range(n_edges + 1):
+        for factors in combinations_with_replacement(range(len(mus)), n):
+            lowest = sum(2 + 4 * mus[k] for k in factors)
+            if not wanted(factors):
+                continue
+            for total in range((level - lowest) // 2 + 1):
                 for edges in _compositions(total, n * (n - 1) // 2):
-                    found.add(canonical(mus, edges)[0])
-    if max_nu is not None:
-        found = {t for t in found if max(map(t.degree, range(len(t.mus)))) <= max_nu}
-    return sorted(found, key=lambda t: (t.level, len(t.mus), t))
+                    levels[canonical(factors, edges)[0]] = lowest + 2 * total
+    return sorted(levels, key=lambda t: (levels[t], len(t.mus), t))

@@ -1,6 +1,6 @@
 """The magnetic moment tensor potential as one immutable pytree.
 
-What is static (species, basis sizes, contraction tables, symmetrisation) decides the shape of the
+What is static (species, basis sizes, contraction tables, form) decides the shape of the
 compiled program; what is numeric (coefficients, cutoffs, intervals) is a leaf, so that neither a
 new fit nor a new moment interval compiles anything again.
 """
@@ -8,6 +8,7 @@ new fit nor a new moment interval compiles anything again.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ import jax
 import numpy as np
 
 from mmtp_jax.potential.moments import MomentTables, moment_tables
+from mmtp_jax.potential.parity import free_indices, masked, parity_tables
 
 Array = Any
 
@@ -25,7 +27,13 @@ MAX_CUTOFF = 20.0
 
 _PARAMETERS = ("species_coeffs", "moment_coeffs", "radial_coeffs")
 _SETTINGS = ("scaling", "min_dist", "cutoff", "min_magmom", "max_magmom")
-_STATIC = ("species", "tables", "symmetrised", "tag")
+_STATIC = ("species", "tables", "form", "parities", "tag")
+
+FORMS = ("parity", "symmetrised", "bare")
+"""How the energy depends on the moments, see `Potential`."""
+
+DEFAULT_FORM = "symmetrised"
+"""Of new potentials."""
 
 
 @partial(
@@ -58,9 +66,14 @@ class Potential:
     ``min_magmom``, ``max_magmom`` (S,)
         Interval of the magnetic Chebyshev polynomials of each species, mu_B.
 
-    Static description: ``species`` (chemical symbols), ``tables`` (contractions),
-    ``symmetrised`` (energy even under reversal of all moments, Burov 2026 Eq. 7) and ``tag``
-    (free text that a potential file carries).
+    Static description: ``species`` (chemical symbols), ``tables`` (contractions), ``form``,
+    ``parities`` and ``tag`` (free text that a potential file carries).
+
+    The form is ``"symmetrised"``, [E(M) + E(-M)] / 2 (Burov 2026, Eq. 7); ``"bare"``, E(M) as it
+    is; or ``"parity"``, E(M) with radial functions of one parity and even contractions only. Then
+    ``parities`` has a letter for each radial function, ``e`` or ``o``, and the coefficients that
+    are zero by parity are no parameters (`mmtp_jax.potential.parity`). ``parities`` is empty in
+    the other forms.
 
     ``record`` says how it was fitted (`mmtp_jax.fitting.record`). It goes with copies and files,
     but not through transformations of JAX, whose results have none.
@@ -76,7 +89,8 @@ class Potential:
     max_magmom: Array
     species: tuple[str, ...]
     tables: MomentTables
-    symmetrised: bool = True
+    form: str = "symmetrised"
+    parities: str = ""
     tag: str = ""
     record: dict[str, Any] | None = None
 
@@ -91,9 +105,11 @@ class Potential:
         min_dist: float = 1.9,
         cutoff: float = 5.0,
         max_magmom: float | Sequence[float] = 3.5,
-        symmetrised: bool = True,
+        form: str | None = None,
+        pattern: str | None = None,
         seed: int = 0,
         tables: MomentTables | None = None,
+        symmetrised: bool | None = None,
     ) -> Potential:
         """A potential with random coefficients, ready to be fitted.
 
@@ -108,18 +124,32 @@ class Potential:
             min_dist: R_min, Angstrom.
             cutoff: R_cut, Angstrom.
             max_magmom: M_max in mu_B, one number or one per species.
-            symmetrised: energy even under reversal of all moments.
+            form: ``"parity"``, ``"symmetrised"`` or ``"bare"``, see the class.
+            pattern: of the form ``"parity"``, one letter for each mu: ``e`` for an even radial
+                function, ``o`` for an odd one, ``b`` for one of each; chosen by the level if not
+                given.
             seed: of the random coefficients.
-            tables: contraction tables to use in place of the generated ones of ``level``.
+            tables: contraction tables to use in place of the generated ones of ``level``, in the
+                other forms.
+            symmetrised: older name of the forms: true for ``"symmetrised"``, false for
+                ``"bare"``.
 
         Raises:
             ValueError: if an argument is out of its range.
         """
         species = (species,) if isinstance(species, str) else tuple(species)
         _check_new(species, radial_size, magnetic_size, min_dist, cutoff)
-        if tables is None:
-            if level is None:
-                raise ValueError("give the level of the potential, e.g. level=12")
+        form = form_of(form, symmetrised, DEFAULT_FORM if tables is None else "symmetrised")
+        parities = ""
+        if pattern is not None and form != "parity":
+            raise ValueError(f"a pattern ({pattern!r}) belongs to form='parity', not to {form!r}")
+        if tables is None and level is None:
+            raise ValueError("give the level of the potential, e.g. level=12")
+        if form == "parity":
+            if tables is not None:
+                raise ValueError("form='parity' makes tables of its own; give a level, no tables")
+            tables, parities = parity_tables(level, pattern)
+        elif tables is None:
             tables = moment_tables(level)
         max_magmom = one_per_species(max_magmom, species)
         rng = np.random.default_rng(seed)
@@ -135,7 +165,7 @@ class Potential:
         return cls(
             species_coeffs=np.zeros(n_species),
             moment_coeffs=1e-3 * rng.normal(size=tables.n_scalars),
-            radial_coeffs=radial,
+            radial_coeffs=masked(parities, radial),
             scaling=np.float64(1.0),
             min_dist=np.float64(min_dist),
             cutoff=np.float64(cutoff),
@@ -143,8 +173,25 @@ class Potential:
             max_magmom=max_magmom,
             species=species,
             tables=tables,
-            symmetrised=symmetrised,
+            form=form,
+            parities=parities,
         )
+
+    @property
+    def even(self) -> bool:
+        """Whether E(M) = E(-M), exactly."""
+        return self.form != "bare" or self.magnetic_size == 1
+
+    @property
+    def symmetrised(self) -> bool:
+        """Older name of ``form == "symmetrised"``."""
+        warnings.warn(
+            "Potential.symmetrised is Potential.form == 'symmetrised' now; whether the energy is "
+            "even under reversal is Potential.even",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.form == "symmetrised"
 
     @property
     def n_species(self) -> int:
@@ -169,11 +216,17 @@ class Potential:
     @property
     def parameter_sizes(self) -> dict[str, int]:
         """Number of parameters of each kind, in the order of `flatten`."""
-        return {name: int(np.size(getattr(self, name))) for name in _PARAMETERS}
+        sizes = {name: int(np.size(getattr(self, name))) for name in _PARAMETERS}
+        if self.parities:
+            sizes["radial_coeffs"] = len(self._free)
+        return sizes
 
     @property
     def n_parameters(self) -> int:
-        """P = N_species + N_B + N_mu N_phi N_species^2 N_psi^2 (Kotykhov 2024, Table 1)."""
+        """P = N_species + N_B + N_mu N_phi N_species^2 N_psi^2 (Kotykhov 2024, Table 1).
+
+        Of the form ``"parity"``, the radial coefficients that are not zero by parity count.
+        """
         return sum(self.parameter_sizes.values())
 
     @property
@@ -188,7 +241,8 @@ class Potential:
         leaves = [getattr(self, name) for name in _PARAMETERS]
         on_host = all(isinstance(leaf, np.ndarray) for leaf in leaves)
         xp = np if on_host else jnp
-        return xp.concatenate([xp.ravel(leaf) for leaf in leaves])
+        *linear, radial = (xp.ravel(leaf) for leaf in leaves)
+        return xp.concatenate([*linear, self.free_radial(radial)])
 
     def unflatten(self, theta: Array) -> Potential:
         """The same potential with the parameters theta (P,).
@@ -203,12 +257,35 @@ class Potential:
             )
         new, start = {}, 0
         for name, size in self.parameter_sizes.items():
-            new[name] = theta[start : start + size].reshape(np.shape(getattr(self, name)))
+            part, shape = theta[start : start + size], np.shape(getattr(self, name))
+            if self.parities and name == "radial_coeffs":
+                part = self._with_zeros(part)
+            new[name] = part.reshape(shape)
             start += size
         return dataclasses.replace(self, **new)
 
+    def free_radial(self, flat: Array) -> Array:
+        """Of values (..., n) for all of c in C order, those for the coefficients that are free."""
+        return flat[..., self._free] if self.parities else flat
+
+    @property
+    def _free(self) -> np.ndarray:
+        return free_indices(self.parities, np.shape(self.radial_coeffs))
+
+    def _with_zeros(self, free: Array) -> Array:
+        """All of c in C order from the coefficients that are free."""
+        import jax.numpy as jnp
+
+        if isinstance(free, np.ndarray):
+            flat = np.zeros(np.size(self.radial_coeffs), free.dtype)
+            flat[self._free] = free
+            return flat
+        return jnp.zeros(np.size(self.radial_coeffs), free.dtype).at[self._free].set(free)
+
     def replace(self, **changes: Any) -> Potential:
         """A copy with some fields changed."""
+        if "symmetrised" in changes:
+            changes["form"] = form_of(None, changes.pop("symmetrised"), self.form)
         return dataclasses.replace(self, **changes)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -242,7 +319,16 @@ class Potential:
         return self.with_intervals(np.full(self.n_species, low), np.full(self.n_species, high))
 
     def with_intervals(self, min_magmom: np.ndarray, max_magmom: np.ndarray) -> Potential:
-        """The same function of the moments, written on other intervals (S,) of them, mu_B."""
+        """The same function of the moments, written on other intervals (S,) of them, mu_B.
+
+        Raises:
+            ValueError: if radial functions have a parity, and intervals are not symmetric.
+        """
+        if self.parities and not np.array_equal(np.negative(min_magmom), max_magmom):
+            raise ValueError(
+                "radial functions of one parity need intervals [-M, M] of the moments, got "
+                f"{np.stack([min_magmom, max_magmom], 1).tolist()} mu_B"
+            )
         old = zip(self.min_magmom, self.max_magmom, strict=True)
         new = zip(min_magmom, max_magmom, strict=True)
         change = np.stack(
@@ -252,7 +338,11 @@ class Potential:
             ]
         )
         radial = np.einsum("ijmzbg,ibp,jgq->ijmzpq", np.asarray(self.radial_coeffs), change, change)
-        return self.replace(radial_coeffs=radial, min_magmom=min_magmom, max_magmom=max_magmom)
+        return self.replace(
+            radial_coeffs=masked(self.parities, radial),
+            min_magmom=min_magmom,
+            max_magmom=max_magmom,
+        )
 
 
 def traced(tree: Any) -> Any:
@@ -285,6 +375,26 @@ def chebyshev_rescaling(
         series = np.polynomial.Chebyshev.basis(n)(argument)
         rows[n, : len(series.coef)] = series.coef
     return rows
+
+
+def form_of(form: str | None, symmetrised: bool | None, default: str) -> str:
+    """One of `FORMS`, from its name or from its older name, which is warned of.
+
+    Raises:
+        ValueError: if there is no such form, or the two differ.
+    """
+    if symmetrised is not None:
+        old = "symmetrised" if symmetrised else "bare"
+        warnings.warn(
+            f"symmetrised={symmetrised} is form={old!r} now", DeprecationWarning, stacklevel=3
+        )
+        if form not in (None, old):
+            raise ValueError(f"form={form!r} and symmetrised={symmetrised} differ")
+        form = old
+    form = default if form is None else form
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+    return form
 
 
 def one_per_species(value: float | Sequence[float], species: tuple[str, ...]) -> np.ndarray:

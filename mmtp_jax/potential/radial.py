@@ -21,6 +21,7 @@ from mmtp_jax.potential.chebyshev import chebyshev, reversal, to_unit_interval
 from mmtp_jax.potential.einsum import einsum, matmul
 from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import materialised
+from mmtp_jax.potential.parity import masked
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.potential.rows import stacked
 
@@ -82,13 +83,14 @@ def radial_basis(settings: Settings, size: int, distance: Array) -> list[Array]:
 def pair_coefficients(potential: Potential) -> Array:
     """c as (blocks, parities * N_mu, N_phi, blocks), for the blocks of `magnetic_basis`.
 
-    The bare potential has one parity. The symmetrised one has two: the parts of c that are even
-    and odd under reversal of all moments.
+    The symmetrised potential has two parities: the parts of c that are even and odd under reversal
+    of all moments. Others have one.
     """
-    c = potential.radial_coeffs
+    # Coefficients that are zero by parity have no derivative either, whoever changes them.
+    c = masked(potential.parities, potential.radial_coeffs)
     n_blocks = potential.n_species * potential.magnetic_size
     parts = [c]
-    if potential.symmetrised:
+    if potential.form == "symmetrised":
         flip = jax.vmap(reversal, (0, 0, None))(
             potential.min_magmom, potential.max_magmom, potential.magnetic_size
         )

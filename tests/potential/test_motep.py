@@ -140,3 +140,32 @@ def test_symmetrised_energy_is_the_mean_of_motep_over_reversal(
     assert relative_error(got["forces"], mean("forces")) < TOLERANCE
     assert relative_error(voigt(got["stress"]), mean("stress")) < TOLERANCE
     assert relative_error(-got["magnetic_forces"], mean("mgrad", -1)) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("species", "pattern", "max_magmom"),
+    [(("Fe",), "be", 3.0), (("Fe", "Al"), "ee", 2.4), (("Fe", "Al"), "be", (3.0, 0.1))],
+)
+def test_radial_functions_of_one_parity_are_even_in_motep(
+    species, pattern, max_magmom, tmp_path, random_structure, evaluated, relative_error
+):
+    seed = 5
+    potential = mmtp.Potential.new(
+        level=8, species=species, radial_size=3, magnetic_size=3, cutoff=4.0, min_dist=1.6,
+        max_magmom=max_magmom, seed=seed, form="parity", pattern=pattern,
+    )  # fmt: skip
+    rng = np.random.default_rng(seed)
+    potential = potential.replace(moment_coeffs=rng.normal(size=potential.tables.n_scalars))
+    common = potential.with_common_interval()
+    path = tmp_path / "even.mtp"
+    mmtp.save(path, common)
+    assert mmtp.load(path).parities == potential.parities
+    structure = random_structure(seed, 5, n_species=len(species))
+    structure.magmoms[:] *= np.where(structure.types == 1, 0.04, 1.0)
+    atoms = atoms_of(structure, species)
+    one, other = (motep_results(path, species, atoms, sign * structure.magmoms) for sign in (1, -1))
+    assert one["energy"] == other["energy"]
+    got = evaluated(potential, structure)
+    assert relative_error(got["energy"], np.array(one["energy"])) < TOLERANCE
+    assert relative_error(got["forces"], one["forces"]) < TOLERANCE
+    assert relative_error(-got["magnetic_forces"], np.ravel(one["mgrad"])) < TOLERANCE

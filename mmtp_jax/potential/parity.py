@@ -1,0 +1,226 @@
+"""Radial functions of one parity under reversal of all moments, and potentials made of them.
+
+On an interval [-M, M] the magnetic Chebyshev polynomial of order k has the parity of k. A radial
+function whose coefficients c^(beta,gamma) vanish unless beta + gamma has the parity pi_mu has that
+parity itself; so have all moments M_{mu,nu}, and a contraction has the sum of the parities of its
+factors. With even contractions alone E(M) = E(-M) holds term by term, in one evaluation: the form
+of the bare energy, which every program reads.
+
+Parities are text of one letter for each radial function, ``e`` (even) or ``o`` (odd). A pattern
+has one letter for each mu of a level, and may also have ``b``: both, two functions with the level
+2 + 4 mu + nu of that mu.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmtp_jax.potential.moments import MomentTables, check_level, tables_of
+from mmtp_jax.potential.multigraphs import Tensor, even_contractions
+
+if TYPE_CHECKING:
+    from mmtp_jax.potential.potential import Potential
+
+Array = Any
+
+LETTERS = {"e": (False,), "o": (True,), "b": (False, True)}
+"""Whether the radial functions that a letter of a pattern stands for are odd."""
+
+
+@cache
+def parity_tables(level: int, pattern: str | None = None) -> tuple[MomentTables, str]:
+    """Tables of the even contractions up to a level, and the parities of their radial functions.
+
+    Functions that no even contraction uses are left out; the others keep their order.
+
+    Args:
+        level: even, at least 2.
+        pattern: one letter for each mu; `default_pattern` if not given.
+
+    Raises:
+        ValueError: if the pattern has another length or letters, no even function, or one that no
+            even contraction up to this level uses.
+    """
+    check_level(level)
+    n_mu = (level - 2) // 4 + 1
+    chosen = default_pattern(level) if pattern is None else pattern
+    _check_pattern(chosen, level, n_mu)
+    functions = [(mu, odd) for mu, letter in enumerate(chosen) for odd in LETTERS[letter]]
+    found = even_contractions(level, functions)
+    used = sorted({k for tensor in found for k in tensor.mus})
+    missing = sorted({functions[k][0] for k in range(len(functions)) if k not in used})
+    if missing and pattern is not None:
+        mu = missing[0]
+        first = 4 + 4 * mu + 4 * min(m for m, odd in functions if odd)
+        raise ValueError(
+            f"pattern {pattern!r}: no even contraction up to level {level} has the odd function of "
+            f"mu = {mu}, which takes part from level {first}; give the letter e for it"
+        )
+    number = {k: new for new, k in enumerate(used)}
+    tensors = [Tensor(tuple(number[k] for k in t.mus), t.edges, t.slots) for t in found]
+    return tables_of(tensors, level), "".join("eo"[functions[k][1]] for k in used)
+
+
+def default_pattern(level: int) -> str:
+    """The pattern of a new potential of this level."""
+    return ("eo" * level)[: (level - 2) // 4 + 1]
+
+
+def _check_pattern(pattern: str, level: int, n_mu: int) -> None:
+    wrong = sorted(set(pattern) - set(LETTERS))
+    if wrong or len(pattern) != n_mu:
+        raise ValueError(
+            f"pattern {pattern!r} needs {n_mu} letter{'' if n_mu == 1 else 's'} at level {level}, "
+            "one for each mu: e (even), o (odd) or b (both)"
+        )
+    if not set(pattern) & {"e", "b"}:
+        raise ValueError(f"pattern {pattern!r} has no even function; give e or b for one of them")
+
+
+@cache
+def free_coefficients(parities: str, magnetic_size: int) -> np.ndarray:
+    """(N_mu, N_psi, N_psi) which c^(beta,gamma) are not zero by parity."""
+    order = np.add.outer(np.arange(magnetic_size), np.arange(magnetic_size)) % 2
+    odd = np.array([letter == "o" for letter in parities])
+    return order[None] == odd[:, None, None]
+
+
+@cache
+def free_indices(parities: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Places of the free ones among c of shape (S, S, N_mu, N_phi, N_psi, N_psi), in C order."""
+    free = free_coefficients(parities, shape[-1])[:, None]
+    return np.flatnonzero(np.broadcast_to(free, shape))
+
+
+def masked(parities: str, radial_coeffs: Array) -> Array:
+    """c with zeros where parity has them; unchanged where functions have no parity."""
+    if not parities:
+        return radial_coeffs
+    return radial_coeffs * free_coefficients(parities, radial_coeffs.shape[-1])[:, None]
+
+
+# --- tables -------------------------------------------------------------------------
+
+
+def parities_of(potential: Potential, expected: str = "") -> str:
+    """The parities of the radial functions if they make the bare energy even, else ''.
+
+    The zeros of c say what each function is, and the products what each basis function is.
+
+    Args:
+        potential: one with the bare energy.
+        expected: parities that are tried first; they decide where all of a function is zero.
+    """
+    if not np.array_equal(potential.min_magmom, np.negative(potential.max_magmom)):
+        return ""
+    c = np.asarray(potential.radial_coeffs)
+
+    def has(letter: str, mu: int) -> bool:
+        return not np.any(c[:, :, mu][..., ~free_coefficients(letter, c.shape[-1])[0]])
+
+    n_mu = c.shape[2]
+    letters = expected if len(expected) == n_mu else "e" * n_mu
+    letters = "".join(
+        letter if has(letter, mu) else "eo".replace(letter, "") for mu, letter in enumerate(letters)
+    )
+    if not all(has(letter, mu) for mu, letter in enumerate(letters)):
+        return ""
+    lanes = _lanes(potential.tables, letters)
+    return "" if any(lanes[k][1] for k in potential.tables.scalars.tolist()) else letters
+
+
+def _lanes(tables: MomentTables, parities: str) -> list[tuple[bool, bool]]:
+    """Whether each moment has an even and an odd part."""
+    lanes = [(False, False)] * tables.n_moments
+    for k, mu in enumerate(tables.basic[:, 0].tolist()):
+        lanes[k] = (parities[mu] in "eb", parities[mu] in "ob")
+    for a, b, _, target in tables.products.tolist():
+        (a_even, a_odd), (b_even, b_odd), (even, odd) = lanes[a], lanes[b], lanes[target]
+        lanes[target] = (
+            even or (a_even and b_even) or (a_odd and b_odd),
+            odd or (a_even and b_odd) or (a_odd and b_even),
+        )
+    return lanes
+
+
+def as_parity(potential: Potential) -> Potential:
+    """The same energy as a symmetrised potential's, in the form of one parity.
+
+    Each radial function becomes its even and its odd half, each moment an even and an odd part,
+    each product of moments the (at most four) products of these that the even part of a basis
+    function needs. The linear coefficients stay.
+
+    Raises:
+        ValueError: if the potential is bare and not even.
+    """
+    if potential.form == "parity":
+        return potential
+    if not potential.even:
+        raise ValueError(
+            "the bare energy of this potential is not even under reversal of all moments; a "
+            "potential of one parity cannot equal it"
+        )
+    most = np.maximum(np.abs(potential.min_magmom), np.abs(potential.max_magmom))
+    potential = potential.with_intervals(-most, most)
+    c = np.asarray(potential.radial_coeffs)
+    halves = {
+        letter: np.stack([masked(letter, c[:, :, [mu]])[:, :, 0] for mu in range(c.shape[2])])
+        for letter in "eo"
+    }
+    has = {letter: [bool(np.any(half)) for half in halves[letter]] for letter in "eo"}
+    letters = "".join(
+        "b" if even and odd else "o" if odd else "e"
+        for even, odd in zip(has["e"], has["o"], strict=True)
+    )
+    tables, kept, scalars = _split_tables(potential.tables, letters)
+    return dataclasses.replace(
+        potential,
+        radial_coeffs=np.stack([halves[letter][mu] for mu, letter in kept], axis=2),
+        moment_coeffs=np.asarray(potential.moment_coeffs)[scalars],
+        tables=tables,
+        form="parity",
+        parities="".join(letter for _, letter in kept),
+    )
+
+
+def _split_tables(
+    tables: MomentTables, parities: str
+) -> tuple[MomentTables, list[tuple[int, str]], list[int]]:
+    """Tables of the even parts of the scalars, (mu, parity) of their functions, which scalars."""
+    lanes = _lanes(tables, parities)
+    rows = []
+    for a, b, factor, target in tables.products.tolist():
+        # Of a square, the product of the even and the odd part is there twice.
+        pairs = [(0, 0, 1), (1, 1, 1), (0, 1, 1 + (a == b))] + [(1, 0, 1)] * (a != b)
+        for odd_a, odd_b, times in pairs:
+            if lanes[a][odd_a] and lanes[b][odd_b]:
+                part = (target, (odd_a + odd_b) % 2)
+                rows.append(((a, odd_a), (b, odd_b), factor * times, part))
+    scalars = [k for k, moment in enumerate(tables.scalars.tolist()) if lanes[moment][0]]
+    wanted = {(int(tables.scalars[k]), 0) for k in scalars}
+    for a, b, _, target in reversed(rows):
+        if target in wanted:
+            wanted |= {a, b}
+    rows = [row for row in rows if row[3] in wanted]
+
+    basic = tables.basic.tolist()
+    functions = sorted({(basic[k][0], odd) for k, odd in wanted if k < tables.n_basic})
+    places, components = {}, []
+    for number, (mu, odd) in enumerate(functions):
+        for k, (of, *exponents) in enumerate(basic):
+            if of == mu:
+                places[k, odd] = len(components)
+                components.append((number, *exponents))
+    for *_, target in rows:
+        places.setdefault(target, len(places))
+    products = [(places[a], places[b], factor, places[target]) for a, b, factor, target in rows]
+    new = MomentTables(
+        basic=np.array(components),
+        products=np.array(products, int).reshape(-1, 4),
+        scalars=np.array([places[int(tables.scalars[k]), 0] for k in scalars]),
+    )
+    return new, [(mu, "eo"[odd]) for mu, odd in functions], scalars
