@@ -235,11 +235,12 @@ def is_potential(path: str, by_name: bool = False) -> bool:
 def describe(potential: Potential, domain: bool = True) -> str:
     """A few lines about a potential: form, intervals if ``domain``, and number of parameters."""
     level = "tables of its file" if potential.level is None else f"level {potential.level}"
-    even = (
-        "[E(M) + E(-M)] / 2, even under reversal of all moments"
-        if potential.symmetrised
-        else "bare E(M)"
-    )
+    even = {
+        "symmetrised": "[E(M) + E(-M)] / 2, even under reversal of all moments",
+        "parity": f"E(M), even under reversal of all moments: radial functions "
+        f"{' '.join(potential.parities)} (even, odd)",
+        "bare": "bare E(M)",
+    }[potential.form]
     sizes = potential.parameter_sizes
     return "\n".join(
         (

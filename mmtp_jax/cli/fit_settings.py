@@ -22,6 +22,7 @@ from mmtp_jax.fitting.options import Domain, Method, making
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.io.label_keys import checked_keys
 from mmtp_jax.options import LEVEL, POSITIVE, SEED, Bounds, option, options
+from mmtp_jax.potential.forms import DEFAULT_FORM, FORMS
 
 if TYPE_CHECKING:
     from mmtp_jax.potential.potential import Potential
@@ -70,12 +71,19 @@ class Form:
         "Number of magnetic Chebyshev polynomials per moment.", 2, bounds=Bounds(least=1, most=20)
     )
     cutoff: float = option("Cutoff radius, Angstrom.", 5.0, bounds=Bounds(above=0.0, most=30.0))
-    symmetrised: bool = option(
-        "The energy is [E(M) + E(-M)] / 2, even under reversal of all moments; if false the bare "
-        "E(M), as MLIP-3 and motep evaluate it. A start potential keeps its own form if not given.",
-        True, off="--bare",
-        off_help="The energy is the bare E(M), as MLIP-3 and motep evaluate it, not the "
-        "symmetrised [E(M) + E(-M)] / 2.",
+    form: str = option(
+        "'parity' has radial functions of one parity, 'symmetrised' is [E(M) + E(-M)] / 2; both "
+        "are even under reversal of all moments. 'bare' is E(M), which is all that MLIP-3 and "
+        "motep know: 'parity' is the same there, 'symmetrised' is not. A start potential keeps "
+        "its own form if not given.",
+        DEFAULT_FORM, choices=FORMS, old=("symmetrised",),
+        old_values={True: "symmetrised", False: "bare"},
+        old_flags={"--bare": "--form=bare", "--symmetrised": "--form=symmetrised"},
+    )  # fmt: skip
+    pattern: str | None = option(
+        "Of the form 'parity', one letter for each mu of the level: e (even), o (odd) or b (one of "
+        "each); chosen by the level if not given.",
+        example="eoe", metavar="LETTERS",
     )  # fmt: skip
 
 
@@ -190,7 +198,7 @@ def check_form(potential: Form, domain: Domain, given: Values) -> None:
     """
     form = given.get("potential", {})
     if "start" in form:
-        both = sorted(set(form) - {"start", "species", "symmetrised"})
+        both = sorted(set(form) - {"start", "species", "form"})
         if both:
             raise ValueError(
                 f"the potential starts from {form['start']}, and {', '.join(both)} of a new one "
@@ -271,7 +279,8 @@ def new_potential(form: Form, domain: Domain, seed: int) -> Potential:
         radial_size=form.radial_size,
         magnetic_size=form.magnetic_size,
         cutoff=form.cutoff,
-        symmetrised=form.symmetrised,
+        form=form.form,
+        pattern=form.pattern,
         seed=seed,
         **optional,
     )

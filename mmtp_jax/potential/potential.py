@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmtp_jax.potential.forms import DEFAULT_FORM, form_of
 from mmtp_jax.potential.moments import MomentTables, moment_tables
 from mmtp_jax.potential.parity import free_indices, masked, parity_tables
 
@@ -28,12 +29,6 @@ MAX_CUTOFF = 20.0
 _PARAMETERS = ("species_coeffs", "moment_coeffs", "radial_coeffs")
 _SETTINGS = ("scaling", "min_dist", "cutoff", "min_magmom", "max_magmom")
 _STATIC = ("species", "tables", "form", "parities", "tag")
-
-FORMS = ("parity", "symmetrised", "bare")
-"""How the energy depends on the moments, see `Potential`."""
-
-DEFAULT_FORM = "symmetrised"
-"""Of new potentials."""
 
 
 @partial(
@@ -375,26 +370,6 @@ def chebyshev_rescaling(
         series = np.polynomial.Chebyshev.basis(n)(argument)
         rows[n, : len(series.coef)] = series.coef
     return rows
-
-
-def form_of(form: str | None, symmetrised: bool | None, default: str) -> str:
-    """One of `FORMS`, from its name or from its older name, which is warned of.
-
-    Raises:
-        ValueError: if there is no such form, or the two differ.
-    """
-    if symmetrised is not None:
-        old = "symmetrised" if symmetrised else "bare"
-        warnings.warn(
-            f"symmetrised={symmetrised} is form={old!r} now", DeprecationWarning, stacklevel=3
-        )
-        if form not in (None, old):
-            raise ValueError(f"form={form!r} and symmetrised={symmetrised} differ")
-        form = old
-    form = default if form is None else form
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-    return form
 
 
 def one_per_species(value: float | Sequence[float], species: tuple[str, ...]) -> np.ndarray:

@@ -173,7 +173,7 @@ def _start(settings: FitSettings, given: Values) -> Potential:
     return mmtp.load(
         form.start,
         species=console.check_species(form.species),
-        symmetrised=given["potential"].get("symmetrised"),
+        form=given["potential"].get("form"),
     )
 
 

@@ -12,7 +12,7 @@ from mmtp_jax.cli.fit_settings import FitSettings, new_potential
 from mmtp_jax.cli.settings import build
 
 _USED = frozenset({"potential.level", "potential.species", "potential.radial_size",
-         "potential.magnetic_size", "potential.cutoff", "potential.symmetrised",
+         "potential.magnetic_size", "potential.cutoff", "potential.form", "potential.pattern",
          "domain.min_dist", "domain.max_magmom", "fit.seed", "output.potential"})  # fmt: skip
 
 _EPILOG = """\
