@@ -114,7 +114,7 @@ def main() -> None:
     print(bench.environment())
     found = []
     for level in options.levels:
-        potential = bench.potential(level, options.species, options.magnetic_size, True)
+        potential = bench.potential(level, options.species, options.magnetic_size, "symmetrised")
         for n_atoms in options.atoms:
             for row in grades(potential, n_atoms):
                 print(

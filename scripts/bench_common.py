@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import mmtp_jax as mmtp
+from mmtp_jax.potential.forms import FORMS
 from mmtp_jax.structures.results import VOIGT
 from mmtp_jax.structures.structure import Structure
 
@@ -56,8 +57,9 @@ def cells_for(n_atoms: int) -> tuple[int, int, int]:
     return CELLS.get(n_atoms, (side, side, side))
 
 
-def potential(level: int, n_species: int, magnetic_size: int, symmetrised: bool) -> mmtp.Potential:
-    """Random coefficients of a realistic size."""
+def potential(level: int, n_species: int, magnetic_size: int, form: str) -> mmtp.Potential:
+    """Random coefficients of a realistic size; ``form`` is one of a name, or a pattern."""
+    named = form in FORMS
     return mmtp.Potential.new(
         level=level,
         species=SPECIES[:n_species],
@@ -65,7 +67,8 @@ def potential(level: int, n_species: int, magnetic_size: int, symmetrised: bool)
         cutoff=CUTOFF,
         min_dist=2.0,
         max_magmom=3.5,
-        symmetrised=symmetrised,
+        form=form if named else "parity",
+        pattern=None if named else form,
     )
 
 

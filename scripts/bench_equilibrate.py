@@ -30,7 +30,7 @@ def fitted_potential(level: int, path: str | None) -> mmtp.Potential:
         return mmtp.load(path)
     start = mmtp.Potential.new(
         level=level, species=("Fe",), magnetic_size=3, cutoff=5.0, min_dist=2.0,
-        max_magmom=3.0, symmetrised=False,
+        max_magmom=3.0, form="bare",
     )  # fmt: skip
     data = mmtp.read(str(files("mmtp_jax") / "data" / "fe_cdft.extxyz"))
     potential = mmtp.fit(start, data, max_iterations=500).potential

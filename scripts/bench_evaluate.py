@@ -45,7 +45,9 @@ def main() -> None:
     parser.add_argument("--species", type=int, default=1)
     parser.add_argument("--magnetic-size", type=int, default=2)
     parser.add_argument("--dtypes", nargs="+", default=["float64", "mixed", "float32"])
-    parser.add_argument("--symmetrised", choices=["both", "yes", "no"], default="both")
+    parser.add_argument(
+        "--forms", nargs="+", default=["bare", "symmetrised"], help="bare, symmetrised, or patterns"
+    )
     parser.add_argument("--no-motep", action="store_true")
     parser.add_argument("--json")
     options = parser.parse_args()
@@ -59,13 +61,11 @@ def main() -> None:
         for n_atoms in options.atoms:
             structure = bench.structure(bench.cells_for(n_atoms), options.species)
             functions, info = {}, {}
-            bare = bench.potential(level, options.species, options.magnetic_size, False)
+            bare = bench.potential(level, options.species, options.magnetic_size, "bare")
             if not options.no_motep:
                 functions |= motep_functions(bare, structure)
-            for symmetrised in {"both": (False, True), "yes": (True,), "no": (False,)}[
-                options.symmetrised
-            ]:
-                potential = bare.replace(symmetrised=symmetrised)
+            for form in options.forms:
+                potential = bench.potential(level, options.species, options.magnetic_size, form)
                 (batch,) = make_batches([structure], float(potential.cutoff))
                 for dtype in options.dtypes:
                     edges, contraction = require_precision(dtype)
@@ -78,7 +78,7 @@ def main() -> None:
                     function, seconds = bench.compiled(
                         partial(evaluate, chunk=default_chunk()), *arguments
                     )
-                    name = f"{dtype} {'symmetrised' if symmetrised else 'bare'}"
+                    name = f"{dtype} {form}"
                     info[name] = seconds
                     functions[name] = partial(_call, function, arguments)
             times = bench.timed(functions)
@@ -115,9 +115,10 @@ def _report(
                 text += f"  {100 * row['peak_share']:5.1f} % of peak"
         print(text, flush=True)
         rows.append(row)
-    if {"float64 bare", "float64 symmetrised"} <= set(times):
-        ratio = times["float64 symmetrised"] / times["float64 bare"]
-        print(f"  symmetrised costs {ratio:.2f} times the bare energy")
+    for name, seconds in times.items():
+        dtype, _, form = name.partition(" ")
+        if form not in ("", "bare") and f"{dtype} bare" in times:
+            print(f"  {name} costs {seconds / times[f'{dtype} bare']:.2f} times the bare energy")
     return rows
 
 

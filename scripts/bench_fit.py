@@ -40,7 +40,7 @@ def shipped(options: argparse.Namespace) -> tuple[mmtp.Potential, list[Structure
         level=options.level,
         species=("Fe",),
         magnetic_size=options.magnetic_size,
-        symmetrised=False,
+        form="bare",
     )
     return potential, structures
 
@@ -54,7 +54,7 @@ def teacher(options: argparse.Namespace) -> tuple[mmtp.Potential, list[Structure
         "cutoff": 5.0,
         "min_dist": 1.9,
         "max_magmom": (3.0, 0.5),
-        "symmetrised": False,
+        "form": "bare",
     }
     truth = mmtp.Potential.new(**form, seed=1)
     structures = []

@@ -38,7 +38,11 @@ def fitted(level: int, iterations: int, symmetrised: bool) -> mmtp.Potential:
     """A potential of iron, cutoff 5 Angstrom and three magnetic functions."""
     atoms_list = mmtp.read(str(files("mmtp_jax") / "data" / "fe_cdft.extxyz"))
     start = mmtp.Potential.new(
-        level=level, species=("Fe",), magnetic_size=3, cutoff=5.0, symmetrised=symmetrised
+        level=level,
+        species=("Fe",),
+        magnetic_size=3,
+        cutoff=5.0,
+        form="symmetrised" if symmetrised else "bare",
     )
     # A margin beside the data, so that a hot crystal is not stopped.
     options = {"max_iterations": iterations, "min_dist": 2.0, "max_magmom": 3.5}
@@ -130,7 +134,7 @@ def main() -> None:
         if options.potential
         else fitted(options.level, options.iterations, not options.bare)
     )
-    if options.motep and potential.symmetrised:
+    if options.motep and potential.form == "symmetrised":
         parser.error("motep evaluates the bare energy only; give --bare")
     if options.save:
         mmtp.save(options.save, potential)

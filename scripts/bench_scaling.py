@@ -36,7 +36,10 @@ def main() -> None:
     print(bench.environment())
     edges, contraction = require_precision(options.dtype)
     potential = bench.potential(
-        options.level, options.species, options.magnetic_size, not options.bare
+        options.level,
+        options.species,
+        options.magnetic_size,
+        "bare" if options.bare else "symmetrised",
     )
     rows = [_measure(potential, n, options, edges, contraction) for n in options.atoms]
     large = [row["us_per_atom"] for row in rows if row["atoms"] >= 1000]

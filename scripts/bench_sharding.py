@@ -40,7 +40,7 @@ def main() -> None:
     there = len(jax.devices())
     numbers = [n for n in options.devices if n <= there]
     print(f"{there} devices ({jax.devices()[0].platform}), {os.cpu_count()} cores of the host")
-    potential = bench.potential(options.level, 1, 2, True)
+    potential = bench.potential(options.level, 1, 2, "symmetrised")
     rows = []
     for kind in ("strong", "weak"):
         print(f"{kind:8} devices  configurations  atoms per device    ms  speed-up  efficiency")

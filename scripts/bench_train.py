@@ -92,6 +92,9 @@ def main() -> None:
     parser.add_argument("--configurations", type=int, default=8)
     parser.add_argument("--species", type=int, default=1)
     parser.add_argument("--magnetic-size", type=int, default=2)
+    parser.add_argument(
+        "--forms", nargs="+", default=["bare", "symmetrised"], help="bare, symmetrised, or patterns"
+    )
     parser.add_argument("--no-motep", action="store_true")
     parser.add_argument("--json")
     options = parser.parse_args()
@@ -100,14 +103,15 @@ def main() -> None:
     n_atoms = sum(len(s) for s in structures)
     rows = []
     for level in options.levels:
-        bare = bench.potential(level, options.species, options.magnetic_size, False)
+        bare = bench.potential(level, options.species, options.magnetic_size, "bare")
         peer = None if options.no_motep else motep_gradient(bare, structures)
         if peer is not None:
             print(f"level {level}: motep {1e6 * peer / len(structures[0]):.0f} us/atom")
         rows_peer = None if options.no_motep else motep_rows(bare, structures)
         batches = make_batches(structures, float(bare.cutoff))
         targets = jax.device_put(make_targets(structures, batches, Weights()))
-        for potential in (bare, bare.replace(symmetrised=True)):
+        for form in options.forms:
+            potential = bench.potential(level, options.species, options.magnetic_size, form)
             theta = jnp.asarray(potential.flatten())
             graph = targets[0].graph
             cases = {
@@ -127,7 +131,7 @@ def main() -> None:
                 best = bench.timed({what: partial(_call, executable, arguments)}, 5)[what]
                 row = {
                     "level": level,
-                    "what": f"{what} {'symmetrised' if potential.symmetrised else 'bare'}",
+                    "what": f"{what} {form}",
                     "n_parameters": potential.n_parameters,
                     "us_per_atom": 1e6 * best / n_atoms,
                     "compile_s": seconds,

@@ -207,7 +207,7 @@ def random_potential() -> Callable[..., Potential]:
             min_dist=1.6,
             cutoff=cutoff,
             max_magmom=3.0,
-            symmetrised=symmetrised,
+            form="symmetrised" if symmetrised else "bare",
             seed=seed,
         )
         # A factor per power of the moments keeps high levels from drowning the low ones.
@@ -426,7 +426,7 @@ def reference_energies() -> Callable[[Potential, Structure], np.ndarray]:
 
     def of(potential: Potential, structure: Structure) -> np.ndarray:
         site = bare(potential, structure, structure.magmoms)
-        if potential.symmetrised:
+        if potential.form == "symmetrised":
             site = (site + bare(potential, structure, -structure.magmoms)) / 2
         return site
 

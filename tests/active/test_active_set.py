@@ -391,7 +391,7 @@ def test_file_brings_back_the_same_set(mode, tmp_path, potential, structures, ac
     "change",
     [
         lambda p: p.unflatten(np.nextafter(p.flatten(), np.inf)),
-        lambda p: p.replace(symmetrised=False),
+        lambda p: p.replace(form="bare"),
         lambda p: p.replace(species=("Co",)),
         lambda p: p.replace(cutoff=p.cutoff + 1e-9),
         lambda p: p.replace(max_magmom=p.max_magmom + 1.0),

@@ -141,7 +141,7 @@ def test_convert_potential_between_dialects(run, tmp_path) -> None:
     assert "warning: the energy is now the bare E(M)" in result.err
     assert "note" not in result.out
     converted = mmtp.load(other)
-    assert not converted.symmetrised
+    assert converted.form == "bare"
     assert converted.max_magmom.tolist() == [3.0, 3.0]
     run("convert", start, other)
     assert (tmp_path / "other.mtp.bak").exists()

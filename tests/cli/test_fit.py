@@ -26,13 +26,13 @@ def test_init_writes_a_potential_and_counts_its_parameters(run, tmp_path) -> Non
     assert result.status == 0, result.err
     potential = mmtp.load(path)
     assert potential.species == ("Fe", "Al")
-    assert potential.symmetrised
+    assert potential.form == "symmetrised"
     assert potential.max_magmom.tolist() == [3.0, 0.3]
     assert (float(potential.min_dist), float(potential.cutoff)) == (2.0, 4.5)
     assert f"{potential.n_parameters} parameters" in result.out
     again = tmp_path / "again.mtp"
     run("init", *options, "-o", again, "--bare")
-    assert not mmtp.load(again).symmetrised
+    assert mmtp.load(again).form == "bare"
     assert np.array_equal(mmtp.load(again).flatten(), potential.flatten())
 
 

@@ -50,7 +50,7 @@ def test_template_with_all_lines_switched_on_holds_the_defaults() -> None:
 
 def test_form_of_a_new_potential_has_the_defaults_of_the_library() -> None:
     new = inspect.signature(mmtp.Potential.new).parameters
-    for name in ("radial_size", "magnetic_size", "cutoff", "symmetrised"):
+    for name in ("radial_size", "magnetic_size", "cutoff"):
         assert getattr(Form(), name) == new[name].default, name
 
 

@@ -455,7 +455,7 @@ def test_grade_of_the_configuration_at_its_moments(iron, magnetic):
     assert iron.calc.grade == pytest.approx(expected, rel=1e-6)
     assert iron.calc.get_property("grade", iron) == iron.calc.grade
     # What is static is compared too.
-    for change in ({"scaling": np.float64(2.0)}, {"symmetrised": False}, {"species": ("Al",)}):
+    for change in ({"scaling": np.float64(2.0)}, {"form": "bare"}, {"species": ("Al",)}):
         with pytest.raises(ValueError, match="another potential than the calculator"):
             following(magnetic.replace(**change), active_set=active_set)
 

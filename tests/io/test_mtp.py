@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import re
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmtp_jax.io.mtp import load, save
+from mmtp_jax.io.mtp import LostSymmetryWarning, load, save
 from mmtp_jax.potential.moments import MomentTables, moment_tables
 from mmtp_jax.potential.potential import Potential
 
@@ -93,7 +94,7 @@ class TestReading:
         pot = parse(tmp_path, SMALL)
         assert pot.species == ("Fe", "Al")
         assert pot.tag == "made by hand = yes"
-        assert pot.symmetrised is False
+        assert pot.form == "bare"
         assert pot.level is None
         assert (pot.scaling, pot.min_dist, pot.cutoff) == (2.0, 1.5, 5.0)
         assert pot.min_magmom.tolist() == [-3, -3]
@@ -171,11 +172,17 @@ class TestReading:
         same(parse(tmp_path, SMALL), parse(tmp_path, SMALL.encode() + active_set))
         assert "ignored what follows" in caplog.text
 
-    def test_symmetrised(self, tmp_path):
-        assert parse(tmp_path, SMALL, symmetrised=True).symmetrised is True
-        save(tmp_path / "a.mtp", random_potential(0, symmetrised=True))
-        assert load(tmp_path / "a.mtp").symmetrised is True
-        assert load(tmp_path / "a.mtp", symmetrised=False).symmetrised is False
+    def test_form(self, tmp_path):
+        assert parse(tmp_path, SMALL, form="symmetrised").form == "symmetrised"
+        save(tmp_path / "a.mtp", random_potential(0, form="symmetrised"))
+        assert load(tmp_path / "a.mtp").form == "symmetrised"
+        assert load(tmp_path / "a.mtp", form="bare").form == "bare"
+
+    def test_older_name_of_the_form(self, tmp_path):
+        with pytest.warns(DeprecationWarning, match="form='symmetrised'"):
+            pot = parse(tmp_path, SMALL, symmetrised=True)
+        with pytest.warns(DeprecationWarning, match=r"Potential\.form"):
+            assert pot.symmetrised
 
     def test_species_as_one_symbol(self, tmp_path):
         save(tmp_path / "a.mtp", random_potential(0, species=("Fe",)))
@@ -196,10 +203,8 @@ class TestRoundTrip:
         ],
     )
     def test_every_leaf(self, tmp_path, dialect, species, low, high, size):
-        for seed, symmetrised in ((0, True), (1, False)):
-            pot = random_potential(
-                seed, species, low=low, high=high, magnetic_size=size, symmetrised=symmetrised
-            )
+        for seed, form in ((0, "symmetrised"), (1, "bare")):
+            pot = random_potential(seed, species, low=low, high=high, magnetic_size=size, form=form)
             save(tmp_path / "a.mtp", pot, dialect)
             same(pot, load(tmp_path / "a.mtp"))
             same(pot, load(tmp_path / "a.mtp", species))
@@ -339,7 +344,7 @@ class TestAgainstMotep:
         assert np.array_equal(data.moment_coeffs, pot.moment_coeffs)
 
     def test_we_read_what_it_writes(self, tmp_path):
-        pot = random_potential(8, level=8, low=-2.0, high=3.5, symmetrised=False)
+        pot = random_potential(8, level=8, low=-2.0, high=3.5, form="bare")
         save(tmp_path / "a.mtp", pot)
         self.mtp.write_mtp(tmp_path / "b.mtp", self.mtp.read_mmtp(tmp_path / "a.mtp"))
         assert "\tsize = " in (tmp_path / "b.mtp").read_text()
@@ -355,7 +360,7 @@ class TestAgainstMotep:
         if not file.exists():
             pytest.skip("the reference files are not here")
         pot, data = load(file, "Fe"), self.mtp.read_mmtp(file)
-        assert (pot.symmetrised, pot.level, pot.tag) == (False, None, "")
+        assert (pot.form, pot.level, pot.tag) == ("bare", None, "")
         assert (pot.min_magmom, pot.max_magmom) == (-3.5, 3.5)
         assert (pot.min_dist, pot.cutoff, pot.scaling) == (2.0, 5.5, 1.0)
         assert np.array_equal(data.radial_coeffs.ravel(), pot.radial_coeffs.ravel())
@@ -531,3 +536,69 @@ def test_common_interval_reads_elsewhere(tmp_path):
         mtp.read_mmtp(tmp_path / "a.mtp")
     save(tmp_path / "b.mtp", pot.with_common_interval())
     assert mtp.read_mmtp(tmp_path / "b.mtp").magnetic_basis.max == 3.0
+
+
+class TestParity:
+    """Potentials with radial functions of one parity, which need no tag to be known."""
+
+    @pytest.fixture(params=["eoe", "be"])
+    def potential(self, request):
+        new = Potential.new(
+            level={"eoe": 12, "be": 8}[request.param], species=("Fe", "Al"), radial_size=2,
+            magnetic_size=3, max_magmom=(3.0, 0.1), form="parity", pattern=request.param,
+        )  # fmt: skip
+        return new.replace(moment_coeffs=np.arange(1.0, 1 + new.tables.n_scalars))
+
+    def test_round_trip(self, tmp_path, potential):
+        save(tmp_path / "a.mtp", potential)
+        same(load(tmp_path / "a.mtp"), potential)
+
+    def test_other_programs_files(self, tmp_path, potential):
+        """Without our tag, zeros and tables say the form."""
+        save(tmp_path / "a.mtp", potential)
+        text = without_tag((tmp_path / "a.mtp").read_text())
+        found = parse(tmp_path, text)
+        assert (found.form, found.parities) == ("parity", potential.parities)
+        np.testing.assert_array_equal(found.flatten(), potential.flatten())
+        assert parse(tmp_path, text, form="bare").form == "bare"
+
+    def test_radial_functions_are_numbered_without_gaps(self, tmp_path, potential):
+        save(tmp_path / "a.mtp", potential)
+        text = (tmp_path / "a.mtp").read_text()
+        used = {
+            int(row.split(",")[0])
+            for row in re.findall(
+                r"\{(\d+, \d+, \d+, \d+)\}",
+                text[text.index("alpha_index_basic =") : text.index("alpha_index_times_count")],
+            )
+        }
+        assert used == set(range(len(potential.parities)))
+        assert f"radial_funcs_count = {len(used)}\n" in text
+
+    def test_filled_zeros(self, tmp_path, potential):
+        """As another program leaves them that fits the potential further."""
+        changed = np.array(potential.radial_coeffs)
+        changed[0, 1, 0, 0, 0, 1] = 1e-9
+        save(tmp_path / "a.mtp", potential.replace(radial_coeffs=changed))
+        with pytest.warns(LostSymmetryWarning, match=r"a\.mtp: was written as .* even"):
+            found = load(tmp_path / "a.mtp")
+        assert found.form == "bare"
+        assert not found.even
+        same(parse(tmp_path, without_tag((tmp_path / "a.mtp").read_text())).replace(tag=""),
+             found.replace(tag=""))  # fmt: skip
+
+    def test_asymmetric_intervals_are_bare(self, tmp_path, potential):
+        moved = potential.replace(min_magmom=np.array([-2.9, -0.1]))
+        save(tmp_path / "a.mtp", moved)
+        text = without_tag((tmp_path / "a.mtp").read_text())
+        assert parse(tmp_path, text).form == "bare"
+
+    def test_form_that_a_file_has_not(self, tmp_path):
+        save(tmp_path / "a.mtp", random_potential(0))
+        with pytest.raises(ValueError, match=r"a\.mtp: does not have the form parity"):
+            load(tmp_path / "a.mtp", form="parity")
+
+
+def without_tag(text):
+    """The text of a file with nothing in potential_tag."""
+    return re.sub("potential_tag = .*", "potential_tag = ", text)

@@ -91,7 +91,7 @@ def test_permutation_of_atoms_permutes_their_values(
 def test_reversal_of_all_moments(potential, structure, expected, evaluated, relative_error):
     """Exact for the symmetrised energy (Burov 2026, Eq. 7); the bare one has no such symmetry."""
     got = evaluated(potential, replace(structure, magmoms=-structure.magmoms))
-    if potential.symmetrised:
+    if potential.even:
         for kind in ("energies", "forces", "stress"):
             assert relative_error(got[kind], expected[kind]) < 1e-12, kind
         assert relative_error(got["magnetic_forces"], -expected["magnetic_forces"]) < 1e-12

@@ -45,7 +45,7 @@ def test_published_iron_potentials_give_what_motep_gives(
     name = f"{level:02d}.mmtp"
     expected = json.loads(reference_path("fe54/expected.json").read_text())[name]
     potential = mmtp.load(reference_path(f"fe54/{name}"), species=("Fe",))
-    assert not potential.symmetrised
+    assert potential.form == "bare"
     (atoms,) = mmtp.read(reference_path("fe54/mag.cfg"), species=("Fe",))
     (structure,) = to_structures([atoms], ("Fe",))
     got = evaluated(potential, structure)

@@ -60,7 +60,7 @@ def test_sizes_are_read_from_the_coefficients():
     assert potential.radial_coeffs.shape == (2, 2, 2, 5, 3, 3)
     assert (potential.n_species, potential.radial_size, potential.magnetic_size) == (2, 5, 3)
     assert potential.level == 6
-    assert potential.symmetrised
+    assert potential.form == "symmetrised"
 
 
 def test_the_seed_decides_the_coefficients():
@@ -101,7 +101,7 @@ def test_potentials_of_one_form_share_one_compilation(random_potential, random_s
     copied = type(tables)(tables.basic.copy(), tables.products.copy(), tables.scalars.copy())
     assert float(compiled(first.replace(tables=copied), graph)[0]) == energies[0]
     assert compiled._cache_size() == 1
-    compiled(first.replace(symmetrised=False), graph)
+    compiled(first.replace(form="bare"), graph)
     assert compiled._cache_size() == 2
 
 

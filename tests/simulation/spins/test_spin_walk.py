@@ -120,7 +120,7 @@ def bare() -> Potential:
     """Energies differ from pattern to pattern, also from a pattern to its reverse."""
     new = Potential.new(
         level=4, species=("Fe",), radial_size=2, magnetic_size=2, min_dist=1.5, cutoff=3.0,
-        max_magmom=LARGEST, symmetrised=False, seed=3,
+        max_magmom=LARGEST, form="bare", seed=3,
     )  # fmt: skip
     return new.replace(moment_coeffs=0.9 * new.moment_coeffs)
 
