@@ -181,6 +181,12 @@ def save_potential(path: str, potential: Potential, **options: Any) -> str:
 
     note = keep_backup(path)
     mmtp.save(path, potential, **options)
+    intervals = zip(potential.min_magmom, potential.max_magmom, strict=True)
+    if len({(float(low), float(high)) for low, high in intervals}) > 1:
+        note += (
+            "\n  note: other programs refuse moment intervals per species; mmtp convert "
+            "--common-interval writes one for all"
+        )
     return f"{path}{note}"
 
 

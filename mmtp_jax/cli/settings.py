@@ -175,7 +175,7 @@ def _checked_section(
         if source == COMMAND_LINE:
             where = data["metavar"] if data["positional"] else flag_of(fields[key])
         if isinstance(value, (str, bool)) and value in data["old_values"]:
-            note(f"{where}: '{shown(value)}' is now called '{data['old_values'][value]}'")
+            note(f"{where}: '{shown(value, str)}' is now called '{data['old_values'][value]}'")
             value = data["old_values"][value]
         choices = data["choices"]
         if choices and value not in choices:

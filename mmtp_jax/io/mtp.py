@@ -48,8 +48,6 @@ from mmtp_jax.language import argument
 from mmtp_jax.potential.forms import form_of
 from mmtp_jax.potential.parity import parities_of
 from mmtp_jax.potential.potential import MAX_CUTOFF, Potential
-from mmtp_jax.potential.parity import parities_of
-from mmtp_jax.potential.potential import MAX_CUTOFF, Potential
 
 MAX_MAGMOM = 100.0
 """Ends of the interval of the moments, mu_B."""

@@ -133,11 +133,12 @@ def test_convert_potential_between_dialects(run, tmp_path) -> None:
     result = run("convert", start, flat, "--dialect", "flat")
     assert result.status == 0, result.err
     assert "max_mag = {3.0, 0.3}" in flat.read_text()
-    assert "see --common-interval" in result.out
+    assert "mmtp convert --common-interval writes one" in result.out
     assert np.array_equal(mmtp.load(flat).flatten(), potential.flatten())
 
     result = run("convert", flat, other, "--common-interval", "--bare")
     assert result.status == 0, result.err
+    assert "--bare is now called --mark-as=bare" in result.err
     assert "warning: the energy is now the bare E(M)" in result.err
     assert "note" not in result.out
     converted = mmtp.load(other)
@@ -145,6 +146,33 @@ def test_convert_potential_between_dialects(run, tmp_path) -> None:
     assert converted.max_magmom.tolist() == [3.0, 3.0]
     run("convert", start, other)
     assert (tmp_path / "other.mtp.bak").exists()
+
+
+def test_convert_to_radial_functions_of_one_parity(run, data, tmp_path) -> None:
+    start, even = tmp_path / "start.mtp", tmp_path / "even.mtp"
+    new = mmtp.Potential.new(level=6, species=("Fe", "Al"), magnetic_size=3, seed=4)
+    potential = new.replace(moment_coeffs=np.arange(1.0, 1 + new.tables.n_scalars))
+    mmtp.save(start, potential)
+    result = run("convert", start, even, "--form", "parity")
+    assert result.status == 0, result.err
+    assert "products 5 -> 11, radial functions 2 -> 3, " in result.out
+    assert "even under reversal of all moments: radial functions e o e" in result.out
+    found = mmtp.load(even)
+    assert found.form == "parity"
+    atoms_list = mmtp.read(data.cfg, species=("Fe", "Al"))[:3]
+    for before, after in zip(
+        mmtp.evaluate(potential, atoms_list), mmtp.evaluate(found, atoms_list), strict=True
+    ):
+        assert after.energy == pytest.approx(before.energy, rel=1e-12)
+        np.testing.assert_allclose(after.magnetic_forces, before.magnetic_forces, rtol=1e-9)
+
+    result = run("convert", start, tmp_path / "b.mtp", "--mark-as", "bare")
+    assert result.status == 0, result.err
+    result = run("convert", tmp_path / "b.mtp", even, "--form", "parity")
+    assert result.status == 2
+    assert "the bare energy of this potential is not even under reversal" in result.err
+    result = run("convert", start, even, "--form", "parity", "--mark-as", "bare")
+    assert result.status == 2
 
 
 def test_convert_knows_a_potential_of_another_name_by_its_first_line(run, tmp_path) -> None:
