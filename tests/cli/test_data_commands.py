@@ -196,7 +196,7 @@ def test_missing_species_are_asked_for_as_an_option(run, data, tmp_path) -> None
     ("arguments", "words"),
     [
         (("a.mtp", "b.cfg"), "converts only to another potential"),
-        (("a.cfg", "b.cfg", "--bare"), "--bare: for potentials"),
+        (("a.cfg", "b.cfg", "--mark-as", "bare"), "--mark-as: for potentials"),
         (("a.cfg", "a.cfg"), "is an input"),
         (("a.cfg", "b.cfg"), "there is no file 'a.cfg'"),
     ],

@@ -31,7 +31,7 @@ def test_init_writes_a_potential_and_counts_its_parameters(run, tmp_path) -> Non
     assert (float(potential.min_dist), float(potential.cutoff)) == (2.0, 4.5)
     assert f"{potential.n_parameters} parameters" in result.out
     again = tmp_path / "again.mtp"
-    run("init", *options, "-o", again, "--bare")
+    run("init", *options, "-o", again, "--form", "bare")
     assert mmtp.load(again).form == "bare"
     assert np.array_equal(mmtp.load(again).flatten(), potential.flatten())
 
