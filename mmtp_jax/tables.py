@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
+
 
 def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,), rule: bool = True) -> str:
     """A table whose first row is a header, with a rule below it.
@@ -29,6 +31,11 @@ def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,), rule: b
     if rule:
         lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+def some_of(n: int, most: int) -> list[int]:
+    """Places of at most ``most`` of n rows, spread evenly, the first and the last among them."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)).tolist()
 
 
 def _lined_up(cells: Sequence[str]) -> list[str]:

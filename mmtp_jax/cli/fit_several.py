@@ -37,31 +37,30 @@ def run_several(
 
     with opened_executor(settings.several.executor) as executor:
         options = options | {"executor": executor}
-        return _run(settings, given, potential, training, validation, options)
+        if settings.several.ensemble is not None:
+            interrupted = _ensemble(settings, potential, training, validation, options)
+        else:
+            interrupted = _held_out(settings, given, potential, training, options)
+    return console.INTERRUPTED if interrupted else 0
 
 
-def _run(
+def _held_out(
     settings: FitSettings,
     given: Values,
     potential: Potential,
     training: list[Atoms],
-    validation: list[Atoms],
     options: dict[str, Any],
-) -> int:
-    if settings.several.ensemble is not None:
-        interrupted = _ensemble(settings, potential, training, validation, options)
-    else:
-        if settings.potential.start is not None:
-            console.warn(
-                f"where {settings.potential.start} was fitted to these data, it has seen what is "
-                "held out, and the errors are too small"
-            )
-        if settings.several.scan is not None:
-            interrupted = _scan(settings, potential, training, options)
-        else:
-            final = "potential" in given.get("output", {})
-            interrupted = _folds(settings, potential, training, options, final)
-    return console.INTERRUPTED if interrupted else 0
+) -> bool:
+    """A cross-validation or a scan; whether it was interrupted."""
+    if settings.potential.start is not None:
+        console.warn(
+            f"where {settings.potential.start} was fitted to these data, it has seen what is "
+            "held out, and the errors are too small"
+        )
+    if settings.several.scan is not None:
+        return _scan(settings, potential, training, options)
+    final = "potential" in given.get("output", {})
+    return _folds(settings, potential, training, options, final)
 
 
 def checkpoints(settings: FitSettings) -> list[Path]:

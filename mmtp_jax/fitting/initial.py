@@ -17,9 +17,10 @@ from jax.sharding import Mesh
 
 from mmtp_jax.fitting.dataset import Targets
 from mmtp_jax.fitting.sharding import add_up
+from mmtp_jax.potential.chebyshev import chebyshev_rescaling
 from mmtp_jax.potential.einsum import matmul
 from mmtp_jax.potential.observables import Graph, Observables, evaluate
-from mmtp_jax.potential.potential import Potential, chebyshev_rescaling
+from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.neighbours import NeighbourTable
 from mmtp_jax.structures.structure import Structure
 

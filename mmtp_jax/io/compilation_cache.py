@@ -125,9 +125,9 @@ def _tidy(folder: Path, max_bytes: int) -> None:
     marker.touch()
     entries, total = [], 0
     # What JAX calls its entries. The folder is the user's, and may hold other files.
-    for path in (p for p in folder.iterdir() if p.name.endswith(("-cache", "-atime"))):
+    for path in folder.iterdir():
         with suppress(OSError):
-            if _KEY.search(path.stem) and path.is_file() and not path.is_symlink():
+            if _KEY.search(path.name) and path.is_file() and not path.is_symlink():
                 status = path.stat()
                 used = max(status.st_atime, status.st_mtime)
                 entries.append((used, status.st_size, status.st_mtime > before, path))

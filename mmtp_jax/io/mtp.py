@@ -33,7 +33,6 @@ Two things that other programs do not know, and how to bring a potential to them
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -48,6 +47,7 @@ from mmtp_jax.language import argument
 from mmtp_jax.potential.forms import form_of
 from mmtp_jax.potential.parity import parities_of
 from mmtp_jax.potential.potential import MAX_CUTOFF, Potential
+from mmtp_jax.warn import warn
 
 MAX_MAGMOM = 100.0
 """Ends of the interval of the moments, mu_B."""
@@ -177,12 +177,11 @@ def _with_parities(mtp: MtpText, potential: Potential, ours: dict[str, Any]) -> 
     if parities:
         return potential.replace(form="parity", parities=parities)
     if expected:
-        warnings.warn(
+        warn(
             f"{mtp.path}: was written as a potential whose energy is even under reversal of all "
             "moments, but coefficients that keep it so are not zero any more, as after a fit with "
             "another program; it is read as a bare potential",
             LostSymmetryWarning,
-            stacklevel=3,
         )
     return potential
 

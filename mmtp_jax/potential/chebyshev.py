@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 Array = Any
 
@@ -45,3 +46,21 @@ def reversal(low: Array, high: Array, size: int) -> Array:
     for _ in range(2, size):
         rows.append(2 * times_argument(rows[-1]) - rows[-2])
     return jnp.stack(rows)
+
+
+def chebyshev_rescaling(
+    size: int, old: tuple[float, float], new: tuple[float, float]
+) -> np.ndarray:
+    """A (size, size) with T_n(x_old(m)) = sum_k A[n, k] T_k(x_new(m)).
+
+    x_old and x_new map the intervals ``old`` and ``new`` linearly to (-1, 1).
+    """
+    # x_old = slope * x_new + offset
+    slope = (new[1] - new[0]) / (old[1] - old[0])
+    offset = (new[1] + new[0] - old[1] - old[0]) / (old[1] - old[0])
+    argument = np.polynomial.Chebyshev([offset, slope])
+    rows = np.zeros((size, size))
+    for n in range(size):
+        series = np.polynomial.Chebyshev.basis(n)(argument)
+        rows[n, : len(series.coef)] = series.coef
+    return rows

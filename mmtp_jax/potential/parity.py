@@ -117,20 +117,28 @@ def parities_of(potential: Potential, expected: str = "") -> str:
     """
     if not np.array_equal(potential.min_magmom, np.negative(potential.max_magmom)):
         return ""
-    c = np.asarray(potential.radial_coeffs)
-
-    def has(letter: str, mu: int) -> bool:
-        return not np.any(c[:, :, mu][..., ~free_coefficients(letter, c.shape[-1])[0]])
-
-    n_mu = c.shape[2]
-    letters = expected if len(expected) == n_mu else "e" * n_mu
-    letters = "".join(
-        letter if has(letter, mu) else "eo".replace(letter, "") for mu, letter in enumerate(letters)
-    )
-    if not all(has(letter, mu) for mu, letter in enumerate(letters)):
+    letters = _letters(_halves(potential), expected)
+    if "b" in letters:
         return ""
     lanes = _lanes(potential.tables, letters)
     return "" if any(lanes[k][1] for k in potential.tables.scalars.tolist()) else letters
+
+
+def _halves(potential: Potential) -> dict[str, np.ndarray]:
+    """The even and the odd part of c."""
+    c = np.asarray(potential.radial_coeffs)
+    return {letter: masked(letter * c.shape[2], c) for letter in "eo"}
+
+
+def _letters(halves: dict[str, np.ndarray], expected: str = "") -> str:
+    """What each radial function is: e, o or b; where all of it is zero as expected, or e."""
+    even, odd = (halves[letter].any(axis=(0, 1, 3, 4, 5)) for letter in "eo")
+    if len(expected) != len(even):
+        expected = "e" * len(even)
+    return "".join(
+        "b" if e and o else "e" if e else "o" if o else wanted
+        for e, o, wanted in zip(even, odd, expected, strict=True)
+    )
 
 
 def _lanes(tables: MomentTables, parities: str) -> list[tuple[bool, bool]]:
@@ -166,20 +174,11 @@ def as_parity(potential: Potential) -> Potential:
         )
     most = np.maximum(np.abs(potential.min_magmom), np.abs(potential.max_magmom))
     potential = potential.with_intervals(-most, most)
-    c = np.asarray(potential.radial_coeffs)
-    halves = {
-        letter: np.stack([masked(letter, c[:, :, [mu]])[:, :, 0] for mu in range(c.shape[2])])
-        for letter in "eo"
-    }
-    has = {letter: [bool(np.any(half)) for half in halves[letter]] for letter in "eo"}
-    letters = "".join(
-        "b" if even and odd else "o" if odd else "e"
-        for even, odd in zip(has["e"], has["o"], strict=True)
-    )
-    tables, kept, scalars = _split_tables(potential.tables, letters)
+    halves = _halves(potential)
+    tables, kept, scalars = _split_tables(potential.tables, _letters(halves))
     return dataclasses.replace(
         potential,
-        radial_coeffs=np.stack([halves[letter][mu] for mu, letter in kept], axis=2),
+        radial_coeffs=np.stack([halves[letter][:, :, mu] for mu, letter in kept], axis=2),
         moment_coeffs=np.asarray(potential.moment_coeffs)[scalars],
         tables=tables,
         form="parity",

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmtp_jax.potential.chebyshev import chebyshev_rescaling
 from mmtp_jax.potential.forms import DEFAULT_FORM, form_of
 from mmtp_jax.potential.moments import MomentTables, moment_tables
 from mmtp_jax.potential.parity import free_indices, masked, parity_tables
@@ -352,24 +353,6 @@ def traced(tree: Any) -> Any:
         return leaf if isinstance(leaf, jax.Array) else jnp.asarray(np.array(leaf))
 
     return jax.tree.map(own, tree)
-
-
-def chebyshev_rescaling(
-    size: int, old: tuple[float, float], new: tuple[float, float]
-) -> np.ndarray:
-    """A (size, size) with T_n(x_old(m)) = sum_k A[n, k] T_k(x_new(m)).
-
-    x_old and x_new map the intervals ``old`` and ``new`` linearly to (-1, 1).
-    """
-    # x_old = slope * x_new + offset
-    slope = (new[1] - new[0]) / (old[1] - old[0])
-    offset = (new[1] + new[0] - old[1] - old[0]) / (old[1] - old[0])
-    argument = np.polynomial.Chebyshev([offset, slope])
-    rows = np.zeros((size, size))
-    for n in range(size):
-        series = np.polynomial.Chebyshev.basis(n)(argument)
-        rows[n, : len(series.coef)] = series.coef
-    return rows
 
 
 def one_per_species(value: float | Sequence[float], species: tuple[str, ...]) -> np.ndarray:

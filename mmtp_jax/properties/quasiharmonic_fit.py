@@ -16,6 +16,7 @@ import numpy as np
 from mmtp_jax.properties.phonon_results import IMAGINARY, MESH, Phonons, lowest_mode
 from mmtp_jax.properties.response import UnstableStateError
 from mmtp_jax.simulation.constants import GPA, KB
+from mmtp_jax.tables import some_of
 from mmtp_jax.warn import warn
 
 EQUATIONS = ("vinet", "birch_murnaghan", "murnaghan")
@@ -83,8 +84,7 @@ class QuasiHarmonic:
             f"{'T (K)':>8}{'V (A^3/atom)':>14}{'alpha (1e-6/K)':>16}{'C_p (k_B)':>11}"
             f"{'K (GPa)':>10}",
         ]
-        last = len(self.temperatures) - 1
-        for k in np.unique(np.linspace(0, last, min(last + 1, 8)).round().astype(int)):
+        for k in some_of(len(self.temperatures), 8):
             lines.append(
                 f"{self.temperatures[k]:8.0f}{self.volume[k]:14.4f}{1e6 * self.expansion[k]:16.2f}"
                 f"{self.heat_capacity[k]:11.3f}{self.bulk_modulus[k]:10.1f}"

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmtp_jax.potential.chebyshev import chebyshev_rescaling
 from mmtp_jax.potential.moments import moment_tables
 from mmtp_jax.potential.observables import evaluate_graph
-from mmtp_jax.potential.potential import Potential, chebyshev_rescaling
+from mmtp_jax.potential.potential import Potential
 
 FIELDS = ("species_coeffs", "moment_coeffs", "radial_coeffs")
 

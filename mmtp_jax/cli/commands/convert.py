@@ -123,13 +123,11 @@ def _with_parity(potential: Potential) -> Potential:
     from mmtp_jax.potential.parity import as_parity
 
     found = as_parity(potential)
-    rows, seconds = (
-        [of(p) for p in (potential, found)]
-        for of in (lambda p: len(p.tables.products), _seconds_per_atom)
-    )
+    old, new = potential.tables, found.tables
+    before, after = _seconds_per_atom(potential), _seconds_per_atom(found)
     print(
-        f"products {rows[0]} -> {rows[1]}, radial functions {potential.tables.n_radial} -> "
-        f"{found.tables.n_radial}, {1e6 * seconds[0]:.0f} -> {1e6 * seconds[1]:.0f} us/atom here"
+        f"products {len(old.products)} -> {len(new.products)}, radial functions {old.n_radial} -> "
+        f"{new.n_radial}, {1e6 * before:.0f} -> {1e6 * after:.0f} us/atom here"
     )
     return found
 

@@ -125,14 +125,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _table(thermal: Thermal) -> str:
     """Thermal properties at a few temperatures."""
-    import numpy as np
+    from mmtp_jax.tables import some_of
 
     lines = [
         f"zero-point energy {1e3 * thermal.zero_point:.2f} meV/atom",
         f"{'T (K)':>8}{'F_vib (meV/atom)':>18}{'S (k_B)':>10}{'C_v (k_B)':>11}",
     ]
-    last = len(thermal.temperatures) - 1
-    for k in np.unique(np.linspace(0, last, min(last + 1, 6)).round().astype(int)):
+    for k in some_of(len(thermal.temperatures), 6):
         lines.append(
             f"{thermal.temperatures[k]:8.0f}{1e3 * thermal.free_energy[k]:18.2f}"
             f"{thermal.entropy[k]:10.3f}{thermal.heat_capacity[k]:11.3f}"
