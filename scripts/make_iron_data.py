@@ -4,7 +4,7 @@ bcc cells of two to eight atoms, of several volumes, strained and displaced at r
 ABINIT with hard constraints. The list `more` has ferromagnetic, antiferromagnetic and random
 moments in cells of two and four atoms; `disordered` has moments that are flipped, of random sign
 or spread over the whole interval, in cells of two, four and eight. Each list is always the same;
-what is labelled already is not computed again. Needs the Debian packages abinit and abinit-data;
+what the output file holds already is not computed again. Needs the Debian packages abinit and abinit-data;
 about half a minute per two-atom cell, two for four atoms and six for eight, on one core.
 
     python scripts/make_iron_data.py --number 100 --jobs iron_jobs -o fe_cdft_more.extxyz
@@ -115,8 +115,11 @@ def main() -> None:
     parser.add_argument("--jobs", default="iron_jobs", help="folder of the jobs")
     parser.add_argument("-o", "--output", default="fe_cdft_more.extxyz", help="file to write")
     args = parser.parse_args()
-    labelled = []
+    labelled = mmtp.read(args.output) if Path(args.output).exists() else []
+    present = {answer.info["config_id"] for answer in labelled}
     for k, atoms in enumerate(configurations(args.number, *LISTS[args.list])):
+        if k in present:
+            continue
         folder = Path(args.jobs) / f"{k:04d}"
         jobs = mmtp.label_all(oracle_of(atoms), [atoms], folder, timeout_s=3600.0)
         for failure in jobs.failures.values():
