@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -18,7 +19,7 @@ from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.series import Callback
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interfaces.evaluation import evaluate_structures
-from mmtp_jax.io.convert import to_structures
+from mmtp_jax.io.convert import given_configurations, to_structures
 from mmtp_jax.io.labels import tell_of_other_names
 from mmtp_jax.io.missing_moments import with_moments
 from mmtp_jax.io.unconverged import warn_of_unconverged
@@ -32,10 +33,11 @@ from mmtp_jax.structures.structure import Structure
 
 logger = logging.getLogger(__name__)
 
+Given = Atoms | Sequence[Atoms] | str | os.PathLike | Sequence[str | os.PathLike]
+"""Configurations, or the files that they are in."""
 
-def evaluate(
-    potential: Potential, atoms_list: Atoms | Sequence[Atoms], dtype: Any = np.float64
-) -> list[Result]:
+
+def evaluate(potential: Potential, atoms_list: Given, dtype: Any = np.float64) -> list[Result]:
     """Energies, forces, stresses and magnetic forces of configurations.
 
     Moments are the achieved ones where a configuration carries results of a calculator, else its
@@ -43,7 +45,7 @@ def evaluate(
 
     Args:
         potential: the potential.
-        atoms_list: one configuration or several; they are not changed.
+        atoms_list: one configuration or several, which are not changed; or files, for `read`.
         dtype: float64, float32, or ``"mixed"``: neighbours in float32 and the contraction of
             their moments in float64.
 
@@ -60,7 +62,7 @@ def evaluate(
         >>> results = evaluate(potential, atoms_list)
         >>> results[0].energy, results[0].magnetic_forces
     """
-    atoms_list = [atoms_list] if isinstance(atoms_list, Atoms) else atoms_list
+    atoms_list = given_configurations(atoms_list, potential.species)
     tell_of_other_names(atoms_list)
     structures = to_structures(atoms_list, potential.species)
     return evaluate_structures(potential, structures, dtype)
@@ -88,10 +90,10 @@ def screen(atoms_list: Sequence[Atoms]) -> list[Suspect]:
 
 def fit(
     potential: Potential,
-    atoms_list: Sequence[Atoms],
+    atoms_list: Given,
     *,
     weights: Weights | None = None,
-    validation: Sequence[Atoms] | float | None = None,
+    validation: Given | float | None = None,
     seed: int = 0,
     missing_moments: str = "error",
     callback: Callable[[Progress], None] | None = None,
@@ -103,9 +105,10 @@ def fit(
 
     Args:
         potential: start of the fit.
-        atoms_list: labelled configurations, of any sizes; ``atoms.info["weight"]`` weighs one.
+        atoms_list: labelled configurations, of any sizes, or files with them for `read`;
+            ``atoms.info["weight"]`` weighs one.
         weights: of energies, forces, stresses and magnetic forces.
-        validation: other configurations, or the fraction of ``atoms_list`` to hold out.
+        validation: other configurations, files, or the fraction of ``atoms_list`` to hold out.
         seed: of the choice of that fraction.
         missing_moments: what to do about configurations without moments: ``"error"``, ``"zero"``
             or ``"skip"``, see `mmtp_jax.io.missing_moments`.
@@ -132,11 +135,11 @@ def fit(
 @also(ensemble="n")
 def fit_ensemble(
     potential: Potential,
-    atoms_list: Sequence[Atoms],
+    atoms_list: Given,
     n: int = 5,
     *,
     weights: Weights | None = None,
-    validation: Sequence[Atoms] | float | None = None,
+    validation: Given | float | None = None,
     seed: int = 0,
     missing_moments: str = "error",
     parallel: bool = False,
@@ -182,7 +185,7 @@ def fit_ensemble(
 @also(folds="n_folds")
 def cross_validate(
     potential: Potential,
-    atoms_list: Sequence[Atoms],
+    atoms_list: Given,
     n_folds: int = 5,
     *,
     weights: Weights | None = None,
@@ -224,7 +227,7 @@ def cross_validate(
 @also(scan="kind", scan_values="values", folds="n_folds")
 def scan_weights(
     potential: Potential,
-    atoms_list: Sequence[Atoms],
+    atoms_list: Given,
     kind: str = "magnetic_forces",
     values: Sequence[float] = SCAN_VALUES,
     n_folds: int = 5,
@@ -270,8 +273,8 @@ def _options(function: str, weights: Weights | None, options: dict[str, Any]) ->
 
 def _sets(
     potential: Potential,
-    atoms_list: Sequence[Atoms],
-    validation: Sequence[Atoms] | float | None,
+    atoms_list: Given,
+    validation: Given | float | None,
     seed: int,
     making: str,
     missing_moments: str,
@@ -302,10 +305,9 @@ def _compare(structures: list[Structure], species: tuple[str, ...], making: str)
     warn_of_outliers(structures, species)
 
 
-def _labelled(
-    potential: Potential, atoms_list: Sequence[Atoms], missing_moments: str
-) -> list[Structure]:
+def _labelled(potential: Potential, atoms_list: Given, missing_moments: str) -> list[Structure]:
     """Structures of labelled configurations, all with moments where the energy depends on them."""
+    atoms_list = given_configurations(atoms_list, potential.species)
     warn_of_unconverged(atoms_list)
     tell_of_other_names(atoms_list)
     if potential.magnetic_size > 1:

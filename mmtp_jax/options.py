@@ -310,8 +310,7 @@ def _taking_older(init: Callable[..., None], of: type) -> Callable[..., None]:
     others = other_names(of)
     values = {f.name: f.metadata["old_values"] for f in dataclasses.fields(of)
               if f.metadata.get("old_values")}  # fmt: skip
-    if not others and not values:
-        return init
+    known = {f.name for f in dataclasses.fields(of) if f.init}
 
     @functools.wraps(init)
     def inner(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -320,6 +319,9 @@ def _taking_older(init: Callable[..., None], of: type) -> Callable[..., None]:
             if (value := kwargs.get(name)) in by_old:
                 warn_old(f"{name}={value!r}", f"{name}={by_old[value]!r}")
                 kwargs[name] = by_old[value]
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(f"{of.__name__} has no option {name!r}; {hint_at(name, known)}")
         init(self, *args, **kwargs)
 
     return inner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -31,6 +32,28 @@ def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,), rule: b
     if rule:
         lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+def with_error(mean: float, error: float | None = None, most: int = 6) -> str:
+    """``mean +- error``, both to two digits of the error; without an error the mean alone.
+
+    Args:
+        mean: the number.
+        error: of it; None, NaN or zero where there is none.
+        most: decimals at most; an error that they do not show is none.
+
+    Example:
+        >>> with_error(11.52345, 0.0123)
+        '11.523 +- 0.012'
+    """
+    if not math.isfinite(mean):
+        return "-"
+    if error is None or not math.isfinite(error) or error < 0.5 * 10.0**-most:
+        return f"{mean:.{most}f}".rstrip("0").rstrip(".") if error == 0.0 else f"{mean:.6g}"
+    decimals = min(most, 1 - math.floor(math.log10(error)))
+    if decimals < 0:
+        mean, error = round(mean, decimals), round(error, decimals)
+    return f"{mean:.{max(decimals, 0)}f} +- {error:.{max(decimals, 0)}f}"
 
 
 def some_of(n: int, most: int) -> list[int]:

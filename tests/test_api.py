@@ -175,3 +175,20 @@ def test_an_empty_data_set_is_an_error():
     with pytest.raises(ValueError, match="empty"):
         mmtp.fit(potential, [])
     assert mmtp.evaluate(potential, []) == []
+
+
+def test_files_are_taken_for_configurations_and_other_things_are_named(
+    atoms_list, fitted, tmp_path
+):
+    path = tmp_path / "two.extxyz"
+    mmtp.write(path, atoms_list[:2])
+    for given in (path, str(path), [path]):
+        found = mmtp.evaluate(fitted.potential, given)
+        assert [r.energy for r in found] == [
+            r.energy for r in mmtp.evaluate(fitted.potential, atoms_list[:2])
+        ]
+    for verb in (mmtp.fit, mmtp.relax, mmtp.md, mmtp.equilibrate):
+        with pytest.raises(FileNotFoundError, match=r"there is no file 'none\.cfg'"):
+            verb(fitted.potential, "none.cfg")
+        with pytest.raises(TypeError, match=r"must be ase\.Atoms.*of type int: 3"):
+            verb(fitted.potential, [3])

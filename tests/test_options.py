@@ -110,3 +110,8 @@ def test_options_of_several_bases_have_no_order() -> None:
     with pytest.raises(TypeError, match="LearnOptions takes options by their names only"):
         mmtp.LearnOptions(mmtp.Thresholds())
     assert by_name(Thing)(size=2.0).size == 2.0
+
+
+def test_an_unknown_field_is_told_with_what_may_have_been_meant() -> None:
+    with pytest.raises(TypeError, match=r"Weights has no option 'force'; did you mean 'forces'\?"):
+        mmtp.Weights(force=1)

@@ -1,15 +1,15 @@
-"""Figures of active learning: grades of configurations, and how many were selected."""
+"""Figures of active learning: grades of configurations, how many were selected, and errors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.cli.plot_style import COLOURS, new_figure, plain
+from mmtp_jax.cli.plot_style import COLOURS, MU_B, new_figure, plain
 
 if TYPE_CHECKING:
     from mmtp_jax.active.learning_state import Row
@@ -33,24 +33,54 @@ def grade_figure(grades: np.ndarray, thresholds: tuple[float, float]) -> Figure:
     return figure
 
 
-def selected_figure(rows: Sequence[Row]) -> Figure:
-    """Configurations that each iteration of active learning selected, and their sum (Burov 2026,
-    Fig. 2)."""
-    shown = [row for row in rows if row.selected is not None]
-    numbers = np.array([row.iteration for row in shown])
-    selected = np.array([row.selected for row in shown])
-    figure = new_figure(5.0, 3.4)
-    axes = figure.subplots()
+_ERRORS = {"energy": "Energy (meV/atom)", "forces": "Forces (meV/Å)",
+           "magnetic_forces": f"Magnetic forces (meV/{MU_B})"}  # fmt: skip
+
+
+def learning_figure(rows: Sequence[Row]) -> Figure:
+    """What each iteration of active learning selected (Burov 2026, Fig. 2), and errors of its fit.
+
+    Errors are root mean squares over the training set, with what was just added: open symbols of
+    the potential before the fit, which had not seen the new configurations, filled ones after it.
+    """
+    kinds = [kind for kind in _ERRORS if any(getattr(r, f"{kind}_after") is not None for r in rows)]
+    figure = new_figure(3.4 * (1 + len(kinds)) + 1.0, 3.4, w_pad=0.08)
+    panels = figure.subplots(1, 1 + len(kinds), squeeze=False)[0]
+    _selected(panels[0], [row for row in rows if row.selected is not None])
+    for k, (axes, kind) in enumerate(zip(panels[1:], kinds, strict=True)):
+        for when, filled in (("before", False), ("after", True)):
+            values = [(r.iteration, v) for r in rows
+                      if (v := getattr(r, f"{kind}_{when}")) is not None and v > 0.0]  # fmt: skip
+            axes.plot(
+                *np.reshape(values, (-1, 2)).T, color=COLOURS[k], marker="o", markersize=5.0,
+                markerfacecolor=COLOURS[k] if filled else "white", linewidth=1.2,
+                linestyle="-" if filled else "--", label=f"{when} the fit",
+            )  # fmt: skip
+        axes.set_yscale("log")
+        for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            which(lambda value, _: f"{value:g}")
+        axes.set_title(_ERRORS[kind], fontsize=10)
+        axes.margins(y=0.15)
+    if kinds:
+        panels[1].set_ylabel("RMSE of the training set")
+        panels[1].legend(frameon=False, fontsize=9)
+    for axes in panels:
+        axes.set_xlabel("Iteration of active learning")
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+        plain(axes)
+    return figure
+
+
+def _selected(axes: Any, rows: Sequence[Row]) -> None:
+    numbers = np.array([row.iteration for row in rows])
+    selected = np.array([row.selected for row in rows])
     axes.bar(numbers, selected, width=0.7, color=COLOURS[0], label="in this iteration")
     axes.plot(
         numbers, np.cumsum(selected), color=COLOURS[1], marker="o", markersize=4.5, linewidth=1.3,
         label="in total",
     )  # fmt: skip
-    axes.set_xlabel("Iteration of active learning")
     axes.set_ylabel("Selected configurations")
-    axes.set_ylim(bottom=0.0)
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+    # Room for the legend above what is drawn.
+    axes.set_ylim(0.0, 1.35 * max(selected.sum(), 1))
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.legend(frameon=False, fontsize=9)
-    plain(axes)
-    return figure
+    axes.legend(frameon=False, fontsize=9, loc="upper left")

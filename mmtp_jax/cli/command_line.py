@@ -60,6 +60,8 @@ def declare(
     The command gets a template and can be validated by that alone.
     """
     named = [f.metadata for _, f in _positional(of)]
+    # All options would fill a screen before the first word of help.
+    parser.usage = " ".join([parser.prog, *(data["metavar"] for data in named), "[options]"])
     parser.add_argument(
         "files",
         nargs="*",

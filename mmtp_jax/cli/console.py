@@ -32,12 +32,13 @@ PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 def add_command(
     commands: Any, name: str, *, help: str, description: str, epilog: str
 ) -> argparse.ArgumentParser:
-    """Add a subcommand whose epilog, the examples, keeps its lines."""
+    """Add a subcommand whose epilog keeps its lines: first the examples, shown before options."""
+    examples, _, rest = epilog.partition("\n\n")
     return commands.add_parser(
         name,
         help=help,
-        description=textwrap.fill(description, 79),
-        epilog=epilog,
+        description=f"{textwrap.fill(description, 79)}\n\n{examples}",
+        epilog=rest,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 

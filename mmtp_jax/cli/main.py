@@ -173,6 +173,8 @@ def _main(argv: Sequence[str] | None) -> int:
 def _sentence(error: Exception) -> str:
     """What is said about an error; one that nobody foresaw is called so."""
     text = str(error)
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return f"there is no file {os.fspath(error.filename)!r}"
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, (str, Path)):
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, (ValueError, OSError)) and not isinstance(error, UnicodeError) and text:

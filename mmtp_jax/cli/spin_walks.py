@@ -106,6 +106,11 @@ class SpinWalks:
                 f"{100 * lost:.1f} % of the trials of {len(atoms)} atoms were refused because "
                 "the moments could not be equilibrated: those states are missing"
             )
+        for k in np.flatnonzero(walk.acceptance == 0.0):
+            console.warn(
+                f"no trial of {len(atoms)} atoms was accepted at {walk.temperatures[k]:g} K: its "
+                "numbers are those of the start, and their errors mean nothing"
+            )
         print(f"{walk.n_magnetic} magnetic atoms, {walk.n_sweeps} sweeps, {walk.seconds:.1f} s")
         for replica in np.flatnonzero(walk.stopped):
             who = f"replica {replica} ({walk.temperatures[replica]:g} K) of {len(atoms)} atoms"

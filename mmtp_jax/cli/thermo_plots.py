@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mmtp_jax.simulation.relaxation.structures import Frame
 
 
+FLOOR = 1e-7
+"""Smaller numbers of a relaxation, in the units of its panels, are round-off and are not drawn."""
+
 LISTED = 8
 """Most replicas that the legend and the title name."""
 
@@ -114,7 +117,7 @@ def relaxation_figure(traces: Sequence[Sequence[Frame]], names: Sequence[str]) -
     Raises:
         ValueError: if there is nothing to plot.
     """
-    shown = [(trace, name) for trace, name in zip(traces, names, strict=True) if trace]
+    shown = [(trace, name) for trace, name in zip(traces, names, strict=True) if len(trace) > 1]
     if not shown:
         raise ValueError("no configuration has taken a step, so there is nothing to plot")
 
@@ -129,7 +132,8 @@ def relaxation_figure(traces: Sequence[Sequence[Frame]], names: Sequence[str]) -
         ("Largest stress + p (GPa)", column("stress_GPa"), ""),
         (f"Largest magnetic\nforce (eV/{MU_B})", column("magnetic_force"), ""),
     ]
-    panels = [panel for k, panel in enumerate(panels) if k == 0 or any(np.any(c) for c in panel[1])]
+    # Without those that symmetry keeps at zero.
+    panels = [panel for panel in panels if any(np.any(of > FLOOR) for of in panel[1])]
     steps = column("step")
     lines = [(x, name) for x, (_, name) in zip(steps, shown, strict=True)]
     return _panels(panels, lines, "Step", integer=True, logarithmic=True)
@@ -149,14 +153,14 @@ def _panels(
     for axes, (label, values, title) in zip(grid, panels, strict=False):
         of_lines = values if isinstance(values, list) else list(values.T)
         for k, ((x, name), y) in enumerate(zip(lines, of_lines, strict=True)):
-            # A logarithmic axis has no place for zero.
-            y = np.where(y > 0.0, y, np.nan) if logarithmic else y
+            # A logarithmic axis has no place for zero, nor should one be wide for round-off.
+            y = np.where(y > FLOOR, y, np.nan) if logarithmic else y
             axes.plot(
                 x, y, color=COLOURS[k % len(COLOURS)], linewidth=1.1, label=name,
                 marker="o" if len(x) < 40 and logarithmic else None, markersize=2.5,
                 alpha=0.9 if len(lines) <= 3 else 0.75,
             )  # fmt: skip
-        if logarithmic and any(np.any(y > 0.0) for y in of_lines):
+        if logarithmic:
             axes.set_yscale("log")
         else:
             axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -174,10 +178,11 @@ def _panels(
     figure.align_ylabels()
     if 1 < len(lines) <= LISTED:
         handles, labels = grid[0].get_legend_handles_labels()
+        # As many beside each other as their names leave room for.
+        columns = min(4, len(lines), max(1, 95 // (max(map(len, labels)) + 8)))
         figure.legend(
-            handles, labels, loc="outside upper center", ncols=min(4, len(lines)), frameon=False,
-            fontsize=9,
-        )  # fmt: skip
+            handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=9
+        )
     return figure
 
 

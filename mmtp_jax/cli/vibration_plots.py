@@ -66,7 +66,7 @@ def bands_figure(
                     label=symbol,
                 )  # fmt: skip
         beside.plot(dos.total, dos.frequencies, color=COLOURS[0], linewidth=1.3, label="total")
-        beside.set_xlabel("DOS (1/THz)")
+        beside.set_xlabel("DOS (1/THz per atom)")
         beside.set_xlim(left=0.0)
         beside.xaxis.set_major_locator(MaxNLocator(4))
         if len(dos.species) > 1:
@@ -95,7 +95,7 @@ def dos_figure(found: VibrationalDOS) -> Figure:
     axes.set_xlim(0.0, min(1.1 * end, found.frequencies[-1]))
     axes.set_ylim(bottom=0.0)
     axes.set_xlabel("Frequency (THz)")
-    axes.set_ylabel("Vibrational DOS (1/THz)")
+    axes.set_ylabel("Vibrational DOS (1/THz per atom)")
     axes.set_title(
         f"{found.n_atoms} atoms, {found.temperature:.0f} K, {found.n_frames} frames",
         fontsize=10.5,

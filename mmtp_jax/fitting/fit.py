@@ -166,7 +166,7 @@ class FitProblem:
         found = energy_constants(training.structures, potential.n_species)
         constants, shifts = (None, None) if found is None else found
         plain = training if shifts is None else training.shifted(shifts)
-        warn_of_units(plain.structures, training.tables, constants)
+        warn_of_units(plain.structures, training.tables, constants, potential.species)
         if data is None:
             data = TrainingData.of(
                 training, options.weights, options.method, options.devices, potential.n_parameters

@@ -14,6 +14,7 @@ from ase import Atoms
 from mmtp_jax.fitting.checkpoint import fingerprint
 from mmtp_jax.fitting.series import numbered
 from mmtp_jax.interfaces.equilibration import start_structures
+from mmtp_jax.io.convert import given_configurations
 from mmtp_jax.io.dynamics_checkpoint import load_dynamics, save_dynamics
 from mmtp_jax.io.lock import locked
 from mmtp_jax.io.schema import SOURCE
@@ -28,6 +29,7 @@ from mmtp_jax.io.trajectory import (
 from mmtp_jax.options import also, made
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
+from mmtp_jax.simulation.blocks import MIN_BLOCKS, block_error
 from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
 from mmtp_jax.simulation.dynamics.observer import Observer, Saved, Snapshot
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
@@ -37,6 +39,7 @@ from mmtp_jax.simulation.moments.collapse import collapse_message, is_zero, warn
 from mmtp_jax.simulation.system import System, system_of, thermal_velocities, without_drift
 from mmtp_jax.simulation.watch import BoundWatch, Watch
 from mmtp_jax.structures.neighbours import neighbour_table
+from mmtp_jax.tables import with_error
 
 logger = logging.getLogger(__name__)
 
@@ -51,22 +54,33 @@ class MDResult(Simulation):
     """The replicas at the end, with velocities, moments and results."""
 
     def __str__(self) -> str:
-        """Why the run ended, and averages of each replica over the second half of its steps."""
+        """Why the run ended, and averages of each replica over the second half of its steps.
+
+        Behind ``+-`` is the standard error of the mean, `mmtp_jax.simulation.blocks.block_error`.
+        """
         lines = [self.message]
-        half = len(self.steps) // 2
-        if len(self.steps) - half < 2:
+        # Rows of a stopped replica repeat its last one.
+        counts = [
+            len(self.steps) if stop < 0 else max(1, int(np.sum(self.steps <= stop)))
+            for stop in self.stopped_at
+        ]
+        if len(self.steps) == 0 or max(counts) < 4:
             return lines[0]
-        lines.append(f"averages over steps {self.steps[half]} to {self.steps[-1]}:")
+        end = "the end" if len(set(counts)) > 1 else f"step {self.steps[max(counts) - 1]}"
+        lines.append(
+            f"averages from step {self.steps[max(counts) // 2]} to {end}, the first half is left "
+            "out; +- is the standard error of the mean, by blocks:"
+        )
         for name in _SHOWN:
-            values = getattr(self.series, name)[half:]
-            if not np.all(np.isfinite(values)):
+            series = getattr(self.series, name)
+            halves = [series[n // 2 : n, r] for r, n in enumerate(counts)]
+            if not all(np.all(np.isfinite(half)) for half in halves):
                 continue
-            text = "  ".join(
-                f"{m:.6g} +- {s:.2g}"
-                for m, s in zip(values.mean(axis=0), values.std(axis=0), strict=True)
-            )
+            text = "  ".join(with_error(float(half.mean()), block_error(half)) for half in halves)
             unit = getattr(UNITS, name)
             lines.append(f"  {name.replace('_', ' ') + (f' ({unit})' if unit else ''):<22}{text}")
+        if max(counts) // 2 < MIN_BLOCKS:
+            lines.append("  (no errors: there are too few rows)")
         drift = "  ".join(f"{value:.3g}" for value in self.drift())
         lines.append(f"  drift of the conserved energy (meV/atom/ps): {drift}")
         return "\n".join(lines)
@@ -135,7 +149,7 @@ def md(
     if isinstance(watch, BoundWatch):
         watch.check(potential)
     chosen = made(DynamicsOptions, options, "md")
-    atoms_list = [atoms] if isinstance(atoms, Atoms) else list(atoms)
+    atoms_list = given_configurations(atoms, potential.species)
     if not atoms_list:
         raise ValueError("there is no configuration to simulate; give at least one")
     system = start_system(potential, atoms_list, chosen)

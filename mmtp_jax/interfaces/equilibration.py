@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.atoms import OfDetails, named_like, of_details, to_atoms
-from mmtp_jax.io.convert import to_structures
+from mmtp_jax.io.convert import given_configurations, to_structures
 from mmtp_jax.io.schema import SOURCE, set_moments
 from mmtp_jax.language import argument
 from mmtp_jax.potential.potential import Potential
@@ -98,7 +98,7 @@ def equilibrate(
         >>> found.converged, found.magmoms, found.atoms.get_potential_energy()
     """
     options = MomentOptions(tolerance, max_steps, max_change, allow_flips)
-    atoms_list = [atoms] if isinstance(atoms, Atoms) else list(atoms)
+    atoms_list = given_configurations(atoms, potential.species)
     structures = start_structures(potential, atoms_list, start, scale, takes_start=True)
     found = equilibrate_structures(potential, structures, options, dtype, callback)
     results = [

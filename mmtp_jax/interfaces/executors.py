@@ -46,7 +46,7 @@ class ExecutorSettings:
     """What kind of executor, and what each of its tasks gets."""
 
     kind: str = option(
-        "local: processes of this machine; executorlib; parsl (pip install mmtp_jax[hpc]).",
+        "local: processes of this machine; executorlib; parsl (pip install executorlib or parsl).",
         "local", choices=tuple(PLACES), required=True,
     )  # fmt: skip
     place: str = option(
@@ -133,7 +133,8 @@ def executor(of: str | os.PathLike | ExecutorSettings | None = None, **options: 
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(settings.workers, context, initializer=_start_worker)
     if find_spec(settings.kind) is None:
-        raise ValueError(f"the package {settings.kind} is not installed; pip install mmtp_jax[hpc]")
+        kind = settings.kind
+        raise ValueError(f"the package {kind} is not installed; pip install {kind}")
     return _executorlib(settings) if settings.kind == "executorlib" else _parsl(settings)
 
 

@@ -19,6 +19,7 @@ from ase import Atoms
 from mmtp_jax.fitting.series import numbered
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.io.atoms import OfDetails, of_details, to_atoms, with_results
+from mmtp_jax.io.convert import given_configurations
 from mmtp_jax.io.schema import SOURCE
 from mmtp_jax.io.writing import write
 from mmtp_jax.options import made
@@ -128,7 +129,7 @@ def relax(
         >>> found.converged, found.atoms.cell.cellpar(), found.magmoms
     """
     chosen = made(RelaxOptions, {"cell": cell, "pressure_GPa": pressure_GPa, **options}, "relax")
-    atoms_list = [atoms] if isinstance(atoms, Atoms) else list(atoms)
+    atoms_list = given_configurations(atoms, potential.species)
     structures = relaxable_structures(potential, atoms_list, start, scale)
     if isinstance(watch, BoundWatch):
         watch.check(potential)

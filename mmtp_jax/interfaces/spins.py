@@ -59,8 +59,8 @@ def montecarlo(
             ``moments="fixed"``, ``magnetic=("Cr",)``.
 
     Raises:
-        ValueError: if a temperature is negative, no atom is magnetic, or the moments of the start
-            cannot be equilibrated.
+        ValueError: if a temperature is negative, no atom is magnetic, or the moments of the start,
+            or of all trials, cannot be equilibrated.
 
     Example:
         >>> walk = mmtp.montecarlo(pot, atoms, [600, 800, 1000], sweeps=2000)

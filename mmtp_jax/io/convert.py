@@ -7,12 +7,14 @@ the code behind it need not look again. Each error names the configuration.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
+from mmtp_jax.io.fields import shown
 from mmtp_jax.io.schema import (
     KMESH,
     MAKING,
@@ -77,6 +79,30 @@ def _converted(
         return _structure(atoms, tuple(species), name, moments, labels), labels
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def given_configurations(given: Any, species: Sequence[str]) -> list[Atoms]:
+    """Configurations as a list; a file, or several, are read by `mmtp_jax.read`.
+
+    Raises:
+        TypeError: if something else is among them.
+    """
+    if isinstance(given, Atoms):
+        return [given]
+    if not isinstance(given, (str, os.PathLike)):
+        given = list(given) if isinstance(given, Iterable) else [given]
+    paths = [given] if isinstance(given, (str, os.PathLike)) else given
+    if paths and all(isinstance(path, (str, os.PathLike)) for path in paths):
+        from mmtp_jax.io.reading import read
+
+        return read(given, species=species)
+    for k, atoms in enumerate(given, 1):
+        if not isinstance(atoms, Atoms):
+            raise TypeError(
+                "configurations must be ase.Atoms, e.g. those of mmtp.read('train.cfg'), or files; "
+                f"number {k} is of type {type(atoms).__name__}: {shown(atoms)}"
+            )
+    return given
 
 
 def to_structures(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
+from ase.io.formats import UnknownFileTypeError, extension2format, filetype, get_ioformat
 
 from mmtp_jax.io.compressed import suffixes
 
@@ -19,6 +19,8 @@ def format_to_read(path: Path) -> str:
     """ASE's name of the format of a file."""
     if suffixes(path)[0] in XYZ:
         return EXTXYZ
+    if said := by_extension(path):
+        return said
     try:
         return get_ioformat(filetype(os.fspath(path))).name
     except UnknownFileTypeError as error:
@@ -30,6 +32,14 @@ def format_to_read(path: Path) -> str:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ValueError(f"{path}: ASE cannot read this file ({error})") from error
+
+
+def by_extension(path: PathLike) -> str | None:
+    """The format of the extension where the rest of the name says another: of CONTCAR.cif, cif."""
+    known = extension2format.get(suffixes(path)[0].lstrip("."))
+    stem = Path(path).name.upper()
+    named = any(word in stem for word in ("POSCAR", "CONTCAR", "CENTCAR", "OUTCAR"))
+    return known.name if named and known is not None else None
 
 
 def is_cfg(path: Path) -> bool:
@@ -52,7 +62,8 @@ def format_to_write(path: PathLike, named: str | None = None) -> str:
     if named == EXTXYZ or (named is None and suffix in XYZ):
         return EXTXYZ
     try:
-        format_ = get_ioformat(named or filetype(os.fspath(path), read=False))
+        said = named or by_extension(path) or filetype(os.fspath(path), read=False)
+        format_ = get_ioformat(said)
     except UnknownFileTypeError as error:
         what = f"the name {os.fspath(path)!r}" if named is None else f"format={named!r}"
         raise ValueError(f"{what} says no format; use .cfg or .xyz, or give format=...") from error

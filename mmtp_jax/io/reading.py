@@ -30,7 +30,7 @@ from ase.io.formats import string2index
 from mmtp_jax.io.cfg import read_cfg
 from mmtp_jax.io.comment_line import CommentLine, CommentLineError
 from mmtp_jax.io.compressed import read_text, suffixes
-from mmtp_jax.io.formats import CFG, EXTXYZ, XYZ, PathLike, format_to_read, is_cfg
+from mmtp_jax.io.formats import CFG, EXTXYZ, XYZ, PathLike, by_extension, format_to_read, is_cfg
 from mmtp_jax.io.label_keys import Keys
 from mmtp_jax.io.labels import unread_labels
 from mmtp_jax.io.making import vasp_info
@@ -234,6 +234,8 @@ def _last(index: int | slice) -> int | None:
 def ase_read(path: Path, index: int | slice, options: dict[str, Any]) -> list[Atoms]:
     try:
         file: Any = path
+        if "format" not in options and (said := by_extension(path)):
+            options = options | {"format": said}
         if options.get("format", EXTXYZ if suffixes(path)[0] in XYZ else None) == EXTXYZ:
             check_frames(path, _last(index))
             if suffixes(path)[1]:

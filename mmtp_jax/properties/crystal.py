@@ -33,8 +33,8 @@ def import_phonopy() -> Any:
         import phonopy
     except ImportError as error:
         raise MissingPackageError(
-            "phonons need phonopy >= 4 and spglib, which are not installed: "
-            "pip install 'mmtp_jax[properties]'"
+            "phonons need phonopy >= 4 and spglib, which are not installed: pip install "
+            "'phonopy>=4' spglib"
         ) from error
     return phonopy
 

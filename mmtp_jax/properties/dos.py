@@ -39,14 +39,14 @@ class ResolutionWarning(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class VibrationalDOS:
-    """Density of states over frequency; its integral is 3 N."""
+    """Density of states per atom over frequency; its integral is 3, as that of phonons."""
 
     frequencies: np.ndarray
     """(k,) THz, from zero."""
     total: np.ndarray
-    """(k,) 1/THz."""
+    """(k,) 1/THz per atom."""
     species: dict[str, np.ndarray]
-    """Parts of it by chemical symbol; 3 N_s each where all have one temperature."""
+    """Parts of it by chemical symbol; 3 N_s / N each where all have one temperature."""
     lags_ps: np.ndarray = field(repr=False)
     """(t,) of the autocorrelation."""
     correlation: np.ndarray = field(repr=False)
@@ -139,7 +139,7 @@ def vibrational_dos_of(
     total = sum(spectra.values())
     _warn_aliased(frequencies, total, interval_fs)
     shown = frequencies <= (np.inf if max_THz is None else max_THz)
-    scale = 3.0 * len(masses) / np.trapezoid(total, frequencies)
+    scale = 3.0 / np.trapezoid(total, frequencies)
     degrees = 3 * len(masses) - 3 if len(masses) > 1 else 3
     return VibrationalDOS(
         frequencies=frequencies[shown],

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmtp_jax.simulation.blocks import MIN_BLOCKS, block_error
 from mmtp_jax.simulation.constants import GPA, KB
-
-MIN_BLOCKS = 10
+from mmtp_jax.tables import with_error
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +64,14 @@ class ThermalExpansion:
             f"{'C_p (fluct.)':>14}"
         ]
         for k, run in enumerate(self.runs):
-            volume = f"{self.volume[k]:.4f} +- {self.volume_error[k]:.2g}"
-            alpha = f"{1e6 * self.expansion[k]:.2f} +- {1e6 * self.expansion_error[k]:.2g}"
-            heat = f"{self.heat_capacity[k]:.3f} +- {self.heat_capacity_error[k]:.2g}"
+            volume = with_error(self.volume[k], self.volume_error[k])
+            alpha = with_error(1e6 * self.expansion[k], 1e6 * self.expansion_error[k])
+            heat = with_error(self.heat_capacity[k], self.heat_capacity_error[k])
             lines.append(
                 f"{self.temperatures[k]:8.1f}{volume:>22}{alpha:>20}{heat:>18}"
                 f"{run.fluctuation_heat_capacity:14.3f}"
             )
+        lines.append("+- is the standard error: of means by blocks, of slopes from these")
         return "\n".join(lines)
 
 
@@ -162,18 +163,6 @@ def thermal_expansion_of(runs: Sequence[ConstantPressureRun], degree: int = 2) -
         heat_capacity_error=heat_error / KB,
         degree=degree,
     )
-
-
-def block_error(values: np.ndarray) -> float:
-    """Standard error of the mean of a correlated series, by the largest of blocked errors."""
-    values = np.asarray(values, float)
-    errors, size = [], 1
-    while len(values) // size >= MIN_BLOCKS:
-        n_blocks = len(values) // size
-        means = values[: n_blocks * size].reshape(n_blocks, size).mean(axis=1)
-        errors.append(means.std(ddof=1) / np.sqrt(n_blocks))
-        size *= 2
-    return float(max(errors))
 
 
 def _slope(

@@ -33,12 +33,12 @@ class ImaginaryModesWarning(UserWarning):
 
 
 class DensityOfStates(NamedTuple):
-    """Phonon density of states of the primitive cell; its integral is 3 n."""
+    """Phonon density of states per atom; its integral is 3, as that of dynamics."""
 
     frequencies: np.ndarray
     """(k,) THz."""
     total: np.ndarray
-    """(k,) 1/THz."""
+    """(k,) 1/THz per atom."""
     species: dict[str, np.ndarray]
     """Parts of it by chemical symbol."""
 
@@ -181,7 +181,8 @@ class Phonons:
                 s: by_atom[symbols == s].sum(axis=0) for s in dict.fromkeys(symbols.tolist())
             }
             total = by_atom.sum(axis=0)
-        return DensityOfStates(np.array(found.frequency_points), total, species)
+        species = {symbol: part / self.n_atoms for symbol, part in species.items()}
+        return DensityOfStates(np.array(found.frequency_points), total / self.n_atoms, species)
 
     def thermal(self, temperatures: Any, mesh: float | Any = MESH) -> Thermal:
         """Free energy, entropy and heat capacity at temperatures (K).
@@ -189,8 +190,7 @@ class Phonons:
         Warns:
             ImaginaryModesWarning: if there are imaginary modes, which do not count.
         """
-        grid = self.phonopy.run_mesh(mesh)
-        self._warn(lowest_mode(grid.qpoints, grid.frequencies), "on the mesh, left out")
+        self._warn(self.lowest(mesh), "on the mesh, left out")
         found = self.phonopy.run_thermal_properties(
             temperatures=np.asarray(temperatures, float), exclude_gamma_acoustic=True
         )
@@ -203,6 +203,11 @@ class Phonons:
             np.array(found.heat_capacity) * in_kb,
             float(found.zero_point_energy) * _EV_PER_KJ_MOL / n,
         )
+
+    def lowest(self, mesh: float | Any = MESH) -> Mode:
+        """The mode of the lowest frequency on a mesh of q, most of which are interpolated."""
+        grid = self.phonopy.run_mesh(mesh)
+        return lowest_mode(grid.qpoints, grid.frequencies)
 
     def commensurate(self) -> np.ndarray:
         """(k, 3) q that the supercell holds: frequencies are not interpolated there."""
@@ -235,7 +240,10 @@ class Phonons:
                 f"lowest {self.imaginary[0]}"
             )
         else:
-            lines.append("stable at the q of the supercell")
+            lines.append(
+                f"stable at the {len(self.commensurate())} q of the supercell, which are all that "
+                "was calculated; other q are interpolated"
+            )
         if self.note:
             lines.append(f"note: {self.note}")
         return "\n".join(lines)

@@ -22,7 +22,7 @@ from mmtp_jax.properties.crystal import (
 from mmtp_jax.properties.options import PhononOptions, no_options
 from mmtp_jax.properties.phonon_results import MESH, ImaginaryModesWarning
 from mmtp_jax.properties.phonons import paramagnetic_crystal, phonons_of_crystal
-from mmtp_jax.properties.quasiharmonic_fit import MIN_VOLUMES, QuasiHarmonic, quasi_harmonic
+from mmtp_jax.properties.quasiharmonic_fit import MIN_VOLUMES, SCALED, QuasiHarmonic, quasi_harmonic
 from mmtp_jax.properties.states import relaxed_states
 from mmtp_jax.structures.structure import Structure
 from mmtp_jax.warn import warn
@@ -176,4 +176,4 @@ def states_at_volumes(
 
 def _name(structure: Structure, strain: float) -> str:
     """What messages call a scaled crystal."""
-    return f"{structure.name}, lengths times {1 + strain:.4g}"
+    return f"{structure.name}{SCALED}{1 + strain:.4g}"

@@ -23,6 +23,9 @@ EQUATIONS = ("vinet", "birch_murnaghan", "murnaghan")
 
 MIN_VOLUMES = 5
 
+SCALED = ", lengths times "
+"""Between the name of a crystal and its scale, in the names of its volumes."""
+
 
 class VolumeRangeWarning(UserWarning):
     """The volume of least free energy is outside of those that were calculated."""
@@ -137,7 +140,7 @@ def quasi_harmonic(
 
     from phonopy.qha.qha import run_qha
 
-    n = found[0].n_atoms
+    n, name = found[0].n_atoms, found[0].name.partition(SCALED)[0]
     # Of thousands of eV, the energy of all electrons, a fit would lose the last digits.
     lowest = min(p.energy for p in found)
     with warnings.catch_warnings():
@@ -157,7 +160,7 @@ def quasi_harmonic(
             )
         except (RuntimeError, IndexError, np.linalg.LinAlgError) as error:
             raise ValueError(
-                f"no equation of state fits the free energies of {found[0].name}: {error}; choose "
+                f"no equation of state fits the free energies of {name}: {error}; choose "
                 "volumes around the minimum"
             ) from error
     volumes = np.array([p.volume for p in found])
@@ -168,14 +171,15 @@ def quasi_harmonic(
     keep = len(inside) if inside.all() else int(np.argmin(inside))
     if keep < 3:
         raise ValueError(
-            f"{found[0].name}: the volume of least free energy, {volume[0]:.4g} Angstrom^3/atom, "
+            f"{name}: the volume of least free energy, {volume[0]:.4g} Angstrom^3/atom, "
             f"is not among those from {volumes[0]:.4g} to {volumes[-1]:.4g}; choose others"
         )
     if keep < len(inside):
         warn(
-            f"{found[0].name}: from {result.temperatures[keep]:.4g} K on the volume is larger than "
-            f"{volumes[-1]:.4g} Angstrom^3/atom, the largest that was calculated; these "
-            "temperatures are left out: take larger volumes for them",
+            f"{name}: from {result.temperatures[keep]:.4g} K on the equilibrium volume is "
+            f"{volume[keep]:.4g} Angstrom^3/atom, outside of the {volumes[0]:.4g} to "
+            f"{volumes[-1]:.4g} that were calculated; these temperatures are left out: take "
+            f"{'larger' if volume[keep] > volumes[-1] else 'smaller'} volumes for them",
             VolumeRangeWarning,
         )
     kept = slice(0, keep)

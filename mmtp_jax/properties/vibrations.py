@@ -50,7 +50,7 @@ def vibrational_dos(
         max_THz: highest frequency.
 
     Returns:
-        `VibrationalDOS`, total and by species; its integral is 3 N.
+        `VibrationalDOS`, total and by species, per atom; its integral is 3.
 
     Raises:
         ValueError: if frames have no velocities, no times or times that differ, or are too few.
@@ -149,17 +149,19 @@ def thermal_expansion(
             temperature.
 
     Warns:
-        StoppedRunWarning: if a run has stopped early; it does not count.
+        StoppedRunWarning: if a replica has stopped before the others of its log, and does not
+            count; or a log is shorter than others.
 
     Example:
         >>> print(mmtp.thermal_expansion(["300.csv", "600.csv", "900.csv"]))
     """
-    runs = []
+    runs, ends = [], {}
     for path in [logs] if isinstance(logs, (str, Path)) else logs:
-        names = ("temperature", "volume", "energy", "kinetic", "mean_moment", "atoms")
+        names = ("temperature", "volume", "energy", "kinetic", "mean_moment", "atoms", "time")
         columns = read_series(path, names)
+        ends[path] = 1e-3 * float(columns["time"][-1, 0])
         for replica in range(columns["volume"].shape[1]):
-            values = [columns[name][:, replica] for name in names[:-1]]
+            values = [columns[name][:, replica] for name in names[:-2]]
             if len(values[1]) > 1 and values[1][-1] == values[1][-2] and np.ptp(values[1]) > 0.0:
                 # Rows of a replica that has stopped repeat its last one.
                 warn(
@@ -176,4 +178,11 @@ def thermal_expansion(
                 )
             except ValueError as error:
                 raise ValueError(f"{path}, replica {replica}: {error}") from error
+    for path, end in ends.items():
+        if end < 0.9 * max(ends.values()):
+            warn(
+                f"{path} ends at {end:.4g} ps, other runs go to {max(ends.values()):.4g} ps: if it "
+                "has stopped early, for what it met, its averages are no equilibrium",
+                StoppedRunWarning,
+            )
     return thermal_expansion_of(runs, degree)

@@ -63,6 +63,26 @@ def test_errors_are_those_against_equilibria_that_converged(run, equilibrated, f
     assert "RMSE of the moments of Fe" in result.out
 
 
+def test_a_guess_without_labels_is_no_reference_and_moments_are_printed(
+    run, fitted, data, tmp_path
+):
+    guess = data.atoms_list[0].copy()
+    for name in ("magmoms", "magnetic_forces"):
+        guess.arrays.pop(name, None)
+    guess.set_initial_magnetic_moments([1.5, 1.5])
+    mmtp.write(tmp_path / "guess.extxyz", guess)
+    report = tmp_path / "report.json"
+    result = run("equilibrate", fitted.potential, tmp_path / "guess.extxyz", "--json", report)
+    assert result.status == 0, result.err
+    assert json.loads(report.read_text())["reliability"]["n_reference"] == 0
+    assert "RMSE" not in result.out
+    found = mmtp.equilibrate(mmtp.load(fitted.potential), guess, tolerance=5e-6).magmoms
+    (row,) = [line.split() for line in result.out.splitlines() if line.startswith("Fe ")]
+    numbers = (found.mean(), np.abs(found).mean(), found.min(), found.max())
+    assert row[1:] == ["2", *(f"{x:.3f}" for x in numbers)]
+    assert f"Fe {found[0]:.3f}  Fe {found[1]:.3f}" in result.out
+
+
 def test_start_and_flips(run, fitted, data, tmp_path) -> None:
     output = tmp_path / "out.extxyz"
     result = run(

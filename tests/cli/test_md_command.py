@@ -61,6 +61,11 @@ def test_run_writes_trajectories_log_and_summary(whole) -> None:
     assert "2 replicas of 16 atoms, nvt, 40 steps of 2 fs" in result.out
     assert "done: 40 steps" in result.out
     assert "drift of the conserved energy" in result.out
+    assert "averages from step 20 to step 40, the first half is left out" in result.out
+    assert "+- is the standard error of the mean, by blocks" in result.out
+    (words,) = [line.split() for line in result.out.splitlines() if line.startswith("  volume")]
+    # Of a volume that is constant there is no error.
+    assert "+-" not in words
     for name in ("run.0.extxyz", "run.1.extxyz", "thermo.csv", "md.npz"):
         assert f"wrote {folder / name}" in result.out
     rows = _rows(folder / "thermo.csv")

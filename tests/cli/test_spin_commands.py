@@ -11,6 +11,8 @@ import pytest
 from ase import Atoms
 
 import mmtp_jax as mmtp
+from mmtp_jax.simulation.spins.counts import Counts
+from mmtp_jax.simulation.spins.run import refuse_hopeless
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,40 @@ def test_sample_averages(iron_file, read_back, run, tmp_path) -> None:
     assert np.isclose(content["energy"], states.energy)
     assert np.allclose(content["stress"], states.stress)
     assert read_back(tmp_path / "a.png")
+
+
+def test_a_walk_whose_trials_all_fail_ends_and_says_why() -> None:
+    tried, none = np.array([100, 100]), np.zeros(2, int)
+    for accepted, refused, least in (
+        (none + 1, tried - 1, 100),
+        (none, none, 100),
+        (none, tried, 101),
+    ):
+        refuse_hopeless(Counts(tried, accepted, refused), least)
+    with pytest.raises(ValueError, match="of 200 trials none was accepted, and 198 were refused"):
+        refuse_hopeless(Counts(tried, none, tried - 1), 100)
+
+
+def test_a_cold_walk_without_accepted_trials_warns_and_prints_no_nan(run, ising) -> None:
+    result = run(
+        "montecarlo", *ising, "--fixed-moments", "--temperatures", 5, 10, "--sizes", 2, 3,
+        "--sweeps", 40,
+    )  # fmt: skip
+    assert result.status == 0
+    assert "no trial of 4 atoms was accepted at 5 K" in result.err
+    assert "nan" not in result.out
+    assert "none within the temperatures" in result.out
+    table = [line for line in result.out.splitlines() if line.startswith(("atoms", "4 ", "9 "))]
+    assert max(map(len, table)) <= 80
+
+
+def test_states_that_are_all_alike_have_no_error(run, ising, tmp_path) -> None:
+    pair = mmtp.read(ising[1])[0].repeat((2, 1, 1))
+    mmtp.write(tmp_path / "pair.extxyz", pair)
+    result = run("sample", ising[0], tmp_path / "pair.extxyz", "-n", 4, "--fixed-moments")
+    assert result.status == 0, result.err
+    assert "+- 0" not in result.out
+    assert "all 4 states have the same energy" in result.err
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from mmtp_jax.interfaces.executors import (
 def needs(kind: str):
     return pytest.mark.skipif(
         kind != "local" and find_spec(kind) is None,
-        reason=f"the package {kind} is not installed (pip install mmtp_jax[hpc])",
+        reason=f"the package {kind} is not installed (pip install {kind})",
     )
 
 
@@ -159,7 +159,7 @@ def test_mistakes_name_the_file_and_the_key(tmp_path, text, words):
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr("mmtp_jax.interfaces.executors.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"parsl is not installed; pip install mmtp_jax\[hpc\]"):
+    with pytest.raises(ValueError, match=r"parsl is not installed; pip install parsl"):
         mmtp.executor(kind="parsl")
 
 

@@ -191,6 +191,14 @@ class TestRead:
         (turned,) = read(tmp_path / "train.txt", magnetic_gradient=True)
         assert np.array_equal(plain.arrays["magnetic_forces"], -turned.arrays["magnetic_forces"])
 
+    @pytest.mark.parametrize("name", ["CONTCAR.cif", "POSCAR.extxyz", "CONTCAR.cfg"])
+    def test_the_extension_decides(self, tmp_path, name):
+        atoms = Atoms("Fe2", positions=[[0, 0, 0], [0, 0, 2.2]], cell=[3.0, 4.0, 5.0], pbc=True)
+        write(tmp_path / name, [atoms])
+        assert not (tmp_path / name).read_text().startswith("Fe")
+        (found,) = read(tmp_path / name, species=("Fe",))
+        assert np.allclose(found.cell.lengths(), [3.0, 4.0, 5.0])
+
     def test_at_sign_in_a_name(self, tmp_path):
         write(tmp_path / "a@300.xyz", labelled())
         assert len(read(tmp_path / "a@300.xyz")) == 1

@@ -7,8 +7,8 @@ import pytest
 
 import mmtp_jax as mmtp
 from mmtp_jax.io.trajectory import ThermoLog
-from mmtp_jax.properties.expansion import block_error
 from mmtp_jax.properties.vibrations import StoppedRunWarning
+from mmtp_jax.simulation.blocks import block_error
 from mmtp_jax.simulation.constants import KB
 from mmtp_jax.simulation.dynamics.series import Series
 
@@ -84,3 +84,10 @@ def test_errors_of_correlated_series() -> None:
     expected = 1.0 / (1 - a) / np.sqrt(n)
     assert block_error(x) == pytest.approx(expected, rel=0.35)
     assert block_error(rng.normal(size=n)) == pytest.approx(1 / np.sqrt(n), rel=0.5)
+
+
+def test_a_log_that_ends_before_the_others_is_named(tmp_path) -> None:
+    for name, temperature, n in (("cold.csv", 300, 2000), ("hot.csv", 600, 1000)):
+        _log(tmp_path / name, [temperature], n=n)
+    with pytest.warns(StoppedRunWarning, match=r"hot\.csv ends at 0\.999 ps, .* to 1\.999 ps"):
+        mmtp.thermal_expansion([tmp_path / "cold.csv", tmp_path / "hot.csv"])

@@ -51,6 +51,19 @@ def test_mixed_references_of_energy_are_named(structures):
     assert "energies of like compositions" in message
 
 
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(1.0, None), (1.889726, "positions and cells in bohr"), (0.529177, "closer than 0.6 times")],
+)
+def test_lengths_in_other_units_are_named(structures, factor, words):
+    scaled = [replace(s, positions=factor * s.positions, cell=factor * s.cell) for s in structures]
+    tables = [neighbour_table(s, 6.0) for s in scaled]
+    messages = doubts(scaled, tables, None, ("Fe",))
+    assert messages == [] if words is None else words in messages[0]
+    # Solid argon is as far apart as that.
+    assert factor < 1.0 or doubts(scaled, tables, None, ("Ar",)) == []
+
+
 def test_doubts_become_warnings(structures):
     wrong = [replace(s, forces=s.forces * 1e3) for s in structures]
     with pytest.warns(UnitsWarning, match="are they in eV/Angstrom"):

@@ -72,13 +72,15 @@ def run(args: argparse.Namespace) -> None:
         resolution_THz=settings.resolution_THz, max_THz=settings.max_THz,
     )  # fmt: skip
     print(
-        f"{found.n_frames} frames of {found.n_atoms} atoms at {found.temperature:.1f} K, highest "
-        f"maximum at {found.peak:.3g} THz"
+        f"{found.n_frames} of {sum(map(len, runs))} frames (without the first "
+        f"{100 * settings.skip:g} % of each trajectory: --skip) of {found.n_atoms} atoms at "
+        f"{found.temperature:.1f} K, highest maximum at {found.peak:.3g} THz; the integral is 3, "
+        "per atom"
     )
     files.table(
         "",
-        ["frequency (THz)", "energy (meV)", "total (1/THz)",
-         *(f"{symbol} (1/THz)" for symbol in found.species)],
+        ["frequency (THz)", "energy (meV)", "total (1/THz/atom)",
+         *(f"{symbol} (1/THz/atom)" for symbol in found.species)],
         zip(found.frequencies, found.energies, found.total, *found.species.values(), strict=True),
     )  # fmt: skip
     files.json(

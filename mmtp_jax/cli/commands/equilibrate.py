@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mmtp_jax.simulation.moments.structures import EquilibratedStructure
     from mmtp_jax.structures.structure import Structure
 
+LISTED_ATOMS = 24
+"""Most atoms whose moments are printed one by one."""
+
 _EPILOG = """\
 examples:
   mmtp equilibrate pot.mtp configurations.cfg -o equilibrated.cfg
@@ -31,8 +34,9 @@ examples:
 
 The share that converges to 5e-6 eV/mu_B is the equilibration reliability of Kotykhov 2024, Table
 3. Errors are those of the configurations that converged and whose own magnetic forces are unknown
-or at most 1e-3 eV/mu_B: the moments of others were constrained, and are no reference. The exit
-status is 1 if a grade above the upper threshold has stopped one.
+or at most 1e-3 eV/mu_B: the moments of others were constrained, and are no reference, nor are those
+of configurations without labels. The exit status is 1 if a grade above the upper threshold has
+stopped one.
 """
 
 
@@ -80,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     found = _equilibrated(potential, structures, options, watched)
     report = reliability(references, found, potential.species)
     print(table(report, given.tolerance))
+    print()
+    print(moments_table(found, potential.species))
     stopped = [k for k, result in enumerate(found) if result.stopped]
     for k in stopped:
         print(watched.stopped(structures[k].name, k, ""))
@@ -128,6 +134,29 @@ def _equilibrated(
             potential, structures, options, callback=progress, watch=watched.watch,
             keep=watched.keep,
         )  # fmt: skip
+
+
+def moments_table(found: Sequence[EquilibratedStructure], species: Sequence[str]) -> str:
+    """The moments found: by species, and of each atom where there are few."""
+    import numpy as np
+
+    from mmtp_jax.tables import aligned
+
+    types = np.concatenate([f.structure.types for f in found])
+    moments = np.concatenate([f.magmoms for f in found])
+    rows = [("moments found (mu_B)", "atoms", "mean", "mean |m|", "min", "max")]
+    for k, symbol in enumerate(species):
+        if np.any(of := types == k):
+            m = moments[of]
+            numbers = (m.mean(), np.abs(m).mean(), m.min(), m.max())
+            rows.append((symbol, str(len(m)), *(f"{x:.3f}" for x in numbers)))
+    lines = [aligned(rows)]
+    if len(moments) <= LISTED_ATOMS:
+        for f in found:
+            words = (f"{species[t]} {m:.3f}" for t, m in
+                     zip(f.structure.types, f.magmoms, strict=True))  # fmt: skip
+            lines.append(f"{f.structure.name}: {'  '.join(words)}")
+    return "\n".join(lines)
 
 
 def table(report: Reliability, tolerance: float) -> str:

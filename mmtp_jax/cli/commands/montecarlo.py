@@ -76,9 +76,7 @@ def run(args: argparse.Namespace) -> int:
         walks.run()
     rows = [row for curve, share in walks.curves for row in _rows(curve, share)]
     if rows:
-        print("  ".join(f"{name:>16}" for name in rows[0]))
-    for row in rows:
-        print("  ".join(f"{value:>16.5g}" for value in row.values()))
+        print(_table(rows))
     crossing = _crossing(walks)
     watched.report()
     if output.checkpoint is not None:
@@ -145,6 +143,24 @@ def _write(
 
         save_figure(output.plot, order_figure(curves, crossing))
         print(f"wrote {output.plot}")
+
+
+def _table(rows: Sequence[dict[str, float]]) -> str:
+    """The numbers and their standard errors, narrow enough for a terminal."""
+    from mmtp_jax.tables import aligned, with_error
+
+    lines = [("atoms", "T (K)", "order", "chi (1/eV)", "U4", "time", "accepted")]
+    for row in rows:
+        numbers = [with_error(row[name], row[f"{name.split()[0]} error"])
+                   for name in ("order", "chi (1/eV)", "U4")]  # fmt: skip
+        lines.append(
+            (f"{row['magnetic atoms']:g}", f"{row['temperature (K)']:g}", *numbers,
+             f"{row['time (sweeps)']:.3g}", f"{100 * row['acceptance']:.3g} %")
+        )  # fmt: skip
+    return (
+        f"{aligned(lines)}\n+- is one standard error of the mean, by a bootstrap over blocks; time "
+        "is the autocorrelation\ntime in sweeps; the burn-in is left out"
+    )
 
 
 def _rows(curve: OrderCurve, acceptance: Any) -> list[dict[str, float]]:

@@ -23,7 +23,7 @@ from mmtp_jax.options import POSITIVE, like, option, options
 from mmtp_jax.properties.options import PhononOptions
 
 if TYPE_CHECKING:
-    from mmtp_jax.properties.bands import Bands
+    from mmtp_jax.properties.bands import Bands, Mode
     from mmtp_jax.properties.phonon_results import DensityOfStates, Phonons, Thermal
 
 UNSTABLE = 1
@@ -37,7 +37,8 @@ examples:
 The moments of the file define the magnetic state: it is relaxed first, and must keep its signs.
 Force constants are exact second derivatives, at moments that follow the atoms. Files: PREFIX.csv
 (bands), PREFIX_dos.csv, PREFIX_thermal.csv, PREFIX.json, and the figure PREFIX.pdf and PREFIX.png.
-The exit status is 1 if there are imaginary modes.
+The supercell holds some q, where frequencies are calculated; between them they are interpolated.
+The exit status is 1 if there are imaginary modes at either.
 """
 
 
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.properties.bands import default_path
+    from mmtp_jax.properties.phonon_results import IMAGINARY
 
     potential, atoms = load(settings)
     common = {
@@ -117,10 +119,17 @@ def run(args: argparse.Namespace) -> int:
     errors = None
     if found.samples is not None:
         errors = [found.frequency_errors(q) for q in path.segments]
-    _write(files, settings, found, bands, errors, dos, thermal)
+    between = min(bands.lowest, found.lowest(mesh), key=lambda mode: mode.frequency)
+    _write(files, settings, found, bands, errors, dos, thermal, between)
+    unstable = bool(found.imaginary) or between.frequency < -IMAGINARY
+    if unstable and not found.imaginary:
+        print(
+            f"NOT SHOWN TO BE STABLE: imaginary modes between the q of the supercell, lowest "
+            f"{between}; a larger --supercell tells whether they are real"
+        )
     print(_table(thermal))
     print(files)
-    return UNSTABLE if found.imaginary else 0
+    return UNSTABLE if unstable else 0
 
 
 def _table(thermal: Thermal) -> str:
@@ -147,6 +156,7 @@ def _write(
     errors: list[Any] | None,
     dos: DensityOfStates,
     thermal: Thermal,
+    between: Mode,
 ) -> None:
     import numpy as np
 
@@ -165,7 +175,7 @@ def _write(
     files.table("", header, rows)
     files.table(
         "dos",
-        ["frequency (THz)", "total (1/THz)", *(f"{s} (1/THz)" for s in dos.species)],
+        ["frequency (THz)", "total (1/THz/atom)", *(f"{s} (1/THz/atom)" for s in dos.species)],
         zip(dos.frequencies, dos.total, *dos.species.values(), strict=True),
     )
     files.table(
@@ -191,6 +201,7 @@ def _write(
             "acoustic_sum_rule_eV_per_A2": found.drift,
             "stable": found.is_stable,
             "imaginary": [{"q": m.q, "frequency_THz": m.frequency} for m in found.imaginary],
+            "lowest_on_path_and_mesh": {"q": between.q, "frequency_THz": between.frequency},
             "zero_point_eV_per_atom": thermal.zero_point,
             "q": q.tolist(),
             "frequencies_THz": found.frequencies(q).tolist(),

@@ -114,7 +114,7 @@ What to try next
     atoms.calc = MMTPCalculator({potential!r})
     print(atoms.get_potential_energy(), atoms.calc.magnetic_forces)
 
-  Your own data, in .cfg, .extxyz or any format that ASE reads:
+  Your own data, in .cfg, .extxyz or any format that ASE reads; --species takes all their elements:
 
-    mmtp fit train.cfg --level 12 --species Fe Al --validation 0.1 -o pot.mtp
+    mmtp fit train.cfg --level 12 --species Fe --validation 0.1 -o new.mtp
 """

@@ -117,7 +117,12 @@ def _plot(path: str, traces: Sequence[Sequence[Frame]], names: Sequence[str]) ->
     from mmtp_jax.cli.plot_style import save_figure
     from mmtp_jax.cli.thermo_plots import relaxation_figure
 
-    save_figure(path, relaxation_figure(traces, names))
+    try:
+        figure = relaxation_figure(traces, names)
+    except ValueError as error:
+        console.warn(f"{path} is not written: {error}")
+        return
+    save_figure(path, figure)
     print(f"wrote {path}")
 
 

@@ -43,9 +43,12 @@ def run(args: argparse.Namespace) -> None:
     for path in (output.json, output.plot):
         console.check_distinct(path, inputs_of(settings, args))
 
+    import numpy as np
+
     import mmtp_jax as mmtp
     from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.simulation.constants import GPA
+    from mmtp_jax.tables import with_error
 
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
     atoms = console.read_data(settings.input.start, potential.species, keys=settings.input.keys)[0]
@@ -57,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"{len(states.energies)} states of {n} atoms, {int(states.magnetic.sum())} magnetic")
     if states.n_failed:
         print(f"{states.n_failed} more do not count: their moments could not be equilibrated")
-    print(f"energy  {states.energy / n:.6f} +- {states.energy_error / n:.2g} eV/atom")
+    print(f"energy  {with_error(states.energy / n, states.energy_error / n)} eV/atom")
     force, of_force = states.forces[output.atom], error[output.atom]
     print(f"force on atom {output.atom}  {_with_errors(force, of_force)} eV/Angstrom")
     content = {
@@ -73,6 +76,12 @@ def run(args: argparse.Namespace) -> None:
         stress, of_stress = states.stress, states.error("stress")
         print(f"stress  {_with_errors(stress / GPA, of_stress / GPA)} GPa")
         content |= {"stress": stress.tolist(), "stress_error": of_stress.tolist()}
+    print("+- is the standard error of the mean over the states")
+    if np.ptp(states.energies) < 1e-9 * n:
+        console.warn(
+            f"all {len(states.energies)} states have the same energy, and so no error: they are "
+            "one state up to symmetry; take a larger cell (--repeat)"
+        )
     if output.json is not None:
         console.write_json(output.json, content)
         print(f"wrote {output.json}")
@@ -85,4 +94,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _with_errors(values: Any, errors: Any) -> str:
-    return "  ".join(f"{v:.4g} +- {e:.2g}" for v, e in zip(values, errors, strict=True))
+    from mmtp_jax.tables import with_error
+
+    return "  ".join(with_error(*of, most=4) for of in zip(values, errors, strict=True))

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import EquilibratedStructure
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import LABELS, Structure
 
 RELIABLE = 5e-6
 """eV/mu_B: the criterion of Kotykhov 2024, Table 3."""
@@ -59,7 +59,7 @@ def reliability(
     Args:
         references: configurations with reference moments and labels. One whose magnetic forces
             are unknown or at most `REFERENCE_FORCE` counts as an equilibrium, if its moments are
-            known.
+            known and it has some label: without one they are a guess to start from.
         found: the results, in the same order.
         species: chemical symbols of the types.
     """
@@ -93,7 +93,8 @@ def reliability(
 
 
 def _is_equilibrium(reference: Structure) -> bool:
-    if not reference.moments_known:
+    labelled = any(getattr(reference, label) is not None for label in LABELS)
+    if not (reference.moments_known and labelled):
         return False
     forces = reference.magnetic_forces
     return forces is None or float(np.abs(forces).max()) <= REFERENCE_FORCE

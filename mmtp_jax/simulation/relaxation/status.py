@@ -37,7 +37,7 @@ _MESSAGES = {
     RelaxStatus.NO_DESCENT: "no step lowers the enthalpy any more; the tolerances are below what "
     "the precision allows, or the moments jump between two states",
     RelaxStatus.MOMENT_AT_BOUND: "a moment is at the end of the interval that the potential "
-    "covers, and its magnetic force points outwards",
+    "covers and would leave it, or is outside",
     RelaxStatus.MOMENT_AT_ZERO: "forces and stress are small enough, but a moment is held "
     "at zero because it would change its sign; allow flips to let it",
     RelaxStatus.MOMENTS: "the moments could not be equilibrated",

@@ -75,9 +75,13 @@ class RelaxedStructure:
     @property
     def message(self) -> str:
         """How it ended, in words."""
+        whole = float(np.abs(self.result.magnetic_forces).max(initial=0.0))
+        # Moments that are held, or fixed, are not among those that the search counts.
+        held = f", {whole:.2g} on held moments" if whole > 1.01 * self.magnetic_force else ""
         text = (
             f"{self.status.message} ({self.n_steps} steps, force {self.force:.2g} eV/Angstrom, "
-            f"stress {self.stress_GPa:.2g} GPa, magnetic force {self.magnetic_force:.2g} eV/mu_B)"
+            f"stress {self.stress_GPa:.2g} GPa, magnetic force {self.magnetic_force:.2g} eV/mu_B"
+            f"{held})"
         )
         return f"{text}; {self.collapse}" if self.collapse else text
 

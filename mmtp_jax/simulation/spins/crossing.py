@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from mmtp_jax.simulation.spins.binder import OrderCurve
+from mmtp_jax.tables import with_error
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ class Crossing:
 
     def __str__(self) -> str:
         """The estimate and that of each pair."""
-        lines = [f"crossing of the Binder cumulants: {self.temperature:.5g} +- {self.error:.2g} K"]
+        whole = _crosses(self.temperature, self.error)
+        lines = [f"crossing of the Binder cumulants: {whole}"]
         lines += [
-            f"  {small} and {large} atoms: {value:.5g} +- {error:.2g} K"
+            f"  {small} and {large} atoms: {_crosses(value, error)}"
             for small, large, value, error in self.pairs
         ]
         if self.share < 0.95:
@@ -50,6 +52,12 @@ class Crossing:
                 "temperatures closer to the crossing and to each other make it sharper"
             )
         return "\n".join(lines)
+
+
+def _crosses(temperature: float, error: float) -> str:
+    if not np.isfinite(temperature):
+        return "none within the temperatures"
+    return f"{with_error(temperature, error)} K"
 
 
 def binder_crossing(curves: Sequence[OrderCurve]) -> Crossing:

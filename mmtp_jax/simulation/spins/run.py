@@ -27,6 +27,26 @@ from mmtp_jax.simulation.spins.trials import Spins, Surroundings, Walk, has_fail
 from mmtp_jax.simulation.system import System
 from mmtp_jax.structures.batch import default_chunk
 
+HOPELESS = 100
+"""Trials of each replica, none accepted, after which a walk is given up."""
+
+
+def refuse_hopeless(counts: Any, least: int = 1) -> None:
+    """Refuse a walk without accepted trials, nine of ten of which could not be equilibrated.
+
+    Raises:
+        ValueError: it says what to change.
+    """
+    tried, refused = np.asarray(counts.tried), np.asarray(counts.inadmissible)
+    none = not np.any(counts.accepted) and refused.sum() > 0.9 * tried.sum()
+    if none and tried.min() >= least:
+        raise ValueError(
+            f"of {int(tried.sum())} trials none was accepted, and {int(refused.sum())} were "
+            "refused because the moments could not be equilibrated after the change of a sign: the "
+            "potential has no such states, and there is nothing to average over; keep the "
+            "magnitudes fixed, or fit to states with moments of both signs"
+        )
+
 
 @dataclass
 class SpinRun(HostLoop):
@@ -96,6 +116,7 @@ class SpinRun(HostLoop):
     def add(self, steps: np.ndarray, rows: SpinSeries) -> None:
         """Record the rows of sweeps."""
         self.rows.append(rows)
+        refuse_hopeless(self.state.counts, HOPELESS)
 
     @property
     def stopped(self) -> np.ndarray:

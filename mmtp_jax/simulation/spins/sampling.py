@@ -18,7 +18,7 @@ from mmtp_jax.precision import with_double_precision
 from mmtp_jax.simulation.spins.moves import magnetic_atoms
 from mmtp_jax.simulation.spins.options import SpinOptions
 from mmtp_jax.simulation.spins.outcome import SpinObserver, SpinSaved, SpinState, SpinWalk
-from mmtp_jax.simulation.spins.run import SpinRun
+from mmtp_jax.simulation.spins.run import SpinRun, refuse_hopeless
 from mmtp_jax.simulation.system import System
 from mmtp_jax.simulation.watch import Watch
 
@@ -60,7 +60,8 @@ def walk_spins(
             been done.
 
     Raises:
-        ValueError: if no atom is magnetic, or the moments of the start cannot be equilibrated.
+        ValueError: if no atom is magnetic, or the moments of the start, or of all trials, cannot
+            be equilibrated.
     """
     started = time.perf_counter()
     start = np.asarray(system.magmoms, float)
@@ -88,6 +89,7 @@ def walk_spins(
         saved = run.saved
         if observer is not None:
             observer.tell(saved)
+    refuse_hopeless(saved.state.counts)
     tried = np.maximum(saved.state.counts.tried, 1)
     return SpinWalk(
         temperatures=temperatures,

