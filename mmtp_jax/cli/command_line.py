@@ -190,7 +190,7 @@ def _files(files: list[str], in_file: Values, of: type) -> Values:
     """Files by what they are: one of a kind in the order of the fields, the others of a list.
 
     Where one is the potential, it is the file that ends in .mtp; or where none does and the
-    settings file gives none, the first.
+    settings file gives none, the first. Where it may be several, all that end so are.
 
     Raises:
         ValueError: if there are several potentials, or too many files.
@@ -201,7 +201,7 @@ def _files(files: list[str], in_file: Values, of: type) -> Values:
         many = item_of(typing.get_type_hints(sections_of(of)[section])[field.name]) is not None
         if field.name == "potential":
             taken = [file for file in rest if file.lower().endswith(".mtp")]
-            if len(taken) > 1:
+            if len(taken) > 1 and not many:
                 raise ValueError(f"give one potential, got {' and '.join(taken)}")
             taken = taken or (rest[:1] if missing else [])
         else:

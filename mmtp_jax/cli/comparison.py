@@ -1,8 +1,10 @@
-"""Labels against predictions of configurations that are already evaluated."""
+"""Labels against predictions: of one potential or several, over one file or several."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,20 +15,66 @@ if TYPE_CHECKING:
     from mmtp_jax.structures.results import Result
 
 
-def evaluate_and_compare(
-    potential: Potential, atoms_list: Sequence[Atoms], dtype: str = "float64"
-) -> tuple[list[Result], Comparison, Errors]:
-    """Results of a potential, its labels against predictions, and its errors."""
+@dataclass(frozen=True)
+class Evaluated:
+    """What a potential says of the configurations of several files."""
+
+    atoms_list: list[Atoms]
+    results: list[Result]
+    each: list[Comparison]
+    """Of each configuration alone."""
+    counts: dict[str, int]
+    """Configurations of each file, one file after the other."""
+
+    @property
+    def sets(self) -> dict[str, tuple[Comparison, int]]:
+        """Labels against predictions of each file, and of all of several, with their sizes."""
+        from mmtp_jax.fitting.report import joined
+
+        found, start = {}, 0
+        for name, n in self.counts.items():
+            found[name] = (joined(self.each[start : start + n]), n)
+            start += n
+        if len(found) > 1:
+            found[f"all {len(found)} files"] = self.whole
+        return found
+
+    @property
+    def whole(self) -> tuple[Comparison, int]:
+        """Of all configurations together, with their number."""
+        from mmtp_jax.fitting.report import joined
+
+        return joined(self.each), len(self.each)
+
+    @property
+    def errors(self) -> dict[str, Errors]:
+        """Errors of `sets`."""
+        from mmtp_jax.fitting.report import errors_of
+
+        return {name: errors_of(*of) for name, of in self.sets.items()}
+
+
+def evaluated(
+    potential: Potential, files: dict[str, list[Atoms]], dtype: str = "float64"
+) -> Evaluated:
+    """Evaluate the configurations of named files, all together."""
     import mmtp_jax as mmtp
-    from mmtp_jax.fitting.report import comparison, errors_of
+    from mmtp_jax.fitting.report import comparison
     from mmtp_jax.io.convert import to_structures
     from mmtp_jax.io.unconverged import warn_of_unconverged
 
+    atoms_list = [atoms for of in files.values() for atoms in of]
     warn_of_unconverged(atoms_list)
     structures = to_structures(atoms_list, potential.species)
     results = mmtp.evaluate(potential, atoms_list, dtype=dtype)
-    compared = comparison(structures, results)
-    return results, compared, errors_of(compared, len(structures))
+    each = [comparison([s], [r]) for s, r in zip(structures, results, strict=True)]
+    return Evaluated(atoms_list, results, each, {name: len(of) for name, of in files.items()})
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """A name for each file by its path: the last part, or the path where that is not its own."""
+    last = [Path(path).name for path in paths]
+    return {p: name if last.count(name) == 1 else p for p, name in zip(paths, last, strict=True)}
 
 
 def settled(atoms_list: list[Atoms], missing: str | None) -> list[Atoms]:

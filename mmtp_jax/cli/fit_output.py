@@ -88,12 +88,12 @@ def write_parity(
     path: str, potential: Potential, training: list[Atoms], validation: list[Atoms]
 ) -> None:
     """Draw labels against predictions of both sets."""
-    from mmtp_jax.cli.comparison import evaluate_and_compare
+    from mmtp_jax.cli.comparison import evaluated
     from mmtp_jax.cli.fit_plots import parity_figure
     from mmtp_jax.cli.plot_style import save_figure
 
     sets = {"training": training} | ({"validation": validation} if validation else {})
-    compared = {name: evaluate_and_compare(potential, of)[1] for name, of in sets.items()}
+    compared = {name: evaluated(potential, {name: of}).whole[0] for name, of in sets.items()}
     save_figure(path, parity_figure(compared))
 
 

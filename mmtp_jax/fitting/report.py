@@ -131,6 +131,45 @@ def comparison(structures: Sequence[Structure], results: Sequence[Result]) -> Co
     }
 
 
+def joined(parts: Sequence[Comparison]) -> Comparison:
+    """Comparisons of several sets as that of one."""
+    kinds = [kind for kind in LABELS if any(kind in part for part in parts)]
+    return {
+        kind: (
+            np.concatenate([part[kind][0] for part in parts if kind in part]),
+            np.concatenate([part[kind][1] for part in parts if kind in part]),
+            sum(part[kind][2] for part in parts if kind in part),
+        )
+        for kind in kinds
+    }
+
+
+def worst_table(names: Sequence[str], each: Sequence[Comparison], n: int) -> str:
+    """The n configurations with the largest errors, each in units of the RMSE of all.
+
+    Args:
+        names: of the configurations.
+        each: the `comparison` of each of them alone.
+        n: how many.
+    """
+    whole = errors_of(joined(each), len(each))
+    own = [errors_of(of, 1) for of in each]
+
+    def size(k: int) -> float:
+        # Where all labels are hit exactly, no error is larger than another.
+        ratios = (e.rmse / whole[e.kind].rmse for e in own[k].kinds if whole[e.kind].rmse > 0.0)
+        return max(ratios, default=0.0)
+
+    worst = sorted(range(len(each)), key=size, reverse=True)[:n]
+    kinds = [e.kind for e in whole.kinds]
+    rows = [("largest errors (RMSE)", *(f"{k.replace('_', ' ')} ({UNITS[k][0]})" for k in kinds),
+             "times all")]  # fmt: skip
+    for k in worst:
+        cells = (f"{own[k][kind].rmse:.3f}" if kind in own[k] else "-" for kind in kinds)
+        rows.append((names[k], *cells, f"{size(k):.1f}"))
+    return aligned(rows)
+
+
 def errors_of(compared: Comparison, n_configurations: int) -> Errors:
     """Root mean square, mean absolute and largest errors of `comparison`."""
     kinds = []

@@ -136,6 +136,7 @@ _NOT_LABELS = {
 }  # fmt: skip
 _OTHER_USES = re.compile(
     r"weight|std|sigma|var|error|uncertainty|cutoff|constrain|per_atom|count|dipole|inertia"
+    r"|^mmtp_|predict"
 )
 _ONE_MOMENT, _MISFIT, _OF_ATOMS = "one moment", "misfit", "virials of atoms"
 _RIGHT = {

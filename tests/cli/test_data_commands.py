@@ -58,6 +58,59 @@ def test_evaluate_without_labels_gives_a_summary_and_warns_of_extrapolation(
     assert result.err.count("\n") == 1
 
 
+def test_several_potentials_and_files(read_back, run, fitted, data, tmp_path) -> None:
+    """Each number is that of the potential and the file alone; predictions are beside labels."""
+    one, other = mmtp.load(fitted.potential), tmp_path / "other.mtp"
+    mmtp.save(other, one.unflatten(1.01 * np.asarray(one.flatten())))
+    files = tmp_path / "a.extxyz", tmp_path / "b.extxyz"
+    for path, part in zip(files, (data.atoms_list[:4], data.atoms_list[4:]), strict=True):
+        mmtp.write(path, part)
+    report, plot, both = (tmp_path / n for n in ("r.json", "parity.png", "both.extxyz"))
+    result = run(
+        "evaluate", fitted.potential, other, *files, "--worst", 3, "--prefix", "mmtp_", "-o", both,
+        "--report", report, "--plot", plot,
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    assert read_back(plot)
+    content = json.loads(report.read_text())["potentials"]
+    written = mmtp.read(both)
+    for path, of in zip((fitted.potential, other), content, strict=True):
+        single = tmp_path / "single.json"
+        run("evaluate", path, files[1], "--report", single)
+        assert of["potential"] == str(path)
+        assert of["files"]["b.extxyz"] == json.loads(single.read_text())["errors"]
+        assert of["errors"]["n_configurations"] == 10
+        found = mmtp.evaluate(mmtp.load(path), data.atoms_list)
+        worst = max(range(10), key=lambda k: _worst(found, data.atoms_list)[k])
+        name = f"{files[worst > 3].name}, configuration {worst % 4 + 1 if worst < 4 else worst - 3}"
+        table = result.out.split(f"{path.name}:\n")[1].split("times all")[1]
+        assert name in table.splitlines()[2]
+        for atoms, r, source in zip(written, found, data.atoms_list, strict=True):
+            assert atoms.info[f"mmtp_{path.stem}_energy"] == pytest.approx(r.energy)
+            assert atoms.get_potential_energy() == source.get_potential_energy()
+    assert result.out.count("largest errors") == 2
+    assert "all 2 files" in result.out
+    refused = run("evaluate", fitted.potential, other, *files, "-o", both)
+    assert refused.status == 2
+    assert "give --prefix" in refused.err
+
+
+def _worst(found, labelled) -> np.ndarray:
+    """The largest RMSE of each configuration, in units of that of all."""
+    squares = {
+        "energy": [(r.energy - a.get_potential_energy()) ** 2 / len(a) ** 2
+                   for r, a in zip(found, labelled, strict=True)],
+        "forces": [np.mean((r.forces - a.get_forces()) ** 2)
+                   for r, a in zip(found, labelled, strict=True)],
+        "stress": [np.mean((r.stress - a.get_stress()) ** 2)
+                   for r, a in zip(found, labelled, strict=True)],
+        "magnetic": [np.mean((r.magnetic_forces - a.arrays["magnetic_forces"]) ** 2)
+                     for r, a in zip(found, labelled, strict=True)],
+    }  # fmt: skip
+    # All have two atoms, so the mean of all is the mean of these.
+    return np.max([np.sqrt(np.array(s) / np.mean(s)) for s in squares.values()], axis=0)
+
+
 def test_labels_that_stand_apart_are_listed_before_the_work(
     run, fitted, data, form, tmp_path, monkeypatch
 ) -> None:

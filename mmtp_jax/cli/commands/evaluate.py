@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,25 +12,34 @@ from mmtp_jax.cli import console
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.md_settings import Run
+from mmtp_jax.cli.settings import Values
 from mmtp_jax.cli.shared_settings import (
     LabelReading,
     data,
     file,
     missing_moments,
     output,
-    potential,
 )
-from mmtp_jax.options import like, options
+from mmtp_jax.io.compressed import suffixes
+from mmtp_jax.options import Bounds, like, option, options
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from mmtp_jax.cli.comparison import Evaluated
+    from mmtp_jax.potential.potential import Potential
     from mmtp_jax.structures.results import Result
 
 _EPILOG = """\
 examples:
   mmtp evaluate pot.mtp test.cfg --plot parity.png
   mmtp evaluate pot.mtp structures.extxyz -o predicted.extxyz
+  mmtp evaluate level8.mtp level12.mtp bulk.cfg surfaces.cfg --plot parity.png
+  mmtp evaluate pot.mtp test.extxyz --prefix mmtp_ -o both.extxyz
+
+Of several potentials and files there is a table for each potential with a row for each file, and
+the figure lays the potentials over each other. Configurations with the largest errors are listed,
+each by its worst kind of label in units of the error of all.
 
 Predictions are written as labels: energy, forces, stress, moments and magnetic forces -dE/dm. In
 a .cfg file these go to en_der_m* with the sign of published data sets, -dE/dm.
@@ -40,9 +50,19 @@ a .cfg file these go to en_der_m* with the sign of published data sets, -dE/dm.
 class EvaluateSettings(LabelReading):
     """A potential, configurations, and what is written."""
 
-    potential: str | None = potential()
+    potential: tuple[str, ...] = option(
+        "Potentials, .mtp.",
+        (), example=("pot.mtp",), required=True, positional="a potential", metavar="POTENTIAL",
+    )  # fmt: skip
     data: tuple[str, ...] = data("Configurations of any format.", "configurations")
     output: str | None = output("Predictions, .cfg or .extxyz.", "predicted.extxyz")
+    prefix: str | None = option(
+        "Write predictions beside the labels, under names with this prefix.", example="mmtp_"
+    )
+    worst: int = option(
+        "Configurations with the largest errors that are listed.", 5,
+        bounds=Bounds(least=0, most=10_000),
+    )  # fmt: skip
     dtype: str = like(
         Run, "dtype",
         help="Precision; mixed has neighbours in float32 and the rest in float64.",
@@ -57,12 +77,12 @@ def add_parser(commands: Any) -> None:
     parser = add_command(
         commands,
         "evaluate",
-        help="predictions and errors of a potential",
-        description="Evaluate a potential; print its errors where the configurations are "
+        help="predictions and errors of potentials",
+        description="Evaluate potentials; print their errors where the configurations are "
         "labelled, and a summary of the predictions where they are not.",
         epilog=_EPILOG,
     )
-    declare(parser, EvaluateSettings)
+    declare(parser, EvaluateSettings, check)
     parser.set_defaults(run=run)
 
 
@@ -76,62 +96,151 @@ def run(args: argparse.Namespace) -> None:
         console.check_distinct(path, inputs_of(settings, args))
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.comparison import evaluate_and_compare, settled
-    from mmtp_jax.fitting.report import error_table
-    from mmtp_jax.io.making import potential_making
-    from mmtp_jax.io.schema import labels_of
-    from mmtp_jax.structures.making import making_text
+    from mmtp_jax.cli.comparison import evaluated, short_names
     from mmtp_jax.structures.screening import sentences
 
-    potential = mmtp.load(settings.potential, species=settings.species)
-    atoms_list = console.read_data(
-        settings.data, potential.species, settings.magnetic_gradient, settings.keys
-    )
-    if potential.magnetic_size > 1:
-        atoms_list = settled(atoms_list, settings.missing_moments)
-    for sentence in sentences(mmtp.screen(atoms_list), len(atoms_list)):
-        console.warn(sentence)
-    results, compared, errors = evaluate_and_compare(potential, atoms_list, settings.dtype)
-    n_atoms = sum(map(len, atoms_list))
-    n_known = sum(labels_of(atoms).moments is not None for atoms in atoms_list)
-    print(
-        f"{len(atoms_list)} configurations, {n_atoms} atoms, {settings.dtype}; "
-        f"moments (magmoms) of {n_known} configurations"
-    )
-    if compared:
-        print()
-        print(error_table({_set_name(settings.data): errors}))
-    else:
-        print("no labels to compare with")
-        print()
-        print(summary(atoms_list, results))
+    names = short_names(settings.potential)
+    found: dict[str, Evaluated] = {}
+    read: dict[tuple[str, ...], dict[str, list[Atoms]]] = {}
+    for path in settings.potential:
+        potential = mmtp.load(path, species=settings.species)
+        if potential.species not in read:
+            read[potential.species] = _read(settings, potential)
+            atoms_list = [a for of in read[potential.species].values() for a in of]
+            if len(read) == 1:
+                for sentence in sentences(mmtp.screen(atoms_list), len(atoms_list)):
+                    console.warn(sentence)
+                _print_counts(settings, atoms_list)
+        of = found[names[path]] = evaluated(potential, read[potential.species], settings.dtype)
+        _print(settings, of, names[path] if len(settings.potential) > 1 else "")
     print()
     if settings.output is not None:
-        making = making_text(potential_making(settings.potential))
-        predictions = [
-            with_predictions(a, r, making) for a, r in zip(atoms_list, results, strict=True)
-        ]
         console.say_kept(settings.output)
-        mmtp.write(settings.output, predictions, species=potential.species)
+        mmtp.write(settings.output, _predictions(settings, found), species=potential.species)
         print(f"wrote {settings.output}")
     if settings.report is not None:
-        console.write_json(
-            settings.report,
-            {
-                "mmtp_jax": mmtp.__version__,
-                "potential": settings.potential,
-                "data": list(settings.data),
-                "dtype": settings.dtype,
-                "errors": errors.as_dict(),
-            },
-        )
+        console.write_json(settings.report, _content(settings, found))
         print(f"wrote {settings.report}")
     if settings.plot is not None:
         from mmtp_jax.cli.fit_plots import parity_figure
         from mmtp_jax.cli.plot_style import save_figure
 
-        save_figure(settings.plot, parity_figure({_set_name(settings.data): compared}))
+        (one, *others) = found.values()
+        sets = {name: of.whole[0] for name, of in found.items()}
+        if not others:
+            sets = {name: one.sets[name][0] for name in one.counts}
+        save_figure(settings.plot, parity_figure(sets))
         print(f"wrote {settings.plot}")
+
+
+def check(settings: EvaluateSettings, given: Values) -> None:
+    """Refuse predictions of several potentials under one name, and a prefix that names none.
+
+    Raises:
+        ValueError: in words.
+    """
+    several = len(settings.potential) > 1
+    if several and settings.output is not None and settings.prefix is None:
+        raise ValueError(
+            "-o holds the predictions of one potential as labels; with several give --prefix, e.g. "
+            "--prefix mmtp_, for names beside the labels"
+        )
+    if settings.prefix is not None:
+        if settings.output is None or not suffixes(settings.output)[0].endswith("xyz"):
+            raise ValueError("--prefix needs -o FILE.extxyz, the format with room for more names")
+        if not settings.prefix.replace("_", "").isalnum():
+            raise ValueError(
+                f"--prefix takes letters, digits and _, e.g. mmtp_, got {settings.prefix!r}"
+            )
+
+
+def _read(settings: EvaluateSettings, potential: Potential) -> dict[str, list[Atoms]]:
+    """The configurations of each file."""
+    from mmtp_jax.cli.comparison import settled, short_names
+
+    found = {}
+    for path, name in short_names(settings.data).items():
+        atoms_list = console.read_data(
+            path, potential.species, settings.magnetic_gradient, settings.keys
+        )
+        if potential.magnetic_size > 1:
+            atoms_list = settled(atoms_list, settings.missing_moments)
+        found[name] = atoms_list
+    return found
+
+
+def _print_counts(settings: EvaluateSettings, atoms_list: Sequence[Atoms]) -> None:
+    from mmtp_jax.io.schema import labels_of
+
+    n_known = sum(labels_of(atoms).moments is not None for atoms in atoms_list)
+    print(
+        f"{len(atoms_list)} configurations, {sum(map(len, atoms_list))} atoms, {settings.dtype}; "
+        f"moments (magmoms) of {n_known} configurations"
+    )
+
+
+def _print(settings: EvaluateSettings, of: Evaluated, potential: str) -> None:
+    """The tables of one potential, with its name where there are several."""
+    from mmtp_jax.fitting.report import error_table, worst_table
+    from mmtp_jax.io.schema import SOURCE
+
+    print(f"\n{potential}:" if potential else "")
+    if not of.whole[0]:
+        print("no labels to compare with\n")
+        print(summary(of.atoms_list, of.results))
+        return
+    print(error_table(of.errors))
+    labelled = [k for k, one in enumerate(of.each) if one]
+    if settings.worst and len(labelled) > 1:
+        names = [getattr(of.atoms_list[k], SOURCE, f"configuration {k + 1}") for k in labelled]
+        print()
+        print(worst_table(names, [of.each[k] for k in labelled], settings.worst))
+
+
+def _content(settings: EvaluateSettings, found: dict[str, Evaluated]) -> dict[str, Any]:
+    """What the report holds: the errors over all files, and of each."""
+    import mmtp_jax as mmtp
+    from mmtp_jax.fitting.report import errors_of
+
+    content = [
+        {
+            "potential": path,
+            "errors": errors_of(*of.whole).as_dict(),
+            "files": {name: of.errors[name].as_dict() for name in of.counts},
+        }
+        for path, of in zip(settings.potential, found.values(), strict=True)
+    ]
+    head = {"mmtp_jax": mmtp.__version__, "data": list(settings.data), "dtype": settings.dtype}
+    return head | (content[0] if len(content) == 1 else {"potentials": content})
+
+
+def _predictions(settings: EvaluateSettings, found: dict[str, Evaluated]) -> list[Atoms]:
+    """Configurations with predictions in place of their labels, or beside them by a prefix."""
+    from mmtp_jax.io.making import potential_making
+    from mmtp_jax.structures.making import making_text
+
+    (first, *others) = found.values()
+    if settings.prefix is None:
+        making = making_text(potential_making(settings.potential[0]))
+        pairs = zip(first.atoms_list, first.results, strict=True)
+        return [with_predictions(atoms, result, making) for atoms, result in pairs]
+    prefixes = [settings.prefix]
+    if others:
+        stems = [re.sub(r"\W", "_", Path(name).stem) for name in found]
+        prefixes = [f"{settings.prefix}{stem}_" for stem in stems]
+    copies = []
+    for k, atoms in enumerate(first.atoms_list):
+        copy = atoms.copy()
+        copy.calc = atoms.calc
+        for prefix, of in zip(prefixes, found.values(), strict=True):
+            result = of.results[k]
+            copy.info[f"{prefix}energy"] = result.energy
+            copy.arrays[f"{prefix}forces"] = result.forces
+            copy.arrays[f"{prefix}magnetic_forces"] = result.magnetic_forces
+            if result.stress is not None:
+                copy.info[f"{prefix}stress"] = result.stress
+        copies.append(copy)
+    return copies
 
 
 def with_predictions(atoms: Atoms, result: Result, making: str) -> Atoms:
@@ -171,7 +280,3 @@ def summary(atoms_list: Sequence[Atoms], results: Sequence[Result]) -> str:
                 f"{name:<28}{np.min(values):>14.5f}{np.mean(values):>14.5f}{np.max(values):>14.5f}"
             )
     return "\n".join(lines)
-
-
-def _set_name(files: Sequence[str]) -> str:
-    return Path(files[0]).name if len(files) == 1 else f"{len(files)} files"

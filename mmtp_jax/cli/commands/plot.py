@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _sets(args: argparse.Namespace) -> dict[str, Any]:
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.comparison import evaluate_and_compare, settled
+    from mmtp_jax.cli.comparison import evaluated, settled
 
     reading = given_by(args, Reading)
     potential = mmtp.load(args.potential, species=console.check_species(reading.species))
@@ -89,14 +89,16 @@ def _sets(args: argparse.Namespace) -> dict[str, Any]:
     if args.validation:
         files["validation"] = args.validation
     return {
-        name: evaluate_and_compare(
+        name: evaluated(
             potential,
-            settled(
-                console.read_data(
-                    paths, potential.species, reading.magnetic_gradient, reading.keys
-                ),
-                reading.missing_moments,
-            ),
-        )[1]
+            {
+                name: settled(
+                    console.read_data(
+                        paths, potential.species, reading.magnetic_gradient, reading.keys
+                    ),
+                    reading.missing_moments,
+                )
+            },
+        ).whole[0]
         for name, paths in files.items()
     }
