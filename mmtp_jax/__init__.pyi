@@ -2,6 +2,7 @@
 
 from mmtp_jax import implicit as implicit
 from mmtp_jax import lammps as lammps
+from mmtp_jax import plot as plot
 from mmtp_jax import results as results
 from mmtp_jax.active.active_set import ActiveSet as ActiveSet
 from mmtp_jax.active.candidates import CandidateStore as CandidateStore

@@ -23,8 +23,9 @@ from mmtp_jax.io.convert import given_configurations, to_structures
 from mmtp_jax.io.labels import tell_of_other_names
 from mmtp_jax.io.missing_moments import with_moments
 from mmtp_jax.io.unconverged import warn_of_unconverged
-from mmtp_jax.options import also, made
+from mmtp_jax.options import also, made, takes
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.progress import FitProgress
 from mmtp_jax.structures.making import makings_of
 from mmtp_jax.structures.results import Result
 from mmtp_jax.structures.screening import Suspect, warn_of_outliers
@@ -88,6 +89,7 @@ def screen(atoms_list: Sequence[Atoms]) -> list[Suspect]:
     return screen_structures(to_structures(atoms_list, species), species)
 
 
+@takes(FitOptions)
 def fit(
     potential: Potential,
     atoms_list: Given,
@@ -96,6 +98,7 @@ def fit(
     validation: Given | float | None = None,
     seed: int = 0,
     missing_moments: str = "error",
+    progress: bool = False,
     callback: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> Fit:
@@ -112,6 +115,7 @@ def fit(
         seed: of the choice of that fraction.
         missing_moments: what to do about configurations without moments: ``"error"``, ``"zero"``
             or ``"skip"``, see `mmtp_jax.io.missing_moments`.
+        progress: show how it goes on: a bar on a terminal and in a notebook, else lines.
         callback: called with a `Progress` after every step.
         **options: the other fields of `FitOptions`, e.g. ``max_iterations``, ``checkpoint``, or
             ``making`` for labels of different making.
@@ -129,10 +133,20 @@ def fit(
     """
     chosen = _options("fit", weights, options)
     sets = _sets(potential, atoms_list, validation, seed, chosen.making, missing_moments)
-    return fit_structures(potential, *sets, chosen, callback)
+    if not progress:
+        return fit_structures(potential, *sets, chosen, callback)
+    with FitProgress() as shown:
+
+        def both(news: Progress) -> None:
+            shown(news)
+            if callback is not None:
+                callback(news)
+
+        return fit_structures(potential, *sets, chosen, both)
 
 
 @also(ensemble="n")
+@takes(FitOptions)
 def fit_ensemble(
     potential: Potential,
     atoms_list: Given,
@@ -183,6 +197,7 @@ def fit_ensemble(
 
 
 @also(folds="n_folds")
+@takes(FitOptions)
 def cross_validate(
     potential: Potential,
     atoms_list: Given,
@@ -225,6 +240,7 @@ def cross_validate(
 
 
 @also(scan="kind", scan_values="values", folds="n_folds")
+@takes(FitOptions)
 def scan_weights(
     potential: Potential,
     atoms_list: Given,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import inspect
 import textwrap
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -234,6 +235,39 @@ def made(of: type[T], given: Mapping[str, Any], function: str) -> T:
         if name not in known and name not in other_names(of):
             raise TypeError(f"{function}() got an unknown option {name!r}; {hint_at(name, known)}")
     return of(**given)
+
+
+def takes(
+    *classes: type, without: tuple[str, ...] = (), defaults: Mapping[str, Any] = {}
+) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Decorator: the signature of a function names the fields of options behind its ``**options``.
+
+    For those who look at it, editors and ``help``; what is given is checked by `made` as before.
+
+    Args:
+        *classes: of options.
+        without: fields that the function sets itself.
+        defaults: that are others here.
+    """
+
+    def decorate(function: Callable[..., T]) -> Callable[..., T]:
+        own = inspect.signature(function)
+        parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        named = {p.name for p in parameters} | set(without)
+        for cls in classes:
+            for field in dataclasses.fields(cls):
+                if field.init and field.name not in named:
+                    named.add(field.name)
+                    parameters.append(
+                        inspect.Parameter(
+                            field.name, inspect.Parameter.KEYWORD_ONLY, annotation=field.type,
+                            default=defaults.get(field.name, default_of(field)),
+                        )
+                    )  # fmt: skip
+        function.__signature__ = own.replace(parameters=parameters)
+        return function
+
+    return decorate
 
 
 def given_to(of: type, settings: Any) -> dict[str, Any]:

@@ -36,11 +36,11 @@ from matplotlib.ticker import MaxNLocator
 
 import mmtp_jax as mmtp
 from mmtp_jax.active.learning import Learned
-from mmtp_jax.cli.plot_style import COLOURS, save_figure
 from mmtp_jax.fitting.report import comparison, errors_of
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.oracles.abinit import AbinitOracle
+from mmtp_jax.plot.style import COLOURS, save_figure
 
 SPECIES = ("Fe",)
 ORACLE = AbinitOracle(

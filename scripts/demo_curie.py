@@ -15,8 +15,8 @@ from ase import Atoms
 from ase.build import bulk
 
 import mmtp_jax as mmtp
-from mmtp_jax.cli.plot_style import save_figure
-from mmtp_jax.cli.spin_plots import order_figure
+from mmtp_jax import plot
+from mmtp_jax.plot.style import save_figure
 from mmtp_jax.simulation.constants import KB
 from mmtp_jax.simulation.spins.binder import order_curve
 from mmtp_jax.simulation.spins.crossing import binder_crossing
@@ -71,7 +71,7 @@ def main() -> None:
     print(found)
     value, error = found.temperature * KB / EXCHANGE, found.error * KB / EXCHANGE
     print(f"k_B T_C / J = {value:.4f} +- {error:.4f}, known {known:.4f}")
-    save_figure(args.plot, order_figure(curves, found))
+    save_figure(args.plot, plot.order(curves, found))
 
 
 if __name__ == "__main__":

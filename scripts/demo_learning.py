@@ -35,10 +35,10 @@ import mmtp_jax as mmtp
 from mmtp_jax.active.candidates import Candidate
 from mmtp_jax.active.learning import Learned
 from mmtp_jax.active.learning_iteration import atoms_of
-from mmtp_jax.cli.plot_style import COLOURS, save_figure
 from mmtp_jax.fitting.report import comparison, errors_of
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.io.convert import to_structures
+from mmtp_jax.plot.style import COLOURS, save_figure
 
 SPECIES = ("Fe",)
 LATTICE = 2.83

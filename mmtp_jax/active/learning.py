@@ -31,6 +31,7 @@ from mmtp_jax.io.mtp import load, save
 from mmtp_jax.io.unconverged import warn_of_unconverged
 from mmtp_jax.oracles.oracle import Oracle
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.readable import readable
 from mmtp_jax.structures.domain import no_neighbours
 from mmtp_jax.structures.making import making_text, makings_of
 from mmtp_jax.structures.screening import screen, sentences
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+@readable
 @dataclass(frozen=True)
 class Learned:
     """What a loop of active learning has come to."""

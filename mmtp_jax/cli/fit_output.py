@@ -20,7 +20,7 @@ def run_fit(
 ) -> Fit:
     """Fit with progress on the terminal, and print how it ended and the errors."""
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.progress import FitProgress, legend
+    from mmtp_jax.progress import FitProgress, legend
 
     print("fitting; the program is compiled first, which takes 10 s and more once", flush=True)
     start = time.monotonic()
@@ -76,8 +76,8 @@ def potential_content(potential: Potential) -> dict[str, Any]:
 
 def write_history(path: str, fit: Fit) -> None:
     """Write the loss of each step, and the errors where they were evaluated, as CSV."""
-    from mmtp_jax.cli.progress import history_rows
     from mmtp_jax.io.atomic import atomic_write
+    from mmtp_jax.progress import history_rows
 
     console.say_kept(path)
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
@@ -88,13 +88,13 @@ def write_parity(
     path: str, potential: Potential, training: list[Atoms], validation: list[Atoms]
 ) -> None:
     """Draw labels against predictions of both sets."""
+    from mmtp_jax import plot
     from mmtp_jax.cli.comparison import evaluated
-    from mmtp_jax.cli.fit_plots import parity_figure
-    from mmtp_jax.cli.plot_style import save_figure
+    from mmtp_jax.plot.style import save_figure
 
     sets = {"training": training} | ({"validation": validation} if validation else {})
     compared = {name: evaluated(potential, {name: of}).whole[0] for name, of in sets.items()}
-    save_figure(path, parity_figure(compared))
+    save_figure(path, plot.parity_of(compared))
 
 
 def print_labels(name: str, atoms_list: list[Atoms], species: tuple[str, ...]) -> None:

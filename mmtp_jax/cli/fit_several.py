@@ -89,8 +89,8 @@ def _ensemble(
     options: dict[str, Any],
 ) -> bool:
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.progress import SeriesProgress
     from mmtp_jax.fitting.series import numbered
+    from mmtp_jax.progress import SeriesProgress
 
     output, n, seed = settings.output, settings.several.ensemble, settings.fit.seed
     _announce(
@@ -140,7 +140,7 @@ def _folds(
     final: bool,
 ) -> bool:
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.progress import SeriesProgress
+    from mmtp_jax.progress import SeriesProgress
 
     output, n = settings.output, settings.several.folds
     last = (
@@ -177,9 +177,9 @@ def _scan(
     settings: FitSettings, potential: Potential, training: list[Atoms], options: dict[str, Any]
 ) -> bool:
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.fit_plots import scan_figure
-    from mmtp_jax.cli.plot_style import save_figure
-    from mmtp_jax.cli.progress import SeriesProgress
+    from mmtp_jax import plot
+    from mmtp_jax.plot.style import save_figure
+    from mmtp_jax.progress import SeriesProgress
 
     several, output = settings.several, settings.output
     values, n_folds = several.scan_values, several.folds or DEFAULT_FOLDS
@@ -205,13 +205,13 @@ def _scan(
         _write_csv(output.scan_csv, scan.rows())
         print(f"wrote {output.scan_csv}")
     if output.plot is not None:
-        save_figure(output.plot, scan_figure(scan))
+        save_figure(output.plot, plot.scan(scan))
         print(f"wrote {output.plot}")
     return scan.interrupted
 
 
 def _announce(what: str) -> None:
-    from mmtp_jax.cli.progress import legend
+    from mmtp_jax.progress import legend
 
     print(what)
     print("the program is compiled first, once for all, which takes 10 s and more the first time")
@@ -244,17 +244,17 @@ def _write_report(settings: FitSettings, potential: Potential, content: dict[str
 def _write_held_out_parity(path: str, folds: CrossValidation, atoms_list: list[Atoms]) -> None:
     """Labels against predictions of each configuration by the fold that has not seen it."""
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.fit_plots import parity_figure
-    from mmtp_jax.cli.plot_style import save_figure
+    from mmtp_jax import plot
     from mmtp_jax.fitting.report import comparison
     from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.plot.style import save_figure
 
     labelled, results = [], []
     for held_out, fit in zip(folds.held_out, folds.fits, strict=True):
         part = [atoms_list[k] for k in held_out]
         results += mmtp.evaluate(fit.potential, part)
         labelled += to_structures(part, fit.potential.species)
-    save_figure(path, parity_figure({"held out": comparison(labelled, results)}))
+    save_figure(path, plot.parity_of({"held out": comparison(labelled, results)}))
 
 
 def _write_csv(path: str, rows: Sequence[Sequence[str]]) -> None:

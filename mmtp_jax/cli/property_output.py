@@ -53,7 +53,7 @@ class PropertyFiles:
 
     def figure(self, figure: Figure) -> None:
         """Write the figure in both formats."""
-        from mmtp_jax.cli.plot_style import save_figure
+        from mmtp_jax.plot.style import save_figure
 
         for end in FIGURES:
             save_figure(self.prefix + end, figure)

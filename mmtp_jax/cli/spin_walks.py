@@ -83,7 +83,7 @@ class SpinWalks:
 
         import mmtp_jax as mmtp
         from mmtp_jax.cli.cells import repeated
-        from mmtp_jax.cli.progress import CountProgress
+        from mmtp_jax.progress import CountProgress
         from mmtp_jax.simulation.spins.outcome import SpinObserver
 
         output, of, watched = self.settings.output, self.settings.walk, self.watched

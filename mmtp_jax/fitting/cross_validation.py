@@ -31,6 +31,7 @@ from mmtp_jax.fitting.statistics import CONFIDENCE, Spread, Statistics
 from mmtp_jax.interruption import deferred
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
+from mmtp_jax.readable import readable
 from mmtp_jax.structures.structure import LABELS, Structure
 from mmtp_jax.tables import aligned
 
@@ -38,6 +39,7 @@ SCAN_VALUES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Weights of Kotykhov 2024, Fig. 2."""
 
 
+@readable
 @dataclass(frozen=True)
 class CrossValidation:
     """Fits to all but one part of the data, each tested on the part that it has not seen."""
@@ -73,6 +75,7 @@ class CrossValidation:
         }
 
 
+@readable
 @dataclass(frozen=True)
 class WeightScan:
     """Cross-validated errors for several values of one weight (Kotykhov 2024, Fig. 2)."""

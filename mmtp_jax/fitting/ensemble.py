@@ -34,9 +34,11 @@ from mmtp_jax.interruption import deferred
 from mmtp_jax.potential.parity import masked
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
+from mmtp_jax.readable import readable
 from mmtp_jax.structures.structure import Structure
 
 
+@readable
 @dataclass(frozen=True)
 class EnsembleFit:
     """Potentials of one form, fitted to the same data from different starts."""

@@ -30,6 +30,7 @@ from mmtp_jax.interruption import deferred
 from mmtp_jax.io.lock import locked
 from mmtp_jax.potential.potential import Potential, one_per_species
 from mmtp_jax.precision import with_double_precision
+from mmtp_jax.readable import readable
 from mmtp_jax.structures.batch import default_chunk
 from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.structure import Structure
@@ -47,6 +48,7 @@ class Progress:
     """Errors at this iteration, where they were evaluated."""
 
 
+@readable
 @dataclass(frozen=True)
 class Fit:
     """The result of a fit."""
@@ -69,6 +71,10 @@ class Fit:
     those before the fit was resumed."""
     fill: float = 1.0
     """Share of the padded rows of the training set that hold real neighbours."""
+
+    def __str__(self) -> str:
+        """How it ended, and the errors."""
+        return f"{self.message}; {self.n_iterations} steps, loss {self.loss:.4e}\n{self.report}"
 
 
 @with_double_precision

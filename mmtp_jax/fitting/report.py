@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmtp_jax.fitting.shifts import Shift
+from mmtp_jax.readable import readable
 from mmtp_jax.structures.results import VOIGT, Result
 from mmtp_jax.structures.structure import LABELS, Structure
 from mmtp_jax.tables import aligned
@@ -36,6 +37,7 @@ class KindErrors:
     n_values: int
 
 
+@readable
 @dataclass(frozen=True)
 class Errors:
     """Errors of all kinds that have labels, for one set of configurations."""
@@ -51,6 +53,10 @@ class Errors:
 
     def __contains__(self, kind: str) -> bool:
         return any(errors.kind == kind for errors in self.kinds)
+
+    def __str__(self) -> str:
+        """A table."""
+        return error_table({f"{self.n_configurations} configurations": self})
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -70,6 +76,7 @@ class Errors:
         }
 
 
+@readable
 @dataclass(frozen=True)
 class Report:
     """Errors on the training set and, where there is one, on the validation set."""

@@ -26,9 +26,10 @@ from mmtp_jax.io.trajectory import (
     cut_to,
     size_of,
 )
-from mmtp_jax.options import also, made
+from mmtp_jax.options import also, made, takes
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
+from mmtp_jax.readable import readable
 from mmtp_jax.simulation.blocks import MIN_BLOCKS, block_error
 from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
 from mmtp_jax.simulation.dynamics.observer import Observer, Saved, Snapshot
@@ -46,6 +47,7 @@ logger = logging.getLogger(__name__)
 _SHOWN = ("temperature", "pressure", "energy", "volume", "magnetisation", "n_equilibration")
 
 
+@readable
 @dataclass(frozen=True)
 class MDResult(Simulation):
     """A `Simulation` with its last configurations."""
@@ -88,6 +90,7 @@ class MDResult(Simulation):
 
 @with_double_precision
 @also(steps="n_steps")
+@takes(DynamicsOptions)
 def md(
     potential: Potential,
     atoms: Atoms | Sequence[Atoms],

@@ -29,7 +29,7 @@ from typing import Any
 from mmtp_jax import interruption
 from mmtp_jax.io.documents import read_toml
 from mmtp_jax.io.fields import checked_fields
-from mmtp_jax.options import COUNT, Bounds, made, option, options, warn_old
+from mmtp_jax.options import COUNT, Bounds, made, option, options, takes, warn_old
 
 PLACES = {
     "local": ("here",),
@@ -107,6 +107,7 @@ def settings_of(path: str | os.PathLike) -> ExecutorSettings:
         raise ValueError(f"{where}: {error}") from error
 
 
+@takes(ExecutorSettings)
 def executor(of: str | os.PathLike | ExecutorSettings | None = None, **options: Any) -> Executor:
     """An executor of a TOML file, of settings, or of ``options``, for a ``with`` block.
 

@@ -22,7 +22,7 @@ from mmtp_jax.io.atoms import OfDetails, of_details, to_atoms, with_results
 from mmtp_jax.io.convert import given_configurations
 from mmtp_jax.io.schema import SOURCE
 from mmtp_jax.io.writing import write
-from mmtp_jax.options import made
+from mmtp_jax.options import made, takes
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.relaxation.options import RelaxOptions
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
@@ -67,6 +67,7 @@ class Relaxation(OfDetails):
     )
 
 
+@takes(RelaxOptions)
 def relax(
     potential: Potential,
     atoms: Atoms | Sequence[Atoms],

@@ -11,7 +11,7 @@ from ase import Atoms
 
 from mmtp_jax.fitting.checkpoint import fingerprint
 from mmtp_jax.interfaces.equilibration import start_structures
-from mmtp_jax.options import also, made
+from mmtp_jax.options import also, made, takes
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.spins.disorder_sampling import DisorderedStates, sample_states
@@ -24,6 +24,7 @@ from mmtp_jax.structures.neighbours import neighbour_table
 
 
 @also(temperatures_K="temperatures", temperature="temperatures", temperature_K="temperatures")
+@takes(SpinOptions)
 def montecarlo(
     potential: Potential,
     atoms: Atoms,
@@ -102,6 +103,7 @@ def walk_fingerprint(
     )  # fmt: skip
 
 
+@takes(DisorderOptions)
 def sample_disorder(
     potential: Potential,
     atoms: Atoms,

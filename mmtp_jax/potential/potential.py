@@ -173,6 +173,15 @@ class Potential:
             parities=parities,
         )
 
+    def __repr__(self) -> str:
+        """One line: what it is, without its numbers."""
+        level = "tables of its file" if self.level is None else f"level {self.level}"
+        return (
+            f"Potential({level}, species {' '.join(self.species)}, form {self.form}, "
+            f"{self.radial_size} radial x {self.magnetic_size} magnetic functions, "
+            f"{self.n_parameters} parameters)"
+        )
+
     @property
     def even(self) -> bool:
         """Whether E(M) = E(-M), exactly."""

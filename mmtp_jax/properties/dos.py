@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mmtp_jax.readable import readable
 from mmtp_jax.simulation.constants import KB
 from mmtp_jax.warn import warn
 
@@ -37,6 +38,7 @@ class ResolutionWarning(UserWarning):
     """A trajectory is too short for the resolution that was asked for."""
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class VibrationalDOS:
     """Density of states per atom over frequency; its integral is 3, as that of phonons."""

@@ -8,14 +8,17 @@ from typing import Any
 from ase import Atoms
 
 from mmtp_jax.interfaces.equilibration import start_structures
+from mmtp_jax.options import takes
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.elastic_results import MAX_STRESS_GPA, ElasticConstants, constants_of
 from mmtp_jax.properties.options import no_options
 from mmtp_jax.properties.paramagnetic import disordered_constants
 from mmtp_jax.properties.second_derivatives import structure_response
-from mmtp_jax.properties.states import relaxed_states
+from mmtp_jax.properties.states import TIGHT, relaxed_states
+from mmtp_jax.simulation.relaxation.options import RelaxOptions
 
 
+@takes(RelaxOptions, defaults=TIGHT)
 def elastic_constants(
     potential: Potential,
     atoms: Atoms,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mmtp_jax.properties.response import Response
+from mmtp_jax.readable import readable
 from mmtp_jax.simulation.constants import GPA
 
 AXES = ("xx", "yy", "zz", "yz", "xz", "xy")
@@ -19,6 +20,7 @@ MAX_STRESS_GPA = 0.1
 """Largest component of a stress that is neglected: it changes constants by as much."""
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class ElasticConstants:
     """Elastic constants (6, 6) in GPa, rows and columns in the order xx yy zz yz xz xy."""

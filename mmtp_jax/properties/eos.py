@@ -22,6 +22,7 @@ from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.properties.birch_murnaghan import BirchMurnaghan, fit_energies, fit_pressures
 from mmtp_jax.properties.states import TIGHT, lost_state
+from mmtp_jax.readable import readable
 from mmtp_jax.simulation.constants import GPA
 from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
 from mmtp_jax.simulation.dynamics.observer import Observer, Snapshot
@@ -34,6 +35,7 @@ DEFAULT_SCALES = tuple(np.linspace(0.97, 1.03, 9))
 """Of the lengths of the cell."""
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class EquationOfState:
     """Energy, pressure and moments at k volumes, and a Birch-Murnaghan fit of those that count."""
@@ -76,6 +78,26 @@ class EquationOfState:
         order = np.argsort(self.volumes[self.counts])
         volumes, moments = self.volumes[self.counts][order], self.moments[self.counts][order]
         return float(np.interp(self.fit.volume, volumes, moments))
+
+    def __str__(self) -> str:
+        """`in_words`, for a cell of two atoms."""
+        return self.in_words()
+
+    def in_words(self, atoms_per_cell: float = 2.0) -> str:
+        """The fit in a few lines, with the lattice parameter of a cubic cell of so many atoms."""
+        at_rest = self.temperature_K is None
+        rms = f"{1e3 * self.fit.rms:.2g} meV/atom" if at_rest else f"{self.fit.rms:.2g} GPa"
+        return "\n".join(
+            (
+                f"{int(self.counts.sum())} volumes at {0 if at_rest else self.temperature_K:g} K, "
+                f"Birch-Murnaghan fit with a root mean square deviation of {rms}",
+                f"lattice parameter {self.lattice_parameter(atoms_per_cell):.4f} Angstrom (cell of "
+                f"{atoms_per_cell:g} atoms), volume {self.fit.volume:.4f} Angstrom^3/atom",
+                f"bulk modulus {self.fit.bulk_modulus:.1f} GPa, its derivative "
+                f"{self.fit.bulk_derivative:.2f}",
+                f"mean moment {self.moment:.3f} mu_B/atom at zero pressure",
+            )
+        )
 
 
 @also(steps="n_steps")

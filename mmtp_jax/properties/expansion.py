@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmtp_jax.readable import readable
 from mmtp_jax.simulation.blocks import MIN_BLOCKS, block_error
 from mmtp_jax.simulation.constants import GPA, KB
 from mmtp_jax.tables import with_error
@@ -38,6 +39,7 @@ class ConstantPressureRun:
     pressure_GPa: float
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class ThermalExpansion:
     """Over the temperatures (t,) of the runs."""

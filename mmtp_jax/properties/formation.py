@@ -15,10 +15,14 @@ import numpy as np
 from ase import Atoms
 
 from mmtp_jax.interfaces.relaxation import Relaxation, relax, uninterrupted
+from mmtp_jax.options import takes
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.states import MAGNETIC, lost_state
+from mmtp_jax.readable import readable
+from mmtp_jax.simulation.relaxation.options import RelaxOptions
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class FormationEnergies:
     """What p potentials say about k relaxed configurations.
@@ -79,6 +83,7 @@ class FormationEnergies:
         return np.where(self.converged, values, np.nan)
 
 
+@takes(RelaxOptions)
 def formation_energies(
     potentials: Potential | Sequence[Potential],
     atoms_list: Sequence[Atoms],

@@ -12,6 +12,7 @@ import numpy as np
 
 from mmtp_jax.properties.bands import Bands, Mode, Path, lowest_mode
 from mmtp_jax.properties.crystal import SYMPREC
+from mmtp_jax.readable import readable
 from mmtp_jax.simulation.constants import KB
 from mmtp_jax.warn import warn
 
@@ -58,6 +59,7 @@ class Thermal(NamedTuple):
     """eV."""
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class Phonons:
     """Phonons of one crystal in one magnetic state, or averaged over many."""

@@ -9,6 +9,7 @@ from typing import Any
 from ase import Atoms
 
 from mmtp_jax.interfaces.equilibration import start_structures
+from mmtp_jax.options import takes
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.bands import default_path
 from mmtp_jax.properties.crystal import (
@@ -30,9 +31,11 @@ from mmtp_jax.properties.options import PhononOptions, no_options
 from mmtp_jax.properties.paramagnetic import volume_without_pressure
 from mmtp_jax.properties.phonon_results import Phonons, with_imaginary
 from mmtp_jax.properties.polar import set_polar
-from mmtp_jax.properties.states import relaxed_states
+from mmtp_jax.properties.states import TIGHT, relaxed_states
+from mmtp_jax.simulation.relaxation.options import RelaxOptions
 
 
+@takes(PhononOptions, RelaxOptions, without=("pressure_GPa",), defaults=TIGHT)
 def phonons(
     potential: Potential,
     atoms: Atoms,

@@ -11,7 +11,7 @@ from ase import Atoms
 
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.io.schema import SOURCE, set_moments
-from mmtp_jax.options import also
+from mmtp_jax.options import also, takes
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.crystal import (
     crystal_of,
@@ -23,7 +23,8 @@ from mmtp_jax.properties.options import PhononOptions, no_options
 from mmtp_jax.properties.phonon_results import MESH, ImaginaryModesWarning
 from mmtp_jax.properties.phonons import paramagnetic_crystal, phonons_of_crystal
 from mmtp_jax.properties.quasiharmonic_fit import MIN_VOLUMES, SCALED, QuasiHarmonic, quasi_harmonic
-from mmtp_jax.properties.states import relaxed_states
+from mmtp_jax.properties.states import TIGHT, relaxed_states
+from mmtp_jax.simulation.relaxation.options import RelaxOptions
 from mmtp_jax.structures.structure import Structure
 from mmtp_jax.warn import warn
 
@@ -38,6 +39,7 @@ class MissingStatesWarning(UserWarning):
 
 
 @also(temperatures_K="temperatures")
+@takes(PhononOptions, RelaxOptions, without=("cell",), defaults=TIGHT)
 def quasiharmonic(
     potential: Potential,
     atoms: Atoms,

@@ -15,6 +15,7 @@ import numpy as np
 
 from mmtp_jax.properties.phonon_results import IMAGINARY, MESH, Phonons, lowest_mode
 from mmtp_jax.properties.response import UnstableStateError
+from mmtp_jax.readable import readable
 from mmtp_jax.simulation.constants import GPA, KB
 from mmtp_jax.tables import some_of
 from mmtp_jax.warn import warn
@@ -31,6 +32,7 @@ class VolumeRangeWarning(UserWarning):
     """The volume of least free energy is outside of those that were calculated."""
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class QuasiHarmonic:
     """Thermodynamics at constant pressure, (t,) over temperature; extensive ones per atom."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mmtp_jax.properties.coordinates import N_STRAINS
+from mmtp_jax.readable import readable
 from mmtp_jax.structures.structure import Structure
 
 MAGNETIC_TOLERANCE = 2e-3
@@ -32,6 +33,7 @@ class UnstableStateError(ValueError):
     """A state that is no minimum: of the moments, of the positions, or of the cell."""
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class Response:
     """Energy of one configuration to second order, as numpy arrays.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmtp_jax.potential.observables import Observables
+from mmtp_jax.readable import readable
 from mmtp_jax.structures.batch import Batch
 from mmtp_jax.structures.structure import Structure
 
@@ -15,6 +16,7 @@ VOIGT = (np.array([0, 1, 2, 1, 0, 0]), np.array([0, 1, 2, 2, 2, 1]))
 """Indices of a (3, 3) stress in ASE's order xx yy zz yz xz xy."""
 
 
+@readable
 @dataclass(frozen=True)
 class Result:
     """What a potential says about one configuration, as numpy arrays."""

@@ -10,7 +10,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import mmtp_jax as mmtp
-from mmtp_jax.cli.fit_plots import parity_figure
+from mmtp_jax import plot
 
 
 def test_evaluate_prints_the_errors_of_the_fit(read_back, run, fitted, data, tmp_path) -> None:
@@ -275,11 +275,11 @@ def test_plot_parity_and_history(read_back, run, fitted, data, tmp_path) -> None
 def test_parity_figure_has_a_panel_for_each_kind_with_labels() -> None:
     values = np.linspace(-1.0, 1.0, 7)
     both = {"energy": (values, values + 0.01, 7), "stress": (values, values, 7)}
-    figure = parity_figure({"training": both, "validation": {"energy": (values, values, 7)}})
+    figure = plot.parity_of({"training": both, "validation": {"energy": (values, values, 7)}})
     assert [axes.get_title() for axes in figure.axes] == ["Energy minus mean", "Stress"]
     for axes in figure.axes:
         assert axes.get_xlim() == axes.get_ylim()
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["RMSE", "training 10 meV/atom", "validation 0 meV/atom"]
     with pytest.raises(ValueError, match="no labels"):
-        parity_figure({"training": {}})
+        plot.parity_of({"training": {}})

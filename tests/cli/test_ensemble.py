@@ -10,8 +10,8 @@ import pytest
 
 import mmtp_jax as mmtp
 from mmtp_jax.cli import fit_several, progress
-from mmtp_jax.cli.progress import SeriesProgress
 from mmtp_jax.fitting.fit import Fit
+from mmtp_jax.progress import SeriesProgress
 
 # What is held out may lie outside of the intervals of the rest.
 pytestmark = pytest.mark.filterwarnings("ignore::mmtp_jax.ExtrapolationWarning")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mmtp_jax as mmtp
-from mmtp_jax.cli.progress import CountProgress
+from mmtp_jax.progress import CountProgress
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_progress_is_a_bar_or_lines(capsys, monkeypatch) -> None:
     with CountProgress(10, "things", terminal=True) as progress:
         progress(10)
     assert "10/10" in capsys.readouterr().err
-    monkeypatch.setattr("mmtp_jax.cli.progress.LOG_EVERY", 0.0)
+    monkeypatch.setattr("mmtp_jax.progress.LOG_EVERY", 0.0)
     with CountProgress(10, "things", terminal=False) as progress:
         progress(4)
         progress(10)

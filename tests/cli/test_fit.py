@@ -12,8 +12,8 @@ import pytest
 import mmtp_jax as mmtp
 from mmtp_jax.cli import progress
 from mmtp_jax.cli.commands import quickstart
-from mmtp_jax.cli.progress import FitProgress
 from mmtp_jax.fitting.fit import Progress
+from mmtp_jax.progress import FitProgress
 
 
 def test_init_writes_a_potential_and_counts_its_parameters(run, tmp_path) -> None:

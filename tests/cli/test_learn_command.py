@@ -11,9 +11,9 @@ import pytest
 from ase.build import bulk
 
 import mmtp_jax as mmtp
+from mmtp_jax import plot
 from mmtp_jax.active.learning_state import Row
 from mmtp_jax.active.magnetic_states import STATES
-from mmtp_jax.cli.active_plots import learning_figure
 from mmtp_jax.cli.learn_settings import STATES as KNOWN_STATES
 from mmtp_jax.cli.learn_settings import LearnSettings, Simulation
 from mmtp_jax.cli.settings import build, checked, sections_of, template
@@ -185,7 +185,7 @@ def test_the_figure_has_a_bar_for_each_iteration() -> None:
     )
     rows = [Row(k, 10, **none, selected=n) for k, n in enumerate((5, 3, 0))]
     rows.append(Row(3, 18, **none))
-    (axes,) = learning_figure(rows).axes
+    (axes,) = plot.learning(rows).axes
     assert [bar.get_height() for bar in axes.patches] == [5, 3, 0]
     (line,) = axes.lines
     assert list(line.get_ydata()) == [5, 8, 8]
@@ -197,7 +197,7 @@ def test_the_figure_has_the_errors_before_and_after_each_fit() -> None:
         Row(k, 10, None if k == 0 else 9.0 / k, 4.0 / (k + 1), 8.0, 7.0, **none, selected=2)
         for k in range(3)
     ]
-    _, energy, forces = learning_figure(rows).axes
+    _, energy, forces = plot.learning(rows).axes
     before, after = energy.lines
     assert list(before.get_xdata()) == [1, 2]
     assert list(before.get_ydata()) == [9.0, 4.5]

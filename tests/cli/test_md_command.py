@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import mmtp_jax as mmtp
-from mmtp_jax.cli.thermo_plots import read_thermo, thermo_figure
+from mmtp_jax import plot
+from mmtp_jax.plot.simulations import read_thermo
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +198,7 @@ def test_summary_is_plotted_on_the_way_and_later(read_back, run, command, tmp_pa
     assert thermo.magnetisation[10, 1] == pytest.approx(moments.sum(), abs=1e-6)
     assert thermo.mean_moment[10, 1] == pytest.approx(np.abs(moments).mean(), abs=1e-6)
     assert np.isnan(thermo.grade).all()
-    axes = thermo_figure(thermo).axes
+    axes = plot.thermo_of_series(thermo).axes
     lines = {a.get_ylabel().split("\n")[0]: a.get_lines() for a in axes}
     assert len(lines) == 6, "the volume stays, and has no panel"
     assert all(len(of) == 2 for of in lines.values())

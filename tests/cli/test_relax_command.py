@@ -151,16 +151,17 @@ def test_bad_input_is_one_line(iron_file, run, start, options, words) -> None:
 def test_a_figure_shows_no_round_off_and_none_is_drawn_where_nothing_moved(
     iron_file, run, start, tmp_path
 ) -> None:
-    from mmtp_jax.cli.thermo_plots import FLOOR, relaxation_figure
+    from mmtp_jax import plot
+    from mmtp_jax.plot.simulations import FLOOR
 
     traces: list = [[], []]
     ideal = bulk("Fe", cubic=True, a=2.80)
     ideal.set_initial_magnetic_moments([2.2, 2.2])
     mmtp.relax(mmtp.load(iron_file), [ideal, start[1][1]], record=lambda k, f: traces[k].append(f))
-    for axes in relaxation_figure(traces, ["ideal", "rattled"]).axes:
+    for axes in plot.relaxation(traces, ["ideal", "rattled"]).axes:
         for line in axes.lines:
             assert np.nanmin([FLOOR, *line.get_ydata()]) >= FLOOR
-    labels = [axes.get_ylabel() for axes in relaxation_figure(traces[:1], ["ideal"]).axes]
+    labels = [axes.get_ylabel() for axes in plot.relaxation(traces[:1], ["ideal"]).axes]
     assert not any("Largest force" in label for label in labels)
     mmtp.write(tmp_path / "close.extxyz", start[1][2])
     result = run("relax", iron_file, tmp_path / "close.extxyz", "--plot", tmp_path / "x.png")

@@ -143,20 +143,20 @@ def test_files_are_found_wherever_they_stand(run, fitted, start, tmp_path) -> No
 
 
 def test_relaxation_is_plotted(iron_file, read_back, run, tmp_path) -> None:
-    from mmtp_jax.cli.thermo_plots import relaxation_figure
+    from mmtp_jax import plot
 
-    start, plot = tmp_path / "two.extxyz", tmp_path / "relax.png"
+    start, figure = tmp_path / "two.extxyz", tmp_path / "relax.png"
     atoms_list = [bulk("Fe", cubic=True, a=lattice) for lattice in (2.75, 2.9)]
     for k, atoms in enumerate(atoms_list):
         atoms.rattle(0.05, seed=k)
         atoms.set_initial_magnetic_moments([2.2, 2.0])
     mmtp.write(start, atoms_list)
     result = run(
-        "relax", iron_file, start, "--max-steps", 6, "--unbounded", "--plot", plot,
+        "relax", iron_file, start, "--max-steps", 6, "--unbounded", "--plot", figure,
         "--trajectory", tmp_path / "steps.extxyz",
     )  # fmt: skip
     assert result.status in (0, 1), result.err
-    assert read_back(plot)
+    assert read_back(figure)
     frames = [[], []]
     found = mmtp.relax(
         mmtp.load(iron_file), atoms_list, max_steps=6, bounded=False,
@@ -174,7 +174,7 @@ def test_relaxation_is_plotted(iron_file, read_back, run, tmp_path) -> None:
         assert last.stress_GPa == pytest.approx(found[k].stress_GPa)
         assert last.magnetic_force == pytest.approx(found[k].magnetic_force)
         assert last.energy == pytest.approx(found[k].energy)
-    axes = relaxation_figure(frames, ["a", "b"]).axes
+    axes = plot.relaxation(frames, ["a", "b"]).axes
     assert len(axes) == 4
     of_first = axes[1].get_lines()[0]
     assert list(of_first.get_ydata()) == pytest.approx([f.force for f in frames[0]])

@@ -183,7 +183,7 @@ def test_ctrl_c_anywhere_loses_nothing(walk, whole, tmp_path, monkeypatch, after
     with monkeypatch.context() as patch:
         # A few sweeps at a time, so that Ctrl-C comes where it should.
         patch.setattr("mmtp_jax.simulation.host_loop.SECONDS_PER_BLOCK", 1e-9)
-        patch.setattr("mmtp_jax.cli.progress.CountProgress", Interrupts)
+        patch.setattr("mmtp_jax.progress.CountProgress", Interrupts)
         cut = walk(tmp_path, "--sweeps", 600)
         assert cut.status == 130, cut.err
     rows = sum(

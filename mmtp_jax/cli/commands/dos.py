@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     files = PropertyFiles(settings.output, ("",), inputs_of(settings, args))
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.vibration_plots import dos_figure
+    from mmtp_jax import plot
 
     runs = [console.read_data(path, None) for path in settings.trajectories]
     found = mmtp.vibrational_dos(
@@ -96,5 +96,5 @@ def run(args: argparse.Namespace) -> None:
             "species_per_THz": {s: part.tolist() for s, part in found.species.items()},
         }
     )
-    files.figure(dos_figure(found))
+    files.figure(plot.dos(found))
     print(files)

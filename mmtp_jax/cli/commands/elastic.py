@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     files = PropertyFiles(settings.output, ("",), inputs_of(settings, args))
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.progress import CountProgress
-    from mmtp_jax.cli.property_plots import elastic_figure
+    from mmtp_jax import plot
+    from mmtp_jax.progress import CountProgress
     from mmtp_jax.properties.elastic_results import AXES
 
     potential = mmtp.load(settings.potential, species=settings.species)
@@ -116,6 +116,6 @@ def run(args: argparse.Namespace) -> int:
             "note": found.note,
         }
     )
-    files.figure(elastic_figure(found))
+    files.figure(plot.elastic(found))
     print(files)
     return 0 if found.is_stable else 1

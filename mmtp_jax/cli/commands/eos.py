@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
@@ -23,9 +23,6 @@ from mmtp_jax.options import (
     options,
 )
 from mmtp_jax.simulation.dynamics.options import Bath
-
-if TYPE_CHECKING:
-    from mmtp_jax.properties.eos import EquationOfState
 
 _EOS = """\
 examples:
@@ -103,7 +100,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EOS,
     )
     declare(parser, EosSettings, check)
-    parser.set_defaults(run=partial(_run, plot="eos"))
+    parser.set_defaults(run=partial(_run, which="eos"))
     parser = add_command(
         commands,
         "magnetisation",
@@ -113,18 +110,18 @@ def add_parser(commands: Any) -> None:
         epilog=_MAGNETISATION,
     )
     declare(parser, MagnetisationSettings, check)
-    parser.set_defaults(run=partial(_run, plot="magnetisation"))
+    parser.set_defaults(run=partial(_run, which="magnetisation"))
 
 
-def _run(args: argparse.Namespace, plot: str) -> None:
+def _run(args: argparse.Namespace, which: str) -> None:
     settings, _ = collect(args)
     files = PropertyFiles(settings.output, ("",), inputs_of(settings, args))
 
     import numpy as np
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.progress import CountProgress
-    from mmtp_jax.cli.property_plots import eos_figure, magnetisation_figure
+    from mmtp_jax import plot
+    from mmtp_jax.progress import CountProgress
 
     potential = mmtp.load(settings.potential, species=settings.species)
     atoms = console.read_data(settings.data, potential.species, keys=settings.keys)[0]
@@ -141,7 +138,10 @@ def _run(args: argparse.Namespace, plot: str) -> None:
         found = mmtp.equation_of_state(
             potential, atoms, np.linspace(*settings.range, settings.n), callback=progress, **options
         )
-    print(_words(found, cell_atoms))
+    print(found.in_words(cell_atoms))
+    for scale, message in zip(found.scales, found.messages, strict=True):
+        if message:
+            console.warn(f"at {scale:.4g} times the lengths, not in the fit: {message}")
     lattice = found.lattice_parameters(cell_atoms)
     files.table(
         "",
@@ -185,27 +185,6 @@ def _run(args: argparse.Namespace, plot: str) -> None:
         }
     )
     files.figure(
-        eos_figure(found, cell_atoms) if plot == "eos" else magnetisation_figure(found, cell_atoms)
+        plot.eos(found, cell_atoms) if which == "eos" else plot.magnetisation(found, cell_atoms)
     )
     print(files)
-
-
-def _words(found: EquationOfState, cell_atoms: float) -> str:
-    kind = "0 K" if found.temperature_K is None else f"{found.temperature_K:g} K"
-    lines = [
-        f"{int(found.counts.sum())} volumes at {kind}, Birch-Murnaghan fit with a root mean square "
-        + (
-            f"deviation of {1e3 * found.fit.rms:.2g} meV/atom"
-            if found.temperature_K is None
-            else f"deviation of {found.fit.rms:.2g} GPa"
-        ),
-        f"lattice parameter {found.lattice_parameter(cell_atoms):.4f} Angstrom (cell of "
-        f"{cell_atoms:g} atoms), volume {found.fit.volume:.4f} Angstrom^3/atom",
-        f"bulk modulus {found.fit.bulk_modulus:.1f} GPa, its derivative "
-        f"{found.fit.bulk_derivative:.2f}",
-        f"mean moment {found.moment:.3f} mu_B/atom at zero pressure",
-    ]
-    for scale, message in zip(found.scales, found.messages, strict=True):
-        if message:
-            console.warn(f"at {scale:.4g} times the lengths, not in the fit: {message}")
-    return "\n".join(lines)

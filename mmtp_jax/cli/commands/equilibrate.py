@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
 def _equilibrated(
     potential: Potential, structures: Sequence[Structure], options: Any, watched: Watched
 ) -> Sequence[EquilibratedStructure]:
-    from mmtp_jax.cli.progress import CountProgress
+    from mmtp_jax.progress import CountProgress
     from mmtp_jax.simulation.moments.structures import equilibrate_structures
 
     with CountProgress(len(structures), "configurations") as progress:

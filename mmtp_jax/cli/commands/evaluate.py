@@ -122,14 +122,14 @@ def run(args: argparse.Namespace) -> None:
         console.write_json(settings.report, _content(settings, found))
         print(f"wrote {settings.report}")
     if settings.plot is not None:
-        from mmtp_jax.cli.fit_plots import parity_figure
-        from mmtp_jax.cli.plot_style import save_figure
+        from mmtp_jax import plot
+        from mmtp_jax.plot.style import save_figure
 
         (one, *others) = found.values()
         sets = {name: of.whole[0] for name, of in found.items()}
         if not others:
             sets = {name: one.sets[name][0] for name in one.counts}
-        save_figure(settings.plot, parity_figure(sets))
+        save_figure(settings.plot, plot.parity_of(sets))
         print(f"wrote {settings.plot}")
 
 

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     files = PropertyFiles(settings.output, ("",), inputs_of(settings, args))
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.vibration_plots import expansion_figure
+    from mmtp_jax import plot
 
     found = mmtp.thermal_expansion(
         list(settings.logs),
@@ -85,5 +85,5 @@ def run(args: argparse.Namespace) -> None:
             "runs": [dataclasses.asdict(run) for run in found.runs],
         }
     )
-    files.figure(expansion_figure(found))
+    files.figure(plot.expansion(found))
     print(files)

@@ -84,9 +84,9 @@ def run(args: argparse.Namespace) -> int:
     start = moments_of_words(settings.start)
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.progress import CountProgress
-    from mmtp_jax.cli.property_plots import formation_figure
+    from mmtp_jax import plot
     from mmtp_jax.io.schema import SOURCE
+    from mmtp_jax.progress import CountProgress
 
     potentials = [mmtp.load(path, species=settings.species) for path in settings.potentials]
     names = potentials[0].species
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
             if message:
                 console.warn(f"{label}: {message}")
     _write(files, settings, found, labels, symbol)
-    files.figure(formation_figure(found, symbol, settings.cell_atoms))
+    files.figure(plot.formation(found, symbol, settings.cell_atoms))
     print(files)
     return 0 if found.converged.all() else 1
 

@@ -105,10 +105,10 @@ def run(args: argparse.Namespace) -> None:
         mmtp.write(settings.output, graded, species=potential.species)
         print(f"wrote {settings.output}")
     if settings.plot is not None:
-        from mmtp_jax.cli.active_plots import grade_figure
-        from mmtp_jax.cli.plot_style import save_figure
+        from mmtp_jax import plot
+        from mmtp_jax.plot.style import save_figure
 
-        save_figure(settings.plot, grade_figure(grades, THRESHOLDS))
+        save_figure(settings.plot, plot.grades(grades, THRESHOLDS))
         print(f"wrote {settings.plot}")
 
 

@@ -98,11 +98,11 @@ def run(args: argparse.Namespace) -> int:
         console.check_distinct(path, inputs_of(settings, args))
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.interfaces.executors import opened_executor
     from mmtp_jax.io.missing_moments import with_moments
     from mmtp_jax.oracles.configure import read_oracle
     from mmtp_jax.oracles.meshes import plan_meshes
+    from mmtp_jax.progress import CountProgress
 
     if settings.executor is not None and "workers" in given[""]:
         raise ValueError("the executor has its own number of workers; leave out --workers")

@@ -98,10 +98,10 @@ def run(args: argparse.Namespace) -> int:
 
 def write_plot(path: Path, learned: mmtp.results.Learned) -> None:
     """Draw the number of selected configurations of each iteration."""
-    from mmtp_jax.cli.active_plots import learning_figure
-    from mmtp_jax.cli.plot_style import save_figure
+    from mmtp_jax import plot
+    from mmtp_jax.plot.style import save_figure
 
-    save_figure(path, learning_figure(learned.rows))
+    save_figure(path, plot.learning(learned.rows))
 
 
 def _potential(settings: LearnSettings) -> mmtp.Potential:

@@ -121,12 +121,13 @@ def _run(settings: MDSettings, resume: bool) -> int:
             f"it is in {where}"
         )
     if output.plot is not None:
-        from mmtp_jax.cli.plot_style import save_figure
-        from mmtp_jax.cli.thermo_plots import read_thermo, thermo_figure, thermo_of
+        from mmtp_jax import plot
+        from mmtp_jax.plot.simulations import read_thermo, thermo_of
+        from mmtp_jax.plot.style import save_figure
 
         # A log holds also what was done before a restart.
         thermo = thermo_of(result) if output.log is None else read_thermo(output.log)
-        save_figure(output.plot, thermo_figure(thermo))
+        save_figure(output.plot, plot.thermo_of_series(thermo))
         print(f"wrote {output.plot}")
     if result.interrupted:
         return console.INTERRUPTED

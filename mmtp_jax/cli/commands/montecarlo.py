@@ -138,10 +138,10 @@ def _write(
         console.write_json(output.json, content)
         print(f"wrote {output.json}")
     if output.plot is not None:
-        from mmtp_jax.cli.plot_style import save_figure
-        from mmtp_jax.cli.spin_plots import order_figure
+        from mmtp_jax import plot
+        from mmtp_jax.plot.style import save_figure
 
-        save_figure(output.plot, order_figure(curves, crossing))
+        save_figure(output.plot, plot.order(curves, crossing))
         print(f"wrote {output.plot}")
 
 

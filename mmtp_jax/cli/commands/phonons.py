@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     files = PropertyFiles(settings.output, ("", "dos", "thermal"), inputs_of(settings, args))
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.progress import CountProgress
+    from mmtp_jax.progress import CountProgress
     from mmtp_jax.properties.bands import default_path
     from mmtp_jax.properties.phonon_results import IMAGINARY
 
@@ -160,7 +160,7 @@ def _write(
 ) -> None:
     import numpy as np
 
-    from mmtp_jax.cli.vibration_plots import bands_figure
+    from mmtp_jax import plot
 
     n_modes = bands.frequencies[0].shape[1]
     header = ["line", "q1", "q2", "q3", "distance (1/Angstrom)"]
@@ -208,7 +208,7 @@ def _write(
             "note": found.note,
         }
     )
-    files.figure(bands_figure(bands, dos, errors))
+    files.figure(plot.bands(bands, dos, errors))
 
 
 def charges_of(words: tuple[str, ...] | None) -> dict[str, float] | None:

@@ -63,17 +63,15 @@ def run(args: argparse.Namespace) -> None:
     inputs = [args.history, args.potential, args.validation, *args.data]
     console.check_distinct(output, [path for path in inputs if path is not None])
 
-    from mmtp_jax.cli.fit_plots import loss_figure, parity_figure, read_history
-    from mmtp_jax.cli.plot_style import save_figure
+    from mmtp_jax import plot
+    from mmtp_jax.plot.style import save_figure
 
     if parity:
-        figure = parity_figure(_sets(args))
+        figure = plot.parity_of(_sets(args))
     elif thermo:
-        from mmtp_jax.cli.thermo_plots import read_thermo, thermo_figure
-
-        figure = thermo_figure(read_thermo(args.potential))
+        figure = plot.dynamics(args.potential)
     else:
-        figure = loss_figure(*read_history(args.history))
+        figure = plot.loss(args.history)
     save_figure(output, figure)
     print(f"wrote {output}")
 

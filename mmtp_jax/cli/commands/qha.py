@@ -94,8 +94,8 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.progress import CountProgress
-    from mmtp_jax.cli.vibration_plots import quasiharmonic_figure
+    from mmtp_jax import plot
+    from mmtp_jax.progress import CountProgress
 
     potential, atoms = load(settings)
     with CountProgress(int(n), "volumes") as progress:
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
         )  # fmt: skip
     print(found)
     _write(files, settings, found)
-    files.figure(quasiharmonic_figure(found))
+    files.figure(plot.quasiharmonic(found))
     print(files)
 
 

@@ -71,9 +71,9 @@ def run(args: argparse.Namespace) -> int:
     start = moments_of_words(moments.start)
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.progress import CountProgress
     from mmtp_jax.interfaces.dynamics import trajectory_paths
     from mmtp_jax.io.schema import SOURCE
+    from mmtp_jax.progress import CountProgress
     from mmtp_jax.simulation.relaxation.options import RelaxOptions
 
     cell = " ".join(settings.relaxation.cell)
@@ -114,11 +114,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plot(path: str, traces: Sequence[Sequence[Frame]], names: Sequence[str]) -> None:
-    from mmtp_jax.cli.plot_style import save_figure
-    from mmtp_jax.cli.thermo_plots import relaxation_figure
+    from mmtp_jax import plot
+    from mmtp_jax.plot.style import save_figure
 
     try:
-        figure = relaxation_figure(traces, names)
+        figure = plot.relaxation(traces, names)
     except ValueError as error:
         console.warn(f"{path} is not written: {error}")
         return

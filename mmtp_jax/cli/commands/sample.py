@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.progress import CountProgress
+    from mmtp_jax.progress import CountProgress
     from mmtp_jax.simulation.constants import GPA
     from mmtp_jax.tables import with_error
 
@@ -86,10 +86,10 @@ def run(args: argparse.Namespace) -> None:
         console.write_json(output.json, content)
         print(f"wrote {output.json}")
     if output.plot is not None:
-        from mmtp_jax.cli.plot_style import save_figure
-        from mmtp_jax.cli.spin_plots import convergence_figure
+        from mmtp_jax import plot
+        from mmtp_jax.plot.style import save_figure
 
-        save_figure(output.plot, convergence_figure(states, output.atom))
+        save_figure(output.plot, plot.convergence(states, output.atom))
         print(f"wrote {output.plot}")
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mmtp_jax.readable import readable
 from mmtp_jax.simulation.constants import KB
 from mmtp_jax.simulation.spins.reweighting import histograms, overlaps, reweighted
 
@@ -48,6 +49,7 @@ class Reweighted:
     """(B, F) U4 of each bootstrap sample."""
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class OrderCurve:
     """Order of one cell over temperature; all (T,)."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
+from mmtp_jax.readable import readable
 from mmtp_jax.simulation.dynamics.thermostats import keys_of
 from mmtp_jax.simulation.moments.collapse import COLLAPSED
 from mmtp_jax.simulation.moments.options import MomentOptions
@@ -23,6 +24,7 @@ from mmtp_jax.structures.structure import Structure
 QUANTITIES = ("energy", "forces", "stress")
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class DisorderedStates:
     """What the potential says about n disordered states of one geometry."""

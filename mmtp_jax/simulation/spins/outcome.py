@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmtp_jax.readable import readable
 from mmtp_jax.simulation.spins.counts import Counts
 from mmtp_jax.simulation.spins.loop import SpinSeries
 
@@ -47,6 +48,7 @@ class SpinObserver:
     tell: Callable[[SpinSaved], None]
 
 
+@readable
 @dataclass(frozen=True)
 class SpinWalk:
     """How a walk of R replicas went; all arrays are numpy arrays."""

@@ -9,13 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.cli.plot_style import COLOURS, MU_B, new_figure, plain
+from mmtp_jax.plot.style import COLOURS, MU_B, new_figure, plain
 
 if TYPE_CHECKING:
+    from mmtp_jax.active.learning import Learned
     from mmtp_jax.active.learning_state import Row
 
 
-def grade_figure(grades: np.ndarray, thresholds: tuple[float, float]) -> Figure:
+def grades(grades: np.ndarray, thresholds: tuple[float, float]) -> Figure:
     """Histogram of extrapolation grades on a logarithmic axis, with the two thresholds."""
     figure = new_figure(5.0, 3.4)
     axes = figure.subplots()
@@ -37,12 +38,13 @@ _ERRORS = {"energy": "Energy (meV/atom)", "forces": "Forces (meV/Å)",
            "magnetic_forces": f"Magnetic forces (meV/{MU_B})"}  # fmt: skip
 
 
-def learning_figure(rows: Sequence[Row]) -> Figure:
+def learning(found: Learned | Sequence[Row]) -> Figure:
     """What each iteration of active learning selected (Burov 2026, Fig. 2), and errors of its fit.
 
     Errors are root mean squares over the training set, with what was just added: open symbols of
     the potential before the fit, which had not seen the new configurations, filled ones after it.
     """
+    rows = getattr(found, "rows", found)
     kinds = [kind for kind in _ERRORS if any(getattr(r, f"{kind}_after") is not None for r in rows)]
     figure = new_figure(3.4 * (1 + len(kinds)) + 1.0, 3.4, w_pad=0.08)
     panels = figure.subplots(1, 1 + len(kinds), squeeze=False)[0]

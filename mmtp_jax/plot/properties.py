@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.cli.plot_style import COLOURS, MU_B, VOLUME, new_figure, plain
+from mmtp_jax.plot.style import COLOURS, MU_B, VOLUME, new_figure, plain
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.elastic_results import ElasticConstants
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _GREY = "0.6"
 
 
-def elastic_figure(found: ElasticConstants) -> Figure:
+def elastic(found: ElasticConstants) -> Figure:
     """Bars of the constants that are not zero: all relaxed, clamped moments, clamped ions.
 
     Constants that are equal to 0.5 GPa share a bar, which is named by all of them.
@@ -52,7 +52,7 @@ def elastic_figure(found: ElasticConstants) -> Figure:
     return figure
 
 
-def eos_figure(found: EquationOfState, atoms_per_cell: float | None) -> Figure:
+def eos(found: EquationOfState, atoms_per_cell: float | None = None) -> Figure:
     """Energy (at 0 K) or pressure over volume with the Birch-Murnaghan fit, and the moments."""
     figure = new_figure(8.4, 3.5)
     left, right = figure.subplots(1, 2)
@@ -92,7 +92,7 @@ def eos_figure(found: EquationOfState, atoms_per_cell: float | None) -> Figure:
     return figure
 
 
-def magnetisation_figure(found: EquationOfState, atoms_per_cell: float) -> Figure:
+def magnetisation(found: EquationOfState, atoms_per_cell: float = 2.0) -> Figure:
     """Magnetisation and pressure over the lattice parameter (Burov 2026, Fig. 3)."""
     figure = new_figure(8.4, 3.5)
     left, right = figure.subplots(1, 2)
@@ -123,7 +123,7 @@ def magnetisation_figure(found: EquationOfState, atoms_per_cell: float) -> Figur
     return figure
 
 
-def formation_figure(found: FormationEnergies, symbol: str, atoms_per_cell: float | None) -> Figure:
+def formation(found: FormationEnergies, symbol: str, atoms_per_cell: float | None = None) -> Figure:
     """Formation energy, moment and lattice parameter over composition (Kotykhov 2024, Figs. 5, 6).
 
     Without magnetic atoms there is no panel of moments.

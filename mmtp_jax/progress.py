@@ -20,6 +20,11 @@ LOG_EVERY = 5.0
 _SHORT = {"energy": "E", "forces": "F", "stress": "S", "magnetic_forces": "T"}
 
 
+def _shows_bars() -> bool:
+    """Whether what is written to stderr can be written over: on a terminal and in a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
 class FitProgress:
     """Callback of `mmtp_jax.fit` that shows how it goes on.
 
@@ -28,13 +33,13 @@ class FitProgress:
     Use it as a context manager, so that the bar is closed whatever happens.
 
     Args:
-        terminal: whether stderr is one, if not given.
+        terminal: whether stderr is one, or a notebook, if not given.
         name: of one of several fits. What stays of it is the line with its result: the bar is
             removed, and a short fit has no other lines.
     """
 
     def __init__(self, terminal: bool | None = None, name: str = "") -> None:
-        self.terminal = sys.stderr.isatty() if terminal is None else terminal
+        self.terminal = _shows_bars() if terminal is None else terminal
         self.name = name
         self._bar: Any = None
         self._latest: Errors | None = None
@@ -107,7 +112,7 @@ class CountProgress:
 
     def __init__(self, total: int, what: str, terminal: bool | None = None) -> None:
         self.total, self.what = total, what
-        self.terminal = sys.stderr.isatty() if terminal is None else terminal
+        self.terminal = _shows_bars() if terminal is None else terminal
         self._bar: Any = None
         self._next_line = time.monotonic() + LOG_EVERY
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from mmtp_jax.cli.plot_style import COLOURS, MARKERS, MU_B, new_figure, plain
-from mmtp_jax.fitting.report import EV_PER_CUBIC_ANGSTROM_IN_GPA, UNITS, Comparison
+from mmtp_jax.api import Given, evaluate
+from mmtp_jax.fitting.report import EV_PER_CUBIC_ANGSTROM_IN_GPA, UNITS, Comparison, comparison
+from mmtp_jax.io.convert import given_configurations, to_structures
+from mmtp_jax.plot.style import COLOURS, MARKERS, MU_B, new_figure, plain
 
 if TYPE_CHECKING:
     from mmtp_jax.fitting.cross_validation import WeightScan
+    from mmtp_jax.fitting.fit import Fit
+    from mmtp_jax.potential.potential import Potential
 
 _MANY_POINTS = 5000
 """From so many points on, markers are smaller and drawn as an image."""
@@ -52,7 +57,46 @@ _SCAN_WEIGHTS = {
 }
 
 
-def parity_figure(sets: dict[str, Comparison]) -> Figure:
+def parity(
+    potential: Potential | Mapping[str, Potential],
+    atoms_list: Given | Mapping[str, Given],
+) -> Figure:
+    """Predictions over labels, one panel for each kind of label.
+
+    Args:
+        potential: one, or several by their names, which are laid over each other.
+        atoms_list: labelled configurations or files; of one potential also several sets of them
+            by their names.
+
+    Raises:
+        ValueError: if there are no labels, or several potentials and several sets.
+
+    Example:
+        >>> mmtp.plot.parity(pot, {"training": kept, "validation": held_out})
+    """
+    if isinstance(potential, Mapping):
+        if isinstance(atoms_list, Mapping):
+            raise ValueError("give several potentials or several sets, not both")
+        pairs = {name: (of, atoms_list) for name, of in potential.items()}
+    else:
+        sets = atoms_list if isinstance(atoms_list, Mapping) else {"all data": atoms_list}
+        pairs = {name: (potential, of) for name, of in sets.items()}
+    compared = {}
+    for name, (of, given) in pairs.items():
+        configurations = given_configurations(given, of.species)
+        structures = to_structures(configurations, of.species)
+        compared[name] = comparison(structures, evaluate(of, configurations))
+    return parity_of(compared)
+
+
+def loss(fit: Fit | str | Path) -> Figure:
+    """Loss over the steps of a fit, or of the CSV that ``mmtp fit --history`` wrote."""
+    if isinstance(fit, (str, Path)):
+        return loss_of(*read_history(fit))
+    return loss_of(np.arange(len(fit.history)), fit.history)
+
+
+def parity_of(sets: dict[str, Comparison]) -> Figure:
     """Predictions over labels, one panel for each kind of label that any set has.
 
     Args:
@@ -88,7 +132,7 @@ def parity_figure(sets: dict[str, Comparison]) -> Figure:
     return figure
 
 
-def loss_figure(iterations: np.ndarray, loss: np.ndarray) -> Figure:
+def loss_of(iterations: np.ndarray, loss: np.ndarray) -> Figure:
     """Loss over the steps of a fit, on a logarithmic scale."""
     figure = new_figure(5.0, 3.4)
     axes = figure.subplots()
@@ -103,7 +147,7 @@ def loss_figure(iterations: np.ndarray, loss: np.ndarray) -> Figure:
     return figure
 
 
-def scan_figure(scan: WeightScan) -> Figure:
+def scan(scan: WeightScan) -> Figure:
     """Errors of held-out configurations over a weight (Kotykhov 2024, Fig. 2).
 
     One panel for each kind of label; bars are one standard deviation over the folds, 68 %. Grey

@@ -9,18 +9,32 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.cli.plot_style import COLOURS, MARKERS, new_figure, plain
+from mmtp_jax.plot.style import COLOURS, MARKERS, new_figure, plain
+from mmtp_jax.simulation.spins.binder import OrderCurve, order_curve
+from mmtp_jax.simulation.spins.outcome import SpinWalk
 
 if TYPE_CHECKING:
-    from mmtp_jax.simulation.spins.binder import OrderCurve
     from mmtp_jax.simulation.spins.crossing import Crossing
     from mmtp_jax.simulation.spins.disorder_sampling import DisorderedStates
 
 _GREY = "0.65"
 
 
-def order_figure(curves: Sequence[OrderCurve], crossing: Crossing | None = None) -> Figure:
-    """Order, susceptibility and Binder cumulant over temperature, a line for each size."""
+def order(
+    curves: SpinWalk | Sequence[OrderCurve | SpinWalk], crossing: Crossing | None = None
+) -> Figure:
+    """Order, susceptibility and Binder cumulant over temperature, a line for each size.
+
+    Args:
+        curves: results of `mmtp_jax.montecarlo`, or what was made of them by `order_curve`.
+        crossing: of the cumulants, to be marked.
+    """
+    curves = [
+        order_curve(of.temperatures, of.series.order, of.n_magnetic, of.series.energy)
+        if isinstance(of, SpinWalk)
+        else of
+        for of in ([curves] if isinstance(curves, SpinWalk) else curves)
+    ]
     figure = new_figure(9.6, 3.4)
     panels = figure.subplots(1, 3)
     names = (
@@ -52,7 +66,7 @@ def order_figure(curves: Sequence[OrderCurve], crossing: Crossing | None = None)
     return figure
 
 
-def convergence_figure(states: DisorderedStates, atom: int = 0) -> Figure:
+def convergence(states: DisorderedStates, atom: int = 0) -> Figure:
     """Averages over the first states as their number grows (Kotykhov 2025, Fig. 5).
 
     Left the energy, right the force on one atom; in grey the single states, shaded the standard

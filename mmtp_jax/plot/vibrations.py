@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.cli.plot_style import COLOURS, K_B, VOLUME, new_figure, plain
+from mmtp_jax.plot.style import COLOURS, K_B, VOLUME, new_figure, plain
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.bands import Bands
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MEV_PER_THZ = 4.135667696
 
 
-def bands_figure(
+def bands(
     bands: Bands, dos: DensityOfStates | None = None, errors: Sequence[np.ndarray] | None = None
 ) -> Figure:
     """Phonon bands, with the density of states beside them (Kotykhov 2025, Figs. 6-8).
@@ -79,7 +79,7 @@ def bands_figure(
     return figure
 
 
-def dos_figure(found: VibrationalDOS) -> Figure:
+def dos(found: VibrationalDOS) -> Figure:
     """Vibrational density of states, total and by species (Burov 2026, Figs. 4 and 5)."""
     figure = new_figure(5.4, 3.7)
     axes = figure.subplots()
@@ -109,7 +109,7 @@ def dos_figure(found: VibrationalDOS) -> Figure:
     return figure
 
 
-def quasiharmonic_figure(found: QuasiHarmonic) -> Figure:
+def quasiharmonic(found: QuasiHarmonic) -> Figure:
     """Free energy over volume; expansion, heat capacity and bulk modulus over temperature."""
     figure = new_figure(8.4, 6.0, h_pad=0.08, w_pad=0.08)
     (first, second), (third, fourth) = figure.subplots(2, 2)
@@ -134,7 +134,7 @@ def quasiharmonic_figure(found: QuasiHarmonic) -> Figure:
     return figure
 
 
-def expansion_figure(found: ThermalExpansion) -> Figure:
+def expansion(found: ThermalExpansion) -> Figure:
     """Volume, expansion and heat capacity over the temperatures of runs."""
     figure = new_figure(10.0, 3.3, w_pad=0.08)
     panels = figure.subplots(1, 3)

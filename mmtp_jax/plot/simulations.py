@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.cli.plot_style import COLOURS, MU_B, VOLUME, new_figure, plain
 from mmtp_jax.io.thermo import read_series
+from mmtp_jax.plot.style import COLOURS, MU_B, VOLUME, new_figure, plain
 
 if TYPE_CHECKING:
     from mmtp_jax.interfaces.dynamics import MDResult
@@ -81,7 +81,12 @@ def read_thermo(path: str | Path) -> Thermo:
     )
 
 
-def thermo_figure(thermo: Thermo) -> Figure:
+def dynamics(run: MDResult | str | Path) -> Figure:
+    """Numbers of a run over time: of a result of `mmtp_jax.md`, or a CSV of ``mmtp md --log``."""
+    return thermo_of_series(read_thermo(run) if isinstance(run, (str, Path)) else thermo_of(run))
+
+
+def thermo_of_series(thermo: Thermo) -> Figure:
     """Temperature, energies, pressure, volume and moments over time, one line for each replica.
 
     Energies are per atom, from their first value on; the slope of the conserved one, which is the
@@ -107,7 +112,7 @@ def thermo_figure(thermo: Thermo) -> Figure:
     return _panels(panels, lines, "Time (ps)", integer=False)
 
 
-def relaxation_figure(traces: Sequence[Sequence[Frame]], names: Sequence[str]) -> Figure:
+def relaxation(traces: Sequence[Sequence[Frame]], names: Sequence[str]) -> Figure:
     """Enthalpy, forces, stress and magnetic forces over the steps, a line for each configuration.
 
     Args:
