@@ -38,6 +38,11 @@ def named(name: str) -> str:
     return "--" + _FLAGS.get(name, name).replace("_", "-")
 
 
+def in_python(text: str) -> str:
+    """A part of a message that means something in Python only; empty for other readers."""
+    return text if _LANGUAGE.get() == "python" else ""
+
+
 def argument(name: str, value: str | tuple[str, ...] | Mapping[str, Any], toml: str = "") -> str:
     """An argument and its value, as the reader gives it; in a settings file perhaps as ``toml``."""
     language = _LANGUAGE.get()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import re
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -127,7 +129,51 @@ def current_words(words: Sequence[str], parsers: dict[str, Any]) -> tuple[list[s
                     now[k] = new + word.removeprefix(old)
                     if kind == "old_flags":
                         said.append(f"{old} is now called {new}")
+    if parser is not None and parser.get_default("declared") is not None:
+        now[place + 1 :] = _files_first(now[place + 1 :], parser)
     return now, said
+
+
+def _files_first(words: list[str], parser: argparse.ArgumentParser) -> list[str]:
+    """Words of a command with files that follow a list of other things before all options.
+
+    ``--temperature 300 600 start.cfg`` has two temperatures and a file.
+    """
+    lists = {
+        word: action
+        for action in parser._actions
+        for word in action.option_strings
+        if action.nargs == "+" and action.metavar not in _FILES
+    }
+    kept, files, of = [], [], None
+    for word in words:
+        if word.startswith("--") or (word.startswith("-") and word[1:2].isalpha()):
+            name = word.partition("=")[0]
+            near = [a for known, a in lists.items() if known.startswith(name)]
+            of = lists.get(name) or (near[0] if len(near) == 1 else None)
+            kept.append(word)
+        elif of is not None and _is_file(word, of):
+            files.append(word)
+        else:
+            kept.append(word)
+    return files + kept
+
+
+def _is_file(word: str, of: argparse.Action) -> bool:
+    """Whether a word in a list of numbers or words is the name of a file."""
+    try:
+        float(word)
+    except ValueError:
+        pass
+    else:
+        return False
+    looks = re.search(r"\.[A-Za-z]\w*$|/", word) is not None and "=" not in word
+    # `Fe` may be a file by chance, but among numbers it can be nothing else.
+    return looks or (of.type not in (str, None) and os.path.exists(word))
+
+
+_FILES = ("DATA", "FILE", "TOML", "CSV", "NPZ", "MTP")
+"""What help calls values that are files."""
 
 
 def options_given(args: argparse.Namespace, of: type) -> Values:

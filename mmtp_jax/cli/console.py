@@ -43,6 +43,22 @@ def add_command(
     )
 
 
+def add_resume(parser: argparse.ArgumentParser, always: str = "") -> None:
+    """Add ``--resume``, which is harmless where there is nothing to go on from.
+
+    Args:
+        parser: of the command.
+        always: what a command goes on from that does so also without the option.
+    """
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help=f"go on from {always}, if there is one; the command does so also without"
+        if always
+        else "go on from the checkpoint if there is one, and add to the files; else start",
+    )
+
+
 _written: set[str] = set()
 """Files that the running command has written or is about to."""
 

@@ -137,7 +137,7 @@ class Output:
         "this is the best, and the members are pot.0.mtp, pot.1.mtp and so on.",
         default="pot.mtp",
     )
-    report: str | None = file("Errors and settings as JSON.", "report.json")
+    report: str | None = file("Errors and settings as JSON.", "report.json", aliases=("json",))
     plot: str | None = file(
         "Parity plot (.png, .pdf or .svg), of held-out data where there are folds; of a scan the "
         "errors over the weight.",

@@ -45,6 +45,7 @@ from mmtp_jax.cli.commands import (
 )
 from mmtp_jax.cli.settings import note
 from mmtp_jax.io.compilation_cache import compilation_cache
+from mmtp_jax.options import nearest
 
 _COMMANDS = (
     quickstart,
@@ -140,7 +141,8 @@ def _main(argv: Sequence[str] | None) -> int:
     words, said = current_words(sys.argv[1:] if argv is None else argv, commands)
     args, unknown = parser.parse_known_args(words)
     if unknown and (not hasattr(args, "files") or any(word.startswith("-") for word in unknown)):
-        commands[args.command].error(f"unrecognized arguments: {' '.join(unknown)}")
+        parser = commands[args.command]
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(parser, unknown)}")
     if unknown:
         # What follows an option is left over where files may be any number, also none.
         args.files += unknown
@@ -168,6 +170,16 @@ def _main(argv: Sequence[str] | None) -> int:
             raise
         print(f"{name}: error: {_sentence(error)}", file=sys.stderr)
         return 2
+
+
+def _meant(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> str:
+    """What may have been meant by an unknown option."""
+    known = {word for action in parser._actions for word in action.option_strings}
+    for word in unknown:
+        near = nearest(word.partition("=")[0], known) if word.startswith("--") else None
+        if near is not None:
+            return f"; did you mean {near}? ({parser.prog} --help lists all)"
+    return f"; {parser.prog} --help lists all"
 
 
 def _sentence(error: Exception) -> str:

@@ -14,7 +14,6 @@ from mmtp_jax.cli.shared_settings import (
     check_preselection,
     file,
     output,
-    repeat,
 )
 from mmtp_jax.options import STEPS, Bounds, like, option, options
 from mmtp_jax.simulation.dynamics.options import Bath, DynamicsOptions, Moments, Spins, Stopping
@@ -36,7 +35,6 @@ class MDInput(Input):
         help="Configurations to start from, with moments; several of the same atoms run together "
         "as replicas. Velocities in the file are used.",
     )  # fmt: skip
-    repeat: tuple[int, int, int] | None = repeat()
 
 
 @options

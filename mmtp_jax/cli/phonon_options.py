@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmtp_jax.cli import console
+from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.cli.shared_settings import Crystal
 from mmtp_jax.options import MOST_ITEMS, POSITIVE, TEMPERATURE_K, like, option, options
@@ -81,5 +81,5 @@ def load(settings: PhononSettings) -> tuple[Any, Any]:
     import mmtp_jax as mmtp
 
     potential = mmtp.load(settings.potential, species=settings.species)
-    atoms = console.read_data(settings.data, potential.species, keys=settings.keys)[0]
+    atoms = read_start(settings, potential)[0]
     return potential, atoms

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,16 @@ class PropertyFiles:
         from mmtp_jax import __version__
 
         console.write_json(f"{self.prefix}.json", {"mmtp_jax": __version__, **content})
+
+    @contextmanager
+    def extra(self, path: str) -> Iterator[str]:
+        """Another file of this property: a name to write to, which becomes ``path`` at the end."""
+        from mmtp_jax.io.atomic import atomic_write
+
+        console.say_kept(path)
+        with atomic_write(path) as temporary:
+            yield str(temporary)
+        self.paths.append(path)
 
     def figure(self, figure: Figure) -> None:
         """Write the figure in both formats."""

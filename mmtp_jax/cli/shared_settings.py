@@ -83,9 +83,9 @@ def output(help: str, example: str | None = None, **more: Any) -> Any:
     return option(help, example=example, short="-o", flag="--output", metavar="FILE", **more)
 
 
-def file(help: str, example: str) -> Any:
+def file(help: str, example: str, **more: Any) -> Any:
     """A field: a file."""
-    return option(help, example=example, metavar="FILE")
+    return option(help, example=example, metavar="FILE", **more)
 
 
 def prefix(name: str) -> Any:
@@ -126,6 +126,7 @@ class Input(Reading):
         "Configurations to start from, of any format, with moments.",
         (), example=("start.cfg",), required=True, positional="a start", metavar="START",
     )  # fmt: skip
+    repeat: tuple[int, int, int] | None = repeat()
 
 
 @options
@@ -142,6 +143,7 @@ class Crystal(Reading):
         "Crystal with moments, of any format; the first configuration counts.",
         example="cell.cfg", required=True, positional="a crystal", metavar="DATA",
     )  # fmt: skip
+    repeat: tuple[int, int, int] | None = repeat()
 
 
 @options

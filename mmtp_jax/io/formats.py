@@ -8,6 +8,7 @@ from pathlib import Path
 from ase.io.formats import UnknownFileTypeError, extension2format, filetype, get_ioformat
 
 from mmtp_jax.io.compressed import suffixes
+from mmtp_jax.language import in_python
 
 PathLike = str | os.PathLike
 CFG, EXTXYZ = "cfg", "extxyz"
@@ -25,8 +26,8 @@ def format_to_read(path: Path) -> str:
         return get_ioformat(filetype(os.fspath(path))).name
     except UnknownFileTypeError as error:
         raise ValueError(
-            f"{path} is of no format that ASE knows by its name; give format=..., "
-            "as ase.io.read takes it"
+            f"{path} is of no format that ASE knows by its name; rename it"
+            + in_python(", or give format=..., as ase.io.read takes it")
         ) from error
     except (EOFError, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -66,7 +67,8 @@ def format_to_write(path: PathLike, named: str | None = None) -> str:
         format_ = get_ioformat(said)
     except UnknownFileTypeError as error:
         what = f"the name {os.fspath(path)!r}" if named is None else f"format={named!r}"
-        raise ValueError(f"{what} says no format; use .cfg or .xyz, or give format=...") from error
+        more = in_python(", or give format=...")
+        raise ValueError(f"{what} says no format; use .cfg or .extxyz{more}") from error
     if not format_.can_read:
         raise ValueError(
             f"{os.fspath(path)}: nothing reads the format {format_.name} again, so labels would "

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import mmtp_jax as mmtp
-from mmtp_jax.cli import fit_several, progress
+from mmtp_jax import progress
+from mmtp_jax.cli import fit_several
 from mmtp_jax.fitting.fit import Fit
 from mmtp_jax.progress import SeriesProgress
 

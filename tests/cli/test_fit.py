@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mmtp_jax as mmtp
-from mmtp_jax.cli import progress
+from mmtp_jax import progress
 from mmtp_jax.cli.commands import quickstart
 from mmtp_jax.fitting.fit import Progress
 from mmtp_jax.progress import FitProgress
@@ -196,10 +196,10 @@ def test_fit_refuses_before_it_works(run, data, form, options, words) -> None:
     assert "fitting" not in result.out
 
 
-def test_files_behind_species_are_found_out(run, data) -> None:
-    result = run("fit", "--level", 4, "--species", "Fe", data.cfg)
+def test_words_behind_species_that_are_no_symbols_are_found_out(run, data) -> None:
+    result = run("fit", "--level", 4, "--species", "Fe", "Xx", data.cfg)
     assert result.status == 2
-    assert "so put files before it" in result.err
+    assert "'Xx' among the species is not a chemical symbol" in result.err
 
 
 def test_fit_does_not_write_over_its_data(run, data, form) -> None:

@@ -51,6 +51,16 @@ def test_labels_go_to_a_file_and_are_not_computed_twice(iron_file, run, files, t
     assert "2 labelled (0 now, 2 before)" in again.out
 
 
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run, files, tmp_path) -> None:
+    done = run(
+        "label", files.folder / "mixed.extxyz", "--oracle", files.oracle, "--dry-run", "--resume",
+        "-o", tmp_path / "labelled.extxyz",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    assert "PotentialOracle would label 2 of Fe2, 1 of Cr2" in done.out
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_fails_is_counted_with_its_reason(run, files, tmp_path) -> None:
     output, failed = tmp_path / "labelled.cfg", tmp_path / "failed.cfg"
     done = run(

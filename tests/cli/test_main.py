@@ -10,6 +10,7 @@ import warnings
 import pytest
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.command_line import current_words
 from mmtp_jax.cli.commands import evaluate as evaluate_command
 from mmtp_jax.cli.main import build_parser
 from mmtp_jax.structures.domain import ExtrapolationWarning
@@ -155,3 +156,55 @@ def test_warnings_and_log_records_are_single_lines_said_once(capsys) -> None:
     assert capsys.readouterr().err == (
         "mmtp test: warning: moments are large\nmmtp test: warning: a label is not read\n"
     )
+
+
+def test_unknown_options_are_told_with_the_nearest(run) -> None:
+    result = run("relax", "pot.mtp", "--pressur-GPa", "3")
+    assert result.status == 2
+    assert result.err.startswith("usage: mmtp relax POTENTIAL START [options]\n")
+    assert "did you mean --pressure?" in result.err
+    assert "mmtp relax --help lists all" in run("relax", "--qqq").err
+
+
+@pytest.mark.parametrize(
+    ("words", "files", "values"),
+    [
+        ("md --temperature 300 600 pot.mtp a.cfg", ["pot.mtp", "a.cfg"], ["300", "600"]),
+        (
+            "md pot.mtp --temperature 300 ./run/POSCAR --steps 5",
+            ["./run/POSCAR", "pot.mtp"],
+            ["300"],
+        ),
+        ("fit --species Fe Al train.cfg --level 4", ["train.cfg"], ["Fe", "Al"]),
+        ("relax pot.mtp --cell xx yy a.b.extxyz", ["a.b.extxyz", "pot.mtp"], ["xx", "yy"]),
+        ("md --temperature 1.5e3 2.e2 a.cfg", ["a.cfg"], ["1.5e3", "2.e2"]),
+    ],
+)
+def test_files_behind_a_list_of_values_are_files(words, files, values) -> None:
+    parser, parsers = build_parser()
+    args = parser.parse_args(current_words(words.split(), parsers)[0])
+    assert args.files == files
+    ends = ("temperature_K", "species", "cell")
+    (taken,) = [v for k, v in vars(args).items() if k.split(".")[-1] in ends]
+    assert [str(v) for v in taken] in (values, [str(float(v)) for v in values if v[0].isdigit()])
+
+
+def test_files_of_an_option_stay_with_it() -> None:
+    parser, parsers = build_parser()
+    words = ["formation", "pot.mtp", "--data", "a.cfg", "b.cfg", "--references", "fe.cfg"]
+    args = parser.parse_args(current_words(words, parsers)[0])
+    found = (args.files, args.data, args.references)
+    assert found == (["pot.mtp"], ["a.cfg", "b.cfg"], ["fe.cfg"])
+
+
+def test_options_are_the_same_in_all_commands() -> None:
+    parsers = build_parser()[1]
+    options = {
+        name: {word for action in parser._actions for word in action.option_strings}
+        for name, parser in parsers.items()
+    }
+    for name in ("md", "montecarlo", "fit", "label", "learn"):
+        assert "--resume" in options[name], name
+    for name in ("md", "montecarlo", "sample", "equilibrate", "relax", "elastic", "eos",
+                 "magnetisation", "phonons", "qha", "lammps"):  # fmt: skip
+        assert "--repeat" in options[name], name

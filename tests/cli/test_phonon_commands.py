@@ -58,6 +58,14 @@ def test_phonons(iron_file, has_figures, run, cell, tmp_path) -> None:
     dos = _rows(f"{prefix}_dos.csv")
     total, f = ([float(r[n]) for r in dos] for n in ("total (1/THz/atom)", "frequency (THz)"))
     assert np.trapezoid(total, f) == pytest.approx(3.0, rel=0.03)
+    import phonopy
+
+    again = phonopy.load(f"{prefix}_phonopy.yaml", log_level=0)
+    again = again.run_qpoints(np.array(content["q"])).frequencies
+    assert again == pytest.approx(np.array(content["frequencies_THz"]), abs=1e-4)
+    band = Path(f"{prefix}_band.yaml").read_text()
+    assert "- [ 'G', 'H' ]" in band
+    assert "- [ 'H', 'N' ]" in band
     thermal = _rows(f"{prefix}_thermal.csv")
     assert [float(row["temperature (K)"]) for row in thermal] == list(range(0, 601, 100))
     assert has_figures(prefix)

@@ -168,3 +168,17 @@ def test_a_figure_shows_no_round_off_and_none_is_drawn_where_nothing_moved(
     assert result.status == 1
     assert "x.png is not written: no configuration has taken a step" in result.err
     assert not (tmp_path / "x.png").exists()
+
+
+def test_repeat_relaxes_a_supercell_with_its_moments(iron_file, run, start, tmp_path) -> None:
+    mmtp.write(tmp_path / "one.extxyz", start[1][0])
+    output = tmp_path / "out.extxyz"
+    result = run(
+        "relax", iron_file, tmp_path / "one.extxyz", "--repeat", 2, 1, 1, "--max-steps", 2, "-o",
+        output,
+    )  # fmt: skip
+    assert result.status == 1
+    assert "one.extxyz, configuration 1: step limit" in result.out
+    (found,) = mmtp.read(output)
+    assert len(found) == 4
+    assert found.get_magnetic_moments() == pytest.approx(2.2, abs=0.5)

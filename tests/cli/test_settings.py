@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 import tomllib
 
@@ -212,3 +213,25 @@ def test_both_names_of_a_key_are_refused(validate) -> None:
 def test_settings_of_a_command_may_name_an_executor(validate) -> None:
     text = "command = 'label'\ndata = ['fe.cfg']\noracle = 'o.toml'\nexecutor = 'e.toml'\n"
     assert validate(text).status == 0
+
+
+def test_a_schema_takes_the_template_and_refuses_what_settings_refuse(run) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    for name in [*declared_of(build_parser()[1]), "executor"]:
+        schema = json.loads(run("template", name, "--schema").out)
+        jsonschema.Draft202012Validator.check_schema(schema)
+        text = run("template", name).out
+        jsonschema.validate(tomllib.loads(text), schema)
+        # All defaults and examples, too.
+        text = re.sub(r"^#(?=\w+ = )", "", text, flags=re.MULTILINE)
+        jsonschema.validate(tomllib.loads(text), schema)
+    assert run("template", "abinit", "--schema").status == 2
+    schema = json.loads(run("template", "relax", "--schema").out)
+    for wrong in (
+        {"command": "relax", "moments": {"scael": 1.0}},
+        {"command": "md"},
+        {"command": "relax", "relaxation": {"max_steps": 0}},
+        {"command": "relax", "moments": {"moments": "free"}},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mmtp_jax.cli import console
+from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from mmtp_jax.properties.elastic_results import AXES
 
     potential = mmtp.load(settings.potential, species=settings.species)
-    atoms = console.read_data(settings.data, potential.species, keys=settings.keys)[0]
+    atoms = read_start(settings, potential)[0]
     options = {"relax": settings.relax, "max_stress_GPa": settings.max_stress_GPa}
     if settings.states:
         with CountProgress(settings.states, "states") as progress:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
@@ -124,7 +125,7 @@ def _run(args: argparse.Namespace, which: str) -> None:
     from mmtp_jax.progress import CountProgress
 
     potential = mmtp.load(settings.potential, species=settings.species)
-    atoms = console.read_data(settings.data, potential.species, keys=settings.keys)[0]
+    atoms = read_start(settings, potential)[0]
     cell_atoms = settings.cell_atoms or len(atoms)
     options: dict[str, Any] = {"shape": settings.shape}
     total, what = settings.n, "volumes"

@@ -7,6 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.equilibrate_settings import EquilibrateSettings, check
@@ -72,12 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     options = MomentOptions(**given_to(MomentOptions, given))
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
-    atoms_list = console.read_data(
-        settings.input.start,
-        potential.species,
-        settings.input.magnetic_gradient,
-        settings.input.keys,
-    )
+    atoms_list = read_start(settings.input, potential)
     references = to_structures(atoms_list, potential.species)
     structures = start_structures(potential, atoms_list, start, given.scale, takes_start=True)
     watched = Watched(settings.preselection, potential)

@@ -67,7 +67,7 @@ class EvaluateSettings(LabelReading):
         Run, "dtype",
         help="Precision; mixed has neighbours in float32 and the rest in float64.",
     )  # fmt: skip
-    report: str | None = file("Errors as JSON.", "report.json")
+    report: str | None = file("Errors as JSON.", "report.json", aliases=("json",))
     plot: str | None = file("Parity plot (.png, .pdf or .svg).", "parity.png")
     missing_moments: str | None = missing_moments(None)
 

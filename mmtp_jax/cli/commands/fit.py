@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.command_line import collect, declare
-from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.console import add_command, add_resume
 from mmtp_jax.cli.fit_output import (
     print_labels,
     report_content,
@@ -54,6 +54,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     declare(parser, FitSettings, check)
+    add_resume(parser, "the checkpoint")
     parser.add_argument(
         "--restart",
         action="store_true",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
-from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.console import add_command, add_resume
 from mmtp_jax.cli.shared_settings import (
     LabelReading,
     data,
@@ -85,6 +85,12 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     declare(parser, LabelSettings)
+    add_resume(parser, "the folder of the jobs")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what would be labelled, with which meshes of k-points; run and write nothing",
+    )
     parser.set_defaults(run=run)
 
 
@@ -118,6 +124,9 @@ def run(args: argparse.Namespace) -> int:
     plan = plan_meshes(oracle, targets, folder / "meshes.json", beside)
     if plan is not None:
         print(plan, flush=True)
+    if args.dry_run:
+        print(_dry(settings, oracle, targets, folder))
+        return 0
     with (
         CountProgress(len(targets), "configurations done") as progress,
         opened_executor(settings.executor) as executor,
@@ -154,6 +163,18 @@ def run(args: argparse.Namespace) -> int:
         mmtp.write(settings.failed, [targets[k] for k in jobs.failures], species=species)
         print(f"wrote {settings.failed}")
     return 1 if jobs.failures or set_aside else 0
+
+
+def _dry(settings: LabelSettings, oracle: Any, targets: list[Atoms], folder: Path) -> str:
+    """What would run, by composition; nothing does."""
+    formulas = Counter(atoms.get_chemical_formula() for atoms in targets)
+    kinds = ", ".join(f"{n} of {formula}" for formula, n in formulas.items())
+    where = settings.executor or f"{settings.workers} at a time"
+    there = sum(1 for _ in folder.glob("job-*")) if folder.is_dir() else 0
+    return (
+        f"dry run: {type(oracle).__name__} would label {kinds}; {where}, {there} folders of jobs "
+        f"are there already; labels go to {settings.output}; nothing was run or written"
+    )
 
 
 def summary(jobs: Jobs) -> str:

@@ -11,7 +11,7 @@ from mmtp_jax.active.options import Choice, Keeping, LearnOptions, Loop, Thresho
 from mmtp_jax.cli import console
 from mmtp_jax.cli.cells import repeated
 from mmtp_jax.cli.command_line import Declared, add_options, options_given
-from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.console import add_command, add_resume
 from mmtp_jax.cli.fit_settings import new_potential
 from mmtp_jax.cli.learn_settings import LearnSettings, Simulation, check
 from mmtp_jax.cli.settings import merge, read_settings
@@ -50,6 +50,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("settings", metavar="TOML", help="settings file; options win over it")
     add_options(parser, LearnSettings, frozenset({"loop.folder", "loop.max_iterations"}))
+    add_resume(parser, "the folder of the loop")
     parser.set_defaults(run=run, declared=Declared(LearnSettings, check))
 
 

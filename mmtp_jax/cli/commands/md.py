@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.cells import repeated
+from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
-from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.console import add_command, add_resume
 from mmtp_jax.cli.md_settings import MDSettings, check
 from mmtp_jax.cli.watched import Watched
 
@@ -49,11 +49,7 @@ def add_parser(commands: Any) -> None:
         "moments are equilibrated as the atoms move, or fixed.",
         epilog=_EPILOG,
     )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from the checkpoint if there is one, and add to the files",
-    )
+    add_resume(parser)
     declare(parser, MDSettings, check)
     parser.set_defaults(run=run)
 
@@ -74,11 +70,7 @@ def _run(settings: MDSettings, resume: bool) -> int:
     import mmtp_jax as mmtp
 
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
-    atoms_list = console.read_data(
-        settings.input.start, potential.species, keys=settings.input.keys
-    )
-    if settings.input.repeat is not None:
-        atoms_list = [repeated(atoms, settings.input.repeat) for atoms in atoms_list]
+    atoms_list = read_start(settings.input, potential)
     dynamics, output = settings.dynamics, settings.output
     go_on = resume and Path(output.checkpoint).exists()
     watched = Watched(settings.preselection, potential, go_on=go_on)

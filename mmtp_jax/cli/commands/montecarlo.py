@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
-from mmtp_jax.cli.console import add_command
+from mmtp_jax.cli.console import add_command, add_resume
 from mmtp_jax.cli.montecarlo_settings import MonteCarloSettings, check
 from mmtp_jax.cli.spin_walks import SpinWalks
 from mmtp_jax.cli.watched import Watched
@@ -43,11 +44,7 @@ def add_parser(commands: Any) -> None:
         "at several temperatures together.",
         epilog=_EPILOG,
     )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from the checkpoint if there is one, also with more sweeps",
-    )
+    add_resume(parser)
     declare(parser, MonteCarloSettings, check)
     parser.set_defaults(run=run)
 
@@ -62,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from mmtp_jax.io.lock import locked
 
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
-    cell = console.read_data(settings.input.start, potential.species, keys=settings.input.keys)[0]
+    cell = read_start(settings.input, potential)[0]
     with locked(output.checkpoint):
         go_on = args.resume and Path(output.checkpoint).exists()
         watched = Watched(settings.preselection, potential, go_on=go_on)

@@ -36,7 +36,8 @@ examples:
 
 The moments of the file define the magnetic state: it is relaxed first, and must keep its signs.
 Force constants are exact second derivatives, at moments that follow the atoms. Files: PREFIX.csv
-(bands), PREFIX_dos.csv, PREFIX_thermal.csv, PREFIX.json, and the figure PREFIX.pdf and PREFIX.png.
+(bands), PREFIX_dos.csv, PREFIX_thermal.csv, PREFIX.json, the figure PREFIX.pdf and PREFIX.png, and
+for phonopy's tools PREFIX_phonopy.yaml (with force constants) and PREFIX_band.yaml.
 The supercell holds some q, where frequencies are calculated; between them they are interpolated.
 The exit status is 1 if there are imaginary modes at either.
 """
@@ -208,7 +209,28 @@ def _write(
             "note": found.note,
         }
     )
+    _write_phonopy(files, found, bands)
     files.figure(plot.bands(bands, dos, errors))
+
+
+def _write_phonopy(files: PropertyFiles, found: Phonons, bands: Bands) -> None:
+    """What phonopy's own tools read: cells with force constants, and the bands."""
+    constants, path_file = (f"{files.prefix}_{name}.yaml" for name in ("phonopy", "band"))
+    with files.extra(constants) as temporary:
+        found.phonopy.save(temporary, settings={"force_constants": True})
+    joined = [a[1] == b[0] for a, b in zip(bands.path.labels, bands.path.labels[1:], strict=False)]
+    labels, connections = [bands.path.labels[0][0]], []
+    for k, (_, end) in enumerate(bands.path.labels):
+        connected = k < len(joined) and joined[k]
+        connections.append(connected)
+        labels.append(end)
+        if not connected and k < len(joined):
+            labels.append(bands.path.labels[k + 1][0])
+    found.phonopy.run_band_structure(
+        bands.path.segments, path_connections=connections, labels=labels
+    )
+    with files.extra(path_file) as temporary:
+        found.phonopy.write_yaml_band_structure(filename=temporary)
 
 
 def charges_of(words: tuple[str, ...] | None) -> dict[str, float] | None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.relax_settings import RelaxSettings, check
@@ -83,12 +84,7 @@ def run(args: argparse.Namespace) -> int:
         allow_flips=moments.allow_flips,
     )
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
-    atoms_list = console.read_data(
-        settings.input.start,
-        potential.species,
-        settings.input.magnetic_gradient,
-        settings.input.keys,
-    )
+    atoms_list = read_start(settings.input, potential)
     references = _references(settings, potential, atoms_list, options)
     watched = Watched(settings.preselection, potential)
     traces: list[list[Frame]] = [[] for _ in atoms_list]

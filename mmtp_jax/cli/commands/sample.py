@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.sample_settings import SampleSettings, check
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     from mmtp_jax.tables import with_error
 
     potential = mmtp.load(settings.input.potential, species=settings.input.species)
-    atoms = console.read_data(settings.input.start, potential.species, keys=settings.input.keys)[0]
+    atoms = read_start(settings.input, potential)[0]
     if not 0 <= output.atom < len(atoms):
         raise ValueError(f"--atom must be between 0 and {len(atoms) - 1}, got {output.atom}")
     with CountProgress(of.n, "states") as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import make_dataclass
 from functools import partial
 from importlib import import_module
@@ -37,11 +38,17 @@ def add_parser(commands: Any) -> None:
         "template",
         help="print a commented settings file",
         description="Print a settings file with every key, its default and what it means.",
-        epilog="example:\n  mmtp template fit > fit.toml",
+        epilog="examples:\n  mmtp template fit > fit.toml\n"
+        "  mmtp template fit --schema > fit.schema.json",
     )
     make.add_argument(
         "name", choices=names, metavar="NAME", help=f"what they are for: {', '.join(names)}",
     )  # fmt: skip
+    make.add_argument(
+        "--schema",
+        action="store_true",
+        help="print a JSON schema in its place, by which editors check and complete the file",
+    )
     make.set_defaults(run=partial(run_template, declared=declared))
     validate = add_command(
         commands,
@@ -55,8 +62,10 @@ def add_parser(commands: Any) -> None:
 
 
 def run_template(args: argparse.Namespace, declared: dict[str, Declared]) -> None:
-    """Print a template."""
-    if args.name in ORACLES:
+    """Print a template, or a schema."""
+    if args.schema:
+        _print_schema(args.name, declared)
+    elif args.name in ORACLES:
         print(import_module(ORACLES[args.name]).TEMPLATE, end="")
     elif args.name == "executor":
         from mmtp_jax.interfaces.executors import SECTION, ExecutorSettings
@@ -65,6 +74,23 @@ def run_template(args: argparse.Namespace, declared: dict[str, Declared]) -> Non
         print(EXECUTOR + template(of), end="")
     else:
         print(head(args.name) + template(declared[args.name].of), end="")
+
+
+def _print_schema(name: str, declared: dict[str, Declared]) -> None:
+    from mmtp_jax.cli.schema import schema
+
+    if name in declared:
+        print(json.dumps(schema(declared[name].of, name), indent=2))
+    elif name == "executor":
+        from mmtp_jax.interfaces.executors import SECTION, ExecutorSettings
+
+        of = make_dataclass("File", [(SECTION, ExecutorSettings)], frozen=True)
+        print(json.dumps(schema(of), indent=2))
+    else:
+        raise ValueError(
+            f"there is no schema of the settings of {name}, whose keys depend on its datasets; "
+            f"mmtp validate FILE checks them"
+        )
 
 
 def run_validate(args: argparse.Namespace, declared: dict[str, Declared]) -> None:
