@@ -8,7 +8,8 @@ keeps forward mode, `vmap` and higher derivatives.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -27,8 +28,12 @@ def linear_map(
     residuals: tuple[Array, ...],
     x: Array,
     like: Array | None = None,
+    static: tuple[Hashable, ...] = (),
 ) -> Array:
     """``function(*residuals, x)``, linear in x, whose transpose is ``transpose(*residuals, y)``.
+
+    JAX lowers equal maps of equal shapes once, and maps are equal if their functions are: give
+    functions of a module and what they depend on as ``static``, rather than closures.
 
     Args:
         function: from (*residuals, x) to an array y.
@@ -37,11 +42,25 @@ def linear_map(
         x: one array.
         like: anything of the shape and type of y. Without it the function is traced for them,
             again at every level of a nest of such maps.
+        static: first arguments of both functions, before the residuals.
     """
+    if static:
+        function, transpose = _Bound(function, static), _Bound(transpose, static)
     if like is None:
         like = jax.eval_shape(function, *residuals, x)
     out = jax.ShapeDtypeStruct(like.shape, like.dtype)
     return _linear_map.bind(*residuals, x, function=function, transpose=transpose, out=out)
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """``partial(function, *static)``, but equal where these are."""
+
+    function: Callable[..., Array]
+    static: tuple[Hashable, ...]
+
+    def __call__(self, *args: Array) -> Array:
+        return self.function(*self.static, *args)
 
 
 _linear_map = Primitive("linear_map")
@@ -91,6 +110,17 @@ def _transpose(ct: Any, *args: Any, function: Callable, transpose: Callable, out
     return [None] * len(residuals) + [back]
 
 
+@dataclass(frozen=True)
+class _Batched:
+    """``jax.vmap(function, in_axes)``, but equal where these are."""
+
+    function: Callable[..., Array]
+    in_axes: tuple[int | None, ...]
+
+    def __call__(self, *args: Array) -> Array:
+        return jax.vmap(self.function, self.in_axes)(*args)
+
+
 def _batch(args: Any, axes: Any, *, function: Callable, transpose: Callable, out: Any) -> Any:
     size = next(
         a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not batching.not_mapped
@@ -104,8 +134,8 @@ def _batch(args: Any, axes: Any, *, function: Callable, transpose: Callable, out
         moved[-1] = jnp.broadcast_to(moved[-1], (size, *moved[-1].shape))
     in_axes = (*(None if axis is batching.not_mapped else 0 for axis in axes[:-1]), 0)
     batched = linear_map(
-        jax.vmap(function, in_axes),
-        jax.vmap(transpose, in_axes),
+        _Batched(function, in_axes),
+        _Batched(transpose, in_axes),
         tuple(moved[:-1]),
         moved[-1],
         jax.ShapeDtypeStruct((size, *out.shape), out.dtype),

@@ -141,10 +141,13 @@ def _(table: ProductTable, primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 def _linear(table: ProductTable, right: Array, left: Array) -> Array:
     """The sum as a linear map of ``left``."""
-    return linear_map(
-        lambda right, x: sum_of_products(table, x, right),
-        lambda right, y: sum_of_products(table.left_adjoint, y, right),
-        (right,),
-        left,
-        jax.ShapeDtypeStruct((table.n_targets, left.shape[1]), left.dtype),
-    )
+    like = jax.ShapeDtypeStruct((table.n_targets, left.shape[1]), left.dtype)
+    return linear_map(_of_left, _to_left, (right,), left, like, static=(table,))
+
+
+def _of_left(table: ProductTable, right: Array, left: Array) -> Array:
+    return sum_of_products(table, left, right)
+
+
+def _to_left(table: ProductTable, right: Array, out: Array) -> Array:
+    return sum_of_products(table.left_adjoint, out, right)

@@ -269,39 +269,41 @@ def _point_of(residuals: tuple[Array, ...]) -> _Point:
 def _along(argument: str, size: int, point: _Point, dot: Array, like: Array) -> Array:
     """The derivative along one argument, a number per neighbour or per atom."""
     per_atom = dot.ndim == 1
+    residuals = (*point.settings, *point[1:])
+    return linear_map(_slope, _to_slope, residuals, dot, like, static=(argument, size, per_atom))
 
-    def forward(*residuals_and_dot: Array) -> Array:
-        *residuals, dot = residuals_and_dot
-        slope = _combine(*_factors(size, _point_of(residuals), argument))
-        return slope * (dot[:, None, None] if per_atom else dot[:, None, :])
 
-    def backward(*residuals_and_rows: Array) -> Array:
-        *residuals, rows = residuals_and_rows
-        projected = _project(*_factors(size, _point_of(residuals), argument), rows)
-        # A product with ones, since a fused sum would keep the loop before it from vectorising.
-        return (
-            matmul(projected, jnp.ones(projected.shape[1], rows.dtype)) if per_atom else projected
-        )
+def _slope(argument: str, size: int, per_atom: bool, *residuals_and_dot: Array) -> Array:
+    *residuals, dot = residuals_and_dot
+    slope = _combine(*_factors(size, _point_of(residuals), argument))
+    return slope * (dot[:, None, None] if per_atom else dot[:, None, :])
 
-    return linear_map(forward, backward, (*point.settings, *point[1:]), dot, like)
+
+def _to_slope(argument: str, size: int, per_atom: bool, *residuals_and_rows: Array) -> Array:
+    *residuals, rows = residuals_and_rows
+    projected = _project(*_factors(size, _point_of(residuals), argument), rows)
+    # A product with ones, since a fused sum would keep the loop before it from vectorising.
+    return matmul(projected, jnp.ones(projected.shape[1], rows.dtype)) if per_atom else projected
 
 
 def _along_coefficients(size: int, point: _Point, dot: Array, like: Array) -> Array:
     """The derivative along c, in which the functions are linear."""
+    residuals = (*point.settings, *point[1:])
+    return linear_map(_of_coefficients, _to_coefficients, residuals, dot, like, static=(size,))
 
-    def forward(*residuals_and_dot: Array) -> Array:
-        *residuals, dot = residuals_and_dot
-        return _radial(size, _point_of(residuals)._replace(coefficients=dot))
 
-    def backward(*residuals_and_rows: Array) -> Array:
-        *residuals, rows = residuals_and_rows
-        point = _point_of(residuals)
-        settings, n_phi = point.settings, point.coefficients.shape[2]
-        central = magnetic_basis(settings, size, point.types, point.magmoms)
-        phi = radial_basis(settings, n_phi, point.distance)
-        psi = magnetic_basis(settings, size, point.neighbour_types, point.neighbour_magmoms)
-        of_atom = einsum("nmk,nzk->nmz", rows, product_rows(phi, psi))
-        of_atom = of_atom.reshape(*of_atom.shape[:2], n_phi, len(psi))
-        return einsum("na,nmzb->amzb", jnp.stack(central, axis=-1), of_atom)
+def _of_coefficients(size: int, *residuals_and_dot: Array) -> Array:
+    *residuals, dot = residuals_and_dot
+    return _radial(size, _point_of(residuals)._replace(coefficients=dot))
 
-    return linear_map(forward, backward, (*point.settings, *point[1:]), dot, like)
+
+def _to_coefficients(size: int, *residuals_and_rows: Array) -> Array:
+    *residuals, rows = residuals_and_rows
+    point = _point_of(residuals)
+    settings, n_phi = point.settings, point.coefficients.shape[2]
+    central = magnetic_basis(settings, size, point.types, point.magmoms)
+    phi = radial_basis(settings, n_phi, point.distance)
+    psi = magnetic_basis(settings, size, point.neighbour_types, point.neighbour_magmoms)
+    of_atom = einsum("nmk,nzk->nmz", rows, product_rows(phi, psi))
+    of_atom = of_atom.reshape(*of_atom.shape[:2], n_phi, len(psi))
+    return einsum("na,nmzb->amzb", jnp.stack(central, axis=-1), of_atom)

@@ -56,8 +56,13 @@ def powers(x: Array, highest: int) -> list[Array]:
     return values
 
 
-def _lowered(exponents: np.ndarray) -> np.ndarray:
-    return np.maximum(exponents - 1, 0)
+def _lowered(exponents: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(max(e - 1, 0) for e in exponents)
+
+
+def _factors(exponents: tuple[int, ...], like: Array) -> np.ndarray:
+    """(1, R, 1) what differentiation brings down."""
+    return np.asarray(exponents, like.dtype)[None, :, None]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -83,21 +88,20 @@ def _along_power(
     a: tuple[int, ...], c: tuple[int, ...], x: Array, z: Array, x_dot: Array, like: Array
 ) -> Array:
     """a x^(a-1) z^c x_dot as a linear map of x_dot."""
-    factor, lowered = np.asarray(a, float), tuple(int(e) for e in _lowered(np.asarray(a)))
+    return linear_map(_power_slope, _to_power, (x, z), x_dot, like, static=(a, c))
 
-    def forward(x: Array, z: Array, dot: Array) -> Array:
-        slope = monomial_rows(lowered, c, x, z) * factor.astype(x.dtype)[None, :, None]
-        return slope * dot[:, None, :]
 
-    def backward(x: Array, z: Array, rows: Array) -> Array:
-        x_power, z_power = powers(x, max(lowered)), powers(z, max(c))
-        total = jnp.zeros_like(x)
-        for row, (power, other) in enumerate(zip(a, c, strict=True)):
-            if power:
-                total += power * rows[:, row] * x_power[power - 1] * z_power[other]
-        return total
+def _power_slope(a: tuple[int, ...], c: tuple[int, ...], x: Array, z: Array, dot: Array) -> Array:
+    return monomial_rows(_lowered(a), c, x, z) * _factors(a, x) * dot[:, None, :]
 
-    return linear_map(forward, backward, (x, z), x_dot, like)
+
+def _to_power(a: tuple[int, ...], c: tuple[int, ...], x: Array, z: Array, rows: Array) -> Array:
+    x_power, z_power = powers(x, max(_lowered(a))), powers(z, max(c))
+    total = jnp.zeros_like(x)
+    for row, (power, other) in enumerate(zip(a, c, strict=True)):
+        if power:
+            total += power * rows[:, row] * x_power[power - 1] * z_power[other]
+    return total
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -127,40 +131,50 @@ def _(
 def _along_weights(
     source: tuple[int, ...], b: tuple[int, ...], y: Array, weights_dot: Array, like: Array
 ) -> Array:
-    n_weights = weights_dot.shape[1]
+    static = (weights_dot.shape[1], source, b)
+    return linear_map(_of_weights, _to_weights, (y,), weights_dot, like, static)
 
-    def forward(y: Array, dot: Array) -> Array:
-        return weighted_power_rows(source, b, dot, y)
 
-    def backward(y: Array, rows: Array) -> Array:
-        y_power = powers(y, max(b))
-        totals: list[Array | None] = [None] * n_weights
-        for row, (weight, power) in enumerate(zip(source, b, strict=True)):
-            term = rows[:, row] * y_power[power]
-            totals[weight] = term if totals[weight] is None else totals[weight] + term
-        return jnp.stack([jnp.zeros_like(y) if t is None else t for t in totals], axis=1)
+def _of_weights(
+    n_weights: int, source: tuple[int, ...], b: tuple[int, ...], y: Array, dot: Array
+) -> Array:
+    del n_weights
+    return weighted_power_rows(source, b, dot, y)
 
-    return linear_map(forward, backward, (y,), weights_dot, like)
+
+def _to_weights(
+    n_weights: int, source: tuple[int, ...], b: tuple[int, ...], y: Array, rows: Array
+) -> Array:
+    y_power = powers(y, max(b))
+    totals: list[Array | None] = [None] * n_weights
+    for row, (weight, power) in enumerate(zip(source, b, strict=True)):
+        term = rows[:, row] * y_power[power]
+        totals[weight] = term if totals[weight] is None else totals[weight] + term
+    return jnp.stack([jnp.zeros_like(y) if t is None else t for t in totals], axis=1)
 
 
 def _along_y(
     source: tuple[int, ...], b: tuple[int, ...], weights: Array, y: Array, y_dot: Array, like: Array
 ) -> Array:
-    factor, lowered = np.asarray(b, float), tuple(int(e) for e in _lowered(np.asarray(b)))
+    return linear_map(_y_slope, _to_y, (weights, y), y_dot, like, static=(source, b))
 
-    def forward(weights: Array, y: Array, dot: Array) -> Array:
-        slope = weighted_power_rows(source, lowered, weights, y)
-        return slope * factor.astype(y.dtype)[None, :, None] * dot[:, None, :]
 
-    def backward(weights: Array, y: Array, rows: Array) -> Array:
-        y_power = powers(y, max(lowered))
-        total = jnp.zeros_like(y)
-        for row, (weight, power) in enumerate(zip(source, b, strict=True)):
-            if power:
-                total += power * rows[:, row] * weights[:, weight] * y_power[power - 1]
-        return total
+def _y_slope(
+    source: tuple[int, ...], b: tuple[int, ...], weights: Array, y: Array, dot: Array
+) -> Array:
+    slope = weighted_power_rows(source, _lowered(b), weights, y)
+    return slope * _factors(b, y) * dot[:, None, :]
 
-    return linear_map(forward, backward, (weights, y), y_dot, like)
+
+def _to_y(
+    source: tuple[int, ...], b: tuple[int, ...], weights: Array, y: Array, rows: Array
+) -> Array:
+    y_power = powers(y, max(_lowered(b)))
+    total = jnp.zeros_like(y)
+    for row, (weight, power) in enumerate(zip(source, b, strict=True)):
+        if power:
+            total += power * rows[:, row] * weights[:, weight] * y_power[power - 1]
+    return total
 
 
 @jax.custom_jvp
@@ -188,10 +202,12 @@ def _along_left(right: Array, left_dot: Array, like: Any) -> Array:
     Its transpose is a product of two row-major matrices, for which small batched products are
     fastest; the transpose of the einsum would leave one of them column-major.
     """
-    return linear_map(
-        lambda right, left: row_products(left, right),
-        lambda right, bar: einsum("nab,nbk->nak", bar, right),
-        (right,),
-        left_dot,
-        like,
-    )
+    return linear_map(_times_right, _times_rows, (right,), left_dot, like)
+
+
+def _times_right(right: Array, left: Array) -> Array:
+    return row_products(left, right)
+
+
+def _times_rows(right: Array, bar: Array) -> Array:
+    return einsum("nab,nbk->nak", bar, right)
