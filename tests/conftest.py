@@ -27,9 +27,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # those that users have. With XLA_FLAGS set, e.g. to nothing, the tests run with what is set.
 if jaxlib.version.__version_info__ < (0, 11):  # XLA aborts for flags that it does not know
     os.environ.setdefault(
-        "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_cpu_use_fusion_emitters=false"
+        "XLA_FLAGS",
+        "--xla_cpu_multi_thread_eigen=false --xla_cpu_use_fusion_emitters=false"
+        " --xla_cpu_parallel_codegen_split_count=1",
     )
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+# Most tests compile for seconds what runs for milliseconds: programs are optimised only where a
+# test is marked, see `pytest_runtest_setup`. With JAX_DISABLE_MOST_OPTIMIZATIONS=0 all are.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 # One cache of compiled programs for the processes of this session, and those that they start; it
 # is empty at first, so that every program is compiled once by what is tested.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -60,11 +65,27 @@ from mmtp_jax.structures.batch import pack
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.structure import Structure
 
+# What is traced is millions of small objects, and few of them are garbage.
+gc.set_threshold(100_000, 20, 20)
+
 REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference"
 
 CUTOFF = 4.0
 """Cutoff of all random potentials, Angstrom."""
 SPECIES = ("Fe", "Al", "Cr")
+
+
+OPTIMISED_IF_MARKED = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "true"
+"""The choice is that of `conftest`, not the user's."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before all fixtures: fast programs for a test that runs longer than it compiles."""
+    if OPTIMISED_IF_MARKED:
+        plain = item.get_closest_marker("optimised") is None
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true" if plain else "false"
+        jax.config.update("jax_disable_most_optimizations", plain)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -325,8 +346,9 @@ def graph_of() -> Callable[..., Graph]:
 @pytest.fixture(scope="session")
 def shipped_jit() -> Callable[..., Callable]:
     """`jax.jit` that compiles as users do, whatever the tests set."""
-    faster = "--xla_cpu_use_fusion_emitters=false" in os.environ["XLA_FLAGS"]
-    options = {"xla_cpu_use_fusion_emitters": True} if faster else None
+    options = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+    if "--xla_cpu_use_fusion_emitters=false" in os.environ["XLA_FLAGS"]:
+        options["xla_cpu_use_fusion_emitters"] = True
     return partial(jax.jit, compiler_options=options)
 
 

@@ -17,7 +17,7 @@ from mmtp_jax.simulation.constants import FS, GPA, KB
 STRAINS = (-0.01, -0.003, 0.003, 0.01, 0.017)
 TEMPERATURE = 300.0
 REPEAT = (1, 1, 3)
-STEP = 2e-4
+STEP = 2e-3
 
 
 @pytest.fixture(scope="module")

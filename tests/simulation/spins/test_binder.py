@@ -16,6 +16,8 @@ from mmtp_jax.simulation.spins.sampling import walk_spins
 from mmtp_jax.simulation.system import system_of
 from mmtp_jax.structures.structure import Structure
 
+pytestmark = pytest.mark.optimised
+
 EXCHANGE = 0.05
 ONSAGER = 2.0 / np.log(1.0 + np.sqrt(2.0))
 """k_B T_C / J of the square lattice, 2.269."""

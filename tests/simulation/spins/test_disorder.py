@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from mmtp_jax.simulation.spins.disorder import random_signs
 
 
 def _signs(types, magnetic, n: int) -> np.ndarray:
-    drawn = random_signs(keys_of(range(n)), jnp.asarray(3), jnp.asarray(types), np.array(magnetic))
+    drawn = jax.jit(random_signs)(
+        keys_of(range(n)), jnp.asarray(3), jnp.asarray(types), np.array(magnetic)
+    )
     return np.asarray(drawn)
 
 

@@ -177,6 +177,7 @@ def test_equilibrated_flips_sample_the_weights_of_the_minima(soft) -> None:
     assert p_value(found.patterns[::4], energies, 1.4 * THERMAL) < 1e-6
 
 
+@pytest.mark.optimised
 def test_energies_do_not_depend_on_history_unless_warm() -> None:
     """Two minima for each sign, at 1 and 2 mu_B: from where one starts decides."""
     square = np.array([0.0, 0.0, 1.0])
@@ -200,6 +201,7 @@ def test_energies_do_not_depend_on_history_unless_warm() -> None:
     assert spread[True] > 1e-3
 
 
+@pytest.mark.optimised
 def test_patterns_that_collapse_are_refused() -> None:
     potential = teacher(double_well(0.05), 0.0092)
     # The walk searches from the magnitudes of its start.
