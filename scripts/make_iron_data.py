@@ -4,8 +4,9 @@ bcc cells of two to eight atoms, of several volumes, strained and displaced at r
 ABINIT with hard constraints. The list `more` has ferromagnetic, antiferromagnetic and random
 moments in cells of two and four atoms; `disordered` has moments that are flipped, of random sign
 or spread over the whole interval, in cells of two, four and eight. Each list is always the same;
-what the output file holds already is not computed again. Needs the Debian packages abinit and abinit-data;
-about half a minute per two-atom cell, two for four atoms and six for eight, on one core.
+what the output file holds already is not computed again. Needs the Debian packages abinit and
+abinit-data; about half a minute per two-atom cell, two for four atoms and six for eight, on one
+core.
 
     python scripts/make_iron_data.py --number 100 --jobs iron_jobs -o fe_cdft_more.extxyz
     python scripts/make_iron_data.py --list disordered --number 60 -o fe_cdft_disordered.extxyz
