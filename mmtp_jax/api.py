@@ -14,8 +14,9 @@ from ase import Atoms
 from mmtp_jax.fitting import cross_validation, ensemble
 from mmtp_jax.fitting.cross_validation import SCAN_VALUES, CrossValidation, WeightScan
 from mmtp_jax.fitting.ensemble import EnsembleFit
-from mmtp_jax.fitting.fit import Fit, Progress, fit_structures
+from mmtp_jax.fitting.fit import Fit, fit_structures
 from mmtp_jax.fitting.options import FitOptions
+from mmtp_jax.fitting.progress import Progress
 from mmtp_jax.fitting.series import Callback
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interfaces.evaluation import evaluate_structures

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 from mmtp_jax.structures.structure import LABELS
 
 if TYPE_CHECKING:
-    from mmtp_jax.fitting.fit import Fit, Progress
+    from mmtp_jax.fitting.fit import Fit
+    from mmtp_jax.fitting.progress import Progress
     from mmtp_jax.fitting.report import Errors
     from mmtp_jax.fitting.series import Task
+
+OF_STAGE = {"part": "part of the data", "all": "all data"}
+"""What the stages of a fit are called."""
 
 LOG_EVERY = 5.0
 """Seconds between lines where there is no terminal."""
@@ -60,6 +64,8 @@ class FitProgress:
 
     def __call__(self, progress: Progress) -> None:
         """Take the news of one step."""
+        if self._last is not None and progress.stage != self._last.stage:
+            self._end_stage()
         self._last = progress
         if progress.training is not None:
             self._latest = progress.training
@@ -68,6 +74,13 @@ class FitProgress:
         elif time.monotonic() >= self._next_line:
             self._line(progress)
             self._next_line = time.monotonic() + LOG_EVERY
+
+    def _end_stage(self) -> None:
+        """Close the bar of a stage, or print its last step; losses start anew with other data."""
+        self.__exit__()
+        self._bar, self._latest, self._printed = None, None, -1
+        if not self.name:
+            self._next_line = 0.0
 
     def _show(self, progress: Progress) -> None:
         if self._bar is None:
@@ -81,7 +94,7 @@ class FitProgress:
                 # Some terminals say that their size is 0 x 0, and tqdm would believe it.
                 ncols=size.columns,
                 nrows=size.lines,
-                desc=self.name,
+                desc=self.name + _stage(progress, " "),
                 leave=not self.name,
                 bar_format="{desc}{n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}",
                 file=sys.stderr,
@@ -93,7 +106,7 @@ class FitProgress:
         self._bar.update(progress.iteration - self._bar.n)
 
     def _line(self, progress: Progress) -> None:
-        text = f"{self.name}: " if self.name else ""
+        text = (f"{self.name}: " if self.name else "") + _stage(progress, ": ")
         text += f"step {progress.iteration:>5}/{progress.max_iterations}  loss {progress.loss:.4e}"
         if self._latest is not None:
             text += "  RMSE" + ",".join(
@@ -101,6 +114,11 @@ class FitProgress:
             )
         print(text, flush=True)
         self._printed = progress.iteration
+
+
+def _stage(progress: Progress, after: str) -> str:
+    """Which stage of several it is."""
+    return OF_STAGE[progress.stage] + after if len(progress.stages) > 1 else ""
 
 
 class CountProgress:
@@ -189,8 +207,10 @@ class SeriesProgress:
         errors, of = fit.report.validation, "validation"
         if errors is None:
             errors, of = fit.report.training, "training"
+        before = "" if fit.part is None else f"{len(fit.part.history) - 1} + "
+        stopped = "stopped, " if fit.interrupted else ""
         print(
-            f"{task.name}: {'stopped, ' if fit.interrupted else ''}{fit.n_iterations} steps, "
+            f"{task.name}: {stopped}{before}{fit.n_iterations} steps, "
             + (f"{seconds:.1f} s, " if alone else "")
             + f"loss {fit.loss:.3e}, {of} RMSE{_short(errors)}",
             flush=True,
@@ -208,13 +228,21 @@ def legend() -> str:
     return ", ".join(f"{_SHORT[k]}: {k.replace('_', ' ')} in {UNITS[k][0]}" for k in LABELS)
 
 
-def history_rows(history: Any, errors: dict[int, Errors]) -> list[list[str]]:
-    """Header and rows of the CSV with the loss of each step and the errors where known."""
+def history_rows(fit: Fit) -> list[list[str]]:
+    """Header and rows of the CSV with the loss of each step and the errors where known.
+
+    Steps count from 0 in each stage, and loss and errors are those of its data.
+    """
     from mmtp_jax.fitting.report import UNITS
 
-    rows = [["iteration", "loss", *(f"{kind} RMSE ({UNITS[kind][0]})" for kind in LABELS)]]
-    for iteration, loss in enumerate(history):
-        of = errors.get(iteration)
-        cells = ["" if of is None or kind not in of else f"{of[kind].rmse:.6g}" for kind in LABELS]
-        rows.append([str(iteration), repr(float(loss)), *cells])
+    stages = [("all", fit.history, fit.errors)]
+    if fit.part is not None:
+        stages.insert(0, ("part", fit.part.history, fit.part.errors))
+    errors_of = [f"{kind} RMSE ({UNITS[kind][0]})" for kind in LABELS]
+    rows = [["iteration", "loss", *errors_of, "stage"]]
+    for stage, history, errors in stages:
+        for iteration, loss in enumerate(history):
+            of = errors.get(iteration, {})
+            cells = [f"{of[kind].rmse:.6g}" if kind in of else "" for kind in LABELS]
+            rows.append([str(iteration), repr(float(loss)), *cells, stage])
     return rows

@@ -142,13 +142,15 @@ def _superexchange(vectors, i, j, moments, types):
     return _pairs(distance, i, j, moments, types, 0.0) + _landau(moments, types) + through
 
 
-def heisenberg(n: int = 120, seed: int = 0) -> list[Atoms]:
-    """Strained, rattled bcc with moments of any sign."""
+def heisenberg(
+    n: int = 120, seed: int = 0, cells: Sequence[Sequence[int]] = ((1, 1, 2),)
+) -> list[Atoms]:
+    """Strained, rattled bcc with moments of any sign, in supercells that take turns."""
     rng = np.random.default_rng(seed)
     found = []
-    for _ in range(n):
+    for k in range(n):
         atoms = bulk("Fe", "bcc", a=2.87 * rng.uniform(0.96, 1.05), cubic=True)
-        atoms *= tuple(rng.permutation([1, 1, 2]))
+        atoms *= tuple(rng.permutation(cells[k % len(cells)]))
         found.append(_distorted(atoms, rng))
     return [_labelled(atoms, _heisenberg, CUTOFF) for atoms in found]
 

@@ -30,6 +30,7 @@ def run_fit(
         fit = mmtp.fit(potential, training, validation=validation, callback=progress, **options)
     seconds = time.monotonic() - start
     print(f"{fit.message}; {fit.n_iterations} steps, loss {fit.loss:.4e}, {seconds:.0f} s")
+    print(fit.stages)
     print(f"{fit.fill:.0%} of the packed rows held neighbours, the rest was padding")
     print("covered by the potential:")
     print(console.describe_domain(fit.potential))
@@ -51,6 +52,8 @@ def report_content(fit: Fit, settings: dict[str, Any]) -> dict[str, Any]:
             "n_iterations": fit.n_iterations,
             "converged": fit.converged,
             "message": fit.message,
+            "stages": fit.stages,
+            "part": None if fit.part is None else fit.part.summary(),
         },
         "potential": potential_content(fit.potential),
         "settings": settings,
@@ -81,7 +84,7 @@ def write_history(path: str, fit: Fit) -> None:
 
     console.say_kept(path)
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(history_rows(fit.history, fit.errors))
+        csv.writer(file, lineterminator="\n").writerows(history_rows(fit))
 
 
 def write_parity(

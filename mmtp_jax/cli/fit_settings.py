@@ -245,6 +245,11 @@ def _check_several(settings: FitSettings, given: Values) -> None:
             raise ValueError("parallel is for the members of an ensemble; give their number")
         if settings.fit.method != "lbfgs" or settings.fit.checkpoint is not None:
             raise ValueError("parallel members need the method lbfgs, and have no checkpoint")
+        if settings.fit.coarse_to_fine == "on":
+            raise ValueError(
+                "parallel members are fitted to all data from the start; coarse_to_fine may be "
+                "'auto' or 'off'"
+            )
     if several.executor is not None:
         if not settings.is_several:
             raise ValueError("an executor is for several fits: ensemble, folds or scan")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from mmtp_jax.fitting.cross_validation import CrossValidation
-    from mmtp_jax.fitting.fit import Fit, Progress
+    from mmtp_jax.fitting.fit import Fit
+    from mmtp_jax.fitting.progress import Progress
     from mmtp_jax.fitting.series import Task
     from mmtp_jax.potential.potential import Potential
 

@@ -1,13 +1,14 @@
 """A fit on disk: arrays in ``.npz`` without pickle, everything else as a JSON header.
 
-A resumed fit takes the same steps, bit for bit, as one that was not interrupted.
+A resumed fit takes the same steps, bit for bit, as one that was not interrupted. Where a fit begins
+with a part of the data, one file serves both stages, and says which of them it is in.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from mmtp_jax.io.store import read_store, write_store
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "mmtp_jax fit 2"
+FORMAT = "mmtp_jax fit 3"
+
+_WHAT, _ADVICE = "not a readable fit checkpoint", "delete it to start afresh"
 
 
 def fingerprint(method: str, *trees: Any) -> str:
@@ -34,6 +37,32 @@ def fingerprint(method: str, *trees: Any) -> str:
     return digest.hexdigest()
 
 
+@dataclass
+class PartRecord:
+    """The first stage of a fit, which is to a part of the data."""
+
+    indices: list[int]
+    """Configurations of the part."""
+    n_atoms: int = 0
+    """Of the part, once the stage has ended."""
+    message: str = ""
+    """Why the stage ended; empty while it has not."""
+    history: list[float] = field(default_factory=list)
+    """Lowest loss of the part so far, after each step, once the stage has ended."""
+    errors: dict[int, Errors] = field(default_factory=dict)
+    """Of the part by iteration, likewise."""
+
+    def summary(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "n_configurations": len(self.indices),
+            "n_atoms": self.n_atoms,
+            "n_iterations": len(self.history) - 1,
+            "loss": self.history[-1],
+            "message": self.message,
+        }
+
+
 class Checkpoint:
     """The state of an optimisation in one file.
 
@@ -42,16 +71,42 @@ class Checkpoint:
         belongs_to: `fingerprint` of all that the fit depends on.
         like: a state of the optimiser, or its shapes.
         every: steps between two writes.
+        part: the stage that was first, if there was one.
+        in_part: is it the state of that stage?
     """
 
-    def __init__(self, path: str | Path, belongs_to: str, like: Any, every: int) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        belongs_to: str,
+        like: Any,
+        every: int,
+        part: PartRecord | None = None,
+        in_part: bool = False,
+    ) -> None:
         self.path, self.belongs_to, self.like, self.every = Path(path), belongs_to, like, every
+        self.part, self.in_part = part, in_part
         self.errors: dict[int, Errors] = {}
         """Of the training set by iteration, where they were evaluated; kept with the state."""
 
+    def for_part(self, part: PartRecord) -> Checkpoint:
+        """The state of the first stage, in the same file."""
+        return Checkpoint(self.path, self.belongs_to, self.like, self.every, part, in_part=True)
+
+    def found_part(self) -> tuple[PartRecord | None, bool]:
+        """The first stage that the file knows of, and whether its state is of that stage.
+
+        Raises:
+            ValueError: as `load`.
+        """
+        if not self.path.exists():
+            return None, False
+        header, _ = self._read()
+        return _part_of(header.get("part"), self.path), header.get("stage") == "part"
+
     def exists(self) -> bool:
-        """Is there something to resume?"""
-        return self.path.exists()
+        """Is there something to resume in this stage?"""
+        return self.path.exists() and self.found_part()[1] == self.in_part
 
     def is_due(self, step: int) -> bool:
         """Is the state after this step to be written?"""
@@ -69,7 +124,11 @@ class Checkpoint:
             "format": FORMAT,
             "fingerprint": self.belongs_to,
             "history": history,
-            "errors": {str(k): asdict(errors) for k, errors in self.errors.items()},
+            "errors": _as_json(self.errors),
+            "stage": "part" if self.in_part else "all",
+            "part": None
+            if self.part is None
+            else {**vars(self.part), "errors": _as_json(self.part.errors)},
         }
         write_store(self.path, header, leaves)
 
@@ -79,16 +138,7 @@ class Checkpoint:
         Raises:
             ValueError: if the file is no checkpoint, or belongs to other data or settings.
         """
-        what, advice = "not a readable fit checkpoint", "delete it to start afresh"
-        # The line search has infinite errors before its first step.
-        places = jax.tree_util.tree_flatten_with_path(self.like)[0]
-        infinite = [f"leaf{k}" for k, (at, _) in enumerate(places) if "optimizer_state" in str(at)]
-        header, arrays = read_store(self.path, what, advice, infinite)
-        if header.get("format") != FORMAT or header.get("fingerprint") != self.belongs_to:
-            raise ValueError(
-                f"{self.path} belongs to another fit (other data, potential, weights, method or "
-                "program version); delete it to start afresh, or give the same input as before"
-            )
+        header, arrays = self._read()
         expected, tree = jax.tree.flatten(self.like)
         leaves = [arrays.get(f"leaf{k}") for k in range(len(arrays))]
         if [np.shape(a) for a in expected] != [np.shape(a) for a in leaves]:
@@ -97,9 +147,42 @@ class Checkpoint:
             history = list(converted(header.get("history"), tuple[float, ...], "history"))
             self.errors.update(_errors(header.get("errors", {})))
         except ValueError as error:
-            raise ValueError(f"{self.path} is {what} ({error}); {advice}") from error
-        logger.info("resumed %s after %d steps", self.path, len(history) - 1)
+            raise ValueError(f"{self.path} is {_WHAT} ({error}); {_ADVICE}") from error
+        of = " to a part of the data" if self.in_part else ""
+        logger.info("resumed %s after %d steps%s", self.path, len(history) - 1, of)
         return jax.tree.unflatten(tree, leaves), history
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        # The line search has infinite errors before its first step.
+        places = jax.tree_util.tree_flatten_with_path(self.like)[0]
+        infinite = [f"leaf{k}" for k, (at, _) in enumerate(places) if "optimizer_state" in str(at)]
+        header, arrays = read_store(self.path, _WHAT, _ADVICE, infinite)
+        if header.get("format") != FORMAT or header.get("fingerprint") != self.belongs_to:
+            raise ValueError(
+                f"{self.path} belongs to another fit (other data, potential, weights, method or "
+                "program version); delete it to start afresh, or give the same input as before"
+            )
+        return header, arrays
+
+
+def _as_json(errors: dict[int, Errors]) -> dict[str, Any]:
+    return {str(k): asdict(of) for k, of in errors.items()}
+
+
+def _part_of(content: Any, path: Path) -> PartRecord | None:
+    """The first stage, from what a header holds."""
+    if content is None:
+        return None
+    try:
+        part = PartRecord(**content)
+        part.indices = list(converted(part.indices, tuple[int, ...], "indices"))
+        part.history = list(converted(part.history, tuple[float, ...], "history"))
+        part.n_atoms = converted(part.n_atoms, int, "n_atoms")
+        part.message = converted(part.message, str, "message")
+        part.errors = _errors(part.errors)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is {_WHAT} ({error}); {_ADVICE}") from error
+    return part
 
 
 def _errors(content: Any) -> dict[int, Errors]:

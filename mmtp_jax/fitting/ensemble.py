@@ -13,10 +13,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmtp_jax.fitting.fit import Fit, FitProblem, Teller, prepared_sets
+from mmtp_jax.fitting.fit import Fit, FitProblem, prepared_sets
 from mmtp_jax.fitting.lockstep import optimise_together
 from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.prepared import PreparedSet
+from mmtp_jax.fitting.progress import Teller
 from mmtp_jax.fitting.series import (
     Callback,
     Run,
@@ -101,7 +102,9 @@ def random_starts(potential: Potential, n: int, seed: int = 0) -> list[Potential
         )
         # Files of other programs bring a scaling; the radial functions shall not change in size.
         radial = masked(potential.parities, new.radial_coeffs) / float(potential.scaling)
-        found.append(potential.replace(radial_coeffs=radial, moment_coeffs=new.moment_coeffs))
+        found.append(
+            potential.replace(radial_coeffs=radial, moment_coeffs=new.moment_coeffs, record=None)
+        )
     return found
 
 
@@ -159,6 +162,11 @@ def _fit_together(
         raise ValueError(f"members can be fitted in parallel by lbfgs, not by {options.method}")
     if options.checkpoint is not None:
         raise ValueError("members that are fitted in parallel have no checkpoint; drop one of both")
+    if options.coarse_to_fine == "on":
+        raise ValueError(
+            "members that are fitted in parallel are fitted to all data from the start; "
+            "coarse_to_fine may be 'auto' or 'off'"
+        )
     problems: list[FitProblem] = []
     for potential in potentials:
         data = problems[0].data if problems else None

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mmtp_jax.fitting import processes
-from mmtp_jax.fitting.checkpoint import Checkpoint
+from mmtp_jax.fitting.checkpoint import Checkpoint, PartRecord
+from mmtp_jax.fitting.coarse_to_fine import all_data_loss, described_stages, first_stage
 from mmtp_jax.fitting.coverage import absent_species, warn_of_coverage
 from mmtp_jax.fitting.gauss_newton import GaussNewton
 from mmtp_jax.fitting.initial import (
@@ -22,6 +23,7 @@ from mmtp_jax.fitting.metric import sample
 from mmtp_jax.fitting.optimise import Optimiser, Outcome, optimise
 from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.prepared import PreparedSet
+from mmtp_jax.fitting.progress import ALL, PART, Progress, Teller
 from mmtp_jax.fitting.record import record_of
 from mmtp_jax.fitting.report import Errors, Report
 from mmtp_jax.fitting.shifts import known_shifts, prepared_makings
@@ -35,17 +37,6 @@ from mmtp_jax.structures.batch import default_chunk
 from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.structure import Structure
 from mmtp_jax.structures.units import warn_of_units
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a callback is told during a fit."""
-
-    iteration: int
-    max_iterations: int
-    loss: float
-    training: Errors | None = None
-    """Errors at this iteration, where they were evaluated."""
 
 
 @readable
@@ -63,7 +54,7 @@ class Fit:
     n_iterations: int
     loss: float
     history: np.ndarray = field(repr=False)
-    """(n_iterations + 1,) loss after each step."""
+    """(n_iterations + 1,) loss of all data after each step."""
     validation_loss: float | None = None
     """Loss of the validation set; None without one, or where its labels have no weight."""
     errors: dict[int, Errors] = field(default_factory=dict, repr=False)
@@ -71,10 +62,16 @@ class Fit:
     those before the fit was resumed."""
     fill: float = 1.0
     """Share of the padded rows of the training set that hold real neighbours."""
+    part: PartRecord | None = field(default=None, repr=False)
+    """The stage before: steps to a part of the training set, see ``coarse_to_fine``."""
+    stages: str = ""
+    """Which stages there were, and why, in words."""
 
     def __str__(self) -> str:
         """How it ended, and the errors."""
-        return f"{self.message}; {self.n_iterations} steps, loss {self.loss:.4e}\n{self.report}"
+        before = "" if self.part is None else f"\n{self.stages}"
+        ended = f"{self.message}; {self.n_iterations} steps, loss {self.loss:.4e}"
+        return f"{ended}{before}\n{self.report}"
 
 
 @with_double_precision
@@ -177,13 +174,17 @@ class FitProblem:
             data = TrainingData.of(
                 training, options.weights, options.method, options.devices, potential.n_parameters
             )
-        targets, mesh = data.targets, data.mesh
-        if options.method == "gauss-newton":
-            optimiser: Optimiser = GaussNewton(potential, targets, default_chunk(), mesh)
-        else:
-            part = sample(training, targets, options.weights, potential.n_parameters, mesh)
-            optimiser = LBFGS(potential, targets, default_chunk(), part, mesh)
+        optimiser = _optimiser(potential, training, data, options)
         return cls(potential, training, validation, options, data, optimiser)
+
+    def on(self, training: PreparedSet) -> FitProblem:
+        """The same fit to a part of its training set, with the intervals of all."""
+        options = self.options
+        data = TrainingData.of(
+            training, options.weights, options.method, options.devices, self.potential.n_parameters
+        )
+        optimiser = _optimiser(self.potential, training, data, options)
+        return replace(self, training=training, validation=None, data=data, optimiser=optimiser)
 
     @property
     def max_iterations(self) -> int:
@@ -194,17 +195,33 @@ class FitProblem:
     def run(self, callback: Callable[[Progress], None] | None = None) -> Fit:
         """Optimise, and evaluate the errors of the best parameters."""
         checkpoint = self._checkpoint()
-        tell = Teller(self, callback, {} if checkpoint is None else checkpoint.errors)
         with locked(self.options.checkpoint if processes.is_first() else None), deferred():
-            outcome = optimise(
-                self.optimiser,
-                theta=self.starting_parameters,
-                max_iterations=self.max_iterations,
-                tolerance=self.options.tolerance,
-                checkpoint=checkpoint,
-                tell=tell,
-            )
-        return replace(self.result(outcome), errors=tell.errors)
+            first = first_stage(self, checkpoint, callback)
+            part = None if first is None else first.part
+            if checkpoint is not None:
+                checkpoint.part = part
+            errors = {} if checkpoint is None else checkpoint.errors
+            coarse = None if first is None else first.outcome
+            if coarse is not None and coarse.interrupted:
+                loss = all_data_loss(self, coarse.theta)
+                outcome = replace(coarse, history=np.array([loss]))
+            else:
+                outcome = optimise(
+                    self.optimiser,
+                    theta=self.starting_parameters if coarse is None else lambda: coarse.theta,
+                    max_iterations=self.max_iterations,
+                    tolerance=self.options.tolerance,
+                    checkpoint=checkpoint,
+                    tell=Teller(
+                        self, callback, errors, ALL, (ALL,) if part is None else (PART, ALL)
+                    ),
+                )
+        return replace(
+            self.result(outcome, part),
+            errors=errors,
+            part=part,
+            stages=described_stages(self, part),
+        )
 
     def starting_parameters(self) -> np.ndarray:
         """theta (P + m,) before the first step: of the potential, and constants of energies."""
@@ -228,8 +245,8 @@ class FitProblem:
         n = self.potential.n_parameters
         return self.potential.unflatten(theta[:n]), theta[n:]
 
-    def result(self, outcome: Outcome) -> Fit:
-        """The potential of an outcome, with its errors."""
+    def result(self, outcome: Outcome, part: PartRecord | None = None) -> Fit:
+        """The potential of an outcome, with its errors; ``part`` is the stage before."""
         (fitted, shifts), validation = self.split(outcome.theta), self.validation
         of_making = self.training.shifts
         if validation is not None:
@@ -245,7 +262,10 @@ class FitProblem:
             "n_iterations": len(outcome.history) - 1,
             "loss": float(outcome.history[-1]),
         }
-        record = record_of(fitted, self.training.structures, self.options, report, ended)
+        before = {} if part is None else {"part": part.summary()}
+        record = record_of(
+            fitted, self.training.structures, self.options, report, {**ended, **before}
+        )
         return Fit(
             potential=fitted.replace(record=record),
             report=report,
@@ -277,6 +297,16 @@ class FitProblem:
         )
 
 
+def _optimiser(
+    potential: Potential, training: PreparedSet, data: TrainingData, options: FitOptions
+) -> Optimiser:
+    targets, mesh = data.targets, data.mesh
+    if options.method == "gauss-newton":
+        return GaussNewton(potential, targets, default_chunk(), mesh)
+    part = sample(training, targets, options.weights, potential.n_parameters, mesh)
+    return LBFGS(potential, targets, default_chunk(), part, mesh)
+
+
 def _with_training_domain(
     potential: Potential, training: PreparedSet, options: FitOptions
 ) -> Potential:
@@ -288,26 +318,3 @@ def _with_training_domain(
     if options.max_magmom is not None:
         max_magmom = one_per_species(options.max_magmom, potential.species)
     return with_domain(potential, min_dist=min_dist, max_magmom=max_magmom)
-
-
-@dataclass(frozen=True)
-class Teller:
-    """Passes the progress on to a callback, with errors every now and then."""
-
-    problem: FitProblem
-    callback: Callable[[Progress], None] | None
-    errors: dict[int, Errors] = field(default_factory=dict)
-    """Of the training set by iteration, where they were evaluated."""
-
-    def __call__(self, iteration: int, loss: float, theta: np.ndarray) -> None:
-        """Tell of one step."""
-        problem, errors = self.problem, None
-        # All processes evaluate the errors together, whoever of them has a callback.
-        if self.callback is None and not processes.several():
-            return
-        if iteration % problem.options.report_every == 0:
-            errors = problem.data.errors(*problem.split(theta))
-            self.errors[iteration] = errors
-        if self.callback is None:
-            return
-        self.callback(Progress(iteration, problem.max_iterations, loss, errors))

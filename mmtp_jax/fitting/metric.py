@@ -13,11 +13,11 @@ from jax.sharding import Mesh
 from scipy.linalg import solve_triangular
 
 from mmtp_jax.fitting.dataset import Targets, make_targets
+from mmtp_jax.fitting.part import one_of_each, packed_part
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.sharding import Shards
 from mmtp_jax.fitting.weights import Weights
-from mmtp_jax.structures.batch import pack, rounded_size
-from mmtp_jax.structures.structure import LABELS
+from mmtp_jax.structures.batch import rounded_size
 
 DAMPING = 1e-3
 """Curvature that every parameter is given beside its own, as a part of that."""
@@ -68,33 +68,18 @@ def sample(
     if sum(len(b.graph.types) for b in training.batches) <= 1.5 * room:
         return targets
     order = list(np.random.default_rng(0).permutation(len(sizes)))
-    # One of each kind of label comes first.
-    labels = [[getattr(training.structures[k], kind) is not None for k in order] for kind in LABELS]
-    # And of each constant of the energies.
-    if training.n_shifts:
-        labels += np.stack([training.structures[k].shift_counts > 0 for k in order]).T.tolist()
-    order = list(dict.fromkeys([order[has.index(True)] for has in labels if any(has)] + order))
+    order = list(dict.fromkeys([*one_of_each(training, order), *order]))
     chosen, n_atoms = [], 0
     for k in order:
         if not chosen or n_atoms + sizes[k] <= room:
             chosen.append(k)
             n_atoms += sizes[k]
-    structures = [training.structures[k] for k in chosen]
-    batch = pack(
-        structures,
-        [training.tables[k] for k in chosen],
-        training.cutoff,
-        # The same shape for every part of a data set, which cross-validation makes.
-        n_atoms=room,
-        n_configurations=room,
-        width=max(b.graph.neighbours.shape[1] for b in training.batches),
-    )
+    # The same shape for every part of a data set, which cross-validation makes.
+    part = packed_part(training, chosen, n_atoms=room, n_configurations=room)
     try:
         if mesh is not None:
-            tables = [training.tables[k] for k in chosen]
-            part = PreparedSet(structures, tables, [batch], training.cutoff, training.shifts)
             return Shards.of(part, weights, mesh).targets
-        return make_targets(structures, [batch], weights)
+        return make_targets(part.structures, part.batches, weights)
     except ValueError:
         # Labels that have a weight are rare.
         return targets

@@ -55,6 +55,7 @@ def optimise(
     tolerance: float,
     checkpoint: Checkpoint | None,
     tell: Callable[[int, float, np.ndarray], None],
+    window: int | None = None,
 ) -> Outcome:
     """Take steps until nothing is gained, the limit is reached, or the user interrupts.
 
@@ -66,9 +67,12 @@ def optimise(
             is worth going on for.
         checkpoint: where states are kept, or None.
         tell: called with (steps, loss, parameters) before the first and after each step.
+        window: in place of the optimiser's.
     """
     state, history = _begin(optimiser, theta, checkpoint)
-    course = Course(state, history, optimiser.stall_window, tolerance)
+    course = Course(state, history, window or optimiser.stall_window, tolerance)
+    # What is resumed may have had its last step.
+    course.judge()
     interrupted = False
     try:
         tell(len(history) - 1, history[-1], _parameters(optimiser, course.best))
@@ -121,6 +125,12 @@ class Course:
         else:
             self.restarted = True
         self.history.append(lowest)
+        self.judge()
+        return self.restarted
+
+    def judge(self) -> None:
+        """Has too little been gained of late to go on?"""
+        lowest = self.history[-1]
         if len(self.history) > self.window:
             before = self.history[-1 - self.window]
             if before - lowest < self.tolerance * before:
@@ -129,7 +139,6 @@ class Course:
                     f"converged: the loss fell by less than {self.tolerance:g} of itself over "
                     f"{self.window} steps"
                 )
-        return self.restarted
 
     def outcome(self, theta: np.ndarray, max_iterations: int, interrupted: bool) -> Outcome:
         """How it ended; what had ended before Ctrl-C was not interrupted."""

@@ -49,13 +49,19 @@ class Method:
         "lbfgs", choices=("lbfgs", "gauss-newton"),
     )  # fmt: skip
     max_iterations: int | None = option(
-        "Largest number of steps; 2000 of L-BFGS or 60 of Gauss-Newton if not given.",
+        "Largest number of steps, also of those to a part of the data; 2000 of L-BFGS or 60 of "
+        "Gauss-Newton if not given.",
         example=2000, bounds=Bounds(least=0, most=10**9),
     )  # fmt: skip
     tolerance: float = option(
         "The fit ends when the loss falls by less than this fraction over 100 steps of L-BFGS or "
         "3 of Gauss-Newton.",
         1e-3, bounds=NOT_NEGATIVE,
+    )  # fmt: skip
+    coarse_to_fine: str = option(
+        "Fit to a D-optimal part of the data first, then to all of it: 'on', 'off', or 'auto', "
+        "where the data have many more atoms than the part, and the start was not fitted before.",
+        "auto", choices=("auto", "on", "off"),
     )  # fmt: skip
     initialise: bool = option(
         "Solve the linear coefficients by least squares before the first step.",

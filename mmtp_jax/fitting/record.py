@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     "method", "max_iterations", "tolerance", "min_dist", "max_magmom", "keep_domain", "initialise",
-    "making",
+    "making", "coarse_to_fine",
 )  # fmt: skip
 _DIGITS = 16
 

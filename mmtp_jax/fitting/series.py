@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmtp_jax.fitting import processes
-from mmtp_jax.fitting.fit import Fit, FitProblem, Progress
+from mmtp_jax.fitting.fit import Fit, FitProblem
 from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.prepared import PreparedSet
+from mmtp_jax.fitting.progress import Progress
 from mmtp_jax.fitting.statistics import CONFIDENCE, Statistics, statistics_table
 from mmtp_jax.interruption import as_completed, check, deferred
 from mmtp_jax.io.compressed import with_word

@@ -17,6 +17,7 @@ from mmtp_jax.api import Given, evaluate
 from mmtp_jax.fitting.report import EV_PER_CUBIC_ANGSTROM_IN_GPA, UNITS, Comparison, comparison
 from mmtp_jax.io.convert import given_configurations, to_structures
 from mmtp_jax.plot.style import COLOURS, MARKERS, MU_B, new_figure, plain
+from mmtp_jax.progress import OF_STAGE
 
 if TYPE_CHECKING:
     from mmtp_jax.fitting.cross_validation import WeightScan
@@ -92,8 +93,10 @@ def parity(
 def loss(fit: Fit | str | Path) -> Figure:
     """Loss over the steps of a fit, or of the CSV that ``mmtp fit --history`` wrote."""
     if isinstance(fit, (str, Path)):
-        return loss_of(*read_history(fit))
-    return loss_of(np.arange(len(fit.history)), fit.history)
+        return loss_of(read_history(fit))
+    stages = {} if fit.part is None else {"part": fit.part.history}
+    stages["all"] = fit.history
+    return loss_of({OF_STAGE[name]: np.array(loss) for name, loss in stages.items()})
 
 
 def parity_of(sets: dict[str, Comparison]) -> Figure:
@@ -132,18 +135,29 @@ def parity_of(sets: dict[str, Comparison]) -> Figure:
     return figure
 
 
-def loss_of(iterations: np.ndarray, loss: np.ndarray) -> Figure:
-    """Loss over the steps of a fit, on a logarithmic scale."""
+def loss_of(stages: dict[str, np.ndarray]) -> Figure:
+    """Loss over the steps of a fit, on a logarithmic scale, the stages one after the other.
+
+    Args:
+        stages: losses by the name of the stage.
+    """
     figure = new_figure(5.0, 3.4)
     axes = figure.subplots()
-    axes.plot(iterations, loss, color=COLOURS[0], linewidth=1.4)
-    if np.all(loss > 0.0):
+    first = 0
+    for k, (name, loss) in enumerate(stages.items()):
+        # All data begin at the parameters of the last step before.
+        steps = first + np.arange(len(loss))
+        axes.plot(steps, loss, color=COLOURS[k], linewidth=1.4, label=name)
+        first = steps[-1]
+    if all(np.all(loss > 0.0) for loss in stages.values()):
         axes.set_yscale("log")
-    axes.set_xlabel("Step of L-BFGS")
+    axes.set_xlabel("Step")
     axes.set_ylabel("Loss")
     axes.margins(x=0.02)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     plain(axes, grid=True)
+    if len(stages) > 1:
+        axes.legend(frameon=False)
     return figure
 
 
@@ -210,21 +224,23 @@ def scan(scan: WeightScan) -> Figure:
     return figure
 
 
-def read_history(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Iterations and losses of a CSV that ``mmtp fit --history`` wrote.
+def read_history(path: str | Path) -> dict[str, np.ndarray]:
+    """Losses by stage of a CSV that ``mmtp fit --history`` wrote; one of earlier versions has one.
 
     Raises:
         ValueError: if the file has no such columns, or no rows.
     """
+    stages: dict[str, list[float]] = {}
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if not {"iteration", "loss"} <= set(reader.fieldnames or ()):
             raise ValueError(f"{path}: no columns 'iteration' and 'loss'; is it a loss history?")
-        rows = [(float(row["iteration"]), float(row["loss"])) for row in reader]
-    if not rows:
+        for row in reader:
+            stage = row.get("stage") or "all"
+            stages.setdefault(OF_STAGE.get(stage, stage), []).append(float(row["loss"]))
+    if not stages:
         raise ValueError(f"{path}: no rows")
-    iterations, loss = np.array(rows).T
-    return iterations, loss
+    return {name: np.array(loss) for name, loss in stages.items()}
 
 
 def _of_kind(sets: dict[str, Comparison], kind: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -183,6 +183,7 @@ def test_a_start_potential_may_have_seen_what_is_held_out(run, data, form, tmp_p
         (("--scan", "energy", "--scan-values", 0.0), "must be positive"),
         (("--parallel",), "for the members of an ensemble"),
         (("--ensemble", 2, "--parallel", "--checkpoint", "fit.npz"), "have no checkpoint"),
+        (("--ensemble", 2, "--parallel", "--coarse-to-fine", "on"), "all data from the start"),
         (("--ensemble", 2, "--history", "loss.csv"), "a history is that of one fit"),
         (("--ensemble", 2, "-o", "a.mtp", "--report", "a.1.mtp"), "two outputs have the same"),
     ],
@@ -194,7 +195,7 @@ def test_what_cannot_be_is_refused(run, data, form, options, words) -> None:
 
 
 def test_bar_of_one_of_several_fits(capsys) -> None:
-    from mmtp_jax.fitting.fit import Progress
+    from mmtp_jax.fitting.progress import Progress
     from mmtp_jax.fitting.series import Task
 
     with SeriesProgress(terminal=True) as bars:

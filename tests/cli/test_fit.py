@@ -12,7 +12,8 @@ import pytest
 import mmtp_jax as mmtp
 from mmtp_jax import progress
 from mmtp_jax.cli.commands import quickstart
-from mmtp_jax.fitting.fit import Progress
+from mmtp_jax.fitting.progress import Progress
+from mmtp_jax.plot.fits import loss_of, read_history
 from mmtp_jax.progress import FitProgress
 
 
@@ -93,6 +94,49 @@ def test_history_has_each_step_and_the_errors_that_are_known(fitted) -> None:
     assert np.all(np.diff(loss) <= 0.0)
     known = [int(row["iteration"]) for row in rows if row["energy RMSE (meV/atom)"]]
     assert known == [0, 20]
+    assert {row["stage"] for row in rows} == {"all"}
+
+
+def test_a_fit_to_a_part_first_says_which_steps_are_of_which_data(
+    run, read_back, data, form, tmp_path
+) -> None:
+    history, report, loss = tmp_path / "loss.csv", tmp_path / "report.json", tmp_path / "loss.png"
+    # With the data of the shared fit only the part is compiled.
+    result = run("fit", data.extxyz, *form, "--validation", 0.2, "--max-iterations", 21,
+                 "--coarse-to-fine", "on", "-o", tmp_path / "pot.mtp", "--history", history,
+                 "--report", report)  # fmt: skip
+    assert result.status == 0, result.err
+    for stage in ("part of the data", "all data"):
+        assert f"{stage}: step     0/21  loss" in result.out
+        assert f"{stage}: step    21/21  loss" in result.out
+    assert "21 steps to a D-optimal part, 2 of 8 configurations with 4 atoms" in result.out
+    with open(history, newline="") as file:
+        rows = list(csv.DictReader(file))
+    steps = [(row["stage"], int(row["iteration"])) for row in rows]
+    assert steps == [("part", k) for k in range(22)] + [("all", k) for k in range(22)]
+    part = json.loads(report.read_text())["fit"]["part"]
+    assert part["n_configurations"] == 2
+    assert part["loss"] == float(rows[21]["loss"])
+    stages = read_history(history)
+    assert list(stages) == ["part of the data", "all data"]
+    lines = loss_of(stages).axes[0].lines
+    assert [line.get_label() for line in lines] == list(stages)
+    # All data go on where the part has ended.
+    np.testing.assert_array_equal(lines[1].get_xdata(), 21 + np.arange(22))
+    assert run("plot", "--history", history, "-o", loss).status == 0
+    assert read_back(loss)
+
+
+def test_a_plain_fit_says_why_it_has_one_stage(fitted) -> None:
+    assert "all data from the first step: 16 atoms are too few" in fitted.result.out
+    assert json.loads(fitted.report.read_text())["fit"]["part"] is None
+
+
+def test_a_word_for_the_stages_that_is_no_choice_is_refused(run, data, form) -> None:
+    result = run("fit", data.extxyz, *form, "--coarse-to-fine", "yes")
+    assert result.status == 2
+    assert "--coarse-to-fine" in result.err
+    assert "auto" in result.err
 
 
 def test_checkpoint_resumes_and_an_old_potential_is_kept(run, fitted, data, form, tmp_path) -> None:
@@ -227,6 +271,17 @@ def test_bar_on_a_terminal(capsys) -> None:
     err = capsys.readouterr().err
     assert "7/7" in err
     assert "loss 3.333e-01" in err
+
+
+def test_each_stage_has_a_bar(capsys) -> None:
+    with FitProgress(terminal=True) as bar:
+        for stage in ("part", "all"):
+            for k in range(4):
+                bar(Progress(k, 3, 1.0 / (k + 1), stage=stage, stages=("part", "all")))
+    err = capsys.readouterr().err
+    assert "part of the data 3/3" in err
+    assert "all data 0/3" in err
+    assert "all data 3/3" in err
 
 
 def test_quickstart(run, fitted, data, tmp_path, monkeypatch) -> None:

@@ -178,6 +178,8 @@ def test_members_of_other_forms_are_refused(starts, small, data):
         fit_ensemble(starts, data, options=FitOptions(method="gauss-newton"), parallel=True)
     with pytest.raises(ValueError, match="no checkpoint"):
         fit_ensemble(starts, data, options=FitOptions(checkpoint="x.npz"), parallel=True)
+    with pytest.raises(ValueError, match="all data from the start"):
+        fit_ensemble(starts, data, options=FitOptions(coarse_to_fine="on"), parallel=True)
 
 
 # --- in parallel --------------------------------------------------------------------
