@@ -20,6 +20,7 @@ from mmtp_jax.active.learning_state import LearnFolder, Row, read_fields
 from mmtp_jax.active.options import LearnOptions
 from mmtp_jax.active.preselection import Preselection, Tally
 from mmtp_jax.active.select import Selection, first_of_its_kind
+from mmtp_jax.fitting.confine import without_confinement
 from mmtp_jax.fitting.fit import fit_structures
 from mmtp_jax.fitting.initial import shortest_distance
 from mmtp_jax.fitting.prepared import PreparedSet
@@ -126,7 +127,8 @@ class Iteration:
 
     def simulate(self, simulations: list[LearningSimulation]) -> None:
         """Run the simulations that are not done yet."""
-        potential = self.potential
+        # What lies outside of the intervals has to be labelled, not kept out.
+        potential = without_confinement(self.potential)
         active = ActiveSet.load(self.folder / "active.npz", potential)
         for simulation in simulations:
             done = self.folder / "candidates" / simulation.name / "done.json"

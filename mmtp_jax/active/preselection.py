@@ -35,6 +35,7 @@ from mmtp_jax.active.grade import (
 )
 from mmtp_jax.active.options import NEIGHBORHOOD, Keeping, Thresholds
 from mmtp_jax.options import renamed
+from mmtp_jax.potential.confinement import is_outside
 from mmtp_jax.potential.observables import Graph, Observables
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_floats
@@ -178,7 +179,7 @@ class Preselection:
         new = system.running & ~state["stop"] & ((step != state["seen_step"]) | ~same)
         finite = jnp.isfinite(grade)
         above = new & ~(grade <= self.grade_break)
-        outside = is_outside(self.potential, graph, system)
+        outside = graph_is_outside(self.potential, graph, system)
         due = (self.grade_every == 0) | (step - state["kept_step"] >= self.grade_every)
         wanted = (grade >= self.grade_select) | (outside & self.keep_outside)
         keep = new & finite & ((wanted & due) | above)
@@ -271,14 +272,9 @@ class Preselection:
         return largest_per_configuration(graph, atoms)
 
 
-def is_outside(potential: Potential, graph: Graph, system: System) -> Array:
+def graph_is_outside(potential: Potential, graph: Graph, system: System) -> Array:
     """(R,) bool: a distance below R_min, or a moment beyond its interval or at the end of it."""
     squared = jnp.min(jnp.sum(graph.vectors**2, axis=1), axis=1, initial=jnp.inf)
     shortest = jax.ops.segment_min(squared, graph.configuration, graph.n_configurations)
-    # As everywhere, round-off of the pair that defines R_min does not count.
-    close = shortest < (potential.min_dist * (1 - 1e-9)) ** 2
-    low = jnp.asarray(potential.min_magmom)[system.types]
-    high = jnp.asarray(potential.max_magmom)[system.types]
-    margin = 1e-9 * (high - low)
-    large = (system.magmoms <= low + margin) | (system.magmoms >= high - margin)
-    return close[: system.n_replicas] | jnp.any(large, axis=1)
+    shortest = jnp.sqrt(shortest[: system.n_replicas])
+    return is_outside(potential, system.types, system.magmoms, shortest)

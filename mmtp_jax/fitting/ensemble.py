@@ -33,7 +33,7 @@ from mmtp_jax.fitting.series import (
 from mmtp_jax.fitting.statistics import Statistics
 from mmtp_jax.interruption import deferred
 from mmtp_jax.potential.parity import masked
-from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.potential import SETTINGS, Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.readable import readable
 from mmtp_jax.structures.structure import Structure
@@ -196,9 +196,9 @@ def _check_alike(potentials: Sequence[Potential]) -> None:
 
     def form(potential: Potential) -> Any:
         leaves, tree = jax.tree.flatten(potential)
-        scalars = (potential.scaling, potential.min_dist, potential.cutoff)
-        intervals = [float(v) for v in (*scalars, *potential.min_magmom, *potential.max_magmom)]
-        return tree, [np.shape(leaf) for leaf in leaves], intervals
+        alike = [getattr(potential, name) for name in SETTINGS]
+        values = [np.asarray(leaf).tolist() for leaf in jax.tree.leaves(alike)]
+        return tree, [np.shape(leaf) for leaf in leaves], values
 
     first = form(potentials[0])
     for k, potential in enumerate(potentials):

@@ -10,6 +10,7 @@ import numpy as np
 from mmtp_jax.fitting import processes
 from mmtp_jax.fitting.checkpoint import Checkpoint, PartRecord
 from mmtp_jax.fitting.coarse_to_fine import all_data_loss, described_stages, first_stage
+from mmtp_jax.fitting.confine import with_confinement, without_confinement
 from mmtp_jax.fitting.coverage import absent_species, warn_of_coverage
 from mmtp_jax.fitting.gauss_newton import GaussNewton
 from mmtp_jax.fitting.initial import (
@@ -310,11 +311,12 @@ def _optimiser(
 def _with_training_domain(
     potential: Potential, training: PreparedSet, options: FitOptions
 ) -> Potential:
+    confine = with_confinement if options.confine else without_confinement
     if options.keep_domain:
-        return potential
+        return confine(potential)
     min_dist, max_magmom = data_domain(training.structures, training.tables, potential.n_species)
     if options.min_dist is not None:
         min_dist = options.min_dist
     if options.max_magmom is not None:
         max_magmom = one_per_species(options.max_magmom, potential.species)
-    return with_domain(potential, min_dist=min_dist, max_magmom=max_magmom)
+    return confine(with_domain(potential, min_dist=min_dist, max_magmom=max_magmom))

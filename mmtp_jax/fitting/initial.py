@@ -29,6 +29,9 @@ Array = Any
 SMALLEST_MAX_MAGMOM = 0.1
 """M_max of a species that carries no moment in the data, mu_B."""
 
+DISTANCE_MARGIN = 0.9
+"""R_min over the shortest distance of the data: room for thermal motion."""
+
 MAGMOM_MARGIN = 1.1
 """M_max over the largest moment of the data: room for moments to relax into."""
 
@@ -82,11 +85,12 @@ def with_domain(
 def data_domain(
     structures: Sequence[Structure], tables: Sequence[NeighbourTable], n_species: int
 ) -> tuple[float | None, np.ndarray]:
-    """R_min and M_max of a training set: what `with_domain` takes."""
+    """R_min and M_max of a training set, with some room: what `with_domain` takes."""
+    shortest = shortest_distance(tables)
     max_magmom = np.maximum(
         largest_magmoms(structures, n_species) * MAGMOM_MARGIN, SMALLEST_MAX_MAGMOM
     )
-    return shortest_distance(tables), max_magmom
+    return None if shortest is None else DISTANCE_MARGIN * shortest, max_magmom
 
 
 def species_energies(structures: Sequence[Structure], n_species: int) -> np.ndarray | None:

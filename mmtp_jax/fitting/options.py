@@ -16,7 +16,8 @@ class Domain:
     """Intervals of distances and moments that the potential covers."""
 
     min_dist: float | None = option(
-        "Shortest distance, Angstrom; a fit takes that of its training set if not given.",
+        "Shortest distance, Angstrom; a fit takes that of its training set and 10 % less if not "
+        "given.",
         example=1.9, bounds=Bounds(above=0.0, below=30.0),
     )  # fmt: skip
     max_magmom: Sequence[float] | float | None = option(
@@ -27,6 +28,12 @@ class Domain:
     keep_domain: bool = option(
         "Keep the intervals of the start potential, whatever the data are.", False, old=("keep",)
     )
+    confine: bool = option(
+        "Add what keeps atoms and moments inside of the intervals: a repulsion below min_dist, and "
+        "an energy of moments beyond max_magmom.",
+        True, off="--no-confine",
+        off_help="Leave the polynomials alone outside of the intervals; simulations stop there.",
+    )  # fmt: skip
 
 
 def making() -> Any:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mmtp_jax.potential.potential import Potential
 
 _OPTIONS = (
-    "method", "max_iterations", "tolerance", "min_dist", "max_magmom", "keep_domain", "initialise",
-    "making", "coarse_to_fine",
+    "method", "max_iterations", "tolerance", "min_dist", "max_magmom", "keep_domain", "confine",
+    "initialise", "making", "coarse_to_fine",
 )  # fmt: skip
 _DIGITS = 16
 

@@ -20,7 +20,7 @@ from mmtp_jax.simulation.moments.lbfgs import Memory
 from mmtp_jax.simulation.spins.counts import Counts
 from mmtp_jax.simulation.system import System
 
-FORMAT = "mmtp_jax dynamics 2"
+FORMAT = "mmtp_jax dynamics 3"
 
 _INFINITE = ("state.known.shortest",)
 """Distance of atoms that have no neighbour."""
@@ -83,7 +83,8 @@ _SKELETON = Saved(
             memory=Memory(steps="f s N", changes="f s N", scale="f C"),
         ),
         chain=filled(Chain, "f R c"),
-        given="f R", keys="u R 2", outcome="iu R", stopped_at="iu R", n_unconverged="iu R",
+        given="f R", keys="u R 2", outcome="iu R", stopped_at="iu R",
+        n_unconverged="iu R", n_outside="iu R",
         spins=filled(Counts, "iu R"),
         step="iu",
     ),

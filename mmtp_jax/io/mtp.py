@@ -122,6 +122,7 @@ def load(
         form="symmetrised" if ours.get("symmetrised", False) else "bare",
         tag=tag,
         record=ours.get("record"),
+        confinement=ours.get("confinement"),
     )
     if form is None and symmetrised is None:
         return _with_parities(mtp, potential, ours)

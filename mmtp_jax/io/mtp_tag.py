@@ -11,13 +11,14 @@ from ase.data import atomic_numbers
 
 from mmtp_jax.io.mtp_text import MtpText
 from mmtp_jax.potential.moments import MomentTables
-from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.potential import Confinement, Potential
 
 _TAG_KEY = "mmtp_jax"
 _TAG_VERSION = 1
 _TAG_TYPES: dict[str, tuple[type, ...]] = {
     _TAG_KEY: (int,), "species": (list,), "symmetrised": (bool,), "parities": (str,),
     "level": (int, type(None)), "tables": (str,), "tag": (str,), "record": (dict,),
+    "confinement": (dict,),
 }  # fmt: skip
 
 
@@ -61,9 +62,28 @@ def read_tag(mtp: MtpText) -> tuple[str, dict[str, Any]]:
             fail(f"with an unknown name {name[:60]!r}")
         if type(value) not in _TAG_TYPES[name]:
             fail(f"{name} is of another kind than it has to be")
+    if "confinement" in ours:
+        try:
+            ours["confinement"] = _confinement(ours["confinement"], len(ours.get("species", ())))
+        except (TypeError, ValueError) as error:
+            fail(f"confinement {error}")
     if not all(symbol in atomic_numbers for symbol in map(str, ours.get("species", ()))):
         fail("species are not chemical symbols")
     return ours.get("tag", ""), ours
+
+
+def _confinement(content: dict[str, Any], n_species: int) -> Confinement:
+    if set(content) != set(Confinement._fields):
+        raise ValueError(f"has not the entries {', '.join(Confinement._fields)}")
+    found = Confinement(**{name: np.array(content[name], float) for name in Confinement._fields})
+    square = (n_species, n_species)
+    for name, values in found._asdict().items():
+        if values.shape != ((n_species,) if name == "stiffness" else square):
+            raise ValueError(f"{name} has not one number for each species or pair of them")
+        lowest = np.nextafter(0.0, 1.0) if name == "decay" else 0.0
+        if not np.all((values >= lowest) & (values < np.inf)):
+            raise ValueError(f"{name} has a number that is out of its range")
+    return found
 
 
 def tag_text(potential: Potential) -> str:
@@ -77,6 +97,11 @@ def tag_text(potential: Potential) -> str:
     }
     if potential.parities:
         content["parities"] = potential.parities
+    if potential.confinement is not None:
+        content["confinement"] = {
+            name: np.asarray(value, float).tolist()
+            for name, value in potential.confinement._asdict().items()
+        }
     if potential.record is not None:
         content["record"] = potential.record
     # motep splits lines at every '=', so the sign is written as JSON may spell it.

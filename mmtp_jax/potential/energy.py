@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from mmtp_jax.potential.basic_moments import basic_plan, component_lanes
+from mmtp_jax.potential.confinement import confined
 from mmtp_jax.potential.contraction import contract, contraction_plan
 from mmtp_jax.potential.materialise import stored
 from mmtp_jax.potential.potential import Potential, traced
@@ -74,8 +75,8 @@ def site_energies(potential: Potential, neighborhoods: Neighborhoods) -> Array:
     """E_i (N,), eV: e0(z_i) + sum_a xi_a B_a(n_i)."""
     potential = traced(potential)
     distance, direction = geometry(neighborhoods.vectors)
-    radial = radial_functions(potential, pairs_of(neighborhoods, distance))
-    energies = contracted(potential, radial, direction)
+    pairs, outside = confined(potential, pairs_of(neighborhoods, distance))
+    energies = contracted(potential, radial_functions(potential, pairs), direction) + outside
     return energies + potential.species_coeffs[neighborhoods.types]
 
 
@@ -88,11 +89,21 @@ def site_energies_along(
     the parameters are cheap. The types in ``dots`` are not used.
     """
     potential = traced(potential)
-    (distance, direction), (distance_dot, direction_dot) = jax.jvp(
-        geometry, (neighborhoods.vectors,), (dots.vectors,)
+
+    def of_rows(vectors: Array, magmoms: Array, neighbour_magmoms: Array) -> Any:
+        distance, direction = geometry(vectors)
+        rows = neighborhoods._replace(magmoms=magmoms, neighbour_magmoms=neighbour_magmoms)
+        pairs, outside = confined(potential, pairs_of(rows, distance))
+        return pairs[2:], direction, outside
+
+    (moving, direction, outside), (moving_dot, direction_dot, outside_dot) = jax.jvp(
+        of_rows,
+        (neighborhoods.vectors, neighborhoods.magmoms, neighborhoods.neighbour_magmoms),
+        (dots.vectors, dots.magmoms, dots.neighbour_magmoms),
     )
+    types = (neighborhoods.types, neighborhoods.neighbour_types)
     radial, radial_dot = radial_functions_along(
-        potential, pairs_of(neighborhoods, distance), pairs_of(dots, distance_dot)
+        potential, Pairs(*types, *moving), Pairs(*types, *moving_dot)
     )
     radial, radial_dot = stored((radial, radial_dot))
     energies, energies_dot = jax.jvp(
@@ -100,7 +111,8 @@ def site_energies_along(
         (radial, direction),
         (radial_dot, direction_dot),
     )
-    return energies + potential.species_coeffs[neighborhoods.types], energies_dot
+    energies += outside + potential.species_coeffs[neighborhoods.types]
+    return energies, energies_dot + outside_dot
 
 
 def pairs_of(neighborhoods: Neighborhoods, distance: Array) -> Pairs:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from mmtp_jax.potential.chunks import in_chunks, sum_over_chunks
+from mmtp_jax.potential.confinement import confined
 from mmtp_jax.potential.contraction import all_moments, contraction_plan, moment_gradient
 from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.energy import Neighborhoods, basic_moments, geometry, pairs_of
@@ -66,7 +67,7 @@ def _factors(potential: Potential, rows: Neighborhoods) -> tuple[Array, tuple[Ar
     N_phi * blocks).
     """
     distance, direction = geometry(rows.vectors)
-    pairs = pairs_of(rows, distance)
+    pairs, _ = confined(potential, pairs_of(rows, distance))
     radial = radial_functions(potential, pairs)
     basic, pull_back = jax.vjp(lambda f: basic_moments(potential, f, direction), radial)
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -28,13 +28,25 @@ MAX_CUTOFF = 20.0
 """The largest R_cut in Angstrom, where an atom of a metal has three thousand neighbours."""
 
 _PARAMETERS = ("species_coeffs", "moment_coeffs", "radial_coeffs")
-_SETTINGS = ("scaling", "min_dist", "cutoff", "min_magmom", "max_magmom")
+SETTINGS = ("scaling", "min_dist", "cutoff", "min_magmom", "max_magmom", "confinement")
+"""Fields that a fit leaves alone and that are no part of the form."""
 _STATIC = ("species", "tables", "form", "parities", "tag")
+
+
+class Confinement(NamedTuple):
+    """Energies outside of the intervals of a potential (`mmtp_jax.potential.confinement`)."""
+
+    repulsion: Array
+    """(S, S) A of A exp(-r / lambda) between atoms closer than R_min, eV."""
+    decay: Array
+    """(S, S) lambda, Angstrom."""
+    stiffness: Array
+    """(S,) k of k M u^3, the energy of a moment (1 + u) M, eV/mu_B."""
 
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=list(_PARAMETERS + _SETTINGS),
+    data_fields=list(_PARAMETERS + SETTINGS),
     meta_fields=list(_STATIC),
     # As a part of the static description it would have every new fit compiled anew.
     drop_fields=["record"],
@@ -61,6 +73,8 @@ class Potential:
         Interval of the radial Chebyshev polynomials, Angstrom.
     ``min_magmom``, ``max_magmom`` (S,)
         Interval of the magnetic Chebyshev polynomials of each species, mu_B.
+    ``confinement``
+        `Confinement`, what keeps atoms and moments inside of these intervals; or None.
 
     Static description: ``species`` (chemical symbols), ``tables`` (contractions), ``form``,
     ``parities`` and ``tag`` (free text that a potential file carries).
@@ -89,6 +103,7 @@ class Potential:
     parities: str = ""
     tag: str = ""
     record: dict[str, Any] | None = None
+    confinement: Confinement | None = None
 
     @classmethod
     def new(
@@ -295,9 +310,10 @@ class Potential:
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: the host's arrays; those of a device would lose digits."""
-        leaves = {name: getattr(self, name) for name in _PARAMETERS + _SETTINGS}
-        on_device = {k: np.asarray(v) for k, v in leaves.items() if isinstance(v, jax.Array)}
-        return vars(self) | on_device
+        leaves = {name: getattr(self, name) for name in _PARAMETERS + SETTINGS}
+        return vars(self) | jax.tree.map(
+            lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf, leaves
+        )
 
     def astype(self, dtype: Any, contraction: Any = None) -> Potential:
         """A copy with all numbers as numpy arrays of ``dtype``, never those of this potential.

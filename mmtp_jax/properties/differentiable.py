@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from mmtp_jax.interfaces.equilibration import start_structures
+from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import require_precision
@@ -211,8 +212,9 @@ def _strain_rows(basis: np.ndarray) -> np.ndarray:
 
 
 def _require_inside(potential: Potential, structure: Structure) -> None:
-    low = np.asarray(potential.min_magmom)[structure.types] + AT_BOUND
-    high = np.asarray(potential.max_magmom)[structure.types] - AT_BOUND
+    far = reach(potential)
+    low = np.asarray(far.low)[structure.types] + AT_BOUND
+    high = np.asarray(far.high)[structure.types] - AT_BOUND
     beyond = np.flatnonzero((structure.magmoms <= low) | (structure.magmoms >= high))
     if beyond.size:
         raise ValueError(

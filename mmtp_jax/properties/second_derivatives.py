@@ -11,6 +11,7 @@ from ase import Atoms
 
 from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.interruption import check
+from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
@@ -99,8 +100,8 @@ def structure_response(potential: Potential, structure: Structure) -> Response:
     whole, first = (rows + rows.T) / 2, first[real]
     u, e, m = slice(0, 3 * n), slice(3 * n, 3 * n + N_STRAINS), slice(3 * n + N_STRAINS, None)
     volume = structure.volume
-    low = np.asarray(potential.min_magmom)[structure.types]
-    high = np.asarray(potential.max_magmom)[structure.types]
+    far = reach(potential)
+    low, high = (np.asarray(of)[structure.types] for of in (far.low, far.high))
     return Response(
         structure=structure,
         energy=float(energy),

@@ -45,7 +45,7 @@ def fitted(near_teacher, data, progress, compilations):
         compilations.append(lbfgs.step._cache_size())
 
     options = FitOptions(max_iterations=1000, report_every=50, initialise=False)
-    return fit_structures(near_teacher(0), data[:8], data[8:], options, tell)
+    return fit_structures(near_teacher(4), data[:8], data[8:], options, tell)
 
 
 def test_a_fit_to_a_teacher_of_the_same_form_finds_it(fitted, data):
@@ -114,11 +114,22 @@ def test_the_domain_is_that_of_the_training_set_unless_told_otherwise(student, d
 
     largest = max(np.abs(s.magmoms).max() for s in data[:8])
     min_dist, max_magmom = domain()
-    assert 1.9 <= min_dist < 2.3
+    assert 1.7 <= min_dist < 2.1
     assert max_magmom == pytest.approx(1.1 * largest)
     assert domain(keep_domain=True) == (1.5, 3.0)
     assert domain(min_dist=1.2) == (1.2, max_magmom)
     assert domain(max_magmom=4.5) == (min_dist, 4.5)
+
+
+def test_a_fit_confines_its_potential_unless_told_otherwise(student, data):
+    def confinement(**options):
+        options = FitOptions(max_iterations=0, **options)
+        return fit_structures(student, data[:8], options=options).potential.confinement
+
+    found = confinement()
+    assert found.repulsion.shape == (1, 1)
+    assert confinement(keep_domain=True).decay[0, 0] != found.decay[0, 0]
+    assert confinement(confine=False) is None
 
 
 def test_no_steps_give_the_least_squares_start(student, data):
@@ -205,9 +216,9 @@ def test_a_converged_fit_resumes_to_itself(near_teacher, data, tmp_path):
     """The last state before the end need not be the best one."""
     path = tmp_path / "fit.npz"
     options = FitOptions(max_iterations=1000, initialise=False, checkpoint=path)
-    first = fit_structures(near_teacher(0), data[:8], options=options)
+    first = fit_structures(near_teacher(4), data[:8], options=options)
     assert first.converged
-    again = fit_structures(near_teacher(0), data[:8], options=options)
+    again = fit_structures(near_teacher(4), data[:8], options=options)
     assert again.loss <= first.loss
     results = evaluate_structures(again.potential, data[:8])
     for structure, result in zip(data[:8], results, strict=True):
@@ -273,7 +284,7 @@ def test_a_broken_checkpoint_is_refused(student, data, tmp_path):
 
 def test_gauss_newton_finds_the_teacher_in_few_steps(near_teacher, data, fitted):
     options = FitOptions(method="gauss-newton", initialise=False)
-    fit = fit_structures(near_teacher(0), data[:8], data[8:], options)
+    fit = fit_structures(near_teacher(4), data[:8], data[8:], options)
     assert fit.converged
     assert fit.n_iterations <= 60
     assert fit.n_iterations < fitted.n_iterations

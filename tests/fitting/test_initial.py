@@ -7,6 +7,7 @@ import pytest
 
 from mmtp_jax.fitting.dataset import make_targets
 from mmtp_jax.fitting.initial import (
+    DISTANCE_MARGIN,
     MAGMOM_MARGIN,
     SMALLEST_MAX_MAGMOM,
     data_domain,
@@ -59,7 +60,7 @@ def test_min_dist_must_be_below_the_cutoff(min_dist, random_potential):
         with_domain(random_potential(62, level=2), min_dist=min_dist)
 
 
-def test_data_domain_is_the_shortest_distance_and_the_largest_moments(
+def test_data_domain_has_room_around_the_shortest_distance_and_the_largest_moments(
     random_structure, image_pairs
 ):
     structures = [random_structure(k, 4, n_species=3) for k in range(3)]
@@ -73,7 +74,7 @@ def test_data_domain_is_the_shortest_distance_and_the_largest_moments(
     largest = [magmoms[types == z].max() for z in range(3)]
     np.testing.assert_array_equal(largest_magmoms(structures, 3), largest)
     min_dist, max_magmom = data_domain(structures, tables, 3)
-    assert min_dist == shortest_distance(tables)
+    assert min_dist == DISTANCE_MARGIN * shortest_distance(tables)
     expected = [MAGMOM_MARGIN * largest[0], MAGMOM_MARGIN * largest[1], SMALLEST_MAX_MAGMOM]
     np.testing.assert_allclose(max_magmom, expected)
 

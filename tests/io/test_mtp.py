@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import pickle
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmtp_jax.fitting.confine import with_confinement
 from mmtp_jax.io.mtp import LostSymmetryWarning, load, save
 from mmtp_jax.potential.moments import MomentTables, moment_tables
 from mmtp_jax.potential.potential import Potential
@@ -486,6 +488,42 @@ def test_damaged_tag(tmp_path, change):
     with pytest.raises(ValueError, match="line 6: potential_tag") as caught:
         parse(tmp_path, text.replace(*change))
     assert len(str(caught.value)) < 400
+
+
+class TestConfinement:
+    @pytest.fixture
+    def potential(self):
+        return with_confinement(random_potential(9, level=4))
+
+    def test_round_trip(self, tmp_path, potential):
+        save(tmp_path / "a.mtp", potential)
+        found = load(tmp_path / "a.mtp")
+        for copy in (found, pickle.loads(pickle.dumps(potential))):
+            for name, values in potential.confinement._asdict().items():
+                np.testing.assert_array_equal(getattr(copy.confinement, name), values)
+        same(found.replace(confinement=None), potential.replace(confinement=None))
+
+    def test_other_programs_skip_it(self, tmp_path, potential):
+        save(tmp_path / "a.mtp", potential)
+        save(tmp_path / "b.mtp", potential.replace(confinement=None))
+        one, other = ((tmp_path / f"{k}.mtp").read_text() for k in "ab")
+        assert without_tag(one) == without_tag(other)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            ('"decay":[[', '"decay":[[0.1,0.1],['),
+            ('"decay"', '"delay"'),
+            ('"stiffness":[', '"stiffness":[-'),
+            ('"repulsion":[[', '"repulsion":[["a",'),
+        ],
+    )
+    def test_damaged(self, tmp_path, potential, change):
+        save(tmp_path / "a.mtp", potential)
+        text = (tmp_path / "a.mtp").read_text()
+        assert change[0] in text
+        with pytest.raises(ValueError, match=r"potential_tag holds .* confinement"):
+            parse(tmp_path, text.replace(*change))
 
 
 def test_cut_at_any_byte(tmp_path):

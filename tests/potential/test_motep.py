@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 import mmtp_jax as mmtp
+from mmtp_jax.fitting.confine import with_confinement
 from mmtp_jax.io.convert import to_structures
 
 engine = pytest.importorskip("motep.potentials.mmtp.cext.engine", exc_type=ImportError)
@@ -156,6 +157,7 @@ def test_radial_functions_of_one_parity_are_even_in_motep(
     )  # fmt: skip
     rng = np.random.default_rng(seed)
     potential = potential.replace(moment_coeffs=rng.normal(size=potential.tables.n_scalars))
+    potential = with_confinement(potential)
     common = potential.with_common_interval()
     path = tmp_path / "even.mtp"
     mmtp.save(path, common)

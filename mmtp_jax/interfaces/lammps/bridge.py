@@ -26,6 +26,7 @@ from mmtp_jax.interfaces.lammps.ranks import Ranks
 from mmtp_jax.interfaces.lammps.start import Moments, species_by_id, starting_moments
 from mmtp_jax.interfaces.lammps.steps import Steps
 from mmtp_jax.options import made
+from mmtp_jax.potential.confinement import OUTSIDE
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
 
@@ -163,6 +164,8 @@ class LammpsBridge:
             parts.append(f"{evaluator.n_searches} searches of neighbours")
         if steps.n_unconverged:
             parts.append(f"{steps.n_unconverged} equilibrations of the moments did not converge")
+        if steps.n_outside:
+            parts.append(f"{steps.n_outside} {OUTSIDE}")
         if steps.candidates is not None:
             tally = steps.candidates.preselection.tally
             parts.append(f"{tally.n_kept} candidates, highest grade {tally.highest:.4g}")

@@ -21,6 +21,7 @@ from mmtp_jax.interfaces.lammps.moments import Totals
 from mmtp_jax.interfaces.lammps.options import BridgeOptions
 from mmtp_jax.interfaces.lammps.ranks import Ranks
 from mmtp_jax.interfaces.lammps.rows import RankAtoms, RankList, Sizes, find_rows
+from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision, require_precision
 from mmtp_jax.structures.batch import default_chunk
@@ -32,8 +33,10 @@ class Sums(NamedTuple):
 
     n_own: np.ndarray
     """() own atoms."""
-    n_close: np.ndarray
+    n_outside: np.ndarray
     """() ranks with a distance below R_min."""
+    n_close: np.ndarray
+    """() ranks with one that is too short to go on."""
     energy: np.ndarray
     """() eV."""
     strain_derivative: np.ndarray
@@ -48,16 +51,17 @@ class Sums(NamedTuple):
     @staticmethod
     def size(n: int, with_forces: bool) -> int:
         """Numbers in all."""
-        return 12 + (5 if with_forces else 2) * n
+        return 13 + (5 if with_forces else 2) * n
 
     @classmethod
     def of(cls, total: np.ndarray, n: int) -> Sums:
         """The views of an array of that size."""
-        strain, magnetic_forces, sites, forces = np.split(total[3:], np.cumsum([9, n, n]))
+        strain, magnetic_forces, sites, forces = np.split(total[4:], np.cumsum([9, n, n]))
         return cls(
             n_own=total[0, ...],
-            n_close=total[1, ...],
-            energy=total[2, ...],
+            n_outside=total[1, ...],
+            n_close=total[2, ...],
+            energy=total[3, ...],
             strain_derivative=strain.reshape(3, 3),
             magnetic_forces=magnetic_forces,
             sites=sites,
@@ -91,11 +95,12 @@ class SharedEvaluator:
     ) -> None:
         self.host, self.ranks = host, ranks
         self.n_evaluations = self.n_searches = 0
-        self.close = False
-        """A distance of the last evaluation was below R_min."""
+        self.outside = self.close = False
+        """A distance of the last evaluation was below R_min, or too short to go on."""
         self._skin, self._radius = options.skin, float(potential.cutoff) + options.skin
         # The shortest pair of a training set defines R_min, and must not count by round-off.
         self._shortest = float(potential.min_dist) * (1 - 1e-9)
+        self._limit = float(reach(potential).min_dist) * (1 - 1e-9)
         self._device = jax.local_devices()[ranks.place_on_node() % jax.local_device_count()]
         with double_precision():
             self.precision = require_precision(options.dtype)
@@ -135,7 +140,7 @@ class SharedEvaluator:
                     "what the potential covers; try a shorter time step"
                 )
             )
-        self.close = bool(sums.n_close > 0)
+        self.outside, self.close = bool(sums.n_outside > 0), bool(sums.n_close > 0)
         return Totals(
             energy=float(sums.energy),
             strain_derivative=sums.strain_derivative.copy(),
@@ -198,13 +203,17 @@ class SharedEvaluator:
         known = found.ids > 0
         places, own = found.ids[known] - 1, found.atoms.n_own
         sums.n_own[...] = own
-        sums.n_close[...] = values.shortest < self._shortest
+        self._compare(sums, values.shortest)
         sums.energy[...] = np.sum(values.sites, dtype=float)
         sums.strain_derivative[:] = values.strain_derivative
         # No atom is twice in a list.
         sums.forces[places] = values.forces[known]
         sums.magnetic_forces[places] = values.magnetic_forces[known]
         sums.sites[found.own_ids - 1] = values.sites[:own]
+
+    def _compare(self, sums: Sums, shortest: float) -> None:
+        sums.n_outside[...] = shortest < self._shortest
+        sums.n_close[...] = shortest < self._limit
 
     def _present(self) -> tuple[RankList, np.ndarray]:
         """The neighbours, searched again if need be, and padded positions."""

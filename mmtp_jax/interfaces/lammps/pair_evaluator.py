@@ -86,7 +86,7 @@ class PairEvaluator(SharedEvaluator):
         if shortest < SAME_PLACE:
             raise ValueError("two atoms are at the same place; remove one of them")
         sums.n_own[...] = own
-        sums.n_close[...] = shortest < self._shortest
+        self._compare(sums, shortest)
         sums.energy[...] = np.sum(values.sites[:own], dtype=float)
         # Zero, unless a force is not finite.
         sums.strain_derivative[:] = 0.0 * np.sum(values.vectors)

@@ -9,6 +9,7 @@ from mmtp_jax.interfaces.lammps.evaluator import SharedEvaluator, own_positions
 from mmtp_jax.interfaces.lammps.host import GRADE, MAGMOM, MAGNETIC_FORCE, Thermo
 from mmtp_jax.interfaces.lammps.moments import SharedMoments, Totals
 from mmtp_jax.interfaces.lammps.options import BridgeOptions
+from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.moments.steps import Status
 
@@ -41,10 +42,12 @@ class Steps:
         """(n,) mu_B."""
         self.stopped: str | None = None
         """Why the run must not go on."""
-        self.n_steps = self.n_unconverged = 0
+        self.n_steps = self.n_unconverged = self.n_outside = 0
         self._evaluator, self._host = evaluator, evaluator.host
         self._types = types
-        self._min_dist = float(potential.min_dist)
+        far = reach(potential)
+        self._min_dist = float(far.min_dist)
+        self._far_low, self._far_high = (np.asarray(of, float)[types] for of in far[1:])
         self._low = np.asarray(potential.min_magmom, float)[types]
         self._high = np.asarray(potential.max_magmom, float)[types]
         self._constants = float(np.asarray(potential.species_coeffs, float)[types].sum())
@@ -110,9 +113,7 @@ class Steps:
         grade, of_atoms = self._evaluator.grades(magmoms)
         self._grade = np.fmax(self._grade, grade)
         self._host.own(GRADE)[:] = of_atoms
-        margin = 1e-9 * (self._high - self._low)
-        large = (magmoms <= self._low + margin) | (magmoms >= self._high - margin)
-        outside = bool(self._evaluator.close or large.any())
+        outside = self._is_outside(magmoms)
         seen = self.candidates.look(grade, outside, step)
         if seen.keep:
             positions = self._evaluator.gathered(own_positions, 3)
@@ -126,11 +127,17 @@ class Steps:
             high = float(self.candidates.preselection.grade_break)
             self._stop(f"the extrapolation grade {grade:.4g} is above {high:g}")
 
+    def _is_outside(self, magmoms: np.ndarray) -> bool:
+        margin = 1e-9 * (self._high - self._low)
+        large = (magmoms <= self._low + margin) | (magmoms >= self._high - margin)
+        return bool(self._evaluator.outside or large.any())
+
     def _check_bounds(self) -> None:
+        self.n_outside += self._is_outside(self.magmoms)
         if not self.options.bounded:
             return
         margin = 1e-6 * (self._high - self._low)
-        outside = (self.magmoms < self._low - margin) | (self.magmoms > self._high + margin)
+        outside = (self.magmoms < self._far_low - margin) | (self.magmoms > self._far_high + margin)
         if self._evaluator.close:
             self._stop(
                 "two atoms are closer than the shortest distance that the potential covers, "

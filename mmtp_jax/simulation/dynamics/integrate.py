@@ -67,6 +67,8 @@ class State(NamedTuple):
     """(R,) step at which a replica stopped; -1 while it runs."""
     n_unconverged: Array
     """(R,) equilibrations that did not converge."""
+    n_outside: Array
+    """(R,) steps with a distance or a moment outside of the potential's intervals."""
     spins: Counts
     """Changes of signs that were tried so far."""
     step: Array

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mmtp_jax.potential.confinement import is_outside, reach
 from mmtp_jax.simulation.dynamics.evaluation import (
     Evaluated,
     Model,
@@ -85,6 +86,7 @@ def before_start(system: System, keys: Array, n_padded: int, dtype: Any) -> Stat
         outcome=jnp.full(n_replicas, int(Outcome.RUNNING), jnp.int32),
         stopped_at=jnp.full(n_replicas, -1, jnp.int32),
         n_unconverged=none,
+        n_outside=none,
         spins=no_counts(n_replicas),
         step=jnp.asarray(-1, jnp.int32),
     )
@@ -214,12 +216,14 @@ def _judged(rules: Rules, model: Model, state: State, watch: Any, watched: Any) 
     """The state with an outcome for each replica that must not go on."""
     known, system, potential = state.known, state.system, model.potential
     outcome = jnp.where(_finite(state), state.outcome, Outcome.BLEW_UP)
+    far = reach(potential)
     # The shortest pair of a training set defines R_min, and must not count by round-off.
-    close = known.shortest < potential.min_dist * (1 - 1e-9)
-    low, high = potential.min_magmom[system.types], potential.max_magmom[system.types]
+    close = known.shortest < far.min_dist * (1 - 1e-9)
+    low, high = far.low[system.types], far.high[system.types]
     margin = 1e-6 * (high - low)
-    outside = (system.magmoms < low - margin) | (system.magmoms > high + margin)
-    large = jnp.any(outside, axis=1) | at_bound(known)
+    beyond = (system.magmoms < low - margin) | (system.magmoms > high + margin)
+    large = jnp.any(beyond, axis=1) | at_bound(known)
+    outside = is_outside(potential, system.types, system.magmoms, known.shortest)
     found = [(Outcome.TOO_CLOSE, rules.bounded & close), (Outcome.MOMENT, rules.bounded & large)]
     if watch is not None:
         found.append((Outcome.WATCH, watch.stops(watched)))
@@ -231,4 +235,5 @@ def _judged(rules: Rules, model: Model, state: State, watch: Any, watched: Any) 
         outcome=outcome.astype(state.outcome.dtype),
         stopped_at=jnp.where(new, state.step, state.stopped_at).astype(jnp.int32),
         n_unconverged=state.n_unconverged + (not_converged(known) & system.running),
+        n_outside=state.n_outside + (outside & system.running),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmtp_jax.potential.confinement import OUTSIDE
 from mmtp_jax.simulation.dynamics.integrate import Outcome
 from mmtp_jax.simulation.dynamics.series import Series
 from mmtp_jax.simulation.spins.counts import Counts
@@ -46,6 +47,8 @@ class Simulation:
     """The user stopped it with Ctrl-C."""
     n_unconverged: np.ndarray
     """(R,) equilibrations of moments that did not converge."""
+    n_outside: np.ndarray
+    """(R,) steps with a distance or a moment outside of the potential's intervals."""
     spins: Counts
     """(R,) each: flips or swaps of signs that were tried and accepted."""
     n_searches: int
@@ -57,7 +60,7 @@ class Simulation:
     kept: tuple[Any, ...] = field(repr=False)
     """What the watch kept."""
     min_dist: float = field(repr=False)
-    """R_min of the potential, Angstrom."""
+    """Distance at which replicas stop, Angstrom."""
 
     @property
     def completed(self) -> bool:
@@ -93,6 +96,9 @@ class Simulation:
         missed = int(np.sum(self.n_unconverged))
         if missed:
             stopped.append(f"{missed} equilibrations of the moments did not converge")
+        beyond = int(np.sum(self.n_outside))
+        if beyond:
+            stopped.append(f"{beyond} {OUTSIDE}")
         return "; ".join(stopped)
 
     def message_of(self, replica: int) -> str:

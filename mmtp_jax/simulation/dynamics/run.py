@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.constants import FS, GPA, KB
 from mmtp_jax.simulation.dynamics.barostats import mobility
@@ -209,10 +210,11 @@ class Run(HostLoop):
             n_wanted=n_steps,
             interrupted=self.interrupted,
             n_unconverged=state.n_unconverged,
+            n_outside=state.n_outside,
             spins=state.spins,
             n_searches=self.n_searches,
             n_widened=self.n_widened,
             seconds=time.perf_counter() - self.started,
             kept=tuple(self.kept),
-            min_dist=float(self.potential.min_dist),
+            min_dist=float(reach(self.potential).min_dist),
         )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.observables import Graph, Observables
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.moments.lbfgs import Memory, Segments
@@ -86,8 +87,9 @@ class State(NamedTuple):
 def bounds_of(potential: Potential, graph: Graph, allow_flips: bool) -> Bounds:
     """The intervals of the species; without flips, only the side of zero of the start."""
     start = graph.magmoms
-    outer_low = jnp.asarray(potential.min_magmom, start.dtype)[graph.types]
-    outer_high = jnp.asarray(potential.max_magmom, start.dtype)[graph.types]
+    far = reach(potential)
+    outer_low = jnp.asarray(far.low, start.dtype)[graph.types]
+    outer_high = jnp.asarray(far.high, start.dtype)[graph.types]
     low, high = outer_low, outer_high
     if not allow_flips:
         low = jnp.where(start > 0, jnp.maximum(low, 0.0), low)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.observables import Observables
 from mmtp_jax.simulation.moments.lbfgs import Memory, Segments
 from mmtp_jax.simulation.moments.line_search import GIVE_UP_AFTER, judged_step, next_step
@@ -234,9 +235,10 @@ def _chosen(accepted: Array, at_atoms: Array, new: Trial, old: Trial) -> Trial:
 def _status(state: RelaxState, problem: Problem, limits: Limits, potential: Any) -> Array:
     """(C,) what to say of accepted geometries; the first of these that holds."""
     at = state.at
+    far = reach(potential)
     # The shortest pair of a training set defines R_min, and must not count by round-off.
-    close = at.shortest < potential.min_dist * (1 - 1e-9)
-    low, high = potential.min_magmom[problem.types], potential.max_magmom[problem.types]
+    close = at.shortest < far.min_dist * (1 - 1e-9)
+    low, high = far.low[problem.types], far.high[problem.types]
     margin = 1e-6 * (high - low)
     outside = (at.magmoms < low - margin) | (at.magmoms > high + margin)
     at_bound = _atoms(problem).any(outside) | (at.equilibrium == Status.HELD_AT_BOUND)

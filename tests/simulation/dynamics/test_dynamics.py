@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.md.verlet import VelocityVerlet
 
 import mmtp_jax as mmtp
+from mmtp_jax.fitting.confine import with_confinement
 from mmtp_jax.simulation.dynamics.integrate import Outcome
 from mmtp_jax.simulation.dynamics.loop import take_steps
 from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
@@ -186,6 +187,30 @@ def test_replicas_that_leave_what_is_covered_stop_and_say_why(iron, crystal) -> 
     run = simulate(iron, system._replace(magmoms=large), 20, replace(FIXED, when_stopped="all"))
     assert run.outcomes == (Outcome.MOMENT, Outcome.RUNNING)
     assert run.n_steps == 0
+
+
+def test_a_confined_potential_goes_on_outside_and_counts(iron, crystal) -> None:
+    confined = with_confinement(iron)
+    system = crystal(seeds=(1, 2))
+    expected = simulate(iron, system, 3, FIXED)
+    inside = simulate(confined, system, 3, FIXED)
+    assert not np.any(inside.n_outside)
+    np.testing.assert_allclose(inside.series.energy, expected.series.energy, atol=1e-9)
+
+    close = np.array(system.positions)
+    close[1, 8] = close[1, 0] + 1.9 / np.sqrt(3)
+    shorter = replace(FIXED, timestep_fs=0.5)
+    run = simulate(confined, system._replace(positions=close), 200, shorter)
+    assert run.completed
+    assert run.n_outside[0] == 0
+    assert 1 <= run.n_outside[1] < 100
+    assert f"{run.n_outside[1]} steps outside" in run.message
+    # The repulsion is strong and short; the energy is conserved through the collision.
+    assert np.ptp(run.series.conserved[:, 1]) < 5e-3 * np.ptp(run.series.energy[:, 1])
+
+    close[1, 8] = close[1, 0] + 1.3 / np.sqrt(3)
+    run = simulate(confined, system._replace(positions=close), 5, shorter)
+    assert run.outcomes == (Outcome.RUNNING, Outcome.TOO_CLOSE)
 
 
 def test_a_time_step_that_is_too_long_is_found_out(iron, crystal) -> None:

@@ -1,0 +1,139 @@
+"""What keeps atoms and moments from running out of the intervals of a potential.
+
+Outside of [R_min, R_cut] and [-M, M] Chebyshev polynomials grow as fast as polynomials can, so the
+energy of a fit falls or rises there by chance. A confined potential is the same to the last bit
+inside. Outside, with two continuous derivatives,
+
+- distances and moments enter the radial functions as r - R_min -> -w s((R_min - r) / w), with
+  s(t) = t (1 + t) / (1 + t + t^2), which follows t and then stands still;
+- each pair below R_min has the energy A exp(-r / lambda) (10 u^3 - 15 u^4 + 6 u^5), a repulsion
+  of Born and Mayer that is switched on over u = (R_min - r) / (R_min / 4) from 0 to 1;
+- each moment beyond M has the energy k M u^3, u = (|m| - M) / M.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from mmtp_jax.potential.potential import Confinement, Potential
+from mmtp_jax.potential.radial import Pairs
+
+Array = Any
+
+SOFT_DISTANCE = 0.03
+"""w of distances over R_cut - R_min: the Chebyshev polynomial T_7 rises by a factor 6 over it."""
+SOFT_MAGMOM = 0.1
+"""w of moments over M."""
+SWITCH = 0.25
+"""Share of R_min over which the repulsion is switched on."""
+BEYOND_MAGMOM = 0.15
+"""Share of M beyond which a confined moment is out of hand."""
+
+
+OUTSIDE = "steps outside of the distances and moments that the potential was fitted to"
+"""What reports count."""
+
+
+class Reach(NamedTuple):
+    """How far a simulation may go before it has to stop."""
+
+    min_dist: Array
+    """() Angstrom."""
+    low: Array
+    """(S,) mu_B."""
+    high: Array
+    """(S,) mu_B."""
+
+
+def reach(potential: Potential) -> Reach:
+    """The intervals of a potential, or what lies so far out that its confinement has failed."""
+    low, high = potential.min_magmom, potential.max_magmom
+    if potential.confinement is None:
+        return Reach(potential.min_dist, low, high)
+    more = BEYOND_MAGMOM * (high - low) / 2
+    return Reach((1 - SWITCH) * potential.min_dist, low - more, high + more)
+
+
+def is_outside(potential: Potential, types: Array, magmoms: Array, shortest: Array) -> Array:
+    """(R,) bool: a distance below R_min, or a moment beyond its interval or at the end of it.
+
+    Args:
+        potential: the potential.
+        types: (n,) species of the atoms.
+        magmoms: (R, n) mu_B.
+        shortest: (R,) shortest distances, Angstrom.
+    """
+    # The shortest pair of a training set defines R_min, and must not count by round-off.
+    close = shortest < potential.min_dist * (1 - 1e-9)
+    low = jnp.asarray(potential.min_magmom)[types]
+    high = jnp.asarray(potential.max_magmom)[types]
+    margin = 1e-9 * (high - low)
+    return close | jnp.any((magmoms <= low + margin) | (magmoms >= high - margin), axis=-1)
+
+
+def confined(potential: Potential, pairs: Pairs) -> tuple[Pairs, Array | float]:
+    """What enters the radial functions, and the energy (N,) of being outside, eV."""
+    confinement = potential.confinement
+    if confinement is None:
+        return pairs, 0.0
+    gap = jnp.maximum(potential.min_dist - pairs.distance, 0.0)
+    soft = SOFT_DISTANCE * (potential.cutoff - potential.min_dist)
+    magmoms, energy = _confined_moments(potential, confinement, pairs.types, pairs.magmoms)
+    neighbour_magmoms, _ = _confined_moments(
+        potential, None, pairs.neighbour_types, pairs.neighbour_magmoms
+    )
+    inside = pairs._replace(
+        magmoms=magmoms,
+        distance=jnp.maximum(pairs.distance, potential.min_dist) - soft * _saturating(gap / soft),
+        neighbour_magmoms=neighbour_magmoms,
+    )
+    u = jnp.minimum(gap / (SWITCH * potential.min_dist), 1.0)
+    switch = u * u * u * (10.0 + u * (6.0 * u - 15.0))
+    strength = _of_pairs(confinement.repulsion, pairs)
+    rate = _of_pairs(1 / confinement.decay, pairs)
+    repulsion = jnp.sum(strength * jnp.exp(-rate * pairs.distance) * switch, axis=1)
+    # Half of a pair belongs to each of its atoms.
+    return inside, energy + repulsion / 2
+
+
+def _saturating(t: Array) -> Array:
+    """t at t << 1, 1 at t >> 1; no second derivative at 0."""
+    return t * (1.0 + t) / (1.0 + t + t * t)
+
+
+def _confined_moments(
+    potential: Potential, confinement: Confinement | None, types: Array, magmoms: Array
+) -> tuple[Array, Array | None]:
+    """Moments that enter the polynomials, and with a confinement their energies."""
+    low, high = (_of_atoms(of, types) for of in (potential.min_magmom, potential.max_magmom))
+    half = (high - low) / 2
+    soft = SOFT_MAGMOM * half
+    above, below = jnp.maximum(magmoms - high, 0.0), jnp.maximum(low - magmoms, 0.0)
+    inside = jnp.clip(magmoms, low, high) + soft * (
+        _saturating(above / soft) - _saturating(below / soft)
+    )
+    if confinement is None:
+        return inside, None
+    u = (above + below) / half
+    return inside, _of_atoms(confinement.stiffness, types) * half * u**3
+
+
+def _of_atoms(values: Array, types: Array) -> Array:
+    """values (S,) of atoms of any shape; by selection, as gathers are slow on a CPU."""
+    total = values[0]
+    for species in range(1, values.shape[0]):
+        total = jnp.where(types == species, values[species], total)
+    return total
+
+
+def _of_pairs(table: Array, pairs: Pairs) -> Array:
+    """table (S, S) of pairs (N, K), or one number for one species."""
+    if table.shape[0] == 1:
+        return table[0, 0]
+    own = table[pairs.types]
+    total = own[:, :1]
+    for species in range(1, table.shape[0]):
+        total = jnp.where(pairs.neighbour_types == species, own[:, species, None], total)
+    return total
