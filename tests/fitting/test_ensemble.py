@@ -209,7 +209,7 @@ def test_a_member_that_is_done_keeps_its_best(ensemble, parallel, starts, data):
     """The first starts where its fit ends: it stays there while the others go on."""
     done = fit_structures(starts[0], data[:8], options=FitOptions(max_iterations=2000, tolerance=0))
     domain = {name: getattr(done.potential, name) for name in
-              ("min_dist", "min_magmom", "max_magmom")}  # fmt: skip
+              ("min_dist", "min_magmom", "max_magmom", "confinement")}  # fmt: skip
     members = [done.potential, *(start.replace(**domain) for start in starts[1:])]
     options = FitOptions(max_iterations=12, initialise=False, keep_domain=True)
     fitted = fit_ensemble(members, data[:8], options=options, parallel=True)
