@@ -233,6 +233,7 @@ def cross_validate(
         >>> folds.errors["validation"]["energy"].rmse.mean
     """
     chosen = _options("cross_validate", weights, options)
+    _refuse_following(chosen)
     structures = _labelled(potential, atoms_list, missing_moments)
     _compare(structures, potential.species, chosen.making)
     return cross_validation.cross_validate(
@@ -277,6 +278,7 @@ def scan_weights(
         >>> print(mmtp.scan_weights(potential, atoms_list, values=(0.01, 0.1, 1.0)))
     """
     chosen = _options("scan_weights", weights, options)
+    _refuse_following(chosen)
     structures = _labelled(potential, atoms_list, missing_moments)
     _compare(structures, potential.species, chosen.making)
     return cross_validation.scan_weights(
@@ -286,6 +288,15 @@ def scan_weights(
 
 def _options(function: str, weights: Weights | None, options: dict[str, Any]) -> FitOptions:
     return made(FitOptions, {"weights": weights or Weights(), **options}, function)
+
+
+def _refuse_following(chosen: FitOptions) -> None:
+    """Folds measure errors of what was not looked at."""
+    if chosen.follows_validation:
+        raise ValueError(
+            "what is held out in turn must not decide where a fit ends; leave out best_validation "
+            "and patience"
+        )
 
 
 def _sets(

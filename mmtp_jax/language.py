@@ -43,9 +43,13 @@ def in_python(text: str) -> str:
     return text if _LANGUAGE.get() == "python" else ""
 
 
-def argument(name: str, value: str | tuple[str, ...] | Mapping[str, Any], toml: str = "") -> str:
+def argument(
+    name: str, value: int | str | tuple[str, ...] | Mapping[str, Any], toml: str = ""
+) -> str:
     """An argument and its value, as the reader gives it; in a settings file perhaps as ``toml``."""
     language = _LANGUAGE.get()
+    if isinstance(value, int) and language == "options":
+        return f"{named(name)} {value}"
     pairs = isinstance(value, Mapping)
     items = [f"{k}={v}" for k, v in value.items()] if pairs else value
     if language == "options":

@@ -32,7 +32,8 @@ def _shows_bars() -> bool:
 class FitProgress:
     """Callback of `mmtp_jax.fit` that shows how it goes on.
 
-    Errors are evaluated now and then only; shown are the latest known.
+    Errors are evaluated now and then only; a bar says of which step they are, and lines are of
+    such steps.
 
     Use it as a context manager, so that the bar is closed whatever happens.
 
@@ -46,7 +47,7 @@ class FitProgress:
         self.terminal = _shows_bars() if terminal is None else terminal
         self.name = name
         self._bar: Any = None
-        self._latest: Errors | None = None
+        self._latest: Progress | None = None
         self._next_line = time.monotonic() + LOG_EVERY if name else 0.0
         self._last: Progress | None = None
         self._printed = -1
@@ -68,10 +69,12 @@ class FitProgress:
             self._end_stage()
         self._last = progress
         if progress.training is not None:
-            self._latest = progress.training
+            self._latest = progress
+        late = time.monotonic() - self._next_line
         if self.terminal:
             self._show(progress)
-        elif time.monotonic() >= self._next_line:
+        # A line waits for a step of which the errors are known, but not for long.
+        elif late >= 0.0 and (progress.training is not None or late >= LOG_EVERY):
             self._line(progress)
             self._next_line = time.monotonic() + LOG_EVERY
 
@@ -100,18 +103,24 @@ class FitProgress:
                 file=sys.stderr,
             )
         text = f"loss {progress.loss:.3e}"
-        if self._latest is not None:
-            text += _short(self._latest)
+        if (of := self._latest) is not None:
+            text += f" | step {of.iteration}:{_short(of.training)}"
+            if of.validation is not None:
+                text += f", validation{_short(of.validation)}"
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(progress.iteration - self._bar.n)
 
     def _line(self, progress: Progress) -> None:
         text = (f"{self.name}: " if self.name else "") + _stage(progress, ": ")
         text += f"step {progress.iteration:>5}/{progress.max_iterations}  loss {progress.loss:.4e}"
-        if self._latest is not None:
+        if progress.training is not None:
+            kinds = progress.training.kinds
             text += "  RMSE" + ",".join(
-                f" {k.kind.replace('_', ' ')} {k.rmse:.4g} {k.unit}" for k in self._latest.kinds
+                f" {k.kind.replace('_', ' ')} {k.rmse:.4g} {k.unit}" for k in kinds
             )
+        if progress.validation_loss is not None:
+            errors = _short(progress.validation)
+            text += f"; validation loss {progress.validation_loss:.4e},{errors}"
         print(text, flush=True)
         self._printed = progress.iteration
 
@@ -235,14 +244,15 @@ def history_rows(fit: Fit) -> list[list[str]]:
     """
     from mmtp_jax.fitting.report import UNITS
 
-    stages = [("all", fit.history, fit.errors)]
+    stages = [("all", fit.history, fit.errors, fit.validation_losses)]
     if fit.part is not None:
-        stages.insert(0, ("part", fit.part.history, fit.part.errors))
+        stages.insert(0, ("part", fit.part.history, fit.part.errors, {}))
     errors_of = [f"{kind} RMSE ({UNITS[kind][0]})" for kind in LABELS]
-    rows = [["iteration", "loss", *errors_of, "stage"]]
-    for stage, history, errors in stages:
+    rows = [["iteration", "loss", *errors_of, "validation loss", "stage"]]
+    for stage, history, errors, validation in stages:
         for iteration, loss in enumerate(history):
             of = errors.get(iteration, {})
             cells = [f"{of[kind].rmse:.6g}" if kind in of else "" for kind in LABELS]
+            cells.append(f"{validation[iteration]:.6g}" if iteration in validation else "")
             rows.append([str(iteration), repr(float(loss)), *cells, stage])
     return rows

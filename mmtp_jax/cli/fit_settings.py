@@ -18,7 +18,7 @@ from mmtp_jax.cli.shared_settings import (
     missing_moments,
     output,
 )
-from mmtp_jax.fitting.options import Domain, Method, making
+from mmtp_jax.fitting.options import Domain, Method, check_following, making
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.io.label_keys import checked_keys
 from mmtp_jax.options import LEVEL, POSITIVE, SEED, Bounds, option, options
@@ -240,6 +240,9 @@ def _check_several(settings: FitSettings, given: Values) -> None:
                 raise ValueError(f"{name} needs the weight to scan, e.g. scan magnetic-forces")
     elif "potential" in output:
         raise ValueError("the scan of a weight writes no potential; remove the file for it")
+    check_following(settings.fit, settings.data.validation is not None)
+    if several.parallel and settings.fit.follows_validation:
+        raise ValueError("members in parallel take the same steps; leave out patience")
     if several.parallel:
         if several.ensemble is None:
             raise ValueError("parallel is for the members of an ensemble; give their number")

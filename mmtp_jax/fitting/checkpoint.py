@@ -88,6 +88,8 @@ class Checkpoint:
         self.part, self.in_part = part, in_part
         self.errors: dict[int, Errors] = {}
         """Of the training set by iteration, where they were evaluated; kept with the state."""
+        self.validation: dict[int, float] = {}
+        """Loss of the validation set, likewise."""
 
     def for_part(self, part: PartRecord) -> Checkpoint:
         """The state of the first stage, in the same file."""
@@ -129,6 +131,7 @@ class Checkpoint:
             "part": None
             if self.part is None
             else {**vars(self.part), "errors": _as_json(self.part.errors)},
+            "validation": {str(k): loss for k, loss in self.validation.items()},
         }
         write_store(self.path, header, leaves)
 
@@ -146,6 +149,8 @@ class Checkpoint:
         try:
             history = list(converted(header.get("history"), tuple[float, ...], "history"))
             self.errors.update(_errors(header.get("errors", {})))
+            losses = converted(header.get("validation", {}), dict[str, float], "validation")
+            self.validation.update({int(k): loss for k, loss in losses.items()})
         except ValueError as error:
             raise ValueError(f"{self.path} is {_WHAT} ({error}); {_ADVICE}") from error
         of = " to a part of the data" if self.in_part else ""

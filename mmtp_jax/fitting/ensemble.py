@@ -160,6 +160,11 @@ def _fit_together(
 ) -> EnsembleFit:
     if options.method != "lbfgs":
         raise ValueError(f"members can be fitted in parallel by lbfgs, not by {options.method}")
+    if options.follows_validation:
+        raise ValueError(
+            "members in parallel take the same steps; leave out patience, "
+            "best_validation or parallel"
+        )
     if options.checkpoint is not None:
         raise ValueError("members that are fitted in parallel have no checkpoint; drop one of both")
     if options.coarse_to_fine == "on":

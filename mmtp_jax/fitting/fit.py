@@ -13,6 +13,7 @@ from mmtp_jax.fitting.coarse_to_fine import all_data_loss, described_stages, fir
 from mmtp_jax.fitting.confine import with_confinement, without_confinement
 from mmtp_jax.fitting.coverage import absent_species, warn_of_coverage
 from mmtp_jax.fitting.gauss_newton import GaussNewton
+from mmtp_jax.fitting.held_out import HeldOut
 from mmtp_jax.fitting.initial import (
     data_domain,
     energy_constants,
@@ -22,7 +23,7 @@ from mmtp_jax.fitting.initial import (
 from mmtp_jax.fitting.lbfgs import LBFGS
 from mmtp_jax.fitting.metric import sample
 from mmtp_jax.fitting.optimise import Optimiser, Outcome, optimise
-from mmtp_jax.fitting.options import FitOptions
+from mmtp_jax.fitting.options import FitOptions, check_following
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.progress import ALL, PART, Progress, Teller
 from mmtp_jax.fitting.record import record_of
@@ -67,6 +68,8 @@ class Fit:
     """The stage before: steps to a part of the training set, see ``coarse_to_fine``."""
     stages: str = ""
     """Which stages there were, and why, in words."""
+    validation_losses: dict[int, float] = field(default_factory=dict, repr=False)
+    """By iteration, where a callback was told of them or they decide what is kept."""
 
     def __str__(self) -> str:
         """How it ended, and the errors."""
@@ -93,7 +96,8 @@ def fit_structures(
     Args:
         potential: start; its parameters matter where ``options.initialise`` leaves them.
         training: labelled structures.
-        validation: structures that are only reported.
+        validation: structures that are reported, and that decide with ``best_validation`` or
+            ``patience``.
         options: weights, limits, initial values, checkpoint.
         callback: told the progress after every step.
 
@@ -166,7 +170,7 @@ class FitProblem:
             if prepared is not None:
                 found = check_domain(potential, prepared.structures, prepared.tables)
                 found.warn()
-        warn_of_coverage(potential, training.structures)
+        warn_of_coverage(potential, training.structures, options.weights)
         found = energy_constants(training.structures, potential.n_species)
         constants, shifts = (None, None) if found is None else found
         plain = training if shifts is None else training.shifted(shifts)
@@ -196,6 +200,10 @@ class FitProblem:
     def run(self, callback: Callable[[Progress], None] | None = None) -> Fit:
         """Optimise, and evaluate the errors of the best parameters."""
         checkpoint = self._checkpoint()
+        check_following(self.options, self.validation is not None)
+        held_out = None
+        if self.validation is not None:
+            held_out = HeldOut(self, {} if checkpoint is None else checkpoint.validation)
         with locked(self.options.checkpoint if processes.is_first() else None), deferred():
             first = first_stage(self, checkpoint, callback)
             part = None if first is None else first.part
@@ -207,19 +215,21 @@ class FitProblem:
                 loss = all_data_loss(self, coarse.theta)
                 outcome = replace(coarse, history=np.array([loss]))
             else:
+                stages = (ALL,) if part is None else (PART, ALL)
                 outcome = optimise(
                     self.optimiser,
                     theta=self.starting_parameters if coarse is None else lambda: coarse.theta,
                     max_iterations=self.max_iterations,
                     tolerance=self.options.tolerance,
                     checkpoint=checkpoint,
-                    tell=Teller(
-                        self, callback, errors, ALL, (ALL,) if part is None else (PART, ALL)
-                    ),
+                    tell=Teller(self, callback, errors, ALL, stages, held_out),
                 )
+        if held_out is not None:
+            outcome = held_out.kept(outcome)
         return replace(
             self.result(outcome, part),
             errors=errors,
+            validation_losses={} if held_out is None else held_out.losses,
             part=part,
             stages=described_stages(self, part),
         )
@@ -246,13 +256,19 @@ class FitProblem:
         n = self.potential.n_parameters
         return self.potential.unflatten(theta[:n]), theta[n:]
 
-    def result(self, outcome: Outcome, part: PartRecord | None = None) -> Fit:
-        """The potential of an outcome, with its errors; ``part`` is the stage before."""
-        (fitted, shifts), validation = self.split(outcome.theta), self.validation
-        of_making = self.training.shifts
+    def held_out(self, theta: np.ndarray) -> tuple[Potential, PreparedSet | None]:
+        """The potential of parameters (P + m,), and the validation set with their constants."""
+        (potential, shifts), validation = self.split(theta), self.validation
         if validation is not None:
             known = known_shifts(self.training.structures, len(shifts))
             validation = validation.shifted(shifts, known)
+        return potential, validation
+
+    def result(self, outcome: Outcome, part: PartRecord | None = None) -> Fit:
+        """The potential of an outcome, with its errors; ``part`` is the stage before."""
+        fitted, shifts = self.split(outcome.theta)
+        _, validation = self.held_out(outcome.theta)
+        of_making = self.training.shifts
         report = Report(
             self.data.errors(fitted, shifts),
             None if validation is None else validation.errors(fitted),
@@ -261,7 +277,7 @@ class FitProblem:
         ended = {
             "converged": outcome.converged,
             "n_iterations": len(outcome.history) - 1,
-            "loss": float(outcome.history[-1]),
+            "loss": float(outcome.history[-1 if outcome.kept is None else outcome.kept]),
         }
         before = {} if part is None else {"part": part.summary()}
         record = record_of(

@@ -46,6 +46,8 @@ class Outcome:
     converged: bool
     interrupted: bool
     message: str
+    kept: int | None = None
+    """Step that the parameters are of, where that is not the one of the lowest loss."""
 
 
 def optimise(
@@ -54,7 +56,7 @@ def optimise(
     max_iterations: int,
     tolerance: float,
     checkpoint: Checkpoint | None,
-    tell: Callable[[int, float, np.ndarray], None],
+    tell: Callable[[int, float, np.ndarray], str],
     window: int | None = None,
 ) -> Outcome:
     """Take steps until nothing is gained, the limit is reached, or the user interrupts.
@@ -66,7 +68,8 @@ def optimise(
         tolerance: smallest relative fall of the loss over the optimiser's window of steps that
             is worth going on for.
         checkpoint: where states are kept, or None.
-        tell: called with (steps, loss, parameters) before the first and after each step.
+        tell: called with (steps, loss, parameters) before the first and after each step; says why
+            the fit is to end, or an empty text.
         window: in place of the optimiser's.
     """
     state, history = _begin(optimiser, theta, checkpoint)
@@ -84,7 +87,8 @@ def optimise(
                 state = course.best if course.message else optimiser.restart(course.best)
             if len(history) == n_before:
                 break
-            tell(len(history) - 1, history[-1], _parameters(optimiser, course.best))
+            why = tell(len(history) - 1, history[-1], _parameters(optimiser, course.best))
+            course.message = course.message or why
             if checkpoint is not None and checkpoint.is_due(len(history) - 1):
                 checkpoint.save(history, state)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtp_jax.fitting.weights import Weights
+from mmtp_jax.language import named
 from mmtp_jax.options import COUNT, NOT_NEGATIVE, Bounds, by_name, option, options
 from mmtp_jax.structures.rules import RULES
 
@@ -70,6 +71,15 @@ class Method:
         "where the data have many more atoms than the part, and the start was not fitted before.",
         "auto", choices=("auto", "on", "off"),
     )  # fmt: skip
+    best_validation: bool = option(
+        "Keep the parameters of the step whose validation loss is lowest, of those at which errors "
+        "are evaluated, and not those of the lowest training loss.",
+        False,
+    )  # fmt: skip
+    patience: int | None = option(
+        "End early where the validation loss has not fallen for so many steps; the best is kept.",
+        example=200, bounds=COUNT,
+    )  # fmt: skip
     initialise: bool = option(
         "Solve the linear coefficients by least squares before the first step.",
         True, off="--no-initialise",
@@ -88,6 +98,11 @@ class Method:
 
     def __post_init__(self) -> None:
         check_devices(self.devices)
+
+    @property
+    def follows_validation(self) -> bool:
+        """Does the validation set decide what is kept?"""
+        return self.best_validation or self.patience is not None
 
 
 @by_name
@@ -108,6 +123,24 @@ class FitOptions(Method, Domain):
     def __post_init__(self) -> None:
         if self.keep_domain and (self.min_dist is not None or self.max_magmom is not None):
             raise ValueError("keep_domain leaves no room for min_dist or max_magmom; drop one")
+
+
+def check_following(options: Method, has_validation: bool) -> None:
+    """Refuse that a validation set decides where there is none, or a fit may be resumed.
+
+    Raises:
+        ValueError: in words.
+    """
+    if not options.follows_validation:
+        return
+    names = f"{named('best_validation')} and {named('patience')}"
+    if not has_validation:
+        raise ValueError(f"{names} need a validation set; give one, or leave them out")
+    if options.checkpoint is not None:
+        raise ValueError(
+            "a checkpoint does not hold the parameters of the best validation loss; leave out "
+            f"either the checkpoint, or {names}"
+        )
 
 
 def check_devices(devices: int | str | None) -> None:

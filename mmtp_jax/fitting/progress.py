@@ -13,6 +13,7 @@ from mmtp_jax.fitting.report import Errors
 
 if TYPE_CHECKING:
     from mmtp_jax.fitting.fit import FitProblem
+    from mmtp_jax.fitting.held_out import HeldOut
 
 PART, ALL = "part", "all"
 """The stages of a fit: to a part of the data, to all of it."""
@@ -28,6 +29,9 @@ class Progress:
     loss: float
     training: Errors | None = None
     """Errors at this iteration, where they were evaluated."""
+    validation: Errors | None = None
+    """Those of the validation set, likewise."""
+    validation_loss: float | None = None
     stage: str = ALL
     """Whose loss and errors these are: of a ``"part"`` of the data, or of ``"all"``."""
     stages: tuple[str, ...] = (ALL,)
@@ -44,17 +48,31 @@ class Teller:
     """Of the data that are fitted by iteration, where they were evaluated."""
     stage: str = ALL
     stages: tuple[str, ...] = (ALL,)
+    held_out: HeldOut | None = None
 
-    def __call__(self, iteration: int, loss: float, theta: np.ndarray) -> None:
-        """Tell of one step."""
-        problem, errors = self.problem, None
+    def __call__(self, iteration: int, loss: float, theta: np.ndarray) -> str:
+        """Tell of one step; says why the fit is to end, or an empty text."""
+        problem, held_out = self.problem, self.held_out
+        options = problem.options
         # All processes evaluate the errors together, whoever of them has a callback.
-        if self.callback is None and not processes.several():
-            return
-        if iteration % problem.options.report_every == 0:
-            errors = problem.data.errors(*problem.split(theta))
-            self.errors[iteration] = errors
-        if self.callback is None:
-            return
-        limit = problem.max_iterations
-        self.callback(Progress(iteration, limit, loss, errors, self.stage, self.stages))
+        told = self.callback is not None or processes.several()
+        if iteration % options.report_every == 0:
+            if told:
+                self.errors[iteration] = problem.data.errors(*problem.split(theta))
+            if held_out is not None and (told or options.follows_validation):
+                held_out.look(iteration, theta)
+        if self.callback is not None:
+            seen = held_out is not None
+            self.callback(
+                Progress(
+                    iteration,
+                    problem.max_iterations,
+                    loss,
+                    self.errors.get(iteration),
+                    held_out.errors.get(iteration) if seen else None,
+                    held_out.losses.get(iteration) if seen else None,
+                    self.stage,
+                    self.stages,
+                )
+            )
+        return held_out.ends(iteration) if held_out is not None else ""

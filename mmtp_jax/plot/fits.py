@@ -93,10 +93,12 @@ def parity(
 def loss(fit: Fit | str | Path) -> Figure:
     """Loss over the steps of a fit, or of the CSV that ``mmtp fit --history`` wrote."""
     if isinstance(fit, (str, Path)):
-        return loss_of(read_history(fit))
+        return loss_of(*read_history(fit))
     stages = {} if fit.part is None else {"part": fit.part.history}
     stages["all"] = fit.history
-    return loss_of({OF_STAGE[name]: np.array(loss) for name, loss in stages.items()})
+    return loss_of(
+        {OF_STAGE[name]: np.array(loss) for name, loss in stages.items()}, fit.validation_losses
+    )
 
 
 def parity_of(sets: dict[str, Comparison]) -> Figure:
@@ -135,20 +137,33 @@ def parity_of(sets: dict[str, Comparison]) -> Figure:
     return figure
 
 
-def loss_of(stages: dict[str, np.ndarray]) -> Figure:
+def loss_of(stages: dict[str, np.ndarray], validation: Mapping[int, float] | None = None) -> Figure:
     """Loss over the steps of a fit, on a logarithmic scale, the stages one after the other.
 
     Args:
         stages: losses by the name of the stage.
+        validation: loss of the validation set by step of the last stage.
     """
     figure = new_figure(5.0, 3.4)
     axes = figure.subplots()
-    first = 0
+    first = start = 0
     for k, (name, loss) in enumerate(stages.items()):
         # All data begin at the parameters of the last step before.
         steps = first + np.arange(len(loss))
         axes.plot(steps, loss, color=COLOURS[k], linewidth=1.4, label=name)
-        first = steps[-1]
+        start, first = first, steps[-1]
+    if validation:
+        steps, values = np.array(sorted(validation.items())).T
+        colour = COLOURS[len(stages)]
+        axes.plot(
+            start + steps, values, color=colour, linewidth=1.2, marker=MARKERS[0], markersize=3.0,
+            label="validation",
+        )  # fmt: skip
+        best = int(np.argmin(values))
+        axes.plot(
+            start + steps[best], values[best], linestyle="none", marker="*", markersize=11.0,
+            color=colour, label=f"lowest, step {steps[best]:.0f}",
+        )  # fmt: skip
     if all(np.all(loss > 0.0) for loss in stages.values()):
         axes.set_yscale("log")
     axes.set_xlabel("Step")
@@ -156,7 +171,7 @@ def loss_of(stages: dict[str, np.ndarray]) -> Figure:
     axes.margins(x=0.02)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     plain(axes, grid=True)
-    if len(stages) > 1:
+    if len(stages) > 1 or validation:
         axes.legend(frameon=False)
     return figure
 
@@ -224,13 +239,16 @@ def scan(scan: WeightScan) -> Figure:
     return figure
 
 
-def read_history(path: str | Path) -> dict[str, np.ndarray]:
-    """Losses by stage of a CSV that ``mmtp fit --history`` wrote; one of earlier versions has one.
+def read_history(path: str | Path) -> tuple[dict[str, np.ndarray], dict[int, float]]:
+    """Losses by stage, and validation losses by step of the last, of ``mmtp fit --history``.
+
+    A file of earlier versions has one stage.
 
     Raises:
         ValueError: if the file has no such columns, or no rows.
     """
     stages: dict[str, list[float]] = {}
+    validation: dict[int, float] = {}
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if not {"iteration", "loss"} <= set(reader.fieldnames or ()):
@@ -238,9 +256,11 @@ def read_history(path: str | Path) -> dict[str, np.ndarray]:
         for row in reader:
             stage = row.get("stage") or "all"
             stages.setdefault(OF_STAGE.get(stage, stage), []).append(float(row["loss"]))
+            if row.get("validation loss"):
+                validation[int(row["iteration"])] = float(row["validation loss"])
     if not stages:
         raise ValueError(f"{path}: no rows")
-    return {name: np.array(loss) for name, loss in stages.items()}
+    return {name: np.array(loss) for name, loss in stages.items()}, validation
 
 
 def _of_kind(sets: dict[str, Comparison], kind: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:

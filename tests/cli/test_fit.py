@@ -117,7 +117,7 @@ def test_a_fit_to_a_part_first_says_which_steps_are_of_which_data(
     part = json.loads(report.read_text())["fit"]["part"]
     assert part["n_configurations"] == 2
     assert part["loss"] == float(rows[21]["loss"])
-    stages = read_history(history)
+    stages, _ = read_history(history)
     assert list(stages) == ["part of the data", "all data"]
     lines = loss_of(stages).axes[0].lines
     assert [line.get_label() for line in lines] == list(stages)
