@@ -68,7 +68,10 @@ class Form:
         "Number of radial Chebyshev polynomials.", 8, bounds=Bounds(least=1, most=200)
     )
     magnetic_size: int = option(
-        "Number of magnetic Chebyshev polynomials per moment.", 2, bounds=Bounds(least=1, most=20)
+        "Number of magnetic Chebyshev polynomials per moment; with 2, an atom among atoms without "
+        "moment has no magnetic force whatever its moment.",
+        3,
+        bounds=Bounds(least=1, most=20),
     )
     cutoff: float = option("Cutoff radius, Angstrom.", 5.0, bounds=Bounds(above=0.0, most=30.0))
     form: str = option(
@@ -82,7 +85,7 @@ class Form:
     )  # fmt: skip
     pattern: str | None = option(
         "Of the form 'parity', one letter for each mu of the level: e (even), o (odd) or b (one of "
-        "each); chosen by the level if not given.",
+        "each); eoe... if not given, of which levels below 12 have even ones only.",
         example="eoe", metavar="LETTERS",
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ import warnings
 FORMS = ("parity", "symmetrised", "bare")
 """How the energy depends on the moments, see `mmtp_jax.Potential`."""
 
-DEFAULT_FORM = "symmetrised"
+DEFAULT_FORM = "parity"
 """Of new potentials."""
 
 

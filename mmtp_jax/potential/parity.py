@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmtp_jax.potential.moments import MomentTables, check_level, tables_of
-from mmtp_jax.potential.multigraphs import Tensor, even_contractions
+from mmtp_jax.potential.multigraphs import even_contractions
 
 if TYPE_CHECKING:
     from mmtp_jax.potential.potential import Potential
@@ -34,8 +34,6 @@ LETTERS = {"e": (False,), "o": (True,), "b": (False, True)}
 @cache
 def parity_tables(level: int, pattern: str | None = None) -> tuple[MomentTables, str]:
     """Tables of the even contractions up to a level, and the parities of their radial functions.
-
-    Functions that no even contraction uses are left out; the others keep their order.
 
     Args:
         level: even, at least 2.
@@ -51,23 +49,25 @@ def parity_tables(level: int, pattern: str | None = None) -> tuple[MomentTables,
     _check_pattern(chosen, level, n_mu)
     functions = [(mu, odd) for mu, letter in enumerate(chosen) for odd in LETTERS[letter]]
     found = even_contractions(level, functions)
-    used = sorted({k for tensor in found for k in tensor.mus})
+    used = {k for tensor in found for k in tensor.mus}
     missing = sorted({functions[k][0] for k in range(len(functions)) if k not in used})
-    if missing and pattern is not None:
+    if missing:
         mu = missing[0]
         first = 4 + 4 * mu + 4 * min(m for m, odd in functions if odd)
         raise ValueError(
-            f"pattern {pattern!r}: no even contraction up to level {level} has the odd function of "
+            f"pattern {chosen!r}: no even contraction up to level {level} has the odd function of "
             f"mu = {mu}, which takes part from level {first}; give the letter e for it"
         )
-    number = {k: new for new, k in enumerate(used)}
-    tensors = [Tensor(tuple(number[k] for k in t.mus), t.edges, t.slots) for t in found]
-    return tables_of(tensors, level), "".join("eo"[functions[k][1]] for k in used)
+    return tables_of(found, level), "".join("eo"[odd] for _, odd in functions)
 
 
 def default_pattern(level: int) -> str:
-    """The pattern of a new potential of this level."""
-    return ("eo" * level)[: (level - 2) // 4 + 1]
+    """The pattern of a new potential of this level: e o e o ..., as far as there are odd ones.
+
+    An odd function of mu takes part in pairs with that of mu = 1, from level 8 + 4 mu.
+    """
+    n_mu = (level - 2) // 4 + 1
+    return "".join("o" if mu % 2 and level >= 8 + 4 * mu else "e" for mu in range(n_mu))
 
 
 def _check_pattern(pattern: str, level: int, n_mu: int) -> None:
@@ -100,7 +100,9 @@ def masked(parities: str, radial_coeffs: Array) -> Array:
     """c with zeros where parity has them; unchanged where functions have no parity."""
     if not parities:
         return radial_coeffs
-    return radial_coeffs * free_coefficients(parities, radial_coeffs.shape[-1])[:, None]
+    free = free_coefficients(parities, radial_coeffs.shape[-1])[:, None]
+    # Plus 0, for files shall not have -0.0.
+    return radial_coeffs * free + 0.0
 
 
 # --- tables -------------------------------------------------------------------------

@@ -112,7 +112,7 @@ class Potential:
         level: int | None = None,
         species: Sequence[str],
         radial_size: int = 8,
-        magnetic_size: int = 2,
+        magnetic_size: int = 3,
         min_dist: float = 1.9,
         cutoff: float = 5.0,
         max_magmom: float | Sequence[float] = 3.5,
@@ -131,14 +131,15 @@ class Potential:
             level: even level of the potential; ``lev M = 2 + 4 mu + nu`` (Burov 2026, Sec. 2).
             species: chemical symbols; their order gives the types of ``.cfg`` files.
             radial_size: N_phi, number of radial Chebyshev polynomials.
-            magnetic_size: N_psi, number of magnetic Chebyshev polynomials per moment.
+            magnetic_size: N_psi, number of magnetic Chebyshev polynomials per moment. With 2, an
+                atom among atoms without moment has dE/dm = 0 whatever its moment.
             min_dist: R_min, Angstrom.
             cutoff: R_cut, Angstrom.
             max_magmom: M_max in mu_B, one number or one per species.
             form: ``"parity"``, ``"symmetrised"`` or ``"bare"``, see the class.
             pattern: of the form ``"parity"``, one letter for each mu: ``e`` for an even radial
-                function, ``o`` for an odd one, ``b`` for one of each; chosen by the level if not
-                given.
+                function, ``o`` for an odd one, ``b`` for one of each; by default e o e ..., of
+                which levels below 12 have even ones only.
             seed: of the random coefficients.
             tables: contraction tables to use in place of the generated ones of ``level``, in the
                 other forms.

@@ -287,7 +287,7 @@ def test_each_stage_has_a_bar(capsys) -> None:
 def test_quickstart(run, fitted, data, tmp_path, monkeypatch) -> None:
     # With data and form of the shared fit there is nothing to compile.
     form = {"species": ("Fe",), "radial_size": 4, "magnetic_size": 2, "cutoff": 4.2}
-    monkeypatch.setattr(quickstart, "DATA", data.extxyz)
+    monkeypatch.setattr(quickstart, "DATA", [data.extxyz])
     monkeypatch.setattr(quickstart, "_FORM", form)
     folder = tmp_path / "new" / "demo"
     result = run("quickstart", "--output", folder, "--level", 4, "--max-iterations", 5)

@@ -1,6 +1,8 @@
 """Radial functions of one parity: exact evenness, free coefficients, tables, exact conversion."""
 
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -96,10 +98,12 @@ def test_contractions_are_the_even_ones_of_the_level(pattern):
     assert (tables.n_scalars, parities) == (len(even), pattern)
 
 
-def test_functions_that_nothing_uses_are_left_out():
-    for level in (2, 4, 6, 8, 10, 12, 16):
+def test_the_default_has_odd_functions_from_the_level_where_they_take_part():
+    expected = {2: "e", 6: "ee", 10: "eee", 12: "eoe", 18: "eoeee", 20: "eoeoe"}
+    for level, pattern in expected.items():
+        assert default_pattern(level) == pattern
         tables, parities = parity_tables(level)
-        assert len(parities) == tables.n_radial <= len(default_pattern(level))
+        assert parities == pattern
         assert set(tables.basic[:, 0]) == set(range(tables.n_radial))
 
 
@@ -223,6 +227,61 @@ def test_zeros_and_tables_tell_the_form(random_parity, random_potential):
     odd[..., 0, 1] = 1.0
     whole = random_potential(4, level=8, magnetic_size=3, symmetrised=False, intervals="common")
     assert parities_of(whole.replace(radial_coeffs=odd[:, :, :2])) == ""
+
+
+def _as_mlip_reads(text: str) -> SimpleNamespace:
+    """A file row by row, by the rules of MLIP-3: one interval, no gaps, no key but its own."""
+
+    def value(key):
+        return re.search(rf"^\s*{key} = (.*)$", text, re.M).group(1)
+
+    def rows(key):
+        found = re.findall(r"\{([^{}]*)\}", value(key))
+        return np.array([[float(x) for x in row.split(",")] for row in found])
+
+    n_species, n_mu = int(value("species_count")), int(value("radial_funcs_count"))
+    n_phi, n_psi = int(value("radial_basis_size")), int(value("basis_size"))
+    basic, products = rows("alpha_index_basic").astype(int), rows("alpha_index_times").astype(int)
+    scalars = rows("alpha_moment_mapping").astype(int)[0]
+    assert basic[:, 0].max() + 1 == n_mu
+    assert len(basic) == int(value("alpha_index_basic_count"))
+    assert len(products) == int(value("alpha_index_times_count"))
+    assert len(scalars) == int(value("alpha_scalar_moments"))
+    block = text[text.index("radial_coeffs") : text.index("alpha_moments_count")]
+    c = [[float(x) for x in row.split(",")] for row in re.findall(r"\{([^{}]*)\}", block)]
+    low, high = (np.full(n_species, float(value(key))) for key in ("min_val", "max_val"))
+    return SimpleNamespace(
+        form="bare",
+        cutoff=float(value("max_dist")),
+        min_dist=float(value("min_dist")),
+        min_magmom=low,
+        max_magmom=high,
+        scaling=float(value("scaling")),
+        species_coeffs=rows("species_coeffs")[0],
+        moment_coeffs=rows("moment_coeffs")[0],
+        radial_coeffs=np.reshape(c, (n_species, n_species, n_mu, n_phi, n_psi, n_psi)),
+        tables=SimpleNamespace(
+            basic=basic,
+            products=products,
+            scalars=scalars,
+            n_moments=int(value("alpha_moments_count")),
+        ),
+    )
+
+
+@pytest.mark.parametrize("pattern", ["eoe", "eee"])
+def test_another_reader_evaluates_the_file_to_the_same_even_energy(
+    pattern, random_parity, structure, tmp_path, evaluated, reference_energies
+):
+    potential = random_parity(5, level=12, pattern=pattern)
+    mmtp.save(tmp_path / "pot.mtp", potential.with_common_interval())
+    text = (tmp_path / "pot.mtp").read_text()
+    assert "-0.0," not in text
+    other = _as_mlip_reads(text)
+    turned = replace(structure, magmoms=-structure.magmoms)
+    got = reference_energies(other, structure)
+    np.testing.assert_allclose(got, reference_energies(other, turned), rtol=1e-13)
+    np.testing.assert_allclose(got, evaluated(potential, structure)["energies"], rtol=1e-10)
 
 
 def test_other_intervals_keep_the_form(random_parity, random_structure, evaluated, relative_error):

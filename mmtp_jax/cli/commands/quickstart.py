@@ -18,9 +18,9 @@ from mmtp_jax.cli.fit_output import (
 )
 from mmtp_jax.options import LEVEL, SEED, Bounds
 
-DATA = "fe_cdft.extxyz"
+DATA = ("fe_cdft.extxyz", "fe_cdft_more.extxyz", "fe_cdft_disordered.extxyz")
 _HELD_OUT = 0.2
-_FORM = {"species": ("Fe",), "radial_size": 8, "magnetic_size": 3, "cutoff": 5.0}
+_FORM = {"species": ("Fe",), "cutoff": 5.0}
 
 _EPILOG = """\
 example:
@@ -69,15 +69,17 @@ def run(args: argparse.Namespace) -> int:
     import mmtp_jax as mmtp
 
     potential = mmtp.Potential.new(level=args.level, seed=args.seed, **_FORM)
-    with as_file(files("mmtp_jax") / "data" / DATA) as path:
-        atoms_list = console.read_data(str(path), potential.species)
+    atoms_list = []
+    for name in DATA:
+        with as_file(files("mmtp_jax") / "data" / name) as path:
+            atoms_list += console.read_data(str(path), potential.species)
     kept, held_out = mmtp.split(len(atoms_list), _HELD_OUT, args.seed)
     training, validation = [atoms_list[k] for k in kept], [atoms_list[k] for k in held_out]
 
     print(
         "Data: DFT calculations (ABINIT, PBE) of small cells of bcc iron, ferro- and\n"
-        "antiferromagnetic, strained and displaced, with the moment of each atom held at a\n"
-        "prescribed value. Magnetic forces are -dE/dm, the pull on a moment."
+        "antiferromagnetic or disordered, strained and displaced, with the moment of each atom\n"
+        "held at a prescribed value. Magnetic forces are -dE/dm, the pull on a moment."
     )
     print_labels("to fit", training, potential.species)
     print_labels("held out, to see how the potential does on data it was not fitted to",
