@@ -279,11 +279,11 @@ def plot(path: str, rows: Sequence[dict]) -> None:
     for line, name in zip(axes, names, strict=True):
         for axis, kind in zip(line, kinds, strict=True):
             for k, form in enumerate(forms):
-                own = [r for r in rows if (r["set"], r["form"]) == (name, form)]
-                across = "n" if "n" in own[0] else "seconds"
-                own = sorted((r for r in own if r["N_psi"] == 3), key=lambda r: r[across])
+                own = [r for r in rows if (r["set"], r["form"], r["N_psi"]) == (name, form, 3)]
                 if not own:
                     continue
+                across = "n" if "n" in own[0] else "seconds"
+                own.sort(key=lambda r: r[across])
                 mean, sigma = (
                     np.array([r["errors"][kind][of] or 0 for r in own]) for of in ("mean", "sigma")
                 )

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from mmtp_jax.active import storage
-from mmtp_jax.active.given import as_structures, fingerprint, require_same
+from mmtp_jax.active.given import as_structures, fingerprint, polynomials, require_same
 from mmtp_jax.active.grade import ActiveFactors, factorise, grades_of_rows
 from mmtp_jax.active.growth import IDENTITY, kept_blocks, with_blocks
 from mmtp_jax.active.jacobian_rows import (
@@ -116,7 +116,7 @@ class ActiveSet:
             >>> active.grade(other_atoms)
         """
         check_mode(mode)
-        potential = potential.astype(np.float64)
+        potential = polynomials(potential)
         structures = as_structures(configurations, potential, missing_moments)
         if not structures:
             raise ValueError("an active set needs at least one configuration, got none")
@@ -285,7 +285,7 @@ class ActiveSet:
             ValueError: if the file is none, or belongs to another potential.
         """
         header, arrays = storage.read(path)
-        potential = potential.astype(np.float64)
+        potential = polynomials(potential)
         if header.pop("potential") != fingerprint(potential):
             raise ValueError(
                 f"{path} is the active set of another potential; make one for this potential from "

@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     Configurations = Atoms | Structure | Sequence[Atoms | Structure]
 
 
+def polynomials(potential: Potential) -> Potential:
+    """What rows are of: a confinement would hide by flat polynomials how far outside one is."""
+    return potential.astype(np.float64).replace(confinement=None)
+
+
 def fingerprint(potential: Potential) -> str:
-    """Hash of all that the energy depends on; the same after a round trip through a file."""
-    potential = potential.astype(np.float64)
+    """Hash of all that rows depend on; the same after a round trip through a file."""
+    potential = polynomials(potential)
     tables = potential.tables
     form = (potential.species, potential.form == "symmetrised")
     form += (potential.parities,) if potential.parities else ()

@@ -19,6 +19,7 @@ from mmtp_jax.active.grade import (
 )
 from mmtp_jax.active.jacobian_rows import MEMORY, energy_rows, row_blocks, site_rows
 from mmtp_jax.active.scaling import column_scale
+from mmtp_jax.fitting.confine import with_confinement
 
 MODES = ("configuration", "neighborhood")
 N_ATOMS = 3
@@ -468,3 +469,13 @@ def test_bad_input_is_refused(potential, structures, active_sets):
     copper = Atoms("Cu", cell=3 * np.eye(3), pbc=True, magmoms=[1.0])
     with pytest.raises(ValueError, match="has Cu, but the potential is for Fe"):
         active_sets["configuration"].grade([copper])
+
+
+def test_a_confined_potential_has_the_rows_of_its_polynomials(random_potential, random_structure):
+    """Outside of the intervals too, so that a grade says how far."""
+    narrow = random_potential(7, n_species=1).replace(min_dist=np.float64(2.4))
+    structures = [random_structure(k, 3, n_species=1) for k in range(12)]
+    plain = ActiveSet.from_configurations(narrow, structures)
+    confined = ActiveSet.from_configurations(with_confinement(narrow), structures)
+    np.testing.assert_array_equal(confined.grade(structures), plain.grade(structures))
+    confined.check(narrow, "the polynomials")
