@@ -108,6 +108,7 @@ def option(
     needed: bool = False,
     positional: str = "",
     each: bool = False,
+    alone: str | None = None,
 ) -> Any:
     """A field of a class of options.
 
@@ -131,6 +132,7 @@ def option(
         needed: the command does not run without it.
         positional: an argument rather than an option, and what it is called where it is missing.
         each: of several items, each has the option before it; otherwise one option is before all.
+        alone: the item where the option has none after it.
     """
     metadata = {name: value for name, value in locals().items() if name != "default"}
     if callable(default):

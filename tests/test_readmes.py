@@ -26,6 +26,7 @@ from ase.build import bulk
 
 import mmtp_jax as mmtp
 from mmtp_jax.cli.main import build_parser, main
+from tests.io.test_outcar import HEAD, STEP
 
 ROOT = Path(__file__).parents[1]
 READMES = sorted(
@@ -56,6 +57,7 @@ PARSED: dict[str, str] = {
 SLOW: dict[str, str] = {
     "mmtp quickstart": "a minute",
     "mmtp fit mmtp_jax/data/fe_cdft.extxyz --level 8 --species Fe": "Python fits the same before",
+    "mmtp fit vasp.extxyz": "Python fits in another README",
     "mmtp fit train.cfg --level 8 --species Fe --ensemble": "fits several",
     "mmtp fit train.cfg --level 8 --species Fe --folds": "fits several",
     "mmtp fit train.cfg --level 8 --species Fe --scan": "fits several",
@@ -122,6 +124,10 @@ def files_of_readmes(iron_file, tmp_path_factory) -> Path:
     atoms = bulk("Fe", a=2.83, cubic=True)
     atoms.set_initial_magnetic_moments([2.2, 2.2])
     mmtp.write(folder / "fe.cfg", [atoms], species=("Fe",))
+    for name in ("bcc", "free"):
+        outcar = folder / "runs" / name / "OUTCAR"
+        outcar.parent.mkdir(parents=True)
+        outcar.write_text(HEAD + "".join(STEP.replace("-16.5", f"-16.{k}") for k in range(5)))
     for name, symbol in (("Fe_pv", "Fe"), ("Pd", "Pd")):  # of the template for VASP
         potcar = folder / "potpaw_PBE" / name / "POTCAR"
         potcar.parent.mkdir(parents=True)

@@ -44,9 +44,7 @@ def read_settled(settings: SetSettings, files: Sequence[str], potential: Potenti
     """Configurations of files, all with moments, or without those that have none."""
     from mmtp_jax.io.missing_moments import with_moments
 
-    atoms_list = console.read_data(
-        files, potential.species, settings.magnetic_gradient, settings.keys
-    )
+    atoms_list = console.read_data(files, potential.species, settings)
     if potential.magnetic_size == 1:
         return atoms_list
     return with_moments(atoms_list, settings.missing_moments)

@@ -22,8 +22,7 @@ def read_start(settings: Any, potential: Potential) -> list[Atoms]:
     atoms_list = read_data(
         getattr(settings, "start", None) or settings.data,
         potential.species,
-        getattr(settings, "magnetic_gradient", False),
-        settings.keys,
+        settings,
     )
     if settings.repeat is None:
         return atoms_list

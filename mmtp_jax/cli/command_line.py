@@ -182,6 +182,8 @@ def options_given(args: argparse.Namespace, of: type) -> Values:
     for name, section in sections_of(of).items():
         for field in dataclasses.fields(section):
             value = getattr(args, name_of(name, field.name), None)
+            if value == [] and (alone := field.metadata["alone"]) is not None:
+                value = [alone]
             if value is not None and value != []:
                 content.setdefault(name, {})[field.name] = value
     return checked(content, of, COMMAND_LINE)
@@ -329,7 +331,8 @@ def _add_option(group: Any, dest: str, field: dataclasses.Field, hint: Any) -> N
         options["metavar"] = data["metavar"] or {int: "N", float: "X"}.get(kinds[0], "TEXT")
     if item is not None:
         n = length_of(hint)
-        options |= {"action": "append"} if data["each"] else {"nargs": n or "+"}
+        several = "*" if data["alone"] else n or "+"
+        options |= {"action": "append"} if data["each"] else {"nargs": several}
         if n and data["metavar"] and len(words := data["metavar"].split()) == n:
             options["metavar"] = tuple(words)
     group.add_argument(*names, **common, **options)

@@ -210,10 +210,14 @@ def save_potential(path: str, potential: Potential, **options: Any) -> str:
 def read_data(
     files: str | Sequence[str],
     species: Sequence[str] | None,
-    magnetic_gradient: bool = False,
-    keys: Sequence[str] = (),
+    reading: Any = None,
 ) -> list[Atoms]:
     """Configurations of files; `mmtp_jax.read` says which labels it reads under other names.
+
+    Args:
+        files: a file or several.
+        species: chemical symbols of the types.
+        reading: settings with some of `shared_settings.LabelReading`: how files are read.
 
     Raises:
         ValueError: if the files hold no configuration.
@@ -221,10 +225,12 @@ def read_data(
     import mmtp_jax as mmtp
 
     files = [files] if isinstance(files, str) else list(files)
-    options = {"magnetic_gradient": True} if magnetic_gradient else {}
-    atoms_list = []
-    for file in files:
-        atoms_list += mmtp.read(file, species=species, keys=keys, **options)
+    options = {
+        name: value
+        for name in ("keys", "moments_at_equilibrium", "magnetic_gradient")
+        if (value := getattr(reading, name, None))
+    }
+    atoms_list = mmtp.read(files, species=species, **options)
     if not atoms_list:
         raise ValueError(f"no configurations in {', '.join(files)}")
     return atoms_list

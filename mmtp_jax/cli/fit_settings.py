@@ -16,6 +16,7 @@ from mmtp_jax.cli.shared_settings import (
     keys,
     magnetic_gradient,
     missing_moments,
+    moments_at_equilibrium,
     output,
 )
 from mmtp_jax.fitting.options import Domain, Method, check_following, making
@@ -41,6 +42,7 @@ class Data:
         example=0.1, metavar="FRACTION|FILE", bounds=Bounds(above=0.0, below=1.0),
     )  # fmt: skip
     magnetic_gradient: bool = magnetic_gradient()
+    moments_at_equilibrium: tuple[str, ...] = moments_at_equilibrium()
     making: str = making()
     keys: tuple[str, ...] = keys()
     missing_moments: str = missing_moments()

@@ -11,7 +11,14 @@ from mmtp_jax.active import options as library
 from mmtp_jax.active.options import Choice, Keeping, Thresholds
 from mmtp_jax.cli.fit_settings import Fit, Form, check_form
 from mmtp_jax.cli.settings import Values
-from mmtp_jax.cli.shared_settings import executor, file, keys, missing_moments, repeat
+from mmtp_jax.cli.shared_settings import (
+    executor,
+    file,
+    keys,
+    missing_moments,
+    moments_at_equilibrium,
+    repeat,
+)
 from mmtp_jax.fitting.options import Domain, making
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.io.label_keys import checked_keys
@@ -33,6 +40,7 @@ class Data:
     )  # fmt: skip
     making: str = making()
     keys: tuple[str, ...] = keys()
+    moments_at_equilibrium: tuple[str, ...] = moments_at_equilibrium()
     missing_moments: str = missing_moments()
 
 

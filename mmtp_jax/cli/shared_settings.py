@@ -53,6 +53,16 @@ def magnetic_gradient() -> Any:
     )  # fmt: skip
 
 
+def moments_at_equilibrium() -> Any:
+    """A field: moments that are free ones."""
+    return option(
+        "Files or patterns whose moments nothing held, as those of VASP without a constraint; "
+        "'all', or no word, for all files. Their magnetic forces are labels of 0 where there are "
+        "none in the file.",
+        (), example=("all",), alone="all", metavar="FILE",
+    )  # fmt: skip
+
+
 def missing_moments(default: str | None = "error") -> Any:
     """A field: what to do about labelled configurations without moments."""
     return option(
@@ -115,6 +125,7 @@ class LabelReading(Reading):
     """How files with labels are read."""
 
     magnetic_gradient: bool = magnetic_gradient()
+    moments_at_equilibrium: tuple[str, ...] = moments_at_equilibrium()
 
 
 @options

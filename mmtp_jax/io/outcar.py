@@ -65,6 +65,19 @@ def read_outcar(path: Path) -> list[Atoms]:
     return images
 
 
+def held_moments(path: Path) -> str | None:
+    """What held the moments of an OUTCAR, in words; None where nothing did, or it is none."""
+    if "OUTCAR" not in path.name.upper():
+        return None
+    text = read_text(path)
+    total = re.search(r"^\s*NUPDOWN\s*=\s*(\d+(?:\.\d*)?)", text, re.MULTILINE)
+    if total is not None:
+        return f"NUPDOWN = {float(total[1]):g} has held the total moment"
+    if re.search(r"^\s*I_CONSTRAINED_M\s*=\s*[1-9]|^\s*E_p\s*=", text, re.MULTILINE):
+        return "a penalty of VASP (I_CONSTRAINED_M) has held its moments"
+    return None
+
+
 def _broken(path: Path, error: Exception) -> str:
     return f"{path}: ASE cannot read this file ({type(error).__name__}: {error})"
 

@@ -27,6 +27,7 @@ import ase.io
 from ase import Atoms
 from ase.io.formats import string2index
 
+from mmtp_jax.io.at_equilibrium import ALL, Declared
 from mmtp_jax.io.cfg import read_cfg
 from mmtp_jax.io.comment_line import CommentLine, CommentLineError
 from mmtp_jax.io.compressed import read_text, suffixes
@@ -49,6 +50,7 @@ def read(
     species: Sequence[str] | str | None = None,
     index: int | str | slice = ":",
     keys: Keys | None = None,
+    moments_at_equilibrium: bool | PathLike | Sequence[PathLike] = False,
     **options: Any,
 ) -> list[Atoms]:
     """Read configurations with their labels from one file, several, or a pattern.
@@ -65,6 +67,10 @@ def read(
         index: which configurations of each file: a number or a slice such as ``"-100:"``.
         keys: names that labels have in the files, e.g. ``{"magmoms": "spins"}`` or
             ``["magmoms=spins"]``; see `mmtp_jax.io.other_names`.
+        moments_at_equilibrium: the moments of all files (True), or of these files or patterns,
+            are free ones, which minimise the energy: magnetic forces that a file does not hold
+            are labels of zero. A true entry ``moments_at_equilibrium`` of ``info`` says so of one
+            configuration, a false one takes it out; see `mmtp_jax.io.at_equilibrium`.
         **options: ``magnetic_gradient`` for ``.cfg`` (see `mmtp_jax.io.cfg.read_cfg`); anything
             that ``ase.io.read`` takes, e.g. ``format="vasp-out"``, for others.
 
@@ -74,7 +80,7 @@ def read(
     Raises:
         FileNotFoundError: if there is no such file, or none fits a pattern.
         ValueError: if a file is broken, of no known format, contradicts itself, or has no name
-            that ``keys`` gives.
+            that ``keys`` gives; if moments that VASP held are said to be at equilibrium.
 
     Example:
         >>> atoms_list = read("train.cfg", species=("Fe", "Al"))
@@ -83,14 +89,19 @@ def read(
     if isinstance(index, str):
         index = string2index(index)
     atoms_list = []
-    for file in _files(path):
-        names = Names(keys)
+    declared = _declared(moments_at_equilibrium)
+    for file in files_of(path):
+        names, at_equilibrium = Names(keys), declared.of_file(file)
         found = []
         with_numbers = _read_file(file, species, index, options, names)
         making = vasp_info(file) if any(a.calc for _, a in with_numbers) else {}
         for number, atoms in with_numbers:
             setattr(atoms, SOURCE, configuration_name(file, number))
             atoms.info = making | atoms.info
+            try:
+                declared.settle(atoms, at_equilibrium)
+            except ValueError as error:
+                raise ValueError(f"{configuration_name(file, number)}: {error}") from error
             stamp_as_read(atoms)
             found.append(atoms)
         for sentence in names.sentences(file.name) if found else ():
@@ -98,7 +109,15 @@ def read(
         for sentence in unread_labels(found, file.name):
             logger.warning("%s", sentence)
         atoms_list += found
+    declared.tell()
     return atoms_list
+
+
+def _declared(given: bool | PathLike | Sequence[PathLike]) -> Declared:
+    if isinstance(given, bool):
+        return Declared(given)
+    words = [given] if isinstance(given, (str, os.PathLike)) else list(given)
+    return Declared(ALL in words, files_of([word for word in words if word != ALL]))
 
 
 def configuration_name(path: PathLike, number: int) -> str:
@@ -110,10 +129,15 @@ def configuration_name(path: PathLike, number: int) -> str:
     return f"{Path(path).name}, configuration {number}"
 
 
-def _files(path: PathLike | Sequence[PathLike]) -> Iterator[Path]:
+def files_of(path: PathLike | Sequence[PathLike]) -> Iterator[Path]:
+    """The files that names and patterns stand for.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or none fits a pattern.
+    """
     if not isinstance(path, (str, os.PathLike)):
         for one in path:
-            yield from _files(one)
+            yield from files_of(one)
     elif Path(path).is_file():
         yield Path(path)
     elif glob.has_magic(os.fspath(path)):

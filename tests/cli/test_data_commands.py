@@ -11,6 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 import mmtp_jax as mmtp
 from mmtp_jax import plot
+from tests.io.test_formats import OUTCAR
 
 
 def test_evaluate_prints_the_errors_of_the_fit(read_back, run, fitted, data, tmp_path) -> None:
@@ -171,6 +172,26 @@ def test_convert_configurations_there_and_back(run, data, tmp_path) -> None:
         assert one.arrays["magnetic_forces"] == pytest.approx(
             other.arrays["magnetic_forces"], abs=1e-7
         )
+
+
+def test_free_moments_are_declared(run, tmp_path) -> None:
+    (tmp_path / "OUTCAR").write_text(OUTCAR)
+    done = run("convert", tmp_path / "OUTCAR", tmp_path / "a.extxyz", "--moments-at-equilibrium")
+    assert "1 configuration: moments declared at equilibrium, magnetic forces 0" in done.err
+    assert "magnetic forces        1" in done.out
+    (atoms,) = mmtp.read(tmp_path / "a.extxyz")
+    assert list(atoms.arrays["magnetic_forces"]) == [0.0, 0.0]
+
+
+def test_declared_files_have_to_be_read(run, form, data, tmp_path) -> None:
+    (tmp_path / "OUTCAR").write_text(OUTCAR)
+    (tmp_path / "fit.toml").write_text(
+        'command = "fit"\n[data]\n'
+        f'files = ["{data.extxyz}"]\nmoments_at_equilibrium = "{tmp_path / "OUTCAR"}"\n'
+    )
+    failed = run("fit", "--settings", tmp_path / "fit.toml", *form, "-o", tmp_path / "pot.mtp")
+    assert failed.status == 2
+    assert "OUTCAR, whose moments are said to be at equilibrium, is none of the files" in failed.err
 
 
 def test_convert_says_what_a_format_cannot_hold(run, data, tmp_path) -> None:

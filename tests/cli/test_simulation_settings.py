@@ -56,6 +56,8 @@ def test_templates_hold_every_key_and_the_defaults(run, tmp_path, command) -> No
         ("relax --grade-break 5", "preselection", "grade_break", 5.0, 0),
         ("relax --max-volume-change 0.1", "relaxation", "max_volume_change", 0.1, 0),
         ("relax --magnetic-gradient", "input", "magnetic_gradient", True, 0),
+        ("relax --moments-at-equilibrium", "input", "moments_at_equilibrium", ("all",), 0),
+        ("fit --moments-at-equilibrium A B", "data", "moments_at_equilibrium", ("A", "B"), 0),
         ("relax --start Fe=2 Al=-0.1", "moments", "start", ("Fe=2", "Al=-0.1"), 0),
         ("equilibrate --start Fe=2", "moments", "start", ("Fe=2",), 0),
         ("equilibrate --scale 0.5", "moments", "scale", 0.5, 0),

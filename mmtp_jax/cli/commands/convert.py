@@ -158,7 +158,7 @@ def _convert_configurations(args: argparse.Namespace) -> None:
 
     reading = given_by(args, LabelReading)
     species = console.check_species(reading.species)
-    atoms_list = console.read_data(args.input, species, reading.magnetic_gradient, reading.keys)
+    atoms_list = console.read_data(args.input, species, reading)
     console.say_kept(args.output)
     mmtp.write(args.output, atoms_list, species=species)
     n_atoms = sum(map(len, atoms_list))

@@ -160,9 +160,7 @@ def _read(settings: EvaluateSettings, potential: Potential) -> dict[str, list[At
 
     found = {}
     for path, name in short_names(settings.data).items():
-        atoms_list = console.read_data(
-            path, potential.species, settings.magnetic_gradient, settings.keys
-        )
+        atoms_list = console.read_data(path, potential.species, settings)
         if potential.magnetic_size > 1:
             atoms_list = settled(atoms_list, settings.missing_moments)
         found[name] = atoms_list

@@ -18,7 +18,7 @@ from mmtp_jax.cli.fit_output import (
     write_history,
     write_parity,
 )
-from mmtp_jax.cli.fit_settings import FitSettings, check, new_potential
+from mmtp_jax.cli.fit_settings import Data, FitSettings, check, new_potential
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.fitting.options import Method
 from mmtp_jax.options import given_to
@@ -187,9 +187,10 @@ def _data(settings: FitSettings, potential: Potential) -> tuple[list[Atoms], lis
     data, species = settings.data, potential.species
 
     def labelled(files: str | Sequence[str]) -> list[Atoms]:
-        found = console.read_data(files, species, data.magnetic_gradient, data.keys)
+        found = console.read_data(files, species, data)
         return with_moments(found, data.missing_moments) if potential.magnetic_size > 1 else found
 
+    _check_declared(data)
     training = labelled(data.files)
     validation: list[Atoms] = []
     if isinstance(data.validation, float):
@@ -204,6 +205,23 @@ def _data(settings: FitSettings, potential: Potential) -> tuple[list[Atoms], lis
     if validation:
         print_labels("validation set", validation, species)
     return training, validation
+
+
+def _check_declared(data: Data) -> None:
+    """Refuse files at equilibrium that are not read: their labels would be missed in silence."""
+    from mmtp_jax.io.at_equilibrium import ALL
+    from mmtp_jax.io.reading import files_of
+
+    named = [word for word in data.moments_at_equilibrium if word != ALL]
+    held_out = [data.validation] if isinstance(data.validation, str) else []
+    read = {path.resolve() for path in files_of([*data.files, *held_out])} if named else set()
+    for path in files_of(named):
+        if path.resolve() not in read:
+            raise ValueError(
+                f"{path}, whose moments are said to be at equilibrium, is none of the files with "
+                "configurations; files that an option takes are not read as data, so give it "
+                "there as well"
+            )
 
 
 def _check_domain(settings: FitSettings, potential: Potential) -> None:

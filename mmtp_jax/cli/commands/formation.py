@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     names = potentials[0].species
     if any(potential.species != names for potential in potentials):
         raise ValueError("the potentials of an ensemble must have the same species")
-    atoms_list = console.read_data(settings.data, names, settings.magnetic_gradient, settings.keys)
+    atoms_list = console.read_data(settings.data, names, settings)
     references = _references(settings, names)
     total = len(potentials) * (len(atoms_list) + len(references or ()))
     with CountProgress(total, "relaxations") as progress:
@@ -119,9 +119,7 @@ def _references(settings: FormationSettings, names: Sequence[str]) -> dict[str, 
     if settings.references is None:
         return None
     found = {}
-    for atoms in console.read_data(
-        settings.references, names, settings.magnetic_gradient, settings.keys
-    ):
+    for atoms in console.read_data(settings.references, names, settings):
         kinds = set(atoms.symbols)
         if len(kinds) != 1 or kinds & set(found):
             raise ValueError(

@@ -111,9 +111,7 @@ def _configurations(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from mmtp_jax.structures.making import makings_of
 
     reading = given_by(args, LabelReading)
-    atoms_list = console.read_data(
-        args.file, console.check_species(reading.species), reading.magnetic_gradient, reading.keys
-    )
+    atoms_list = console.read_data(args.file, console.check_species(reading.species), reading)
     species = tuple(sorted({symbol for atoms in atoms_list for symbol in atoms.symbols}))
     structures = to_structures(atoms_list, species)
     counts, makings = count_labels(structures, atoms_list), makings_of(structures, species)

@@ -114,9 +114,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("the executor has its own number of workers; leave out --workers")
     oracle = read_oracle(settings.oracle)
     species = settings.species
-    atoms_list = console.read_data(
-        settings.data, species, settings.magnetic_gradient, settings.keys
-    )
+    atoms_list = console.read_data(settings.data, species, settings)
     targets = [_target(atoms) for atoms in with_moments(atoms_list, settings.missing_moments)]
     beside = console.read_data(settings.beside, species) if settings.beside else []
     folder = Path(settings.jobs) if settings.jobs else output.with_name(f"{output.stem}-jobs")

@@ -106,7 +106,7 @@ def _atoms(settings: LammpsSettings, potential: Potential, start: dict[str, floa
         largest = zip(potential.species, potential.max_magmom, strict=True)
         start = start or {symbol: 2 / 3 * float(value) for symbol, value in largest}
     else:
-        atoms = console.read_data(settings.structure, potential.species, keys=settings.keys)[-1]
+        atoms = console.read_data(settings.structure, potential.species, settings)[-1]
         if settings.repeat is not None:
             atoms = repeated(atoms, settings.repeat)
     magmoms = start_structures(potential, [atoms], start, takes_start=True)[0].magmoms

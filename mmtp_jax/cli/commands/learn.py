@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     potential = _potential(settings)
     species = tuple(potential.species)
-    start = console.read_data(settings.data.files, species, keys=settings.data.keys)
+    start = console.read_data(settings.data.files, species, settings.data)
     oracle = _oracle(settings, species)
     simulations = [_simulation(s, species) for s in settings.simulation]
     print("potential:")
@@ -139,7 +139,7 @@ def _options(settings: LearnSettings) -> LearnOptions:
 def _simulation(of: Simulation, species: tuple[str, ...]) -> LearningSimulation:
     import mmtp_jax as mmtp
 
-    atoms_list = [_start(atoms, of) for atoms in console.read_data(of.start, species, keys=of.keys)]
+    atoms_list = [_start(atoms, of) for atoms in console.read_data(of.start, species, of)]
     magmoms = None
     if of.magmoms is not None:
         if len(of.magmoms) not in (1, len(species)):

@@ -91,9 +91,7 @@ def _sets(args: argparse.Namespace) -> dict[str, Any]:
             potential,
             {
                 name: settled(
-                    console.read_data(
-                        paths, potential.species, reading.magnetic_gradient, reading.keys
-                    ),
+                    console.read_data(paths, potential.species, reading),
                     reading.missing_moments,
                 )
             },

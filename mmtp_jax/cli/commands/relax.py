@@ -137,9 +137,7 @@ def _references(
         labelled = to_structures(atoms_list, potential.species)
         return [relaxed_reference(structure, options) for structure in labelled]
     given = with_moments(
-        console.read_data(
-            path, potential.species, settings.input.magnetic_gradient, settings.input.keys
-        ),
+        console.read_data(path, potential.species, settings.input),
         may_skip=False,
     )
     if len(given) != len(atoms_list):
