@@ -54,6 +54,7 @@ from mmtp_jax.oracles.configure import read_oracle as read_oracle
 from mmtp_jax.oracles.jobs import label_all as label_all
 from mmtp_jax.oracles.teacher import PotentialOracle as PotentialOracle
 from mmtp_jax.oracles.vasp import VaspOracle as VaspOracle
+from mmtp_jax.potential.committee import mean_potential as mean_potential
 from mmtp_jax.potential.potential import Potential as Potential
 from mmtp_jax.precision import double_precision as double_precision
 from mmtp_jax.properties.differentiable import (

@@ -19,12 +19,13 @@ from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.progress import Progress
 from mmtp_jax.fitting.series import Callback
 from mmtp_jax.fitting.weights import Weights
-from mmtp_jax.interfaces.evaluation import evaluate_structures
+from mmtp_jax.interfaces.evaluation import evaluate_committee, evaluate_structures
 from mmtp_jax.io.convert import given_configurations, to_structures
 from mmtp_jax.io.labels import tell_of_other_names
 from mmtp_jax.io.missing_moments import with_moments
 from mmtp_jax.io.unconverged import warn_of_unconverged
 from mmtp_jax.options import also, made, takes
+from mmtp_jax.potential.committee import committee_of
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.progress import FitProgress
 from mmtp_jax.structures.making import makings_of
@@ -39,21 +40,27 @@ Given = Atoms | Sequence[Atoms] | str | os.PathLike | Sequence[str | os.PathLike
 """Configurations, or the files that they are in."""
 
 
-def evaluate(potential: Potential, atoms_list: Given, dtype: Any = np.float64) -> list[Result]:
+def evaluate(
+    potential: Potential | Sequence[Potential], atoms_list: Given, dtype: Any = np.float64
+) -> list[Result]:
     """Energies, forces, stresses and magnetic forces of configurations.
 
     Moments are the achieved ones where a configuration carries results of a calculator, else its
     initial ones. Configurations of any sizes go together; they are batched and padded inside.
 
     Args:
-        potential: the potential.
+        potential: the potential; or several, a committee, for means over its members and their
+            standard deviations ``energy_std``, ``forces_std`` and so on.
         atoms_list: one configuration or several, which are not changed; or files, for `read`.
         dtype: float64, float32, or ``"mixed"``: neighbours in float32 and the contraction of
             their moments in float64.
 
     Raises:
         ValueError: if a configuration has an unknown element, noncollinear moments or values that
-            are not finite.
+            are not finite; or potentials of a committee differ in their species.
+
+    Returns:
+        A `Result` of each configuration, or a `CommitteeResult`.
 
     Warns:
         MissingMomentsWarning: if configurations have no moments; they are taken at zero.
@@ -63,11 +70,15 @@ def evaluate(potential: Potential, atoms_list: Given, dtype: Any = np.float64) -
     Example:
         >>> results = evaluate(potential, atoms_list)
         >>> results[0].energy, results[0].magnetic_forces
+        >>> mmtp.evaluate(ensemble.potentials, atoms_list)[0].energy_std
     """
-    atoms_list = given_configurations(atoms_list, potential.species)
+    several = not isinstance(potential, Potential)
+    species = committee_of(potential)[0].species if several else potential.species
+    atoms_list = given_configurations(atoms_list, species)
     tell_of_other_names(atoms_list)
-    structures = to_structures(atoms_list, potential.species)
-    return evaluate_structures(potential, structures, dtype)
+    structures = to_structures(atoms_list, species)
+    evaluate_all = evaluate_committee if several else evaluate_structures
+    return evaluate_all(potential, structures, dtype)
 
 
 def screen(atoms_list: Sequence[Atoms]) -> list[Suspect]:

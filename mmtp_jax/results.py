@@ -17,4 +17,5 @@ from mmtp_jax.properties.formation import FormationEnergies as FormationEnergies
 from mmtp_jax.properties.phonon_results import Phonons as Phonons
 from mmtp_jax.properties.quasiharmonic_fit import QuasiHarmonic as QuasiHarmonic
 from mmtp_jax.properties.response import Response as Response
+from mmtp_jax.structures.results import CommitteeResult as CommitteeResult
 from mmtp_jax.structures.results import Result as Result

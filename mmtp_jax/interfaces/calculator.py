@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,11 +12,12 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
 from mmtp_jax.interfaces.equilibration import moments_of_results
-from mmtp_jax.interfaces.evaluation import StructureEvaluator
+from mmtp_jax.interfaces.evaluation import CommitteeEvaluator, StructureEvaluator
 from mmtp_jax.interfaces.forked import calculate_elsewhere
 from mmtp_jax.io.convert import to_structure
 from mmtp_jax.io.mtp import load
 from mmtp_jax.io.schema import MAGNETIC_FORCES
+from mmtp_jax.potential.committee import mean_potential
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import is_fork
 from mmtp_jax.simulation.moments.collapse import EquilibrationWarning
@@ -24,6 +26,7 @@ from mmtp_jax.simulation.moments.structures import (
     MomentOptions,
     StructureEquilibrator,
 )
+from mmtp_jax.structures.results import CommitteeResult
 from mmtp_jax.structures.structure import Structure
 from mmtp_jax.warn import warn
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from mmtp_jax.active.active_set import ActiveSet
 
 GRADE = "grade"
+SPREADS = ("energy_std", "forces_std", "stress_std", "magnetic_forces_std")
 
 
 class MMTPCalculator(Calculator):
@@ -53,12 +57,17 @@ class MMTPCalculator(Calculator):
     that flip or jump during dynamics or a relaxation stay where they are, and searches are shorter.
     ``equilibration`` says how the last search ended.
 
+    Several potentials are a committee: results are means over its members, and ``calc.energy_std``
+    (eV), ``forces_std``, ``stress_std`` and ``magnetic_forces_std`` their standard deviations, also
+    by ``calc.get_property("energy_std", atoms)``. Moments with ``equilibrate`` minimise the mean
+    energy (`mmtp_jax.mean_potential`).
+
     Copies, also those that were pickled for another process, give the same numbers. In a process
     that was forked after JAX had started, where JAX would hang, a helper calculates; spawned
     processes do without.
 
     Args:
-        potential: a `Potential` or the path of an ``.mtp`` file.
+        potential: a `Potential` or the path of an ``.mtp`` file; or several.
         species: chemical symbols, for a file that does not name them.
         dtype: float64, float32 or ``"mixed"``, see `mmtp_jax.evaluate`.
         equilibrate: minimise the energy over the moments.
@@ -69,8 +78,8 @@ class MMTPCalculator(Calculator):
             then the extrapolation grade of the configuration (Kotykhov 2025, Eq. 8) at its moments.
 
     Raises:
-        ValueError: if the active set belongs to another potential, or ``follow`` is asked for
-            without ``equilibrate``.
+        ValueError: if the active set belongs to another potential, ``follow`` is asked for
+            without ``equilibrate``, or the potentials of a committee do not fit together.
 
     Warns:
         EquilibrationWarning: if moments could not be equilibrated, or have vanished.
@@ -89,7 +98,7 @@ class MMTPCalculator(Calculator):
 
     def __init__(
         self,
-        potential: Potential | str | Path,
+        potential: Potential | str | Path | Sequence[Potential | str | Path],
         *,
         species: tuple[str, ...] | None = None,
         dtype: Any = np.float64,
@@ -101,11 +110,23 @@ class MMTPCalculator(Calculator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(potential, Potential):
-            potential = load(potential, species=species)
         if follow and not equilibrate:
             raise ValueError("follow=True is about equilibrated moments; give equilibrate=True too")
+        self._committee: CommitteeEvaluator | None = None
+        if isinstance(potential, (Potential, str, Path)):
+            potential = _loaded(potential, species)
+        else:
+            members = [_loaded(member, species) for member in potential]
+            self._committee = CommitteeEvaluator(members, dtype)
+            self.implemented_properties = [*self.implemented_properties, *SPREADS]
+            potential = mean_potential(members) if equilibrate else members[0]
+            if active_set is not None:
+                raise ValueError(
+                    "an active set belongs to one potential; drop it, for the spread over a "
+                    "committee says where its members extrapolate"
+                )
         self.potential = potential
+        """Of a committee, the mean of its members with ``equilibrate``, or else the first."""
         self.active_set = active_set
         if active_set is not None:
             active_set.check(potential, "the calculator")
@@ -117,7 +138,7 @@ class MMTPCalculator(Calculator):
             options = MomentOptions(tolerance=tolerance, allow_flips=allow_flips)
             self._evaluator = EquilibratedMoments(potential, options, dtype, follow)
         else:
-            self._evaluator = StructureEvaluator(potential, dtype)
+            self._evaluator = self._committee or StructureEvaluator(potential, dtype)
 
     def calculate(
         self,
@@ -138,9 +159,13 @@ class MMTPCalculator(Calculator):
         if isinstance(self._evaluator, EquilibratedMoments):
             self.equilibration = self._evaluator(structure)
             result, magmoms = self.equilibration.result, self.equilibration.magmoms
+            if self._committee is not None:
+                result = self._committee(replace(structure, magmoms=magmoms))
         else:
             result = self._evaluator(structure)
         own = {MAGNETIC_FORCES: result.magnetic_forces}
+        if isinstance(result, CommitteeResult):
+            own |= {name: getattr(result, name) for name in SPREADS}
         if self.active_set is not None:
             at_moments = replace(structure, magmoms=magmoms)
             own[GRADE] = float(self.active_set.grade([at_moments])[0])
@@ -164,7 +189,8 @@ class MMTPCalculator(Calculator):
         self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
     ) -> Any:
         """A property by its name, those that ASE does not know included."""
-        if name not in (MAGNETIC_FORCES, GRADE) or name not in self.implemented_properties:
+        own = (MAGNETIC_FORCES, GRADE, *SPREADS)
+        if name not in own or name not in self.implemented_properties:
             return super().get_property(name, atoms, allow_calculation)
         # Calculated together with the energy, or not at all.
         if super().get_property("energy", atoms, allow_calculation) is None:
@@ -186,6 +212,26 @@ class MMTPCalculator(Calculator):
         """Extrapolation grade of the last calculation, with an active set."""
         return self._of_last(GRADE)
 
+    @property
+    def energy_std(self) -> float:
+        """Standard deviation over the committee in the last calculation, eV."""
+        return self._of_last("energy_std")
+
+    @property
+    def forces_std(self) -> np.ndarray:
+        """(n, 3) standard deviations over the committee in the last calculation, eV/Angstrom."""
+        return self._of_last("forces_std")
+
+    @property
+    def stress_std(self) -> np.ndarray | None:
+        """(6,) standard deviations over the committee in the last calculation, eV/Angstrom^3."""
+        return self._of_last("stress_std")
+
+    @property
+    def magnetic_forces_std(self) -> np.ndarray:
+        """(n,) standard deviations over the committee in the last calculation, eV/mu_B."""
+        return self._of_last("magnetic_forces_std")
+
     def _of_last(self, name: str) -> Any:
         if not self.results and name in self.implemented_properties:
             raise PropertyNotImplementedError(f"there is no {name} before the first calculation")
@@ -199,6 +245,10 @@ class MMTPCalculator(Calculator):
         copy = atoms.copy()
         copy.set_initial_magnetic_moments(borrowed)
         return copy
+
+
+def _loaded(potential: Potential | str | Path, species: tuple[str, ...] | None) -> Potential:
+    return potential if isinstance(potential, Potential) else load(potential, species=species)
 
 
 class EquilibratedMoments:

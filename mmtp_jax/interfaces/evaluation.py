@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from mmtp_jax.interruption import check
+from mmtp_jax.potential.committee import committee_of
 from mmtp_jax.potential.observables import evaluate_graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision, with_floats
@@ -16,7 +17,7 @@ from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack
 from mmtp_jax.structures.device import OnDevice
 from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.neighbours import neighbour_table
-from mmtp_jax.structures.results import Result, results_of
+from mmtp_jax.structures.results import CommitteeResult, Result, results_of
 from mmtp_jax.structures.structure import Structure
 
 MAX_ATOMS = 16384
@@ -37,18 +38,62 @@ def evaluate_structures(
     Warns:
         ExtrapolationWarning: if distances or moments lie outside of the potential's intervals.
     """
+    return _of_all([potential], structures, dtype, max_atoms)[0]
+
+
+def evaluate_committee(
+    potentials: Sequence[Potential],
+    structures: Sequence[Structure],
+    dtype: Any = np.float64,
+    max_atoms: int = MAX_ATOMS,
+) -> list[CommitteeResult]:
+    """Mean and spread over the members of a committee, for all structures.
+
+    Members go one after the other, those of one form through one compiled program.
+
+    Raises:
+        ValueError: if there are fewer than two potentials, or their species differ.
+    """
+    found = _of_all(committee_of(potentials), structures, dtype, max_atoms)
+    return [CommitteeResult.of(of_one) for of_one in zip(*found, strict=True)]
+
+
+def _of_all(
+    potentials: Sequence[Potential], structures: Sequence[Structure], dtype: Any, max_atoms: int
+) -> list[list[Result]]:
+    """The results of each potential; those with the same cutoff share lists of neighbours."""
     structures = list(structures)
+    results: list[list[Any]] = [[None] * len(structures) for _ in potentials]
     if not structures:
-        return []
-    evaluator = StructureEvaluator(potential, dtype)
-    tables = [neighbour_table(s, evaluator.cutoff) for s in structures]
-    check_domain(potential, structures, tables).warn()
-    results: list[Result | None] = [None] * len(structures)
-    for batch in make_batches(structures, evaluator.cutoff, max_atoms=max_atoms, tables=tables):
-        check()
-        for member, result in evaluator.of_batch(batch, structures):
-            results[member] = result
-    return results  # type: ignore[return-value]
+        return results
+    pairs = [(StructureEvaluator(p, dtype), of) for p, of in zip(potentials, results, strict=True)]
+    for cutoff in dict.fromkeys(evaluator.cutoff for evaluator, _ in pairs):
+        alike = [pair for pair in pairs if pair[0].cutoff == cutoff]
+        tables = [neighbour_table(s, cutoff) for s in structures]
+        told = [check_domain(evaluator.potential, structures, tables) for evaluator, _ in alike]
+        for report in dict.fromkeys(told):
+            report.warn()
+        for batch in make_batches(structures, cutoff, max_atoms=max_atoms, tables=tables):
+            for evaluator, of in alike:
+                check()
+                for member, result in evaluator.of_batch(batch, structures):
+                    of[member] = result
+    return results
+
+
+class CommitteeEvaluator:
+    """The members of a committee on the device, ready for one structure after the other.
+
+    Raises:
+        ValueError: if there are fewer than two potentials, or their species differ.
+    """
+
+    def __init__(self, potentials: Sequence[Potential], dtype: Any = np.float64) -> None:
+        self._evaluators = [StructureEvaluator(p, dtype) for p in committee_of(potentials)]
+
+    def __call__(self, structure: Structure) -> CommitteeResult:
+        """Mean and spread of all observables of one structure."""
+        return CommitteeResult.of([evaluator(structure) for evaluator in self._evaluators])
 
 
 class StructureEvaluator(OnDevice):

@@ -17,7 +17,8 @@ def without_constants(
 ) -> tuple[Potential, np.ndarray]:
     """The potential with e0 = 0, on the device and in a precision; and its e0 (S,) on the host."""
     constants = np.asarray(potential.species_coeffs, float)
-    without = potential.replace(species_coeffs=np.zeros_like(constants))
+    # A tag is part of the static description: potentials of one form shall share their programs.
+    without = potential.replace(species_coeffs=np.zeros_like(constants), tag="")
     return jax.device_put(without.astype(*precision), device), constants
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,41 @@ class Result:
     """(n,) -dE/dm, eV/mu_B."""
     energies: np.ndarray
     """(n,) energy of each atom, eV."""
+
+
+@readable
+@dataclass(frozen=True)
+class CommitteeResult(Result):
+    """What a committee of potentials says about one configuration: means over its members.
+
+    Spreads are standard deviations over the members, with one less than their number below.
+    """
+
+    energy_std: float
+    """eV; of the whole configuration."""
+    forces_std: np.ndarray
+    """(n, 3) of each component, eV/Angstrom."""
+    stress_std: np.ndarray | None
+    """(6,) eV/Angstrom^3; None where the cell is not periodic in 3D."""
+    magnetic_forces_std: np.ndarray
+    """(n,) eV/mu_B."""
+    energies_std: np.ndarray
+    """(n,) eV. Energies of atoms may differ more than those of configurations."""
+    members: tuple[Result, ...] = field(repr=False)
+    """What each says."""
+
+    @classmethod
+    def of(cls, members: Sequence[Result]) -> CommitteeResult:
+        """Mean and spread of the results of two or more potentials for one configuration."""
+        found: dict[str, Any] = {}
+        for name in (f.name for f in fields(Result)):
+            values = [getattr(member, name) for member in members]
+            known = values[0] is not None
+            found[name] = np.mean(values, axis=0) if known else None
+            found[f"{name}_std"] = np.std(values, axis=0, ddof=1) if known else None
+        for name in ("energy", "energy_std"):
+            found[name] = float(found[name])
+        return cls(**found, members=tuple(members))
 
 
 def results_of(

@@ -474,3 +474,45 @@ def test_copies_of_a_calculator_stay_in_float64(kind, make, iron, magnetic):
         for one in copies:
             assert one.get_potential_energy(iron) == pytest.approx(expected, rel=1e-12)
     assert copies[0].grade > 0
+
+
+@pytest.fixture(scope="module")
+def committee(random_potential):
+    first = random_potential(81, intervals="common")
+    return [first, first.replace(moment_coeffs=1.1 * first.moment_coeffs)]
+
+
+def test_committee_has_means_and_spreads_as_results(atoms, committee):
+    each = []
+    for member in committee:
+        atoms.calc = mmtp.MMTPCalculator(member)
+        each.append((atoms.get_potential_energy(), atoms.get_forces(), atoms.calc.magnetic_forces))
+    atoms.calc = calc = mmtp.MMTPCalculator(committee)
+    assert atoms.get_potential_energy() == pytest.approx(np.mean([e for e, *_ in each]))
+    np.testing.assert_allclose(atoms.get_forces(), np.mean([f for _, f, _ in each], axis=0))
+    np.testing.assert_allclose(calc.magnetic_forces, np.mean([t for *_, t in each], axis=0))
+    assert calc.energy_std == pytest.approx(np.std([e for e, *_ in each], ddof=1))
+    np.testing.assert_allclose(calc.forces_std, np.std([f for _, f, _ in each], axis=0, ddof=1))
+    spread = calc.get_property("magnetic_forces_std", atoms)
+    np.testing.assert_allclose(spread, np.std([t for *_, t in each], axis=0, ddof=1))
+    assert calc.stress_std.shape == (6,)
+    # Names that ASE knows alone.
+    SinglePointCalculator(atoms, **calc.results)
+    again = pickle.loads(pickle.dumps(calc))
+    assert again.energy_std == calc.energy_std
+    with pytest.raises(PropertyNotImplementedError):
+        mmtp.MMTPCalculator(committee[0]).get_property("energy_std", atoms)
+
+
+def test_committee_equilibrates_on_its_mean_energy(atoms, iron_file):
+    # Moments of the members alone are others.
+    iron = mmtp.load(iron_file)
+    members = [iron, iron.replace(radial_coeffs=1.05 * iron.radial_coeffs)]
+    atoms.symbols[:] = "Fe"
+    atoms.set_initial_magnetic_moments([2.2] * 4)
+    atoms.calc = calc = mmtp.MMTPCalculator(members, equilibrate=True, tolerance=1e-6)
+    atoms.get_potential_energy()
+    assert calc.equilibration.converged
+    assert np.abs(calc.magnetic_forces).max() < 1e-6
+    assert calc.magnetic_forces_std.max() > 1e-3
+    assert calc.results["energy"] == pytest.approx(calc.equilibration.result.energy, rel=1e-10)

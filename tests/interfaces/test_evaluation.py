@@ -257,3 +257,33 @@ def test_an_energy_that_is_no_number_is_an_error(one_at_a_time, mixed, monkeypat
     monkeypatch.setattr(one_at_a_time, "_constants", np.full(3, np.inf))
     with pytest.raises(ValueError, match=f"{mixed[0].name}: its energy is not a finite number"):
         one_at_a_time(mixed[0])
+
+
+def test_committee_is_mean_and_spread_over_members_that_share_a_program(
+    random_potential, mixed, potential
+):
+    members = [
+        random_potential(71).replace(tag="first"),
+        random_potential(72).replace(tag="second"),
+        random_potential(73),
+    ]
+    atoms_list = [atoms_of(structure) for structure in mixed]
+    each = [mmtp.evaluate(member, atoms_list) for member in members[:1]]
+    n_programs = evaluate_graph._cache_size()
+    each += [mmtp.evaluate(member, atoms_list) for member in members[1:]]
+    found = mmtp.evaluate(members, atoms_list)
+    assert evaluate_graph._cache_size() == n_programs
+    for k, result in enumerate(found):
+        assert isinstance(result, mmtp.results.CommitteeResult)
+        assert len(result.members) == 3
+        for name in VALUES:
+            values = [getattr(of[k], name) for of in each]
+            if values[0] is None:
+                assert getattr(result, name) is getattr(result, f"{name}_std") is None
+                continue
+            np.testing.assert_allclose(getattr(result, name), np.mean(values, axis=0), rtol=1e-12)
+            spread = getattr(result, f"{name}_std")
+            np.testing.assert_allclose(spread, np.std(values, axis=0, ddof=1), rtol=1e-9)
+    other = members[1].replace(species=("Fe", "Cr"))
+    with pytest.raises(ValueError, match="potential 2 has the species Fe Cr and potential 1 Fe Al"):
+        mmtp.evaluate([members[0], other], atoms_list)
