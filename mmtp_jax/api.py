@@ -137,7 +137,8 @@ def fit(
             moments, or labels are of different making.
 
     Warns:
-        CoverageWarning: if the data say nothing about a species, or about its moments.
+        CoverageWarning: if the data say nothing about a species, or about its moments; if labels
+            that simulations need are few or missing.
 
     Example:
         >>> fit = mmtp.fit(potential, atoms_list, validation=0.1)

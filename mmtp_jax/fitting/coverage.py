@@ -17,6 +17,15 @@ PER_PARAMETER = 2.0
 """Numbers in the labels for each parameter, below which they are few; forces of one small cell are
 not independent of each other, so this is no luxury."""
 
+MOST_SENTENCES = 3
+"""Sentences on labels that are missing or few that a fit says."""
+AT_EQUILIBRIUM = 5e-3
+"""eV/mu_B; magnetic forces below it are what DFT leaves of zero."""
+SAME_VOLUME = 1.01
+"""Ratio of volumes per atom up to which they count as one."""
+INDUCED = 0.25
+"""Moments up to this part of the largest one do not count as magnetic."""
+
 
 class CoverageWarning(UserWarning):
     """A fit has parameters that its training set says nothing about."""
@@ -53,12 +62,80 @@ def uncovered(potential: Potential, structures: Sequence[Structure]) -> list[str
 def warn_of_coverage(
     potential: Potential, structures: Sequence[Structure], weights: Weights = Weights()
 ) -> None:
-    """Issue the sentences, and that of `few_labels`, as `CoverageWarning`."""
-    for sentence in [
-        *uncovered(potential, structures),
+    """Issue the sentences as `CoverageWarning`: of `uncovered`, and three of the others at most."""
+    others = [
         *few_labels(potential, structures, weights),
-    ]:
+        *missing_labels(potential, structures, weights),
+    ]
+    for sentence in [*uncovered(potential, structures), *others[:MOST_SENTENCES]]:
         warn(sentence, CoverageWarning)
+
+
+def missing_labels(
+    potential: Potential, structures: Sequence[Structure], weights: Weights = Weights()
+) -> list[str]:
+    """What a simulation will ask of the potential and no label tells it, worst first.
+
+    Kinds of label without a weight are left out on purpose and not spoken of.
+
+    >>> missing_labels(potential, structures)
+    ['all magnetic forces are below 5 meV/mu_B, so all moments are at equilibrium: ...']
+    """
+    kinds = {
+        kind: [s for s in structures if getattr(s, kind) is not None]
+        for kind in LABELS
+        if getattr(weights, kind) > 0.0
+    }
+    found = []
+    magnetic = potential.magnetic_size > 1 and any(s.magmoms.any() for s in structures)
+    if magnetic and "magnetic_forces" in kinds:
+        found += _of_moments(kinds["magnetic_forces"])
+    if kinds.get("forces") == []:
+        found.append(
+            "no configuration has forces: energies alone tell little of atoms off their sites, "
+            "where dynamics goes"
+        )
+    per_atom = [s.volume / len(s) for s in structures if s.volume is not None]
+    if kinds.get("stress") == [] and per_atom and max(per_atom) > SAME_VOLUME * min(per_atom):
+        found.append(
+            "no configuration has a stress, though their volumes differ: pressures and elastic "
+            "constants follow from differences of energies alone"
+        )
+    if magnetic and (n := _parallel_only(structures)):
+        found.append(
+            f"all moments of each configuration point one way ({n} of them are magnetic): energies "
+            "of antiferromagnetic and paramagnetic states are unknown; give some with moments "
+            "reversed"
+        )
+    return found
+
+
+def _of_moments(with_forces: Sequence[Structure]) -> list[str]:
+    """That there are no magnetic forces, or none that is not zero."""
+    if not with_forces:
+        declare = argument("moments_at_equilibrium", "all")
+        return [
+            "no configuration has magnetic forces T = -dE/dm, which make moments relax to the "
+            "right place: label some with constrained moments, or, where DFT left the moments "
+            f"free, say so by {declare}"
+        ]
+    largest = max(float(np.abs(s.magnetic_forces).max(initial=0.0)) for s in with_forces)
+    if largest >= AT_EQUILIBRIUM:
+        return []
+    return [
+        f"all magnetic forces are below {1e3 * AT_EQUILIBRIUM:g} meV/mu_B, so all moments are at "
+        "equilibrium: nothing says what other moments cost, and those of a simulation may run "
+        "away; label some configurations with their moments scaled"
+    ]
+
+
+def _parallel_only(structures: Sequence[Structure]) -> int:
+    """Number of magnetic configurations if the moments are parallel in each, or else 0."""
+    largest = max(float(np.abs(s.magmoms).max(initial=0.0)) for s in structures)
+    # Small moments are induced by the others, and may oppose them.
+    signs = [np.sign(s.magmoms[np.abs(s.magmoms) > INDUCED * largest]) for s in structures]
+    signs = [of for of in signs if of.size]
+    return len(signs) if all(np.all(of == of[0]) for of in signs) else 0
 
 
 def count_numbers(structures: Sequence[Structure], weights: Weights = Weights()) -> int:
@@ -91,8 +168,8 @@ def few_labels(
 
 
 def _largest_form(potential: Potential, most: float) -> str | None:
-    """Level and sizes of a potential of the same kind with at most so many parameters."""
-    if potential.level is None or potential.form == "parity":
+    """Level and sizes of a potential of the same form with at most so many parameters."""
+    if potential.level is None:
         return None
     for radial_size in dict.fromkeys((potential.radial_size, min(potential.radial_size, 6), 4)):
         for level in range(potential.level, 1, -2):

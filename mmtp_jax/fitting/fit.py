@@ -108,7 +108,8 @@ def fit_structures(
     Warns:
         ExtrapolationWarning: if structures lie outside of the intervals that are fitted.
         NoNeighboursWarning: if atoms have no neighbour within the cutoff.
-        CoverageWarning: if the training set says nothing about a species, or about its moments.
+        CoverageWarning: if the training set says nothing about a species, or about its moments; if
+            labels that simulations need are few or missing.
         UnitsWarning: if labels have a size that points to other units.
     """
     sets = prepared_sets(training, validation, potential, options.making)
