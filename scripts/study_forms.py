@@ -6,7 +6,7 @@
     python scripts/study_forms.py --plot forms.png forms.jsonl
 
 Errors are those of configurations that a fit has not seen, mean and standard deviation over folds;
-seconds are those of one fit in this process, after the program is compiled. Sets:
+seconds are CPU seconds of one fit, after the program is compiled. Sets:
 
 - iron: the labels that come with the package (ABINIT, constrained moments);
 - superexchange: rock salt of magnetic and other atoms, an analytic energy in which two moments on
@@ -36,6 +36,7 @@ from mmtp_jax.potential.parity import parity_tables
 
 DATA = Path(mmtp.__file__).parent / "data"
 KINDS = ("energy", "forces", "stress", "magnetic_forces")
+UNITS = {"energy": "meV/atom", "forces": "meV/Angstrom", "magnetic_forces": "meV/mu_B"}
 CUTOFF = 5.0
 
 
@@ -195,11 +196,11 @@ def compare(data, name, levels, sizes, n_folds, steps, tell) -> None:
 
 def cross_validated(start: mmtp.Potential, data: Sequence[Atoms], n_folds: int, steps: int) -> dict:
     """Errors of configurations not seen, seconds and steps of one fit."""
-    times = [time.perf_counter()]
+    times = [time.process_time()]
 
     def fitted(task, progress) -> None:
         if not hasattr(progress, "iteration"):
-            times.append(time.perf_counter())
+            times.append(time.process_time())
 
     folds = mmtp.cross_validate(start, data, n_folds, max_iterations=steps, callback=fitted)
     # The first fit compiles.
@@ -269,6 +270,7 @@ def plot(path: str, rows: Sequence[dict]) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     names = list(dict.fromkeys(row["set"] for row in rows))
     kinds = ("energy", "forces", "magnetic_forces")
@@ -291,7 +293,12 @@ def plot(path: str, rows: Sequence[dict]) -> None:
                 axis.plot(x, mean, "o-", color=f"C{k}", label=form, ms=4)
                 axis.fill_between(x, mean - sigma, mean + sigma, color=f"C{k}", alpha=0.12, lw=0)
             axis.set(xscale="log", yscale="log", title=f"{name}: {kind.replace('_', ' ')}")
-            axis.set_xlabel("configurations" if across == "n" else "seconds of a fit")
+            axis.set_ylabel(f"RMSE of unseen configurations ({UNITS[kind]})", fontsize=8)
+            axis.set_xlabel("configurations" if across == "n" else "CPU seconds of a fit")
+            for side in (axis.xaxis, axis.yaxis):
+                side.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                side.set_major_formatter("{x:g}")
+                side.set_minor_formatter(NullFormatter())
     axes[0, 0].legend(frameon=False, fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
