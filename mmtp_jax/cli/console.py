@@ -287,17 +287,20 @@ def describe(potential: Potential, domain: bool = True) -> str:
 
 
 def describe_domain(potential: Potential) -> str:
-    """One line about the distances and moments that a potential covers."""
+    """A line or two about the distances and moments that a potential covers."""
     intervals = ", ".join(
         f"{symbol} {_interval(low, high)}"
         for symbol, low, high in zip(
             potential.species, potential.min_magmom, potential.max_magmom, strict=True
         )
     )
-    return (
+    inside = (
         f"  distances {float(potential.min_dist):.4g} to {float(potential.cutoff):.4g} Angstrom, "
         f"moments {intervals} mu_B"
     )
+    if potential.confinement is None:
+        return inside
+    return f"{inside}\n  confined to them: a repulsion below, an energy of larger moments"
 
 
 def _interval(low: float, high: float) -> str:
