@@ -15,7 +15,8 @@ import mmtp_jax as mmtp
 from mmtp_jax.cli.main import main
 
 N_CONFIGURATIONS = 10
-FORM = ["--level", "4", "--species", "Fe", "--radial-size", "4", "--cutoff", "4.2"]
+FORM = ["--level", "4", "--species", "Fe", "--radial-size", "4", "--magnetic-size", "2"]
+FORM += ["--cutoff", "4.2"]
 
 
 @pytest.fixture(scope="session")

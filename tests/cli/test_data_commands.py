@@ -202,7 +202,9 @@ def test_convert_says_what_a_format_cannot_hold(run, data, tmp_path) -> None:
 
 def test_convert_potential_between_dialects(run, tmp_path) -> None:
     start, flat, other = (tmp_path / name for name in ("start.mtp", "flat.mtp", "other.mtp"))
-    potential = mmtp.Potential.new(level=4, species=("Fe", "Al"), max_magmom=(3.0, 0.3))
+    potential = mmtp.Potential.new(
+        level=4, species=("Fe", "Al"), max_magmom=(3.0, 0.3), form="symmetrised"
+    )
     mmtp.save(start, potential)
     result = run("convert", start, flat, "--dialect", "flat")
     assert result.status == 0, result.err
@@ -224,7 +226,7 @@ def test_convert_potential_between_dialects(run, tmp_path) -> None:
 
 def test_convert_to_radial_functions_of_one_parity(run, data, tmp_path) -> None:
     start, even = tmp_path / "start.mtp", tmp_path / "even.mtp"
-    new = mmtp.Potential.new(level=6, species=("Fe", "Al"), magnetic_size=3, seed=4)
+    new = mmtp.Potential.new(level=6, species=("Fe", "Al"), seed=4, form="symmetrised")
     potential = new.replace(moment_coeffs=np.arange(1.0, 1 + new.tables.n_scalars))
     mmtp.save(start, potential)
     result = run("convert", start, even, "--form", "parity")

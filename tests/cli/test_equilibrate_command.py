@@ -41,7 +41,7 @@ def test_errors_are_those_against_equilibria_that_converged(run, equilibrated, f
     """Its own output with other moments is a reference whose error is known."""
     _, written, _ = equilibrated
     converged = [a for a in written if np.abs(a.arrays["magnetic_forces"]).max() < 5e-6]
-    assert converged
+    assert len(converged) > 1
     shifted = []
     for k, atoms in enumerate(converged):
         copy = atoms.copy()
@@ -50,7 +50,7 @@ def test_errors_are_those_against_equilibria_that_converged(run, equilibrated, f
         copy.calc.results["energy"] = atoms.get_potential_energy() + 0.004
         # A constrained one, whose moments are no reference.
         if k:
-            copy.arrays["magnetic_forces"] = np.array([0.1, 0.0])
+            mmtp.set_magnetic_forces(copy, np.array([0.1, 0.0]))
         shifted.append(copy)
     path, report = tmp_path / "reference.extxyz", tmp_path / "report.json"
     mmtp.write(path, shifted)

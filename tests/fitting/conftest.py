@@ -17,8 +17,9 @@ def teacher(random_potential) -> Potential:
 @pytest.fixture(scope="module")
 def student() -> Potential:
     return Potential.new(
-        level=4, species=("Fe",), radial_size=3, min_dist=1.5, cutoff=4.0, max_magmom=3.0, seed=3
-    )
+        level=4, species=("Fe",), radial_size=3, magnetic_size=2, form="symmetrised", min_dist=1.5,
+        cutoff=4.0, max_magmom=3.0, seed=3,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,7 @@ def parse(tmp_path, text, species=("Fe", "Al"), **options):
 def random_potential(seed, species=("Fe", "Al"), level=6, low=None, high=None, **options):
     """A potential with random numbers of all sizes in every leaf."""
     rng = np.random.default_rng(seed)
+    options = {"form": "symmetrised", "magnetic_size": 2, **options}
     pot = Potential.new(level=level, species=species, radial_size=3, seed=seed, **options)
     pot = jax.tree.map(
         lambda leaf: rng.normal(size=np.shape(leaf)) * 10.0 ** rng.integers(-12, 6), pot

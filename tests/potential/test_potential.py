@@ -20,7 +20,7 @@ FIELDS = ("species_coeffs", "moment_coeffs", "radial_coeffs")
 def test_number_of_parameters_is_that_of_the_papers(level, magnetic_size, expected):
     """Kotykhov 2024, Table 1 (Fe-Al), and Kotykhov 2025 (CrN)."""
     potential = Potential.new(
-        level=level, species=("A", "B"), radial_size=8, magnetic_size=magnetic_size
+        level=level, species=("A", "B"), radial_size=8, magnetic_size=magnetic_size, form="bare"
     )
     assert potential.n_parameters == expected
     assert potential.flatten().shape == (expected,)
@@ -61,7 +61,7 @@ def test_sizes_are_read_from_the_coefficients():
     assert potential.radial_coeffs.shape == (2, 2, 2, 5, 3, 3)
     assert (potential.n_species, potential.radial_size, potential.magnetic_size) == (2, 5, 3)
     assert potential.level == 6
-    assert potential.form == "symmetrised"
+    assert potential.form == "parity"
 
 
 def test_the_seed_decides_the_coefficients():
