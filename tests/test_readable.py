@@ -44,7 +44,7 @@ def test_results_have_short_texts() -> None:
 
 def test_a_potential_says_what_it_is_also_while_it_is_traced() -> None:
     potential = mmtp.Potential.new(level=4, species=("Fe", "Al"))
-    assert repr(potential).startswith("Potential(level 4, species Fe Al, form symmetrised, ")
+    assert repr(potential).startswith("Potential(level 4, species Fe Al, form parity, ")
     assert repr(potential).endswith(f"{potential.n_parameters} parameters)")
     seen = []
     jax.make_jaxpr(lambda theta: seen.append(repr(potential.unflatten(theta))))(potential.flatten())

@@ -283,7 +283,7 @@ def test_what_is_refused(iron, primitive, monkeypatch) -> None:
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingPackageError, match=r"mmtp_jax\[properties\]"):
+    with pytest.raises(MissingPackageError, match=r"pip install .phonopy>=4. spglib"):
         import_phonopy()
 
 

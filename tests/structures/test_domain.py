@@ -81,9 +81,9 @@ def test_a_training_set_is_inside_of_its_own_domain(random_structure):
     min_dist, max_magmom = data_domain(structures, tables, 2)
     potential = with_domain(POTENTIAL, min_dist=min_dist, max_magmom=max_magmom)
     assert check_domain(potential, structures, tables).messages() == []
-    # It is tight: the shortest pair is at the end of the interval, and below it one is outside.
-    assert min_dist == shortest_distance(tables)
-    squeezed = [replace(s, cell=0.99 * s.cell, positions=0.99 * s.positions) for s in structures]
+    # A tenth of the shortest distance is room; below it one is outside.
+    assert min_dist == 0.9 * shortest_distance(tables)
+    squeezed = [replace(s, cell=0.89 * s.cell, positions=0.89 * s.positions) for s in structures]
     tables = [neighbour_table(s, 4.0) for s in squeezed]
     assert check_domain(potential, squeezed, tables).n_close_pairs >= 1
 
