@@ -1,4 +1,7 @@
-"""One iteration of the loop with ABINIT, two labels: scripts/demo_abinit_loop.py has the whole."""
+"""One iteration of the loop with ABINIT, two labels: scripts/demo_abinit_loop.py has the whole.
+
+Labels by ABINIT are tested in `oracles/abinit/test_real.py`, loops in `test_learning.py`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 START = SCRIPTS / "examples" / "abinit_loop" / "start.cfg"
 
 
+@pytest.mark.slow
 def test_what_is_selected_is_labelled_by_dft_and_learned(tmp_path) -> None:
     if shutil.which("abinit") is None:
         pytest.skip("ABINIT is not installed (apt-get install abinit)")

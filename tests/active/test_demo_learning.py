@@ -1,4 +1,7 @@
-"""The demonstration of active learning, in small: scripts/demo_learning.py has the whole one."""
+"""The demonstration of active learning, in small: scripts/demo_learning.py has the whole one.
+
+What a loop does is tested in `test_learning.py`, in seconds.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,14 @@ import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import pytest
+
 import mmtp_jax as mmtp
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "demo_learning.py"
 
 
+@pytest.mark.slow
 def test_the_loop_converges_and_beats_a_random_selection(iron_file, tmp_path) -> None:
     spec = spec_from_file_location("demo_learning", SCRIPT)
     demo = module_from_spec(spec)
