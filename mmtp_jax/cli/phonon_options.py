@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.cli.shared_settings import Crystal
 from mmtp_jax.options import MOST_ITEMS, POSITIVE, TEMPERATURE_K, like, option, options
@@ -74,12 +73,3 @@ def temperatures_of(words: tuple[float, float, float]) -> Any:
 def supercell_of(words: tuple[int, ...] | None) -> Any:
     """What `mmtp_jax.phonons` takes."""
     return words[0] if words is not None and len(words) == 1 else words
-
-
-def load(settings: PhononSettings) -> tuple[Any, Any]:
-    """Potential and atoms."""
-    import mmtp_jax as mmtp
-
-    potential = mmtp.load(settings.potential, species=settings.species)
-    atoms = read_start(settings, potential)[0]
-    return potential, atoms

@@ -30,27 +30,29 @@ class PropertyFiles:
 
     def __init__(self, prefix: str, tables: Sequence[str], inputs: Sequence[str]) -> None:
         self.prefix = str(Path(prefix).with_suffix("")) if _has_suffix(prefix) else prefix
-        names = [self._table(name) for name in tables]
-        self.paths = [f"{self.prefix}.json", *names, *(self.prefix + end for end in FIGURES)]
-        console.check_outputs(*self.paths)
-        for path in self.paths:
+        self.content: dict[str, Any] = {}
+        self.tables: dict[str, tuple[Sequence[str], list[Sequence[Any]]]] = {}
+        self.drawn: Figure | None = None
+        self.written: list[str] = []
+        names = [self.path_of(name) for name in tables]
+        paths = [f"{self.prefix}.json", *names, *(self.prefix + end for end in FIGURES)]
+        console.check_outputs(*paths)
+        for path in paths:
             console.check_distinct(path, inputs)
 
     def table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a table."""
-        from mmtp_jax.io.atomic import atomic_write
-
-        console.say_kept(self._table(name))
-        with atomic_write(self._table(name)) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows([_cell(value) for value in row] for row in rows)
+        self.tables[name] = (header, list(rows))
+        write_csv(self.path_of(name), *self.tables[name])
+        self.written.append(self.path_of(name))
 
     def json(self, content: dict[str, Any]) -> None:
         """Write the numbers, with the version of the package."""
         from mmtp_jax import __version__
 
+        self.content = content
         console.write_json(f"{self.prefix}.json", {"mmtp_jax": __version__, **content})
+        self.written.append(f"{self.prefix}.json")
 
     @contextmanager
     def extra(self, path: str) -> Iterator[str]:
@@ -60,21 +62,39 @@ class PropertyFiles:
         console.say_kept(path)
         with atomic_write(path) as temporary:
             yield str(temporary)
-        self.paths.append(path)
+        self.written.append(path)
 
     def figure(self, figure: Figure) -> None:
         """Write the figure in both formats."""
         from mmtp_jax.plot.style import save_figure
 
+        self.drawn = figure
         for end in FIGURES:
             save_figure(self.prefix + end, figure)
+            self.written.append(self.prefix + end)
 
     def __str__(self) -> str:
         """What was written, in a line."""
-        return f"wrote {', '.join(self.paths)}"
+        return f"wrote {', '.join(self.written)}"
 
-    def _table(self, name: str) -> str:
+    def numbered(self, k: int) -> str:
+        """The prefix of the files of member k of a committee."""
+        return f"{self.prefix}.{k}"
+
+    def path_of(self, name: str) -> str:
+        """The file of a table."""
         return f"{self.prefix}_{name}.csv" if name else f"{self.prefix}.csv"
+
+
+def write_csv(path: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table; one that was there is kept."""
+    from mmtp_jax.io.atomic import atomic_write
+
+    console.say_kept(path)
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([_cell(value) for value in row] for row in rows)
 
 
 def _has_suffix(prefix: str) -> bool:

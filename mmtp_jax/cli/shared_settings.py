@@ -23,6 +23,23 @@ def potential() -> Any:
     )  # fmt: skip
 
 
+def potentials() -> Any:
+    """A field: the potential, or several, arguments."""
+    return option(
+        "Potential, .mtp; or several, a committee.",
+        (), example=("pot.mtp",), required=True, positional="a potential", metavar="POTENTIAL",
+    )  # fmt: skip
+
+
+def committee() -> Any:
+    """A field: what is done with several potentials."""
+    return option(
+        "Of several potentials: 'members' does all with each, and gives mean and two standard "
+        "deviations over them; 'mean' does it once, with the mean of their energies.",
+        "members", choices=("members", "mean"),
+    )  # fmt: skip
+
+
 def data(help: str, called: str) -> Any:
     """A field: configurations, arguments."""
     return option(help, (), example=("data.cfg",), required=True, positional=called, metavar="DATA")
@@ -132,12 +149,13 @@ class LabelReading(Reading):
 class Input(Reading):
     """Potential and start."""
 
-    potential: str | None = potential()
+    potential: tuple[str, ...] = potentials()
     start: tuple[str, ...] = option(
         "Configurations to start from, of any format, with moments.",
         (), example=("start.cfg",), required=True, positional="a start", metavar="START",
     )  # fmt: skip
     repeat: tuple[int, int, int] | None = repeat()
+    committee: str = committee()
 
 
 @options
@@ -149,12 +167,13 @@ class LabelledInput(Input, LabelReading):
 class Crystal(Reading):
     """Potential and crystal."""
 
-    potential: str | None = potential()
+    potential: tuple[str, ...] = potentials()
     data: str | None = option(
         "Crystal with moments, of any format; the first configuration counts.",
         example="cell.cfg", required=True, positional="a crystal", metavar="DATA",
     )  # fmt: skip
     repeat: tuple[int, int, int] | None = repeat()
+    committee: str = committee()
 
 
 @options

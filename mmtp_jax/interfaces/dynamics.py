@@ -60,32 +60,50 @@ class MDResult(Simulation):
 
         Behind ``+-`` is the standard error of the mean, `mmtp_jax.simulation.blocks.block_error`.
         """
-        lines = [self.message]
-        # Rows of a stopped replica repeat its last one.
-        counts = [
-            len(self.steps) if stop < 0 else max(1, int(np.sum(self.steps <= stop)))
-            for stop in self.stopped_at
-        ]
-        if len(self.steps) == 0 or max(counts) < 4:
+        lines, counts = [self.message], self._counts
+        averages = self.averages()
+        if not averages:
             return lines[0]
         end = "the end" if len(set(counts)) > 1 else f"step {self.steps[max(counts) - 1]}"
         lines.append(
             f"averages from step {self.steps[max(counts) // 2]} to {end}, the first half is left "
             "out; +- is the standard error of the mean, by blocks:"
         )
-        for name in _SHOWN:
-            series = getattr(self.series, name)
-            halves = [series[n // 2 : n, r] for r, n in enumerate(counts)]
-            if not all(np.all(np.isfinite(half)) for half in halves):
-                continue
-            text = "  ".join(with_error(float(half.mean()), block_error(half)) for half in halves)
-            unit = getattr(UNITS, name)
-            lines.append(f"  {name.replace('_', ' ') + (f' ({unit})' if unit else ''):<22}{text}")
+        for name, found in averages.items():
+            text = "  ".join(with_error(*map(float, of)) for of in zip(*found, strict=True))
+            lines.append(f"  {name:<22}{text}")
         if max(counts) // 2 < MIN_BLOCKS:
             lines.append("  (no errors: there are too few rows)")
         drift = "  ".join(f"{value:.3g}" for value in self.drift())
         lines.append(f"  drift of the conserved energy (meV/atom/ps): {drift}")
         return "\n".join(lines)
+
+    def averages(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Averages (R,) over the second half of the steps, and their standard errors, by name.
+
+        Names have units; what is not finite is left out, and all where there are few steps.
+        """
+        counts, found = self._counts, {}
+        if len(self.steps) == 0 or max(counts) < 4:
+            return {}
+        for name in _SHOWN:
+            series = getattr(self.series, name)
+            halves = [series[n // 2 : n, r] for r, n in enumerate(counts)]
+            if all(np.all(np.isfinite(half)) for half in halves):
+                unit = getattr(UNITS, name)
+                found[name.replace("_", " ") + (f" ({unit})" if unit else "")] = (
+                    np.array([half.mean() for half in halves]),
+                    np.array([block_error(half) for half in halves]),
+                )
+        return found
+
+    @property
+    def _counts(self) -> list[int]:
+        """Rows of each replica that count: those of a stopped one repeat its last."""
+        return [
+            len(self.steps) if stop < 0 else max(1, int(np.sum(self.steps <= stop)))
+            for stop in self.stopped_at
+        ]
 
 
 @with_double_precision

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import Any
 
 from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
+from mmtp_jax.cli.committee import Member, run_property
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
 from mmtp_jax.cli.shared_settings import Crystal, prefix
@@ -16,11 +18,13 @@ from mmtp_jax.properties.options import States
 _EPILOG = """\
 examples:
   mmtp elastic pot.mtp fe.cfg -o fe
+  mmtp elastic pot.0.mtp pot.1.mtp pot.2.mtp fe.cfg -o fe
   mmtp elastic pot.mtp crn_supercell.extxyz --states 50 --magnetic Cr -o paramagnetic
 
 The state is relaxed, then the energy is differentiated twice by the strain, with moments and
 positions that follow (Kotykhov 2025, Table II). With --states, second derivatives are averaged over
-disordered states of an ideal supercell. Files: PREFIX.json, PREFIX.csv, PREFIX.pdf and PREFIX.png.
+disordered states of an ideal supercell. Several potentials give mean and two standard deviations.
+Files: PREFIX.json, PREFIX.csv, PREFIX.pdf and PREFIX.png, of each of several potentials PREFIX.0...
 The exit status is 1 if the crystal is elastically unstable.
 """
 
@@ -55,14 +59,16 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings, _ = collect(args)
-    files = PropertyFiles(settings.output, ("",), inputs_of(settings, args))
+    return run_property(settings, ("",), inputs_of(settings, args), partial(_of_one, settings))
 
+
+def _of_one(settings: ElasticSettings, member: Member, files: PropertyFiles) -> int:
     import mmtp_jax as mmtp
     from mmtp_jax import plot
     from mmtp_jax.progress import CountProgress
     from mmtp_jax.properties.elastic_results import AXES
 
-    potential = mmtp.load(settings.potential, species=settings.species)
+    potential = member.potential
     atoms = read_start(settings, potential)[0]
     options = {"relax": settings.relax, "max_stress_GPa": settings.max_stress_GPa}
     if settings.states:
@@ -95,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     averages = found.averages
     files.json(
         {
-            "potential": settings.potential,
+            "potential": member.name,
             "data": settings.data,
             "order": AXES,
             **{f"{kind}_GPa": c.tolist() for kind, c in kinds.items()},

@@ -9,6 +9,7 @@ from typing import Any
 from mmtp_jax.cli import console
 from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
+from mmtp_jax.cli.committee import Member, run_property
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
 from mmtp_jax.cli.settings import Values
@@ -28,20 +29,24 @@ from mmtp_jax.simulation.dynamics.options import Bath
 _EOS = """\
 examples:
   mmtp eos pot.mtp fe.cfg --cell-atoms 2 -o fe
+  mmtp eos pot.0.mtp pot.1.mtp pot.2.mtp fe.cfg --cell-atoms 2 -o fe
   mmtp eos pot.mtp fe54.cfg --temperature 300 --steps 5000 -o fe300
 
 At 0 K moments are equilibrated and positions relax at each volume, and the Birch-Murnaghan fit is
 one to energies. At a temperature, replicas run at fixed volumes, and it is one to mean pressures.
-Files: PREFIX.json, PREFIX.csv, PREFIX.pdf and PREFIX.png.
+Several potentials give mean and two standard deviations. Files: PREFIX.json, PREFIX.csv, PREFIX.pdf
+and PREFIX.png, of each of several potentials PREFIX.0...
 """
 
 _MAGNETISATION = """\
 examples:
   mmtp magnetisation pot.mtp fe.cfg --cell-atoms 2 -o fe
+  mmtp magnetisation pot.0.mtp pot.1.mtp pot.2.mtp fe.cfg --cell-atoms 2 -o fe
   mmtp magnetisation pot.mtp fepd.cfg --cell-atoms 4 --temperature 300 --range 0.96 1.03 -o fepd
 
 Magnetisation and pressure over the lattice parameter (Burov 2026, Fig. 3). Moments keep their signs
-unless --spins lets them flip. Files: PREFIX.json, PREFIX.csv, PREFIX.pdf and PREFIX.png.
+unless --spins lets them flip. Several potentials give mean and two standard deviations. Files:
+PREFIX.json, PREFIX.csv, PREFIX.pdf and PREFIX.png, of each of several potentials PREFIX.0...
 """
 
 
@@ -114,17 +119,20 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=partial(_run, which="magnetisation"))
 
 
-def _run(args: argparse.Namespace, which: str) -> None:
+def _run(args: argparse.Namespace, which: str) -> int:
     settings, _ = collect(args)
-    files = PropertyFiles(settings.output, ("",), inputs_of(settings, args))
+    one = partial(_of_one, settings, which)
+    return run_property(settings, ("",), inputs_of(settings, args), one)
 
+
+def _of_one(settings: EosSettings, which: str, member: Member, files: PropertyFiles) -> None:
     import numpy as np
 
     import mmtp_jax as mmtp
     from mmtp_jax import plot
     from mmtp_jax.progress import CountProgress
 
-    potential = mmtp.load(settings.potential, species=settings.species)
+    potential = member.potential
     atoms = read_start(settings, potential)[0]
     cell_atoms = settings.cell_atoms or len(atoms)
     options: dict[str, Any] = {"shape": settings.shape}
@@ -164,7 +172,7 @@ def _run(args: argparse.Namespace, which: str) -> None:
     }
     files.json(
         {
-            "potential": settings.potential,
+            "potential": member.name,
             "data": settings.data,
             "temperature_K": found.temperature_K,
             "lattice_parameter": found.lattice_parameter(cell_atoms),

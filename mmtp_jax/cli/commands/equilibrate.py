@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
+from mmtp_jax.cli.committee import Found, Member, run_simulation
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.equilibrate_settings import EquilibrateSettings, check
 from mmtp_jax.cli.shared_settings import moments_of_words
@@ -16,8 +19,6 @@ from mmtp_jax.cli.watched import Watched
 from mmtp_jax.options import given_to
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mmtp_jax.potential.potential import Potential
     from mmtp_jax.simulation.moments.reliability import Reliability
     from mmtp_jax.simulation.moments.structures import EquilibratedStructure
@@ -30,14 +31,16 @@ _EPILOG = """\
 examples:
   mmtp equilibrate pot.mtp configurations.cfg -o equilibrated.cfg
   mmtp equilibrate pot.mtp new.extxyz --start Fe=2.2 Al=-0.1 --json reliability.json
+  mmtp equilibrate pot.0.mtp pot.1.mtp pot.2.mtp new.cfg --json moments.json
   mmtp equilibrate pot.mtp new.cfg --active-set active.npz --candidates met.cfg
   mmtp template equilibrate > equilibrate.toml; mmtp equilibrate --settings equilibrate.toml
 
 The share that converges to 5e-6 eV/mu_B is the equilibration reliability of Kotykhov 2024, Table
 3. Errors are those of the configurations that converged and whose own magnetic forces are unknown
 or at most 1e-3 eV/mu_B: the moments of others were constrained, and are no reference, nor are those
-of configurations without labels. The exit status is 1 if a grade above the upper threshold has
-stopped one.
+of configurations without labels. Several potentials give mean and two standard deviations, and the
+outputs of each with its number; --committee mean takes their mean energy. The exit status is 1
+if a grade above the upper threshold has stopped one.
 """
 
 
@@ -58,11 +61,19 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings = collect(args)[0]
-    given, output = settings.moments, settings.output
+    return run_simulation(settings, partial(_check_files, inputs_of(settings, args)), _of_one)
+
+
+def _check_files(inputs: Sequence[str], settings: EquilibrateSettings) -> None:
+    output = settings.output
     written = (output.output, output.json, settings.preselection.candidates)
     console.check_outputs(*written, configurations=[output.output])
     for path in written:
-        console.check_distinct(path, inputs_of(settings, args))
+        console.check_distinct(path, inputs)
+
+
+def _of_one(settings: EquilibrateSettings, member: Member) -> Found:
+    given, output = settings.moments, settings.output
     start = moments_of_words(given.start)
 
     import mmtp_jax as mmtp
@@ -72,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     from mmtp_jax.simulation.moments.reliability import reliability
 
     options = MomentOptions(**given_to(MomentOptions, given))
-    potential = mmtp.load(settings.input.potential, species=settings.input.species)
+    potential = member.potential
     atoms_list = read_start(settings.input, potential)
     references = to_structures(atoms_list, potential.species)
     structures = start_structures(potential, atoms_list, start, given.scale, takes_start=True)
@@ -94,29 +105,29 @@ def run(args: argparse.Namespace) -> int:
         console.say_kept(output.output)
         mmtp.write(output.output, [result.atoms for result in results], species=potential.species)
         print(f"\nwrote {output.output}")
-    if output.json is not None:
-        console.write_json(
-            output.json,
+    content = {
+        "mmtp_jax": mmtp.__version__,
+        "potential": member.name,
+        "data": list(settings.input.start),
+        "tolerance": given.tolerance,
+        "reliability": dataclasses.asdict(report),
+        "configurations": [
             {
-                "mmtp_jax": mmtp.__version__,
-                "potential": settings.input.potential,
-                "data": list(settings.input.start),
-                "tolerance": given.tolerance,
-                "reliability": dataclasses.asdict(report),
-                "configurations": [
-                    {
-                        "name": structure.name,
-                        "status": result.status.name.lower(),
-                        "n_steps": result.n_steps,
-                        "residual": result.residual,
-                        "energy": result.result.energy,
-                    }
-                    for structure, result in zip(structures, found, strict=True)
-                ],
-            },
-        )
+                "name": structure.name,
+                "status": result.status.name.lower(),
+                "energy": result.result.energy,
+                "magmom": float(result.magmoms.sum()),
+                "residual": result.residual,
+                "n_steps": result.n_steps,
+                "magmoms": result.magmoms.tolist(),
+            }
+            for structure, result in zip(structures, found, strict=True)
+        ],
+    }
+    if output.json is not None:
+        console.write_json(output.json, content)
         print(f"wrote {output.json}")
-    return 1 if stopped else 0
+    return Found(1 if stopped else 0, content)
 
 
 def _equilibrated(

@@ -86,12 +86,13 @@ def run(args: argparse.Namespace) -> int:
     import mmtp_jax as mmtp
     from mmtp_jax import plot
     from mmtp_jax.io.schema import SOURCE
+    from mmtp_jax.potential.committee import committee_of
     from mmtp_jax.progress import CountProgress
 
     potentials = [mmtp.load(path, species=settings.species) for path in settings.potentials]
+    if len(potentials) > 1:
+        committee_of(potentials, settings.potentials)
     names = potentials[0].species
-    if any(potential.species != names for potential in potentials):
-        raise ValueError("the potentials of an ensemble must have the same species")
     atoms_list = console.read_data(settings.data, names, settings)
     references = _references(settings, names)
     total = len(potentials) * (len(atoms_list) + len(references or ()))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
+from mmtp_jax.cli.committee import Found, Member, run_simulation
 from mmtp_jax.cli.console import add_command, add_resume
 from mmtp_jax.cli.md_settings import MDSettings, check
 from mmtp_jax.cli.watched import Watched
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mmtp_jax.interfaces.dynamics import MDResult
+    from mmtp_jax.potential.potential import Potential
     from mmtp_jax.simulation.dynamics.series import Series
 
 LOG_EVERY = 5.0
@@ -28,11 +32,14 @@ _EPILOG = """\
 examples:
   mmtp md pot.mtp start.cfg --ensemble nvt --temperature 300 --steps 5000 -o run.extxyz
   mmtp md pot.mtp a.cfg b.cfg --ensemble npt --temperature 300 600 --log thermo.csv
+  mmtp md pot.0.mtp pot.1.mtp pot.2.mtp start.cfg --ensemble nvt --temperature 300 --log thermo.csv
   mmtp template md > md.toml; mmtp md --settings md.toml --checkpoint md.npz
   mmtp md --settings md.toml --checkpoint md.npz --resume --steps 20000
   mmtp md pot.mtp start.cfg --active-set active.npz --grade-break 10 --candidates met.cfg
 
-The first file that ends in .mtp is the potential. Moments start from those of the file: mmtp
+Files that end in .mtp are potentials. With several there is a run for each, with numbers in the
+names of all outputs (run.0.extxyz), and averages have two standard deviations over them; with
+--committee mean there is one run on their mean energy. Moments start from those of the file: mmtp
 equilibrate and relax have --start for others. Ctrl-C or SIGTERM ends the run; what was done is
 written, and the exit status is 130 or 143. It is 1 where a replica stopped before the end. With
 --resume the first run starts, and later ones go on: one script serves a job that is requeued.
@@ -57,19 +64,22 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings = collect(args)[0]
-    _check_files(settings, args)
+    check_files = partial(_check_files, args.resume, inputs_of(settings, args))
+    return run_simulation(settings, check_files, partial(_of_one, args.resume))
+
+
+def _of_one(resume: bool, settings: MDSettings, member: Member) -> Found:
     from mmtp_jax.io.lock import locked
 
     # Also before older files are set aside, which may be those of a run that goes on.
     output = settings.output
     with locked(output.checkpoint), locked(output.trajectory), locked(output.log):
-        return _run(settings, args.resume)
+        return _run(settings, member.potential, resume)
 
 
-def _run(settings: MDSettings, resume: bool) -> int:
+def _run(settings: MDSettings, potential: Potential, resume: bool) -> Found:
     import mmtp_jax as mmtp
 
-    potential = mmtp.load(settings.input.potential, species=settings.input.species)
     atoms_list = read_start(settings.input, potential)
     dynamics, output = settings.dynamics, settings.output
     go_on = resume and Path(output.checkpoint).exists()
@@ -112,6 +122,7 @@ def _run(settings: MDSettings, resume: bool) -> int:
             f"step {result.n_steps} is between two frames, {output.trajectory_every} steps apart; "
             f"it is in {where}"
         )
+    figure = None
     if output.plot is not None:
         from mmtp_jax import plot
         from mmtp_jax.plot.simulations import read_thermo, thermo_of
@@ -119,11 +130,16 @@ def _run(settings: MDSettings, resume: bool) -> int:
 
         # A log holds also what was done before a restart.
         thermo = thermo_of(result) if output.log is None else read_thermo(output.log)
-        save_figure(output.plot, plot.thermo_of_series(thermo))
+        figure = plot.thermo_of_series(thermo)
+        save_figure(output.plot, figure)
         print(f"wrote {output.plot}")
-    if result.interrupted:
-        return console.INTERRUPTED
-    return 0 if result.completed else 1
+    status = console.INTERRUPTED if result.interrupted else int(not result.completed)
+    averages = result.averages()
+    replicas = [
+        {"replica": r, **{name: float(mean[r]) for name, (mean, _) in averages.items()}}
+        for r in range(len(atoms_list))
+    ]
+    return Found(status, {"averages": replicas}, figure=figure)
 
 
 class DynamicsProgress:
@@ -179,8 +195,8 @@ def _say_what_stopped(result: MDResult, watched: Watched) -> None:
             print(watched.stopped(f"replica {replica}", replica))
 
 
-def _check_files(settings: MDSettings, args: argparse.Namespace) -> None:
-    if args.resume and settings.output.checkpoint is None:
+def _check_files(resume: bool, inputs: Sequence[str], settings: MDSettings) -> None:
+    if resume and settings.output.checkpoint is None:
         raise ValueError("to resume a run, give the checkpoint that it wrote, --checkpoint FILE")
     output = settings.output
     written = (output.trajectory, output.log, output.checkpoint, settings.preselection.candidates)
@@ -190,7 +206,7 @@ def _check_files(settings: MDSettings, args: argparse.Namespace) -> None:
     if len({Path(path).resolve() for path in written}) < len(written):
         raise ValueError("two outputs have the same file name")
     for path in written:
-        console.check_distinct(path, inputs_of(settings, args))
+        console.check_distinct(path, inputs)
 
 
 def _written(settings: MDSettings, n_replicas: int) -> list[str]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
+from mmtp_jax.cli.committee import Found, Member, run_simulation
 from mmtp_jax.cli.console import add_command, add_resume
 from mmtp_jax.cli.montecarlo_settings import MonteCarloSettings, check
+from mmtp_jax.cli.property_output import write_csv
 from mmtp_jax.cli.spin_walks import SpinWalks
 from mmtp_jax.cli.watched import Watched
 
@@ -24,12 +26,14 @@ _EPILOG = """\
 examples:
   mmtp montecarlo pot.mtp start.cfg --temperatures 600 800 1000 1200 --sweeps 2000 -o order.csv
   mmtp montecarlo pot.mtp cell.cfg --sizes 2 3 4 --temperatures 900 1000 1100 1200 --plot order.png
+  mmtp montecarlo pot.0.mtp pot.1.mtp cell.cfg --temperatures 800 1000 1200 -o order.csv
   mmtp template montecarlo > mc.toml; mmtp montecarlo --settings mc.toml --checkpoint mc.npz
   mmtp montecarlo --settings mc.toml --checkpoint mc.npz --resume --sweeps 20000
 
 The order is measured against the signs of the start: start a ferromagnet with all moments up, an
 antiferromagnet in its own pattern. With two or more --sizes, multiples of the cell along its
 periodic directions, the crossing of the Binder cumulants estimates the Curie or Neel temperature.
+Several potentials give mean and two standard deviations, and the outputs of each with its number.
 The walk ends where the grade of one replica is above --grade-break (exit status 1).
 """
 
@@ -52,21 +56,22 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings = collect(args)[0]
-    _check_files(settings, args)
-    output = settings.output
+    check_files = partial(_check_files, args.resume, inputs_of(settings, args))
+    return run_simulation(settings, check_files, partial(_of_one, args.resume))
 
-    import mmtp_jax as mmtp
+
+def _of_one(resume: bool, settings: MonteCarloSettings, member: Member) -> Found:
     from mmtp_jax.io.lock import locked
 
-    potential = mmtp.load(settings.input.potential, species=settings.input.species)
+    output, potential = settings.output, member.potential
     cell = read_start(settings.input, potential)[0]
     with locked(output.checkpoint):
-        go_on = args.resume and Path(output.checkpoint).exists()
+        go_on = resume and Path(output.checkpoint).exists()
         watched = Watched(settings.preselection, potential, go_on=go_on)
         walks = SpinWalks(settings, potential, cell, watched)
         if go_on:
             walks.load()
-        elif args.resume:
+        elif resume:
             print(f"there is no checkpoint {output.checkpoint} yet: the walk starts")
         else:
             console.say_kept(output.checkpoint)
@@ -78,23 +83,25 @@ def run(args: argparse.Namespace) -> int:
     watched.report()
     if output.checkpoint is not None:
         print(f"wrote {output.checkpoint}")
+    found = Found(1 if walks.stopped else 0)
     if rows:
-        _write(settings, rows, [curve for curve, _ in walks.curves], crossing)
+        curves = [curve for curve, _ in walks.curves]
+        found = _write(settings, member, rows, curves, crossing, found.status)
     if walks.interrupted:
         if output.checkpoint is not None:
             print("go on with --resume")
-        return console.INTERRUPTED
-    return 1 if walks.stopped else 0
+        return Found(console.INTERRUPTED)
+    return found
 
 
-def _check_files(settings: MonteCarloSettings, args: argparse.Namespace) -> None:
+def _check_files(resume: bool, inputs: Sequence[str], settings: MonteCarloSettings) -> None:
     output = settings.output
-    if args.resume and output.checkpoint is None:
+    if resume and output.checkpoint is None:
         raise ValueError("to resume a walk, give the checkpoint that it wrote, --checkpoint FILE")
     written = (output.output, output.json, output.checkpoint, settings.preselection.candidates)
     console.check_outputs(*written, plots=[output.plot])
     for path in (*written, output.plot):
-        console.check_distinct(path, inputs_of(settings, args))
+        console.check_distinct(path, inputs)
 
 
 def _crossing(walks: SpinWalks) -> Crossing | None:
@@ -109,37 +116,35 @@ def _crossing(walks: SpinWalks) -> Crossing | None:
 
 def _write(
     settings: MonteCarloSettings,
+    member: Member,
     rows: Sequence[dict[str, float]],
     curves: Sequence[OrderCurve],
     crossing: Crossing | None,
-) -> None:
+    status: int,
+) -> Found:
     import numpy as np
 
     import mmtp_jax as mmtp
 
-    output = settings.output
+    output, table = settings.output, (list(rows[0]), [list(row.values()) for row in rows])
+    content = {"mmtp_jax": mmtp.__version__, "potential": member.name, "rows": list(rows)}
+    if crossing is not None and np.isfinite(crossing.temperature):
+        content |= {"crossing_K": crossing.temperature, "crossing_error_K": crossing.error}
     if output.output is not None:
-        from mmtp_jax.io.atomic import atomic_write
-
-        console.say_kept(output.output)
-        with atomic_write(output.output) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(output.output, *table)
         print(f"wrote {output.output}")
     if output.json is not None:
-        content = {"mmtp_jax": mmtp.__version__, "potential": settings.input.potential}
-        content["rows"] = list(rows)
-        if crossing is not None and np.isfinite(crossing.temperature):
-            content |= {"crossing_K": crossing.temperature, "crossing_error_K": crossing.error}
         console.write_json(output.json, content)
         print(f"wrote {output.json}")
+    figure = None
     if output.plot is not None:
         from mmtp_jax import plot
         from mmtp_jax.plot.style import save_figure
 
-        save_figure(output.plot, plot.order(curves, crossing))
+        figure = plot.order(curves, crossing)
+        save_figure(output.plot, figure)
         print(f"wrote {output.plot}")
+    return Found(status, content, table, figure)
 
 
 def _table(rows: Sequence[dict[str, float]]) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console, phonon_options
+from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
+from mmtp_jax.cli.committee import Member, run_property
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.phonon_options import (
     PhononSettings,
-    load,
     mesh_of,
     supercell_of,
     temperatures_of,
@@ -31,6 +33,7 @@ UNSTABLE = 1
 _EPILOG = """\
 examples:
   mmtp phonons pot.mtp bcc.cfg --supercell 4 -o fe_fm
+  mmtp phonons pot.0.mtp pot.1.mtp pot.2.mtp bcc.cfg --supercell 4 -o fe_fm
   mmtp phonons pot.mtp crn.cfg --states 20 --born Cr=4.4 N=-4.4 --dielectric 22 -o crn_pm
   mmtp phonons pot.mtp bcc.cfg --displacements --no-relax -o check
 
@@ -39,7 +42,8 @@ Force constants are exact second derivatives, at moments that follow the atoms. 
 (bands), PREFIX_dos.csv, PREFIX_thermal.csv, PREFIX.json, the figure PREFIX.pdf and PREFIX.png, and
 for phonopy's tools PREFIX_phonopy.yaml (with force constants) and PREFIX_band.yaml.
 The supercell holds some q, where frequencies are calculated; between them they are interpolated.
-The exit status is 1 if there are imaginary modes at either.
+The exit status is 1 if there are imaginary modes at either. Several potentials give mean and two
+standard deviations, and the files of each, PREFIX.0...
 """
 
 
@@ -86,16 +90,21 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings, _ = collect(args)
+    tables = ("", "dos", "thermal")
+    return run_property(settings, tables, inputs_of(settings, args), partial(_of_one, settings))
+
+
+def _of_one(settings: PhononsSettings, member: Member, files: PropertyFiles) -> int:
     mesh, temperatures = mesh_of(settings.mesh), temperatures_of(settings.temperatures_K)
     supercell, born = supercell_of(settings.supercell), charges_of(settings.born)
-    files = PropertyFiles(settings.output, ("", "dos", "thermal"), inputs_of(settings, args))
 
     import mmtp_jax as mmtp
     from mmtp_jax.progress import CountProgress
     from mmtp_jax.properties.bands import default_path
     from mmtp_jax.properties.phonon_results import IMAGINARY
 
-    potential, atoms = load(settings)
+    potential = member.potential
+    atoms = read_start(settings, potential)[0]
     common = {
         "relax": settings.relax, "moments": settings.moments,
         "born": born, "dielectric": settings.dielectric, "nac_method": settings.nac_method,
@@ -121,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     if found.samples is not None:
         errors = [found.frequency_errors(q) for q in path.segments]
     between = min(bands.lowest, found.lowest(mesh), key=lambda mode: mode.frequency)
-    _write(files, settings, found, bands, errors, dos, thermal, between)
+    _write(files, settings, member, found, bands, errors, dos, thermal, between)
     unstable = bool(found.imaginary) or between.frequency < -IMAGINARY
     if unstable and not found.imaginary:
         print(
@@ -152,6 +161,7 @@ def _table(thermal: Thermal) -> str:
 def _write(
     files: PropertyFiles,
     settings: PhononsSettings,
+    member: Member,
     found: Phonons,
     bands: Bands,
     errors: list[Any] | None,
@@ -188,7 +198,7 @@ def _write(
     q = found.commensurate()
     files.json(
         {
-            "potential": settings.potential,
+            "potential": member.name,
             "data": settings.data,
             "moments": found.moments,
             "method": settings.method,

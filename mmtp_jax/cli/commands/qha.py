@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import phonon_options
+from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
+from mmtp_jax.cli.committee import Member, run_property
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.phonon_options import (
     PhononSettings,
-    load,
     mesh_of,
     supercell_of,
     temperatures_of,
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
 _EPILOG = """\
 examples:
   mmtp qha pot.mtp bcc.cfg --supercell 4 -o fe
+  mmtp qha pot.0.mtp pot.1.mtp pot.2.mtp bcc.cfg --supercell 4 -o fe
   mmtp qha pot.mtp crn.cfg --states 20 --strains -0.01 0.03 9 -o crn_pm
 
 Phonons at several volumes, with moments equilibrated at each. With --states, of the paramagnetic
 average over disordered magnetic states. Files: PREFIX.csv (over temperature), PREFIX_volumes.csv,
-PREFIX.json, and the figure PREFIX.pdf and PREFIX.png.
+PREFIX.json, and the figure PREFIX.pdf and PREFIX.png. Several potentials give mean and two standard
+deviations, and the files of each, PREFIX.0...
 """
 
 
@@ -83,13 +87,17 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings, _ = collect(args)
+    tables = ("", "volumes")
+    return run_property(settings, tables, inputs_of(settings, args), partial(_of_one, settings))
+
+
+def _of_one(settings: QhaSettings, member: Member, files: PropertyFiles) -> None:
     mesh, temperatures = mesh_of(settings.mesh), temperatures_of(settings.temperatures_K)
     supercell = supercell_of(settings.supercell)
     low, high, n = settings.strains
-    files = PropertyFiles(settings.output, ("", "volumes"), inputs_of(settings, args))
 
     import numpy as np
 
@@ -97,7 +105,8 @@ def run(args: argparse.Namespace) -> None:
     from mmtp_jax import plot
     from mmtp_jax.progress import CountProgress
 
-    potential, atoms = load(settings)
+    potential = member.potential
+    atoms = read_start(settings, potential)[0]
     with CountProgress(int(n), "volumes") as progress:
         found = mmtp.quasiharmonic(
             potential, atoms, supercell, temperatures, strains=np.linspace(low, high, int(n)),
@@ -107,12 +116,14 @@ def run(args: argparse.Namespace) -> None:
             mesh=mesh, allow_imaginary=settings.allow_imaginary, callback=progress,
         )  # fmt: skip
     print(found)
-    _write(files, settings, found)
+    _write(files, settings, member, found)
     files.figure(plot.quasiharmonic(found))
     print(files)
 
 
-def _write(files: PropertyFiles, settings: QhaSettings, found: QuasiHarmonic) -> None:
+def _write(
+    files: PropertyFiles, settings: QhaSettings, member: Member, found: QuasiHarmonic
+) -> None:
     files.table(
         "",
         ["temperature (K)", "volume (Angstrom^3/atom)", "free energy (eV/atom)",
@@ -128,7 +139,7 @@ def _write(files: PropertyFiles, settings: QhaSettings, found: QuasiHarmonic) ->
     )
     files.json(
         {
-            "potential": settings.potential,
+            "potential": member.name,
             "data": settings.data,
             "states": settings.states,
             "pressure_GPa": found.pressure_GPa,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
+from mmtp_jax.cli.committee import Found, Member, run_simulation
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.relax_settings import RelaxSettings, check
 from mmtp_jax.cli.shared_settings import moments_of_words
@@ -17,6 +19,7 @@ from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from matplotlib.figure import Figure
 
     from mmtp_jax.interfaces.relaxation import Relaxation
     from mmtp_jax.potential.potential import Potential
@@ -32,6 +35,7 @@ _EPILOG = """\
 examples:
   mmtp relax pot.mtp configurations.cfg -o relaxed.cfg
   mmtp relax pot.mtp start.extxyz --cell volume --pressure 10 -o relaxed.extxyz
+  mmtp relax pot.0.mtp pot.1.mtp pot.2.mtp start.extxyz -o relaxed.extxyz --json relax.json
   mmtp relax pot.mtp a.cfg --cell xx yy --trajectory steps.extxyz --json relax.json
   mmtp relax pot.mtp new.cfg --active-set active.npz --grade-break 10 --candidates met.cfg
   mmtp template relax > relax.toml; mmtp relax --settings relax.toml --plot relax.png
@@ -40,7 +44,10 @@ The share that is relaxed is the relaxation reliability of Kotykhov 2024, Table 
 of relaxed configurations against --reference, or else against configurations of DATA whose labels
 say that their source has relaxed them (forces up to 0.02 eV/Angstrom, stress 0.5 GPa, magnetic
 forces 1e-3 eV/mu_B). --cell takes full, volume, shape, c/a, tetragonal, none, or components of the
-strain among xx yy zz yz xz xy; put files before it. The exit status is 1 if not all are relaxed.
+strain among xx yy zz yz xz xy; put files before it. With several potentials all is done with each,
+with numbers in the names of outputs, and energies, volumes and moments have two standard
+deviations; with --committee mean once, on their mean energy. The exit status is 1 if not all
+are relaxed.
 """
 
 
@@ -61,14 +68,21 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings = collect(args)[0]
-    output, moments = settings.output, settings.moments
+    return run_simulation(settings, partial(_check_files, inputs_of(settings, args)), _of_one)
+
+
+def _check_files(inputs: Sequence[str], settings: RelaxSettings) -> None:
+    output = settings.output
     written = (output.output, output.json, settings.preselection.candidates, output.trajectory)
     console.check_outputs(
         *written, plots=[output.plot], configurations=[output.output, output.trajectory]
     )
-    inputs = inputs_of(settings, args)
     for path in (*written, output.plot):
         console.check_distinct(path, inputs)
+
+
+def _of_one(settings: RelaxSettings, member: Member) -> Found:
+    output, moments = settings.output, settings.moments
     start = moments_of_words(moments.start)
 
     import mmtp_jax as mmtp
@@ -83,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         moments=moments.moments,
         allow_flips=moments.allow_flips,
     )
-    potential = mmtp.load(settings.input.potential, species=settings.input.species)
+    potential = member.potential
     atoms_list = read_start(settings.input, potential)
     references = _references(settings, potential, atoms_list, options)
     watched = Watched(settings.preselection, potential)
@@ -97,19 +111,19 @@ def run(args: argparse.Namespace) -> int:
             record=None if output.plot is None else lambda k, frame: traces[k].append(frame),
         )  # fmt: skip
     names = [getattr(atoms, SOURCE, f"{k}") for k, atoms in enumerate(atoms_list, 1)]
-    _report(settings, potential, names, found, references)
+    content = _report(settings, member, names, found, references)
     for k, (name, result) in enumerate(zip(names, found, strict=True)):
         if result.status.name == "WATCH":
             print(watched.stopped(name, k))
     watched.report()
-    if output.plot is not None:
-        _plot(output.plot, traces, names)
+    figure = None if output.plot is None else _plot(output.plot, traces, names)
+    status = int(not all(result.converged for result in found))
     if any(result.status.name == "INTERRUPTED" for result in found):
-        return console.INTERRUPTED
-    return 0 if all(result.converged for result in found) else 1
+        status = console.INTERRUPTED
+    return Found(status, content, figure=figure)
 
 
-def _plot(path: str, traces: Sequence[Sequence[Frame]], names: Sequence[str]) -> None:
+def _plot(path: str, traces: Sequence[Sequence[Frame]], names: Sequence[str]) -> Figure | None:
     from mmtp_jax import plot
     from mmtp_jax.plot.style import save_figure
 
@@ -117,9 +131,10 @@ def _plot(path: str, traces: Sequence[Sequence[Frame]], names: Sequence[str]) ->
         figure = plot.relaxation(traces, names)
     except ValueError as error:
         console.warn(f"{path} is not written: {error}")
-        return
+        return None
     save_figure(path, figure)
     print(f"wrote {path}")
+    return figure
 
 
 def _references(
@@ -150,58 +165,58 @@ def _references(
 
 def _report(
     settings: RelaxSettings,
-    potential: Potential,
+    member: Member,
     names: Sequence[str],
     found: Sequence[Relaxation],
     references: Sequence[Structure | None],
-) -> None:
+) -> dict[str, Any]:
     import mmtp_jax as mmtp
     from mmtp_jax.simulation.relaxation.reliability import relax_reliability
 
-    options, output = settings.relaxation, settings.output
-    report = relax_reliability(references, [result.details for result in found], potential.species)
+    options, output, species = settings.relaxation, settings.output, member.potential.species
+    report = relax_reliability(references, [result.details for result in found], species)
     print(listing(names, found))
     print()
     print(table(report))
     if output.output is not None:
         console.say_kept(output.output)
-        mmtp.write(output.output, [result.atoms for result in found], species=potential.species)
+        mmtp.write(output.output, [result.atoms for result in found], species=species)
         print(f"\nwrote {output.output}")
-    if output.json is not None:
-        console.write_json(
-            output.json,
+    content = {
+        "mmtp_jax": mmtp.__version__,
+        "potential": member.name,
+        "data": list(settings.input.start),
+        "cell": " ".join(options.cell),
+        "pressure_GPa": options.pressure_GPa,
+        "tolerances": {
+            "force": options.force_tolerance,
+            "stress_GPa": options.stress_tolerance_GPa,
+            "magnetic": options.magnetic_tolerance,
+        },
+        "reliability": dataclasses.asdict(report),
+        "configurations": [
             {
-                "mmtp_jax": mmtp.__version__,
-                "potential": settings.input.potential,
-                "data": list(settings.input.start),
-                "cell": " ".join(options.cell),
-                "pressure_GPa": options.pressure_GPa,
-                "tolerances": {
-                    "force": options.force_tolerance,
-                    "stress_GPa": options.stress_tolerance_GPa,
-                    "magnetic": options.magnetic_tolerance,
-                },
-                "reliability": dataclasses.asdict(report),
-                "configurations": [
-                    {
-                        "name": name,
-                        "status": result.status.name.lower(),
-                        "message": result.message,
-                        "n_steps": result.n_steps,
-                        "n_evaluations": result.n_evaluations,
-                        "energy": result.energy,
-                        "enthalpy": result.enthalpy,
-                        "volume": result.volume,
-                        "force": result.force,
-                        "stress_GPa": result.stress_GPa,
-                        "magnetic_force": result.magnetic_force,
-                        "magmoms": result.magmoms.tolist(),
-                    }
-                    for name, result in zip(names, found, strict=True)
-                ],
-            },
-        )
+                "name": name,
+                "status": result.status.name.lower(),
+                "message": result.message,
+                "energy": result.energy,
+                "enthalpy": result.enthalpy,
+                "volume": result.volume,
+                "magmom": float(result.magmoms.sum()),
+                "force": result.force,
+                "stress_GPa": result.stress_GPa,
+                "magnetic_force": result.magnetic_force,
+                "n_steps": result.n_steps,
+                "n_evaluations": result.n_evaluations,
+                "magmoms": result.magmoms.tolist(),
+            }
+            for name, result in zip(names, found, strict=True)
+        ],
+    }
+    if output.json is not None:
+        console.write_json(output.json, content)
         print(f"wrote {output.json}")
+    return content
 
 
 def listing(names: Sequence[str], found: Sequence[Relaxation]) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
+from mmtp_jax.cli.committee import Found, Member, run_simulation
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.sample_settings import SampleSettings, check
 
@@ -15,10 +18,12 @@ _EPILOG = """\
 examples:
   mmtp sample pot.mtp cell.cfg -n 100 --plot convergence.png
   mmtp sample pot.mtp crn.extxyz -n 50 --magnetic Cr --json average.json
+  mmtp sample pot.0.mtp pot.1.mtp pot.2.mtp cell.cfg -n 50 --json average.json
   mmtp template sample > sample.toml; mmtp sample --settings sample.toml
 
 Half of the magnetic moments of each species point up and half down, at random; the magnitudes of
-the file are equilibrated for each state (Kotykhov 2025, Sec. III.B).
+the file are equilibrated for each state (Kotykhov 2025, Sec. III.B). Several potentials give mean
+and two standard deviations, and the outputs of each with its number.
 """
 
 
@@ -36,13 +41,21 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings = collect(args)[0]
-    of, output = settings.states, settings.output
+    return run_simulation(settings, partial(_check_files, inputs_of(settings, args)), _of_one)
+
+
+def _check_files(inputs: Sequence[str], settings: SampleSettings) -> None:
+    output = settings.output
     console.check_outputs(output.json, plots=[output.plot])
     for path in (output.json, output.plot):
-        console.check_distinct(path, inputs_of(settings, args))
+        console.check_distinct(path, inputs)
+
+
+def _of_one(settings: SampleSettings, member: Member) -> Found:
+    of, output = settings.states, settings.output
 
     import numpy as np
 
@@ -51,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     from mmtp_jax.simulation.constants import GPA
     from mmtp_jax.tables import with_error
 
-    potential = mmtp.load(settings.input.potential, species=settings.input.species)
+    potential = member.potential
     atoms = read_start(settings.input, potential)[0]
     if not 0 <= output.atom < len(atoms):
         raise ValueError(f"--atom must be between 0 and {len(atoms) - 1}, got {output.atom}")
@@ -86,12 +99,15 @@ def run(args: argparse.Namespace) -> None:
     if output.json is not None:
         console.write_json(output.json, content)
         print(f"wrote {output.json}")
+    figure = None
     if output.plot is not None:
         from mmtp_jax import plot
         from mmtp_jax.plot.style import save_figure
 
-        save_figure(output.plot, plot.convergence(states, output.atom))
+        figure = plot.convergence(states, output.atom)
+        save_figure(output.plot, figure)
         print(f"wrote {output.plot}")
+    return Found(0, content, figure=figure)
 
 
 def _with_errors(values: Any, errors: Any) -> str:

@@ -1,0 +1,150 @@
+"""Figures of a committee: those of its members as one, with bands of two standard deviations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.collections import PolyCollection
+from matplotlib.container import BarContainer, ErrorbarContainer
+from matplotlib.figure import Figure
+
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_SHADE = {"alpha": 0.25, "linewidth": 0}
+
+
+def committee(figures: Sequence[Figure]) -> Figure:
+    """The first figure with means over all: bands around curves, and bars at points and bars.
+
+    Bands and bars are two standard deviations over the members. Standard errors that a figure of
+    one member has are left out. Numbers in words become ``mean ± two sigma``.
+
+    Args:
+        figures: two or more of one kind, with the same panels, curves and points; they are changed.
+
+    Raises:
+        ValueError: if figures differ in what they show.
+    """
+    for panels in zip(*(figure.axes for figure in figures), strict=True):
+        _join(panels)
+    return figures[0]
+
+
+def two_sigma(values: Any) -> Any:
+    """Twice the standard deviation over the first axis."""
+    return 2 * np.std(values, axis=0, ddof=1)
+
+
+def _join(panels: Sequence[Any]) -> None:
+    for axes in panels:
+        _drop_errors(axes)
+    first = panels[0]
+    counts = [(len(a.lines), [len(bars) for bars in _bars(a)], len(a.texts)) for a in panels]
+    if any(count != counts[0] for count in counts):
+        raise ValueError("members have different curves, which make no common figure")
+    for lines in zip(*(list(axes.lines) for axes in panels), strict=True):
+        _join_lines(first, lines)
+    for containers in zip(*map(_bars, panels), strict=True):
+        heights = np.array([[bar.get_height() for bar in bars] for bars in containers])
+        for bar, height in zip(containers[0], heights.mean(axis=0), strict=True):
+            bar.set_height(height)
+        middle = [bar.get_x() + bar.get_width() / 2 for bar in containers[0]]
+        first.errorbar(
+            middle, heights.mean(axis=0), two_sigma(heights), linestyle="none", color="0.2",
+            capsize=2.0, linewidth=1.0,
+        )  # fmt: skip
+    if _bars(first):
+        # Numbers of bars have no place beside the bars of their spread.
+        for text in list(first.texts):
+            text.remove()
+    for texts in [] if _bars(first) else zip(*(axes.texts for axes in panels), strict=True):
+        texts[0].set_text(_joined_words([text.get_text() for text in texts]))
+        if hasattr(texts[0], "xy") and not callable(texts[0].xycoords):
+            texts[0].xy = tuple(np.mean([text.xy for text in texts], axis=0))
+    legends = [axes.get_legend() for axes in panels]
+    if None not in legends:
+        for words in zip(*(legend.get_texts() for legend in legends), strict=True):
+            words[0].set_text(_joined_words([word.get_text() for word in words]))
+    for which in "xy":
+        limits = [getattr(axes, f"get_{which}lim")() for axes in panels]
+        getattr(first, f"set_{which}lim")(
+            min(low for low, _ in limits), max(high for _, high in limits)
+        )
+
+
+def _bars(axes: Any) -> list[BarContainer]:
+    return [of for of in axes.containers if isinstance(of, BarContainer)]
+
+
+def _drop_errors(axes: Any) -> None:
+    """Take away bars and bands of standard errors, which are those of one member."""
+    for container in axes.containers:
+        if isinstance(container, ErrorbarContainer):
+            _, caps, bars = container.lines
+            for artist in (*caps, *bars):
+                artist.remove()
+    for band in [of for of in axes.collections if isinstance(of, PolyCollection)]:
+        band.remove()
+
+
+def _join_lines(axes: Any, lines: Sequence[Any]) -> None:
+    first, colour = lines[0], lines[0].get_color()
+    xs = [np.asarray(line.get_xdata(), float) for line in lines]
+    ys = [np.asarray(line.get_ydata(), float) for line in lines]
+    points = first.get_linestyle() in ("None", "", " ")
+    if not points and first.get_transform() == axes.transData:
+        xs, ys = _on_one_grid(xs, ys)
+    if len({len(x) for x in xs}) > 1:
+        raise ValueError("members have different points, which make no common figure")
+    x, y, dx, dy = np.mean(xs, axis=0), np.mean(ys, axis=0), two_sigma(xs), two_sigma(ys)
+    first.set_data(x, y)
+    if first.get_transform() != axes.transData:
+        # A line across the panel.
+        for spread, at, span in ((dx, x, axes.axvspan), (dy, y, axes.axhspan)):
+            if spread.max(initial=0.0) > 0.0:
+                span(at[0] - spread[0], at[0] + spread[0], color=colour, zorder=0, **_SHADE)
+    elif points:
+        bars = {name: d for name, d in (("xerr", dx), ("yerr", dy)) if d.max(initial=0.0) > 0.0}
+        if bars:
+            axes.errorbar(x, y, linestyle="none", color=colour, capsize=2.5, linewidth=1.0, **bars)
+    elif dx.max(initial=0.0) > 0.0 and dy.max(initial=0.0) == 0.0:
+        axes.fill_betweenx(y, x - dx, x + dx, color=colour, **_SHADE)
+    elif dy.max(initial=0.0) > 0.0:
+        axes.fill_between(x, y - dy, y + dy, color=colour, **_SHADE)
+
+
+def _on_one_grid(
+    xs: list[np.ndarray], ys: list[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Curves over the part of the x axis that all have; as they are where x or y is the same."""
+    for values in (xs, ys):
+        if all(len(v) == len(values[0]) and np.allclose(v, values[0]) for v in values):
+            return xs, ys
+    if not all(len(x) > 1 and np.all(np.diff(x) > 0) for x in xs):
+        return xs, ys
+    low, high = max(x[0] for x in xs), min(x[-1] for x in xs)
+    if low >= high:
+        raise ValueError("members have curves over different ranges, which make no common figure")
+    grid = np.linspace(low, high, max(map(len, xs)))
+    return [grid] * len(xs), [np.interp(grid, x, y) for x, y in zip(xs, ys, strict=True)]
+
+
+def _joined_words(texts: Sequence[str]) -> str:
+    """Words with ``mean ± two sigma`` where they have different numbers; else the first."""
+    if all(text == texts[0] for text in texts):
+        return texts[0]
+    if len({_NUMBER.sub("#", text) for text in texts}) > 1:
+        return ""
+    columns = iter(zip(*(_NUMBER.findall(text) for text in texts), strict=True))
+
+    def joined(match: re.Match[str]) -> str:
+        words = next(columns)
+        if all(word == words[0] for word in words):
+            return match[0]
+        digits = len(match[0].partition(".")[2])
+        numbers = [float(word) for word in words]
+        return f"{np.mean(numbers):.{digits}f} ± {two_sigma(numbers):.{digits}f}"
+
+    return _NUMBER.sub(joined, texts[0])

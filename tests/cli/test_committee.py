@@ -1,0 +1,217 @@
+"""Commands with several potentials: mean and spread against a loop over the members."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+import mmtp_jax as mmtp
+from mmtp_jax.cli import spreads
+
+FACTORS = (1.0, 1.04)
+
+
+@pytest.fixture(scope="module")
+def members(iron_file, tmp_path_factory) -> list[Path]:
+    """Iron, and iron with larger coefficients: the same states with larger energies."""
+    folder, iron = tmp_path_factory.mktemp("members"), mmtp.load(iron_file)
+    paths = [folder / f"pot.{k}.mtp" for k in range(len(FACTORS))]
+    for path, factor in zip(paths, FACTORS, strict=True):
+        mmtp.save(path, iron.replace(moment_coeffs=factor * iron.moment_coeffs))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def crystal(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("crystal") / "fe.extxyz"
+    atoms = bulk("Fe", a=2.83, cubic=True)
+    atoms.set_initial_magnetic_moments([2.2, 2.2])
+    mmtp.write(path, [atoms])
+    return path
+
+
+def _spread(values) -> tuple[np.ndarray, np.ndarray]:
+    return np.mean(values, axis=0), 2 * np.std(values, axis=0, ddof=1)
+
+
+def test_elastic_constants_of_a_committee(members, crystal, run, tmp_path) -> None:
+    result = run("elastic", *members, crystal, "-o", tmp_path / "fe")
+    assert result.status == 0, result.err
+    each = [mmtp.elastic_constants(mmtp.load(path), mmtp.read(crystal)[0]) for path in members]
+    mean, width = _spread([found.constants for found in each])
+    content = json.loads((tmp_path / "fe.json").read_text())
+    np.testing.assert_allclose(content["constants_GPa"], mean, atol=1e-3)
+    np.testing.assert_allclose(content["two_sigma"]["constants_GPa"], width, atol=1e-3)
+    assert content["potentials"] == [str(path) for path in members]
+    assert content["order"][0] == "xx"
+    c11 = [found.cubic[0] for found in each]
+    assert f"{np.mean(c11):.0f} +- {2 * np.std(c11, ddof=1):.0f}" in result.out
+    with open(tmp_path / "fe.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["xx"]) == pytest.approx(mean[0, 0], rel=1e-5)
+    assert float(rows[0]["2 sigma of xx"]) == pytest.approx(width[0, 0], rel=1e-4)
+    for k, found in enumerate(each):
+        own = json.loads((tmp_path / f"fe.{k}.json").read_text())
+        np.testing.assert_allclose(own["constants_GPa"], found.constants, atol=1e-3)
+        assert (tmp_path / f"fe.{k}.pdf").exists()
+    assert (tmp_path / "fe.pdf").exists()
+    assert (tmp_path / "fe.png").exists()
+
+
+def test_mean_of_a_committee_is_one_potential(members, crystal, run, tmp_path) -> None:
+    result = run(
+        "eos", *members, crystal, "--committee", "mean", "-n", 5, "-o", tmp_path / "mean"
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    one = tmp_path / "one.mtp"
+    iron = mmtp.load(members[0])
+    mmtp.save(one, iron.replace(moment_coeffs=np.mean(FACTORS) * iron.moment_coeffs))
+    assert run("eos", one, crystal, "-n", 5, "-o", tmp_path / "one").status == 0
+    found, expected = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("mean", "one"))
+    assert found["potential"] == f"mean of {members[0]} {members[1]}"
+    assert found["bulk_modulus_GPa"] == pytest.approx(expected["bulk_modulus_GPa"], rel=1e-6)
+    assert not (tmp_path / "mean.0.json").exists()
+
+
+def _each_alone(run, members, command, *arguments, folder) -> list[dict]:
+    """What the command writes as JSON for each member alone."""
+    found = []
+    for k, path in enumerate(members):
+        own = folder / f"alone.{k}.json"
+        result = run(command, path, *arguments, "--json", own)
+        assert result.status == 0, result.err
+        found.append(json.loads(own.read_text()))
+    return found
+
+
+def test_relaxation_with_each_member(members, crystal, run, tmp_path) -> None:
+    output, report = tmp_path / "relaxed.extxyz", tmp_path / "relax.json"
+    arguments = (crystal, "--cell", "volume")
+    result = run(
+        "relax", *members, *arguments, "-o", output, "--json", report,
+        "--plot", tmp_path / "relax.png",
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    each = _each_alone(run, members, "relax", *arguments, folder=tmp_path)
+    energies = [of["configurations"][0]["energy"] for of in each]
+    content = json.loads(report.read_text())
+    assert content["configurations"][0]["energy"] == pytest.approx(np.mean(energies))
+    width = content["two_sigma"]["configurations"][0]["energy"]
+    assert width == pytest.approx(2 * np.std(energies, ddof=1))
+    assert f"+- {width:.4f}" in result.out or f"+- {width:.3f}" in result.out
+    assert (tmp_path / "relax.0.png").exists()
+    assert not output.exists()
+    for k in range(2):
+        atoms = mmtp.read(tmp_path / f"relaxed.{k}.extxyz")[0]
+        assert atoms.get_potential_energy() == pytest.approx(energies[k])
+
+
+def test_equilibration_and_disordered_states(members, crystal, run, tmp_path) -> None:
+    report = tmp_path / "found.json"
+    for command, arguments, name in (
+        ("equilibrate", (crystal,), "configurations"),
+        ("sample", (crystal, "--repeat", 2, 1, 1, "-n", 3), None),
+    ):
+        result = run(command, *members, *arguments, "--json", report)
+        assert result.status == 0, result.err
+        each = _each_alone(run, members, command, *arguments, folder=tmp_path)
+        content = json.loads(report.read_text())
+        found, widths, alone = content, content["two_sigma"], each
+        if name is not None:
+            found, widths, *alone = (of[name][0] for of in (found, widths, *each))
+        energies = [of["energy"] for of in alone]
+        assert found["energy"] == pytest.approx(np.mean(energies))
+        assert widths["energy"] == pytest.approx(2 * np.std(energies, ddof=1))
+
+
+def test_montecarlo_of_a_committee(members, crystal, run, tmp_path) -> None:
+    arguments = (
+        crystal, "--repeat", 2, 1, 1, "--temperatures", 800, 2000, "--sweeps", 64,
+        "--moments", "fixed",
+    )  # fmt: skip
+    table = tmp_path / "order.csv"
+    result = run("montecarlo", *members, *arguments, "-o", table, "--plot", tmp_path / "o.png")
+    assert result.status == 0, result.err
+    each = _each_alone(run, members, "montecarlo", *arguments, folder=tmp_path)
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    for k, row in enumerate(rows):
+        order = [of["rows"][k]["order"] for of in each]
+        assert float(row["order"]) == pytest.approx(np.mean(order), rel=1e-6)
+        width = 2 * np.std(order, ddof=1)
+        assert float(row.get("2 sigma of order", 0.0)) == pytest.approx(width, rel=1e-6, abs=1e-9)
+    assert (tmp_path / "order.1.csv").exists()
+
+
+def test_dynamics_with_each_member_or_on_their_mean(members, crystal, run, tmp_path) -> None:
+    arguments = (crystal, "--repeat", 2, 1, 1, "--steps", 20, "--ensemble", "nve",
+                 "--temperature", 100, "--log-every", 1)  # fmt: skip
+    log = tmp_path / "thermo.csv"
+    result = run("md", *members, *arguments, "--log", log, "-o", tmp_path / "run.extxyz")
+    assert result.status == 0, result.err
+    first = []
+    for k in range(2):
+        with open(tmp_path / f"thermo.{k}.csv", newline="") as file:
+            first.append(next(csv.DictReader(file)))
+        assert len(mmtp.read(tmp_path / f"run.{k}.extxyz")) == 3
+    assert "mean +- 2 sigma over 2 potentials" in result.out
+    assert not log.exists()
+    result = run("md", *members, *arguments, "--log", log, "--committee", "mean")
+    assert result.status == 0, result.err
+    with open(log, newline="") as file:
+        start = next(csv.DictReader(file))
+    name = next(key for key in start if key.startswith("energy"))
+    energies = [float(row[name]) for row in first]
+    assert float(start[name]) == pytest.approx(np.mean(energies), rel=1e-9)
+    refused = run("md", *members, *arguments, "--active-set", tmp_path / "active.npz")
+    assert refused.status == 2
+    assert "--active-set belongs to one potential, got 2" in refused.err
+
+
+def test_potentials_that_make_no_committee_are_refused(members, crystal, run, tmp_path) -> None:
+    alloy = mmtp.Potential.new(level=2, species=("Fe", "Al"))
+    mmtp.save(tmp_path / "alloy.mtp", alloy)
+    result = run("elastic", members[0], tmp_path / "alloy.mtp", crystal, "-o", tmp_path / "x")
+    assert result.status == 2
+    assert "alloy.mtp has the species Fe Al" in result.err
+    iron = mmtp.load(members[0])
+    mmtp.save(tmp_path / "long.mtp", iron.replace(cutoff=np.float64(4.9)))
+    result = run(
+        "elastic", members[0], tmp_path / "long.mtp", crystal, "--committee", "mean",
+        "-o", tmp_path / "x",
+    )  # fmt: skip
+    assert result.status == 2
+    assert "differ in their cutoffs" in result.err
+
+
+def test_contents_and_tables_go_together() -> None:
+    contents = [
+        {"a": 1.0, "n": 3, "same": "x", "other": "p", "rows": [{"name": "k", "e": 1.0}], "no": None,
+         "list": [1.0, 2.0], "long": [1.0]},
+        {"a": 3.0, "n": 3, "same": "x", "other": "q", "rows": [{"name": "k", "e": 2.0}], "no": None,
+         "list": [1.0, 4.0], "long": [1.0, 2.0]},
+    ]  # fmt: skip
+    found = spreads.joined(contents)
+    widths = found.pop("two_sigma")
+    assert found == {
+        "a": 2.0, "n": 3, "same": "x", "rows": [{"name": "k", "e": 1.5}], "no": None,
+        "list": [1.0, 3.0],
+    }  # fmt: skip
+    assert widths["a"] == pytest.approx(2 * 2**0.5)
+    assert widths["list"] == pytest.approx([0.0, 2 * 2**0.5])
+    assert widths["rows"] == [{"e": pytest.approx(2**0.5)}]
+    words = spreads.in_words({**found, "two_sigma": widths}, 2)
+    assert "mean +- 2 sigma over 2 potentials" in words
+    assert "2.0 +- 2.8" in words
+    assert "k     1.5 +- 1.4" in words
+    header = ("T", "E", "name")
+    tables = [(header, [(300.0, 1.0, "a")]), (header, [(300.0, 2.0, "a")])]
+    assert spreads.joined_table(tables) == (
+        ["T", "E", "2 sigma of E", "name"], [(300.0, 1.5, pytest.approx(2**0.5), "a")]
+    )  # fmt: skip
+    assert spreads.joined_table([tables[0], (header, [])]) is None

@@ -1,0 +1,55 @@
+"""Figures of members as one: means, bands and words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+
+from mmtp_jax.plot.committee import committee
+
+X = np.linspace(0.0, 1.0, 5)
+
+
+def _member(factor: float, n: int = 2) -> Figure:
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    left.plot(X, factor * X, color="k", label="curve")
+    left.errorbar(X, factor * X**2, 0.1, linestyle="none", marker="o")
+    left.axvline(factor)
+    left.axhline(0.0)
+    left.text(0.1, 0.9, f"$B_0$ = {100 * factor:.1f} GPa")
+    right.bar(range(n), np.full(n, factor))
+    return figure
+
+
+def test_curves_have_means_and_bands() -> None:
+    figure = committee([_member(1.0), _member(2.0), _member(3.0)])
+    left, right = figure.axes
+    np.testing.assert_allclose(left.lines[0].get_ydata(), 2.0 * X)
+    band = next(of for of in left.collections if isinstance(of, PolyCollection))
+    low, high = band.get_paths()[0].get_extents().get_points()[:, 1]
+    # Two standard deviations, of 1.
+    assert (low, high) == (pytest.approx(0.0), pytest.approx(4.0))
+    np.testing.assert_allclose(left.lines[1].get_ydata(), 2.0 * X**2)
+    assert left.texts[0].get_text() == "$B_0$ = 200.0 ± 200.0 GPa"
+    assert [bar.get_height() for bar in right.patches] == [2.0, 2.0]
+    # The vertical line is at the mean, the horizontal one where all have it.
+    assert left.lines[2].get_xdata()[0] == pytest.approx(2.0)
+    assert left.lines[3].get_ydata()[0] == 0.0
+
+
+def test_curves_over_other_ranges_meet_where_all_are() -> None:
+    figures = []
+    for shift in (0.0, 0.5):
+        figures.append(Figure())
+        figures[-1].subplots().plot(X + shift, 2.0 * X + 2.0 * shift)
+    line = committee(figures).axes[0].lines[0]
+    assert line.get_xdata()[[0, -1]] == pytest.approx([0.5, 1.0])
+    np.testing.assert_allclose(line.get_ydata(), 2.0 * line.get_xdata())
+
+
+def test_figures_that_differ_are_refused() -> None:
+    with pytest.raises(ValueError, match="no common figure"):
+        committee([_member(1.0), _member(2.0, n=3)])
