@@ -20,7 +20,7 @@ from mmtp_jax.fitting.progress import Progress
 from mmtp_jax.fitting.series import Callback
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interfaces.evaluation import evaluate_committee, evaluate_structures
-from mmtp_jax.io.convert import given_configurations, to_structures
+from mmtp_jax.io.convert import given_configurations, structures_for, to_structures
 from mmtp_jax.io.labels import tell_of_other_names
 from mmtp_jax.io.missing_moments import with_moments
 from mmtp_jax.io.unconverged import warn_of_unconverged
@@ -73,10 +73,10 @@ def evaluate(
         >>> mmtp.evaluate(ensemble.potentials, atoms_list)[0].energy_std
     """
     several = not isinstance(potential, Potential)
-    species = committee_of(potential)[0].species if several else potential.species
-    atoms_list = given_configurations(atoms_list, species)
+    first = committee_of(potential)[0] if several else potential
+    atoms_list = given_configurations(atoms_list, first.species)
     tell_of_other_names(atoms_list)
-    structures = to_structures(atoms_list, species)
+    structures = structures_for(first, atoms_list)
     evaluate_all = evaluate_committee if several else evaluate_structures
     return evaluate_all(potential, structures, dtype)
 
@@ -351,8 +351,8 @@ def _labelled(potential: Potential, atoms_list: Given, missing_moments: str) -> 
     warn_of_unconverged(atoms_list)
     tell_of_other_names(atoms_list)
     if potential.magnetic_size > 1:
-        atoms_list = with_moments(atoms_list, missing_moments)
-    return to_structures(atoms_list, potential.species)
+        atoms_list = with_moments(atoms_list, missing_moments, non_magnetic=potential.non_magnetic)
+    return structures_for(potential, atoms_list)
 
 
 def split(n: int, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

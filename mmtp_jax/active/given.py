@@ -29,6 +29,7 @@ def fingerprint(potential: Potential) -> str:
     tables = potential.tables
     form = (potential.species, potential.form == "symmetrised")
     form += (potential.parities,) if potential.parities else ()
+    form += (potential.non_magnetic,) if potential.non_magnetic else ()
     digest = hashlib.sha256(repr(form).encode())
     for array in (tables.basic, tables.products, tables.scalars, *jax.tree.leaves(potential)):
         array = np.ascontiguousarray(array)
@@ -71,9 +72,14 @@ def as_structures(
     configurations = list(configurations)
     if all(isinstance(c, Structure) for c in configurations):
         return configurations
-    from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.io.convert import structures_for
     from mmtp_jax.io.missing_moments import with_moments
 
     if potential.magnetic_size > 1:
-        configurations = with_moments(configurations, missing_moments, may_skip=not one_each)
-    return to_structures(configurations, potential.species)
+        configurations = with_moments(
+            configurations,
+            missing_moments,
+            may_skip=not one_each,
+            non_magnetic=potential.non_magnetic,
+        )
+    return structures_for(potential, configurations)

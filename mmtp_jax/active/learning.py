@@ -24,7 +24,7 @@ from mmtp_jax.active.learning_state import LearnFolder, Row, State, table
 from mmtp_jax.active.options import LearnOptions
 from mmtp_jax.interruption import check
 from mmtp_jax.io.cfg import write_cfg
-from mmtp_jax.io.convert import to_structures
+from mmtp_jax.io.convert import structures_for
 from mmtp_jax.io.lock import locked
 from mmtp_jax.io.missing_moments import with_moments
 from mmtp_jax.io.mtp import load, save
@@ -104,7 +104,7 @@ def learn(
     options = options or LearnOptions()
     simulations = list(simulations)
     if potential.magnetic_size > 1:
-        atoms_list = with_moments(atoms_list, missing_moments)
+        atoms_list = with_moments(atoms_list, missing_moments, non_magnetic=potential.non_magnetic)
     warn_of_unconverged(atoms_list)
     structures = _checked(potential, atoms_list, simulations)
     _compare(structures, oracle, tuple(potential.species), options.fit.making)
@@ -217,7 +217,7 @@ def _checked(
 ) -> list[Structure]:
     if not len(atoms_list):
         raise ValueError("the loop needs labelled configurations to start from, got none")
-    structures = to_structures(atoms_list, potential.species)
+    structures = structures_for(potential, atoms_list)
     for structure in structures:
         if structure.energy is None and structure.forces is None:
             raise ValueError(f"{structure.name}: has neither energy nor forces to start from")

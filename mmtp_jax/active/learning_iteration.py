@@ -27,7 +27,7 @@ from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.atoms import to_atoms
 from mmtp_jax.io.cfg import read_cfg, write_cfg
-from mmtp_jax.io.convert import to_structures
+from mmtp_jax.io.convert import structures_for
 from mmtp_jax.io.documents import write_json
 from mmtp_jax.io.mtp import load, save
 from mmtp_jax.io.names import GRADE
@@ -95,8 +95,8 @@ class Iteration:
 
     def fit(self) -> None:
         """Refit from the previous parameters, and make the active set."""
-        structures = to_structures(self.training, self.species)
         start, options = self.previous, self.options.fit
+        structures = structures_for(start, self.training)
         before = None
         prepared = PreparedSet.of(structures, float(start.cutoff))
         if self.number > 0:

@@ -24,6 +24,7 @@ from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import equilibrate_structures
 from mmtp_jax.simulation.system import system_of, thermal_velocities
+from mmtp_jax.structures.non_magnetic import for_potential
 from mmtp_jax.structures.structure import Structure
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class EquilibrationRun:
             for structure in self.structures
             for state in self.states
         ]
+        start = for_potential(potential, start)
         found = equilibrate_structures(potential, start, self.options, watch=watch)
         by_watch = sum(f.stopped for f in found)
         held = sum(f.status == Status.HELD_AT_BOUND and not f.stopped for f in found)
@@ -214,7 +216,7 @@ class DynamicsRun:
         n_unconverged = 0
         for k, (structure, masses) in enumerate(zip(self.structures, self.masses, strict=True)):
             replicas, temperatures = self._replicas(structure, rng)
-            system = system_of(replicas, masses)
+            system = system_of(for_potential(potential, replicas), masses)
             first = 1_000_003 * (iteration + 1) + 1009 * k + self.seed
             seeds = [first + r for r in range(len(replicas))]
             system = system._replace(velocities=thermal_velocities(system, temperatures, seeds))

@@ -47,7 +47,7 @@ def read_settled(settings: SetSettings, files: Sequence[str], potential: Potenti
     atoms_list = console.read_data(files, potential.species, settings)
     if potential.magnetic_size == 1:
         return atoms_list
-    return with_moments(atoms_list, settings.missing_moments)
+    return with_moments(atoms_list, settings.missing_moments, non_magnetic=potential.non_magnetic)
 
 
 def split_data(settings: SetSettings) -> tuple[list[str], list[str]]:
@@ -69,14 +69,14 @@ def split_data(settings: SetSettings) -> tuple[list[str], list[str]]:
 def active_set(settings: SetSettings, potential: Potential) -> ActiveSet:
     """The active set of a file, or of the training set, whose labels are compared."""
     import mmtp_jax as mmtp
-    from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.io.convert import structures_for
     from mmtp_jax.structures.making import makings_of
 
     if settings.active_set is not None:
         return mmtp.ActiveSet.load(settings.active_set, potential)
     training, _ = split_data(settings)
     atoms_list = read_settled(settings, training, potential)
-    makings = makings_of(to_structures(atoms_list, potential.species), potential.species)
+    makings = makings_of(structures_for(potential, atoms_list), potential.species)
     if hasattr(settings, "making"):
         makings.check(settings.making)
     for difference in (*makings.differences, *makings.mesh_differences):

@@ -60,12 +60,12 @@ def evaluated(
     """Evaluate the configurations of named files, all together."""
     import mmtp_jax as mmtp
     from mmtp_jax.fitting.report import comparison
-    from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.io.convert import structures_for
     from mmtp_jax.io.unconverged import warn_of_unconverged
 
     atoms_list = [atoms for of in files.values() for atoms in of]
     warn_of_unconverged(atoms_list)
-    structures = to_structures(atoms_list, potential.species)
+    structures = structures_for(potential, atoms_list)
     results = mmtp.evaluate(potential, atoms_list, dtype=dtype)
     each = [comparison([s], [r]) for s, r in zip(structures, results, strict=True)]
     return Evaluated(atoms_list, results, each, {name: len(of) for name, of in files.items()})
@@ -77,7 +77,9 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
     return {p: name if last.count(name) == 1 else p for p, name in zip(paths, last, strict=True)}
 
 
-def settled(atoms_list: list[Atoms], missing: str | None) -> list[Atoms]:
+def settled(
+    atoms_list: list[Atoms], missing: str | None, non_magnetic: Sequence[str] = ()
+) -> list[Atoms]:
     """Configurations to predict: those without moments are left for a warning if not ``missing``.
 
     Raises:
@@ -86,6 +88,6 @@ def settled(atoms_list: list[Atoms], missing: str | None) -> list[Atoms]:
     from mmtp_jax.io.missing_moments import refuse_contradictions, with_moments
 
     if missing is not None:
-        return with_moments(atoms_list, missing)
+        return with_moments(atoms_list, missing, non_magnetic=non_magnetic)
     refuse_contradictions(atoms_list)
     return atoms_list

@@ -293,10 +293,12 @@ def describe_domain(potential: Potential) -> str:
         for symbol, low, high in zip(
             potential.species, potential.min_magmom, potential.max_magmom, strict=True
         )
+        if symbol not in potential.non_magnetic
     )
+    still = "".join(f", {symbol} non-magnetic" for symbol in potential.non_magnetic)
     inside = (
         f"  distances {float(potential.min_dist):.4g} to {float(potential.cutoff):.4g} Angstrom, "
-        f"moments {intervals} mu_B"
+        f"moments {intervals} mu_B{still}"
     )
     if potential.confinement is None:
         return inside

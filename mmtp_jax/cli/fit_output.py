@@ -70,6 +70,7 @@ def potential_content(potential: Potential) -> dict[str, Any]:
         "magnetic_size": potential.magnetic_size,
         "form": potential.form,
         "parities": potential.parities,
+        "non_magnetic": list(potential.non_magnetic),
         "min_dist": float(potential.min_dist),
         "cutoff": float(potential.cutoff),
         "min_magmom": [float(m) for m in potential.min_magmom],
@@ -100,14 +101,15 @@ def write_parity(
     save_figure(path, plot.parity_of(compared))
 
 
-def print_labels(name: str, atoms_list: list[Atoms], species: tuple[str, ...]) -> None:
+def print_labels(name: str, atoms_list: list[Atoms], potential: Potential) -> None:
     """Print what a set of configurations carries."""
-    from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.io.convert import structures_for
     from mmtp_jax.io.labels import count_labels
     from mmtp_jax.structures.making import makings_of
 
-    structures = to_structures(atoms_list, species)
-    lines = [str(count_labels(structures, atoms_list)), str(makings_of(structures, species))]
+    structures = structures_for(potential, atoms_list)
+    makings = makings_of(structures, potential.species)
+    lines = [str(count_labels(structures, atoms_list)), str(makings)]
     text = "\n".join(filter(None, lines))
     print(f"{name}:")
     print("  " + text.replace("\n", "\n  "), flush=True)

@@ -90,6 +90,10 @@ class Form:
         "each); eoe... if not given, of which levels below 12 have even ones only.",
         example="eoe", metavar="LETTERS",
     )  # fmt: skip
+    non_magnetic: tuple[str, ...] = option(
+        "Species without moments: no energy depends on theirs, which count as zero.",
+        (), example=("Al",), metavar="SYMBOL",
+    )  # fmt: skip
 
 
 @options
@@ -294,6 +298,7 @@ def new_potential(form: Form, domain: Domain, seed: int) -> Potential:
         cutoff=form.cutoff,
         form=form.form,
         pattern=form.pattern,
+        non_magnetic=form.non_magnetic,
         seed=seed,
         **optional,
     )

@@ -247,14 +247,14 @@ def _write_held_out_parity(path: str, folds: CrossValidation, atoms_list: list[A
     import mmtp_jax as mmtp
     from mmtp_jax import plot
     from mmtp_jax.fitting.report import comparison
-    from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.io.convert import structures_for
     from mmtp_jax.plot.style import save_figure
 
     labelled, results = [], []
     for held_out, fit in zip(folds.held_out, folds.fits, strict=True):
         part = [atoms_list[k] for k in held_out]
         results += mmtp.evaluate(fit.potential, part)
-        labelled += to_structures(part, fit.potential.species)
+        labelled += structures_for(fit.potential, part)
     save_figure(path, plot.parity_of({"held out": comparison(labelled, results)}))
 
 

@@ -30,12 +30,13 @@ def zbl(species: Sequence[str], distance: float) -> np.ndarray:
 def with_confinement(potential: Potential) -> Potential:
     """The same potential, confined to its intervals (`mmtp_jax.potential.confinement`).
 
+    Moments of non-magnetic species cost nothing.
     The repulsion is the exponential through the universal one of bare atoms at R_min / 2 and R_min.
     """
     r = float(potential.min_dist)
     far, near = zbl(potential.species, r), zbl(potential.species, r / 2)
     decay = r / 2 / np.log(near / far)
-    stiffness = np.full(potential.n_species, STIFFNESS)
+    stiffness = np.where(potential.magnetic, STIFFNESS, 0.0)
     return potential.replace(confinement=Confinement(far * np.exp(r / decay), decay, stiffness))
 
 

@@ -25,6 +25,8 @@ SAME_VOLUME = 1.01
 """Ratio of volumes per atom up to which they count as one."""
 INDUCED = 0.25
 """Moments up to this part of the largest one do not count as magnetic."""
+MUCH = 5.0
+"""Times `SMALLEST_MAX_MAGMOM` that others have beside a species that is called non-magnetic."""
 
 
 class CoverageWarning(UserWarning):
@@ -32,7 +34,7 @@ class CoverageWarning(UserWarning):
 
 
 def uncovered(potential: Potential, structures: Sequence[Structure]) -> list[str]:
-    """One sentence for the species that no structure has, and one for those without any moment.
+    """One sentence each for species that no structure has, without or with hardly any moments.
 
     Args:
         potential: with the intervals that are fitted.
@@ -49,14 +51,31 @@ def uncovered(potential: Potential, structures: Sequence[Structure]) -> list[str
     largest = largest_magmoms(structures, potential.n_species)
     most = np.asarray(potential.max_magmom)
     # M_max of the smallest size is what a fit itself gives to species without moments.
-    still = ~absent & (largest == 0.0) & (most > SMALLEST_MAX_MAGMOM)
+    still = ~absent & (largest == 0.0) & (most > SMALLEST_MAX_MAGMOM) & potential.magnetic
     if still.any():
         sizes = ", ".join(f"{most[k]:.4g}" for k in np.flatnonzero(still))
         found.append(
             f"all moments of {_symbols(potential, still)} in the training set are zero, but its "
             f"largest moment was set to {sizes} mu_B: nothing is known of energies at other moments"
         )
+    small = np.flatnonzero(_nearly_zero(potential, largest, absent))
+    if small.size:
+        symbols = tuple(potential.species[k] for k in small)
+        fewer = potential.replace(non_magnetic=(*potential.non_magnetic, *symbols))
+        sizes = ", ".join(f"{largest[k]:.2g}" for k in small)
+        found.append(
+            f"moments of {', '.join(symbols)} in the training set are at most {sizes} mu_B: "
+            f"{argument('non_magnetic', symbols)} would declare that they have none, with "
+            f"{fewer.n_parameters} parameters in place of {potential.n_parameters}"
+        )
     return found
+
+
+def _nearly_zero(potential: Potential, largest: np.ndarray, absent: np.ndarray) -> np.ndarray:
+    """(S,) species with hardly any moment beside others that have some."""
+    small = ~absent & (largest <= SMALLEST_MAX_MAGMOM)
+    some = largest[~small].max(initial=0.0) >= MUCH * SMALLEST_MAX_MAGMOM
+    return small & potential.magnetic & some & (potential.magnetic_size > 1)
 
 
 def warn_of_coverage(
@@ -119,7 +138,7 @@ def _of_moments(with_forces: Sequence[Structure]) -> list[str]:
             "right place: label some with constrained moments, or, where DFT left the moments "
             f"free, say so by {declare}"
         ]
-    largest = max(float(np.abs(s.magnetic_forces).max(initial=0.0)) for s in with_forces)
+    largest = max(float(np.abs(s.magnetic_labels).max(initial=0.0)) for s in with_forces)
     if largest >= AT_EQUILIBRIUM:
         return []
     return [
@@ -139,9 +158,9 @@ def _parallel_only(structures: Sequence[Structure]) -> int:
 
 
 def count_numbers(structures: Sequence[Structure], weights: Weights = Weights()) -> int:
-    """Numbers in all labels that have a weight: one energy, 3 n forces, six stresses, n dE/dm."""
+    """Numbers in all labels that have a weight, see `Structure.count`."""
     return sum(
-        6 if kind == "stress" else int(np.size(getattr(structure, kind)))
+        structure.count(kind)
         for structure in structures
         for kind in LABELS
         if getattr(weights, kind) > 0.0 and getattr(structure, kind) is not None
@@ -175,7 +194,8 @@ def _largest_form(potential: Potential, most: float) -> str | None:
         for level in range(potential.level, 1, -2):
             found = Potential.new(
                 level=level, species=potential.species, form=potential.form,
-                radial_size=radial_size, magnetic_size=potential.magnetic_size,
+                non_magnetic=potential.non_magnetic, radial_size=radial_size,
+                magnetic_size=potential.magnetic_size,
             ).n_parameters  # fmt: skip
             if found <= most:
                 sizes = argument("level", level), argument("radial_size", radial_size)

@@ -83,4 +83,6 @@ def _targets(
                 * factor
                 / (totals[kind] * len(structure) ** power)
             )
+        if structure.magnetic is not None:
+            factors.magnetic_forces[atoms] *= structure.magnetic
     return Targets(batch.graph, values, factors, shift_counts)

@@ -32,7 +32,6 @@ from mmtp_jax.fitting.series import (
 )
 from mmtp_jax.fitting.statistics import Statistics
 from mmtp_jax.interruption import deferred
-from mmtp_jax.potential.parity import masked
 from mmtp_jax.potential.potential import SETTINGS, Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.readable import readable
@@ -101,7 +100,7 @@ def random_starts(potential: Potential, n: int, seed: int = 0) -> list[Potential
             seed=seed + k,
         )
         # Files of other programs bring a scaling; the radial functions shall not change in size.
-        radial = masked(potential.parities, new.radial_coeffs) / float(potential.scaling)
+        radial = potential.masked(new.radial_coeffs) / float(potential.scaling)
         found.append(
             potential.replace(radial_coeffs=radial, moment_coeffs=new.moment_coeffs, record=None)
         )

@@ -32,7 +32,7 @@ from mmtp_jax.fitting.shifts import known_shifts, prepared_makings
 from mmtp_jax.fitting.training_data import TrainingData
 from mmtp_jax.interruption import deferred
 from mmtp_jax.io.lock import locked
-from mmtp_jax.potential.potential import Potential, one_per_species
+from mmtp_jax.potential.potential import Potential, declared
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.readable import readable
 from mmtp_jax.structures.batch import default_chunk
@@ -335,5 +335,11 @@ def _with_training_domain(
     if options.min_dist is not None:
         min_dist = options.min_dist
     if options.max_magmom is not None:
-        max_magmom = one_per_species(options.max_magmom, potential.species)
+        max_magmom, still = declared(options.max_magmom, potential.non_magnetic, potential.species)
+        if still != potential.non_magnetic:
+            raise ValueError(
+                f"max_magmom is 0 for {', '.join(set(still) - set(potential.non_magnetic))}, but "
+                "the start potential has moments of that species; start from one that is "
+                "non-magnetic there, or give a positive number"
+            )
     return confine(with_domain(potential, min_dist=min_dist, max_magmom=max_magmom))

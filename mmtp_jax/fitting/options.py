@@ -22,9 +22,9 @@ class Domain:
         example=1.9, bounds=Bounds(above=0.0, below=30.0),
     )  # fmt: skip
     max_magmom: Sequence[float] | float | None = option(
-        "Largest moment in mu_B, one number or one per species; a fit takes that of its training "
-        "set and 10 % more if not given.",
-        example=(3.0, 0.3), bounds=Bounds(above=0.0, most=100.0),
+        "Largest moment in mu_B, one number or one per species, 0 for one that is non-magnetic; a "
+        "fit takes that of its training set and 10 % more if not given.",
+        example=(3.0, 0.3), bounds=Bounds(least=0.0, most=100.0),
     )  # fmt: skip
     keep_domain: bool = option(
         "Keep the intervals of the start potential, whatever the data are.", False, old=("keep",)

@@ -130,6 +130,8 @@ def comparison(structures: Sequence[Structure], results: Sequence[Result]) -> Co
                 label = np.array([label / len(structure)])
             elif kind == "stress":
                 label = label[VOIGT]
+            elif kind == "magnetic_forces" and structure.magnetic is not None:
+                label, predicted = structure.magnetic_labels, predicted[structure.magnetic]
             pairs[kind].append((np.ravel(label), predicted))
     return {
         kind: (np.concatenate([a for a, _ in of]), np.concatenate([b for _, b in of]), len(of))

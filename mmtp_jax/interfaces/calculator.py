@@ -14,7 +14,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from mmtp_jax.interfaces.equilibration import moments_of_results
 from mmtp_jax.interfaces.evaluation import CommitteeEvaluator, StructureEvaluator
 from mmtp_jax.interfaces.forked import calculate_elsewhere
-from mmtp_jax.io.convert import to_structure
+from mmtp_jax.io.convert import structures_for
 from mmtp_jax.io.mtp import load
 from mmtp_jax.io.schema import MAGNETIC_FORCES
 from mmtp_jax.potential.committee import mean_potential
@@ -152,8 +152,8 @@ class MMTPCalculator(Calculator):
             return
         self.results, self._own_results = {}, {}
         super().calculate(None if atoms is None else self._with_moments(atoms))
-        structure = to_structure(
-            self.atoms, self.potential.species, name=str(self.atoms.symbols), moments="initial"
+        (structure,) = structures_for(
+            self.potential, [self.atoms], [str(self.atoms.symbols)], moments="initial"
         )
         magmoms = structure.magmoms
         if isinstance(self._evaluator, EquilibratedMoments):

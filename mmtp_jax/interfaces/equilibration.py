@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.atoms import OfDetails, named_like, of_details, to_atoms
-from mmtp_jax.io.convert import given_configurations, to_structures
+from mmtp_jax.io.convert import given_configurations, structures_for, to_structures
 from mmtp_jax.io.schema import SOURCE, set_moments
 from mmtp_jax.language import argument
 from mmtp_jax.potential.potential import Potential
@@ -20,6 +20,7 @@ from mmtp_jax.simulation.moments.structures import (
     MomentOptions,
     equilibrate_structures,
 )
+from mmtp_jax.structures.non_magnetic import for_potential
 from mmtp_jax.structures.structure import Structure
 
 
@@ -122,7 +123,8 @@ def start_structures(
     if not np.isfinite(scale):
         raise ValueError(f"scale of the moments must be a finite number, got {scale}")
     if start is not None:
-        of_species = _moments_of_species(start, potential.species)
+        still = dict.fromkeys(potential.non_magnetic, 0.0)
+        of_species = _moments_of_species({**still, **start}, potential.species)
         structures = to_structures(_bare(atoms_list), potential.species)
         for structure in structures:
             missing = {potential.species[t] for t in structure.types if np.isnan(of_species[t])}
@@ -131,13 +133,15 @@ def start_structures(
                     f"{structure.name}: start gives no moment for {', '.join(sorted(missing))}; "
                     "name every species of the configurations"
                 )
-        return [
+        with_start = [
             replace(s, magmoms=scale * of_species[s.types], moments_known=True) for s in structures
         ]
+        return for_potential(potential, with_start)
     with_moments = []
     for k, atoms in enumerate(atoms_list, 1):
         borrowed = moments_of_results(atoms)
-        if borrowed is None and not atoms.has("initial_magmoms"):
+        needs = not set(atoms.symbols) <= set(potential.non_magnetic)
+        if borrowed is None and needs and not atoms.has("initial_magmoms"):
             name = getattr(atoms, SOURCE, f"configuration {k}")
             given = argument("start", {"Fe": 2.2}, toml="magmoms = [2.2]")
             of_species = f", or give one to each species, {given}" if takes_start else ""
@@ -146,7 +150,7 @@ def start_structures(
                 f"as initial_magmoms or magmoms{of_species}"
             )
         with_moments.append(atoms if borrowed is None else _with_initial(atoms, borrowed))
-    structures = to_structures(with_moments, potential.species, moments="initial")
+    structures = structures_for(potential, with_moments, moments="initial")
     return [replace(s, magmoms=scale * s.magmoms) for s in structures]
 
 

@@ -22,7 +22,7 @@ from mmtp_jax.fitting.dataset import Targets as PackedTargets
 from mmtp_jax.fitting.dataset import make_targets
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.weights import Weights
-from mmtp_jax.io.convert import to_structures
+from mmtp_jax.io.convert import structures_for
 from mmtp_jax.potential.energy import site_energies
 from mmtp_jax.potential.observables import (
     Observables,
@@ -88,7 +88,7 @@ def graph(
     given = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     if not given:
         raise ValueError("there is no configuration to make a graph of; give at least one")
-    structures = to_structures(given, potential.species)
+    structures = structures_for(potential, given)
     cutoff = float(potential.cutoff)
     make = atom_graphs if stack else atom_graph
     found = make(structures, cutoff, skin, precision, n_atoms=n_atoms, width=width)
@@ -147,7 +147,7 @@ class Targets:
 
     def __init__(
         self,
-        structures_of: Callable[[tuple[str, ...]], list[Structure]],
+        structures_of: Callable[[Potential], list[Structure]],
         weights: Weights,
         packed: _Packed | None = None,
     ) -> None:
@@ -157,13 +157,14 @@ class Targets:
         """The graphs of the set, for the species and the cutoff of a potential."""
         packed, species = self._packed, potential.species
         cutoff = None if isinstance(potential.cutoff, Tracer) else float(potential.cutoff)
-        if packed is None or (cutoff is not None and (species, cutoff) != packed[:2]):
+        key = (species, potential.non_magnetic, cutoff)
+        if packed is None or (cutoff is not None and key != packed[:3]):
             if cutoff is None or self._structures_of is None:
                 raise ValueError(
                     "these targets are not packed for the species and the cutoff of this potential;"
                     " make them with mmtp.targets(atoms_list, weights, potential=potential)"
                 )
-            self._packed = packed = _pack(self._structures_of, self._weights, species, cutoff)
+            self._packed = packed = _pack(self._structures_of, self._weights, potential)
         if packed.species != species:
             raise ValueError(
                 f"the targets are packed for the species {packed.species}, the potential is for "
@@ -174,6 +175,7 @@ class Targets:
 
 class _Packed(NamedTuple):
     species: tuple[str, ...]
+    non_magnetic: tuple[str, ...]
     cutoff: float
     parts: list[PackedTargets]
 
@@ -185,7 +187,7 @@ def _flatten_targets(targets: Targets) -> tuple[Any, Any]:
             "targets that go into a jitted function need the potential's cutoff before; make them "
             "with mmtp.targets(atoms_list, weights, potential=potential)"
         )
-    return (packed.parts,), (packed.species, packed.cutoff)
+    return (packed.parts,), packed[:3]
 
 
 def _unflatten_targets(static: Any, children: Any) -> Targets:
@@ -214,23 +216,24 @@ def targets(
         ValueError: as for `mmtp_jax.fit`, if a configuration is not usable or nothing has a label.
     """
     given = [atoms_list] if isinstance(atoms_list, Atoms) else list(atoms_list)
-    found = Targets(partial(to_structures, given), weights or Weights())
+    found = Targets(partial(structures_for, atoms_list=given), weights or Weights())
     if potential is not None:
         found.of(potential)
     return found
 
 
 def _pack(
-    structures_of: Callable[[tuple[str, ...]], list[Structure]],
+    structures_of: Callable[[Potential], list[Structure]],
     weights: Weights,
-    species: tuple[str, ...],
-    cutoff: float,
+    potential: Potential,
 ) -> _Packed:
     require_precision(np.float64)
-    prepared = PreparedSet.of(structures_of(species), cutoff)
+    cutoff = float(potential.cutoff)
+    prepared = PreparedSet.of(structures_of(potential), cutoff)
     parts = make_targets(prepared.structures, prepared.batches, weights)
     with jax.ensure_compile_time_eval():
-        return _Packed(species, cutoff, jax.tree.map(jnp.asarray, parts))
+        packed = jax.tree.map(jnp.asarray, parts)
+    return _Packed(potential.species, potential.non_magnetic, cutoff, packed)
 
 
 def loss(potential: Potential, targets: Targets) -> Array:

@@ -25,7 +25,9 @@ from mmtp_jax.io.schema import (
     labels_of,
     tell_of_forces,
 )
+from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.making import read_making, read_mesh
+from mmtp_jax.structures.non_magnetic import for_potential
 from mmtp_jax.structures.structure import Structure
 
 logger = logging.getLogger(__name__)
@@ -140,6 +142,20 @@ def to_structures(
     if moments == "achieved":
         tell_of_forces([labels for _, labels in found], names)
     return [structure for structure, _ in found]
+
+
+def structures_for(
+    potential: Potential,
+    atoms_list: Iterable[Atoms],
+    names: Sequence[str] | None = None,
+    moments: str = "achieved",
+) -> list[Structure]:
+    """`to_structures` for a potential, whose non-magnetic species have no moments.
+
+    Warns:
+        NonMagneticWarning: if moments of such species are given.
+    """
+    return for_potential(potential, to_structures(atoms_list, potential.species, names, moments))
 
 
 def _structure(

@@ -58,18 +58,18 @@ def count_labels(
     ignored: Counter[str] = Counter()
     for structure in structures:
         for kind in LABELS:
-            values = getattr(structure, kind)
-            if values is not None:
+            if getattr(structure, kind) is not None:
                 configurations[kind] += 1
-                # A symmetric matrix has six independent numbers.
-                numbers[kind] += 6 if kind == "stress" else int(np.size(values))
+                numbers[kind] += structure.count(kind)
         if structure.moments_known:
             configurations["magmoms"] += 1
-            numbers["magmoms"] += len(structure)
+            numbers["magmoms"] += structure.n_magnetic
         if structure.weight == 0.0:
             ignored["all labels of configurations with weight 0"] += 1
-    for atoms in atoms_list or ():
+    for k, atoms in enumerate(atoms_list or ()):
         labels = labels_of(atoms)
+        if labels.magnetic_forces is not None and structures[k].n_magnetic < len(atoms):
+            ignored["magnetic forces of atoms of non-magnetic species"] += 1
         if labels.stale:
             ignored["results of a calculator for other positions, cell or moments"] += 1
         if labels.forces_stale:

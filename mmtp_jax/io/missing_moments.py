@@ -24,7 +24,11 @@ MISSING_MOMENTS = ("error", "zero", "skip")
 
 
 def with_moments(
-    atoms_list: Sequence[Atoms], missing: str = "error", *, may_skip: bool = True
+    atoms_list: Sequence[Atoms],
+    missing: str = "error",
+    *,
+    may_skip: bool = True,
+    non_magnetic: Sequence[str] = (),
 ) -> list[Atoms]:
     """The configurations whose moments are known, or that the user takes at zero.
 
@@ -33,6 +37,7 @@ def with_moments(
         missing: ``"error"``; ``"zero"``, those without are copied with moments of zero; or
             ``"skip"``, they are left out, which the log says.
         may_skip: whether that is an answer here.
+        non_magnetic: species without moments; configurations of nothing else need none.
 
     Raises:
         ValueError: if there are any without, in one sentence; or if one of them carries magnetic
@@ -43,7 +48,8 @@ def with_moments(
         raise ValueError(f"missing_moments must be one of {', '.join(answers)}, got {missing!r}")
     atoms_list = list(atoms_list)
     labels = [labels_of(atoms) for atoms in atoms_list]
-    without = [k for k, of in enumerate(labels) if of.moments is None]
+    still = [set(atoms.symbols) <= set(non_magnetic) for atoms in atoms_list]
+    without = [k for k, of in enumerate(labels) if of.moments is None and not still[k]]
     if not without:
         return atoms_list
     if missing == "zero":
@@ -51,7 +57,7 @@ def with_moments(
             _at_zero(atoms, of) if of.moments is None else atoms
             for atoms, of in zip(atoms_list, labels, strict=True)
         ]
-    refuse_contradictions(atoms_list)
+    refuse_contradictions([a for a, none in zip(atoms_list, still, strict=True) if not none])
     if missing == "skip":
         logger.warning("%s no magnetic moments and are left out", _count(without, atoms_list))
         left = set(without)

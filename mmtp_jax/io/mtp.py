@@ -12,8 +12,9 @@ of the radial basis multiplies the one of the potential. The contraction tables 
 authoritative. A potential without magnetic basis is read as one of ``magnetic_size`` 1.
 
 What the format has no place for is carried as JSON in ``potential_tag``, which other programs
-skip: species, form, level, how it was fitted (`Potential.record`), and the text that the user put
-there (`Potential.tag`). Any other content of ``potential_tag`` is that text.
+skip: species, those that are non-magnetic, form, level, how it was fitted (`Potential.record`),
+and the text that the user put there (`Potential.tag`). Any other content of ``potential_tag`` is
+that text.
 
 A file that is cut, or in which a key, a block or a name is there twice, is refused, and so is one
 that asks for more than potentials have: see the limits
@@ -24,7 +25,8 @@ Two things that other programs do not know, and how to bring a potential to them
 - They evaluate the bare energy E(M). A symmetrised potential, [E(M) + E(-M)] / 2, reads well
   there and gives other numbers. One of the form ``parity`` gives the same ones. A file without our
   tag is of that form if the zeros of its coefficients and its tables make it even; a program that
-  fits it further fills the zeros.
+  fits it further fills the zeros. So are the coefficients of non-magnetic species zeros that others
+  read as such; without our tag they are no declaration.
 - Moment intervals that differ between species are written as arrays, ``max_val = {3.0, 0.3}``.
   Other programs refuse them; `Potential.with_common_interval` gives the same function on one
   interval.
@@ -78,8 +80,8 @@ def load(
             message names file, line and key.
 
     Warns:
-        LostSymmetryWarning: if the file was written as even, and another program has changed
-            coefficients that are zero in it.
+        LostSymmetryWarning: if the file was written as even, or with non-magnetic species, and
+            another program has changed coefficients that are zero in it.
 
     Example:
         >>> potential = load("pot.mtp", species=("Fe", "Al"))
@@ -124,6 +126,7 @@ def load(
         record=ours.get("record"),
         confinement=ours.get("confinement"),
     )
+    potential = _with_non_magnetic(mtp, potential, tuple(ours.get("non_magnetic", ())))
     if form is None and symmetrised is None:
         return _with_parities(mtp, potential, ours)
     form = form_of(form, symmetrised, "bare")
@@ -164,7 +167,8 @@ def save(path: str | os.PathLike, potential: Potential, dialect: str = "grouped"
 
 
 class LostSymmetryWarning(UserWarning):
-    """A potential that was even under reversal of all moments is so no more."""
+    """A potential that was even under reversal of all moments, or had non-magnetic species, has
+    lost the zeros that made it so."""
 
 
 def _with_parities(mtp: MtpText, potential: Potential, ours: dict[str, Any]) -> Potential:
@@ -184,6 +188,21 @@ def _with_parities(mtp: MtpText, potential: Potential, ours: dict[str, Any]) -> 
             "another program; it is read as a bare potential",
             LostSymmetryWarning,
         )
+    return potential
+
+
+def _with_non_magnetic(mtp: MtpText, potential: Potential, named: tuple[str, ...]) -> Potential:
+    """The potential with species that have no moments, as far as its zeros are still those."""
+    declared = potential.replace(non_magnetic=named)
+    c = potential.radial_coeffs
+    if not named or np.array_equal(declared.masked(c), c):
+        return declared
+    warn(
+        f"{mtp.path}: was written as a potential with non-magnetic {', '.join(named)}, but "
+        "coefficients of moments of these species are not zero any more, as after a fit with "
+        "another program; it is read as one in which they have moments",
+        LostSymmetryWarning,
+    )
     return potential
 
 
@@ -326,7 +345,7 @@ def _lines(potential: Potential, dialect: str) -> Iterable[str]:
         yield f"\tbasis_size = {potential.magnetic_size}"
     yield f"\tradial_funcs_count = {tables.n_radial}"
     yield "\tradial_coeffs"
-    blocks = _finite(potential, "radial_coeffs")
+    blocks = potential.masked(_finite(potential, "radial_coeffs"))
     for i in range(n_species):
         for j in range(n_species):
             yield f"\t\t{i}-{j}"

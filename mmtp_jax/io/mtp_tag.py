@@ -17,6 +17,7 @@ _TAG_KEY = "mmtp_jax"
 _TAG_VERSION = 1
 _TAG_TYPES: dict[str, tuple[type, ...]] = {
     _TAG_KEY: (int,), "species": (list,), "symmetrised": (bool,), "parities": (str,),
+    "non_magnetic": (list,),
     "level": (int, type(None)), "tables": (str,), "tag": (str,), "record": (dict,),
     "confinement": (dict,),
 }  # fmt: skip
@@ -69,6 +70,8 @@ def read_tag(mtp: MtpText) -> tuple[str, dict[str, Any]]:
             fail(f"confinement {error}")
     if not all(symbol in atomic_numbers for symbol in map(str, ours.get("species", ()))):
         fail("species are not chemical symbols")
+    if not set(map(str, ours.get("non_magnetic", ()))) < {*map(str, ours.get("species", ())), ""}:
+        fail("non_magnetic are not some of its species")
     return ours.get("tag", ""), ours
 
 
@@ -97,6 +100,8 @@ def tag_text(potential: Potential) -> str:
     }
     if potential.parities:
         content["parities"] = potential.parities
+    if potential.non_magnetic:
+        content["non_magnetic"] = list(potential.non_magnetic)
     if potential.confinement is not None:
         content["confinement"] = {
             name: np.asarray(value, float).tolist()

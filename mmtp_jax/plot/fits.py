@@ -15,7 +15,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from mmtp_jax.api import Given, evaluate
 from mmtp_jax.fitting.report import EV_PER_CUBIC_ANGSTROM_IN_GPA, UNITS, Comparison, comparison
-from mmtp_jax.io.convert import given_configurations, to_structures
+from mmtp_jax.io.convert import given_configurations, structures_for
 from mmtp_jax.plot.style import COLOURS, MARKERS, MU_B, new_figure, plain
 from mmtp_jax.progress import OF_STAGE
 
@@ -85,7 +85,7 @@ def parity(
     compared = {}
     for name, (of, given) in pairs.items():
         configurations = given_configurations(given, of.species)
-        structures = to_structures(configurations, of.species)
+        structures = structures_for(of, configurations)
         compared[name] = comparison(structures, evaluate(of, configurations))
     return parity_of(compared)
 

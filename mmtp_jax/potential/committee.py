@@ -42,7 +42,8 @@ def committee_of(
         names: of the potentials, for messages.
 
     Raises:
-        ValueError: if there are fewer than two, or their species differ.
+        ValueError: if there are fewer than two, or their species, or those that are
+            non-magnetic, differ.
     """
     members = tuple(potentials)
     if len(members) < 2:
@@ -54,6 +55,11 @@ def committee_of(
                 f"{name} has the species {' '.join(member.species)} and {names[0]} "
                 f"{' '.join(members[0].species)}; members of a committee have the same species in "
                 "the same order"
+            )
+        if member.non_magnetic != members[0].non_magnetic:
+            raise ValueError(
+                f"{name} and {names[0]} do not have the same non-magnetic species; members of a "
+                "committee are evaluated at the same moments"
             )
     return members
 

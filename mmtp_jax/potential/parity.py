@@ -15,17 +15,16 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmtp_jax.potential.free import masked
 from mmtp_jax.potential.moments import MomentTables, check_level, tables_of
 from mmtp_jax.potential.multigraphs import even_contractions
 
 if TYPE_CHECKING:
     from mmtp_jax.potential.potential import Potential
-
-Array = Any
 
 LETTERS = {"e": (False,), "o": (True,), "b": (False, True)}
 """Whether the radial functions that a letter of a pattern stands for are odd."""
@@ -81,30 +80,6 @@ def _check_pattern(pattern: str, level: int, n_mu: int) -> None:
         raise ValueError(f"pattern {pattern!r} has no even function; give e or b for one of them")
 
 
-@cache
-def free_coefficients(parities: str, magnetic_size: int) -> np.ndarray:
-    """(N_mu, N_psi, N_psi) which c^(beta,gamma) are not zero by parity."""
-    order = np.add.outer(np.arange(magnetic_size), np.arange(magnetic_size)) % 2
-    odd = np.array([letter == "o" for letter in parities])
-    return order[None] == odd[:, None, None]
-
-
-@cache
-def free_indices(parities: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Places of the free ones among c of shape (S, S, N_mu, N_phi, N_psi, N_psi), in C order."""
-    free = free_coefficients(parities, shape[-1])[:, None]
-    return np.flatnonzero(np.broadcast_to(free, shape))
-
-
-def masked(parities: str, radial_coeffs: Array) -> Array:
-    """c with zeros where parity has them; unchanged where functions have no parity."""
-    if not parities:
-        return radial_coeffs
-    free = free_coefficients(parities, radial_coeffs.shape[-1])[:, None]
-    # Plus 0, for files shall not have -0.0.
-    return radial_coeffs * free + 0.0
-
-
 # --- tables -------------------------------------------------------------------------
 
 
@@ -129,7 +104,7 @@ def parities_of(potential: Potential, expected: str = "") -> str:
 def _halves(potential: Potential) -> dict[str, np.ndarray]:
     """The even and the odd part of c."""
     c = np.asarray(potential.radial_coeffs)
-    return {letter: masked(letter * c.shape[2], c) for letter in "eo"}
+    return {letter: masked(letter * c.shape[2], (), c) for letter in "eo"}
 
 
 def _letters(halves: dict[str, np.ndarray], expected: str = "") -> str:

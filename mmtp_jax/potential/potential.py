@@ -19,10 +19,14 @@ import numpy as np
 
 from mmtp_jax.potential.chebyshev import chebyshev_rescaling
 from mmtp_jax.potential.forms import DEFAULT_FORM, form_of
+from mmtp_jax.potential.free import free_indices, masked
 from mmtp_jax.potential.moments import MomentTables, moment_tables
-from mmtp_jax.potential.parity import free_indices, masked, parity_tables
+from mmtp_jax.potential.parity import parity_tables
 
 Array = Any
+
+NON_MAGNETIC_MAX = 0.1
+"""M_max in mu_B that is written for a species without moments, whose energies it does not enter."""
 
 MAX_CUTOFF = 20.0
 """The largest R_cut in Angstrom, where an atom of a metal has three thousand neighbours."""
@@ -30,7 +34,7 @@ MAX_CUTOFF = 20.0
 _PARAMETERS = ("species_coeffs", "moment_coeffs", "radial_coeffs")
 SETTINGS = ("scaling", "min_dist", "cutoff", "min_magmom", "max_magmom", "confinement")
 """Fields that a fit leaves alone and that are no part of the form."""
-_STATIC = ("species", "tables", "form", "parities", "tag")
+_STATIC = ("species", "tables", "form", "parities", "non_magnetic", "tag")
 
 
 class Confinement(NamedTuple):
@@ -77,13 +81,18 @@ class Potential:
         `Confinement`, what keeps atoms and moments inside of these intervals; or None.
 
     Static description: ``species`` (chemical symbols), ``tables`` (contractions), ``form``,
-    ``parities`` and ``tag`` (free text that a potential file carries).
+    ``parities``, ``non_magnetic`` and ``tag`` (free text that a potential file carries).
 
     The form is ``"symmetrised"``, [E(M) + E(-M)] / 2 (Burov 2026, Eq. 7); ``"bare"``, E(M) as it
     is; or ``"parity"``, E(M) with radial functions of one parity and even contractions only. Then
     ``parities`` has a letter for each radial function, ``e`` or ``o``, and the coefficients that
     are zero by parity are no parameters (`mmtp_jax.potential.parity`). ``parities`` is empty in
     the other forms.
+
+    No energy depends on the moments of atoms of the species ``non_magnetic``: of c they have
+    beta = 0 alone as central atoms and gamma = 0 alone as neighbours, and the rest are zeros and
+    no parameters (`mmtp_jax.potential.free`). Their moments count as zero wherever atoms are
+    taken for this potential.
 
     ``record`` says how it was fitted (`mmtp_jax.fitting.record`). It goes with copies and files,
     but not through transformations of JAX, whose results have none.
@@ -101,6 +110,7 @@ class Potential:
     tables: MomentTables
     form: str = "symmetrised"
     parities: str = ""
+    non_magnetic: tuple[str, ...] = ()
     tag: str = ""
     record: dict[str, Any] | None = None
     confinement: Confinement | None = None
@@ -118,6 +128,7 @@ class Potential:
         max_magmom: float | Sequence[float] = 3.5,
         form: str | None = None,
         pattern: str | None = None,
+        non_magnetic: Sequence[str] = (),
         seed: int = 0,
         tables: MomentTables | None = None,
         symmetrised: bool | None = None,
@@ -135,11 +146,13 @@ class Potential:
                 atom among atoms without moment has dE/dm = 0 whatever its moment.
             min_dist: R_min, Angstrom.
             cutoff: R_cut, Angstrom.
-            max_magmom: M_max in mu_B, one number or one per species.
+            max_magmom: M_max in mu_B, one number or one per species; 0 declares a species
+                ``non_magnetic``.
             form: ``"parity"``, ``"symmetrised"`` or ``"bare"``, see the class.
             pattern: of the form ``"parity"``, one letter for each mu: ``e`` for an even radial
                 function, ``o`` for an odd one, ``b`` for one of each; by default e o e ..., of
                 which levels below 12 have even ones only.
+            non_magnetic: species whose atoms have no moments, see the class.
             seed: of the random coefficients.
             tables: contraction tables to use in place of the generated ones of ``level``, in the
                 other forms.
@@ -163,7 +176,7 @@ class Potential:
             tables, parities = parity_tables(level, pattern)
         elif tables is None:
             tables = moment_tables(level)
-        max_magmom = one_per_species(max_magmom, species)
+        max_magmom, non_magnetic = declared(max_magmom, non_magnetic, species)
         rng = np.random.default_rng(seed)
         n_species, n_mu = len(species), tables.n_radial
         shape = (n_species, n_species, n_mu, radial_size, magnetic_size, magnetic_size)
@@ -177,7 +190,7 @@ class Potential:
         return cls(
             species_coeffs=np.zeros(n_species),
             moment_coeffs=1e-3 * rng.normal(size=tables.n_scalars),
-            radial_coeffs=masked(parities, radial),
+            radial_coeffs=masked(parities, magnetic_of(species, non_magnetic), radial),
             scaling=np.float64(1.0),
             min_dist=np.float64(min_dist),
             cutoff=np.float64(cutoff),
@@ -187,13 +200,15 @@ class Potential:
             tables=tables,
             form=form,
             parities=parities,
+            non_magnetic=non_magnetic,
         )
 
     def __repr__(self) -> str:
         """One line: what it is, without its numbers."""
         level = "tables of its file" if self.level is None else f"level {self.level}"
+        still = f"{' '.join(self.non_magnetic)} non-magnetic, " if self.non_magnetic else ""
         return (
-            f"Potential({level}, species {' '.join(self.species)}, form {self.form}, "
+            f"Potential({level}, species {' '.join(self.species)}, {still}form {self.form}, "
             f"{self.radial_size} radial x {self.magnetic_size} magnetic functions, "
             f"{self.n_parameters} parameters)"
         )
@@ -220,6 +235,11 @@ class Potential:
         return len(self.species)
 
     @property
+    def magnetic(self) -> tuple[bool, ...]:
+        """(S,) whether a species has moments; a tuple, for it is static."""
+        return magnetic_of(self.species, self.non_magnetic)
+
+    @property
     def radial_size(self) -> int:
         """N_phi, number of radial Chebyshev polynomials."""
         return self.radial_coeffs.shape[-3]
@@ -238,7 +258,7 @@ class Potential:
     def parameter_sizes(self) -> dict[str, int]:
         """Number of parameters of each kind, in the order of `flatten`."""
         sizes = {name: int(np.size(getattr(self, name))) for name in _PARAMETERS}
-        if self.parities:
+        if self._has_zeros:
             sizes["radial_coeffs"] = len(self._free)
         return sizes
 
@@ -246,7 +266,8 @@ class Potential:
     def n_parameters(self) -> int:
         """P = N_species + N_B + N_mu N_phi N_species^2 N_psi^2 (Kotykhov 2024, Table 1).
 
-        Of the form ``"parity"``, the radial coefficients that are not zero by parity count.
+        Of the form ``"parity"``, the radial coefficients that are not zero by parity count; of
+        non-magnetic species those that need no moments of theirs.
         """
         return sum(self.parameter_sizes.values())
 
@@ -279,7 +300,7 @@ class Potential:
         new, start = {}, 0
         for name, size in self.parameter_sizes.items():
             part, shape = theta[start : start + size], np.shape(getattr(self, name))
-            if self.parities and name == "radial_coeffs":
+            if self._has_zeros and name == "radial_coeffs":
                 part = self._with_zeros(part)
             new[name] = part.reshape(shape)
             start += size
@@ -287,11 +308,19 @@ class Potential:
 
     def free_radial(self, flat: Array) -> Array:
         """Of values (..., n) for all of c in C order, those for the coefficients that are free."""
-        return flat[..., self._free] if self.parities else flat
+        return flat[..., self._free] if self._has_zeros else flat
+
+    def masked(self, radial_coeffs: Array) -> Array:
+        """Radial coefficients with zeros where this potential has no parameters."""
+        return masked(self.parities, self.magnetic, radial_coeffs)
+
+    @property
+    def _has_zeros(self) -> bool:
+        return bool(self.parities or self.non_magnetic)
 
     @property
     def _free(self) -> np.ndarray:
-        return free_indices(self.parities, np.shape(self.radial_coeffs))
+        return free_indices(self.parities, self.magnetic, np.shape(self.radial_coeffs))
 
     def _with_zeros(self, free: Array) -> Array:
         """All of c in C order from the coefficients that are free."""
@@ -361,7 +390,7 @@ class Potential:
         )
         radial = np.einsum("ijmzbg,ibp,jgq->ijmzpq", np.asarray(self.radial_coeffs), change, change)
         return self.replace(
-            radial_coeffs=masked(self.parities, radial),
+            radial_coeffs=self.masked(radial),
             min_magmom=min_magmom,
             max_magmom=max_magmom,
         )
@@ -390,9 +419,57 @@ def one_per_species(value: float | Sequence[float], species: tuple[str, ...]) ->
             f"{species}; give one number, or one per species"
         )
     values = np.broadcast_to(values, (len(species),)).copy()
-    if not np.all(values > 0):
-        raise ValueError(f"max_magmom must be positive, got {values.tolist()} mu_B")
+    if not np.all(values >= 0):
+        raise ValueError(f"max_magmom must not be negative, got {values.tolist()} mu_B")
     return values
+
+
+def magnetic_of(species: tuple[str, ...], non_magnetic: tuple[str, ...]) -> tuple[bool, ...]:
+    """(S,) whether each species has moments."""
+    return tuple(symbol not in non_magnetic for symbol in species)
+
+
+def declared(
+    max_magmom: float | Sequence[float], non_magnetic: Sequence[str], species: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """M_max (S,) in mu_B, all positive, and the species without moments.
+
+    Args:
+        max_magmom: one number, or one per species; 0 declares a species non-magnetic.
+        non_magnetic: species that are declared by name.
+        species: of the potential.
+
+    Raises:
+        ValueError: if a name is none of the species, none is left with moments, or a species has
+            a moment and is non-magnetic.
+    """
+    values, still = one_per_species(max_magmom, species), _among(non_magnetic, species)
+    if np.size(max_magmom) > 1:
+        torn = [s for s, m in zip(species, values, strict=True) if s in still and m > 0.0]
+        if torn:
+            raise ValueError(
+                f"{', '.join(torn)} cannot be non-magnetic and have a max_magmom of "
+                f"{values[species.index(torn[0])]:g} mu_B; give 0 for it"
+            )
+    zero = np.array([s in still or m == 0.0 for s, m in zip(species, values, strict=True)])
+    if zero.all():
+        raise ValueError(
+            f"all species ({', '.join(species)}) would be non-magnetic, so that no energy depends "
+            "on moments; declare none, and give a magnetic size of 1 instead"
+        )
+    found = tuple(symbol for symbol, of in zip(species, zero, strict=True) if of)
+    return np.where(zero, NON_MAGNETIC_MAX, values), found
+
+
+def _among(non_magnetic: Sequence[str], species: tuple[str, ...]) -> tuple[str, ...]:
+    names = (non_magnetic,) if isinstance(non_magnetic, str) else tuple(non_magnetic)
+    unknown = [symbol for symbol in names if symbol not in species]
+    if unknown:
+        raise ValueError(
+            f"{', '.join(map(str, unknown))} cannot be non-magnetic: the species are "
+            f"{', '.join(species)}"
+        )
+    return names
 
 
 def _check_new(

@@ -21,7 +21,6 @@ from mmtp_jax.potential.chebyshev import chebyshev, reversal, to_unit_interval
 from mmtp_jax.potential.einsum import einsum, matmul
 from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import materialised
-from mmtp_jax.potential.parity import masked
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.potential.rows import stacked
 
@@ -86,8 +85,8 @@ def pair_coefficients(potential: Potential) -> Array:
     The symmetrised potential has two parities: the parts of c that are even and odd under reversal
     of all moments. Others have one.
     """
-    # Coefficients that are zero by parity have no derivative either, whoever changes them.
-    c = masked(potential.parities, potential.radial_coeffs)
+    # Coefficients that are zero by declaration have no derivative either, whoever changes them.
+    c = potential.masked(potential.radial_coeffs)
     n_blocks = potential.n_species * potential.magnetic_size
     parts = [c]
     if potential.form == "symmetrised":

@@ -84,8 +84,9 @@ class DifferentiableState:
         self.masses = atoms.get_masses()
         _require_inside(potential, self.start)
         (self.graph,) = _graphs_of([self.start], float(potential.cutoff))
+        follow = moments & np.asarray(potential.magnetic)[self.start.types]
         self.free = free_coordinates(
-            len(self.start), _strain_rows(basis_of(cell)), positions, moments
+            len(self.start), _strain_rows(basis_of(cell)), positions, follow
         )
 
     def __call__(self, theta: Any) -> RelaxedState:
@@ -161,7 +162,8 @@ class DifferentiableQuasiHarmonic:
         graphs = _graphs_of(self.starts, float(potential.cutoff))
         self.graphs = jax.tree.map(lambda *of: np.stack(of), *graphs)
         shape = _strain_rows(basis_of("shape"))
-        self.free = free_coordinates(len(self.starts[0]), shape)
+        follow = np.asarray(potential.magnetic)[self.starts[0].types]
+        self.free = free_coordinates(len(self.starts[0]), shape, moments=follow)
 
     def __call__(self, theta: Any) -> HarmonicVolumes:
         """The states of the potential with the parameters theta (P,)."""
@@ -183,6 +185,7 @@ def _repeated(structure: Structure, repeat: Sequence[int]) -> Structure:
         positions=moved.reshape(-1, 3),
         types=np.tile(structure.types, len(shifts)),
         magmoms=np.tile(structure.magmoms, len(shifts)),
+        magnetic=None if structure.magnetic is None else np.tile(structure.magnetic, len(shifts)),
     )
 
 

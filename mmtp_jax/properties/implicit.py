@@ -69,7 +69,10 @@ class RelaxedState(NamedTuple):
 
 
 def free_coordinates(
-    n_atoms: int, strains: np.ndarray, positions: bool = True, moments: bool = True
+    n_atoms: int,
+    strains: np.ndarray,
+    positions: bool = True,
+    moments: bool | np.ndarray = True,
 ) -> np.ndarray:
     """Orthonormal directions (4 n + 6, d) of x that a state is stationary in.
 
@@ -77,7 +80,7 @@ def free_coordinates(
         n_atoms: n.
         strains: (k, 6) orthonormal strains that the cell may take, k from 0 to 6.
         positions: atoms move, all but translations.
-        moments: they are equilibrated.
+        moments: they are equilibrated; or (n,) bool which of them are.
     """
     size, low = 4 * n_atoms + N_STRAINS, 3 * n_atoms
     columns = []
@@ -86,9 +89,9 @@ def free_coordinates(
         columns.append(np.pad(inner, ((0, size - low), (0, 0))))
     if len(strains):
         columns.append(np.pad(np.transpose(strains), ((low, n_atoms), (0, 0))))
-    if moments:
-        columns.append(np.pad(np.eye(n_atoms), ((low + N_STRAINS, 0), (0, 0))))
-    return np.concatenate(columns, axis=1) if columns else np.zeros((size, 0))
+    chosen = np.eye(n_atoms)[:, np.broadcast_to(moments, n_atoms)]
+    columns.append(np.pad(chosen, ((low + N_STRAINS, 0), (0, 0))))
+    return np.concatenate(columns, axis=1)
 
 
 def stationary(potential: Potential, graph: Graph, free: Array) -> RelaxedState:
@@ -191,7 +194,10 @@ def curvature(state: RelaxedState, moments: bool = True) -> Curvature:
     whole = hessian(state.potential, state.graph)
     kept, mixed = whole[:end, :end], whole[:end, end:]
     if moments:
-        kept = kept - mixed @ jnp.linalg.solve(whole[end:, end:], mixed.T)
+        # Of a species without moments all of it is zero: it follows nothing.
+        still = ~jnp.asarray(state.potential.magnetic)[state.graph.types]
+        own = whole[end:, end:] + jnp.diag(still.astype(whole.dtype))
+        kept = kept - mixed @ jnp.linalg.solve(own, mixed.T)
     kept = (kept + kept.T) / 2
     return Curvature(
         kept[:split, :split],

@@ -65,6 +65,8 @@ class Response:
     """(n, n) d2E/dm dm, eV/mu_B^2."""
     at_bound: np.ndarray = field(repr=False)
     """(n,) bool: moments at the end of their interval, which do not follow."""
+    magnetic: np.ndarray | None = field(default=None, repr=False)
+    """(n,) bool: atoms that have moments in the potential; None for all."""
 
     @property
     def n_atoms(self) -> int:
@@ -157,7 +159,7 @@ class Response:
 
     def _free_moments(self) -> np.ndarray:
         """Places of the moments that follow."""
-        free = np.flatnonzero(~self.held)
+        free = np.flatnonzero(~self.held & (True if self.magnetic is None else self.magnetic))
         name, forces = self.structure.name, np.abs(self.magnetic_forces[free])
         largest = float(forces.max(initial=0.0))
         if largest > MAGNETIC_TOLERANCE:

@@ -115,6 +115,7 @@ def structure_response(potential: Potential, structure: Structure) -> Response:
         em=whole[e, m],
         mm=whole[m, m],
         at_bound=(structure.magmoms <= low + AT_BOUND) | (structure.magmoms >= high - AT_BOUND),
+        magnetic=np.asarray(potential.magnetic)[structure.types],
     )
 
 

@@ -144,6 +144,29 @@ def check_domain(
     )  # fmt: skip
 
 
+def moment_at_end(
+    potential: Potential, types: np.ndarray, magmoms: np.ndarray, first: int = 0
+) -> str:
+    """Which moment is nearest to the end of its interval, or furthest beyond, in words.
+
+    Args:
+        potential: the potential.
+        types: (n,) species of the atoms.
+        magmoms: (n,) mu_B.
+        first: number of the first atom.
+    """
+    low, high = (
+        np.asarray(of, float)[types] for of in (potential.min_magmom, potential.max_magmom)
+    )
+    share = np.abs(2 * np.asarray(magmoms) - low - high) / (high - low)
+    k = int(np.argmax(np.where(np.asarray(potential.magnetic)[types], share, -1.0)))
+    return (
+        f"the moment of atom {k + first} ({potential.species[types[k]]}), {magmoms[k]:.4g} mu_B, "
+        f"is at the end of the interval {low[k]:.4g} to {high[k]:.4g} mu_B that the potential "
+        "covers, or beyond"
+    )
+
+
 def no_neighbours(structures: Sequence[Structure], cutoff: float) -> str | None:
     """A sentence where no atom of any structure has a neighbour, so that energies are constants.
 

@@ -59,7 +59,7 @@ class LabelNumbers:
                 None if s.forces is None else np.linalg.norm(s.forces, axis=1) for s in structures
             ),
             stress=_largest(s.stress for s in structures),
-            magnetic_forces=_largest(s.magnetic_forces for s in structures),
+            magnetic_forces=_largest(s.magnetic_labels for s in structures),
             volumes=volumes,
             fractions=counts / sizes[:, None],
             groups={name: members for name, members in groups.items() if len(members)},

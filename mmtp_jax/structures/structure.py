@@ -35,6 +35,11 @@ class Structure:
     """(3, 3) eV/Angstrom^3, sign of (1/V) dE/d(strain)."""
     magnetic_forces: np.ndarray | None = None
     """(n,) T = -dE/dm, eV/mu_B."""
+    magnetic: np.ndarray | None = None
+    """(n,) bool, which atoms have moments in the potential that this is for; None for all.
+
+    Magnetic forces of the others are no labels (`mmtp_jax.structures.non_magnetic`).
+    """
     weight: float = 1.0
     """Factor of this configuration in the loss."""
     making: str = ""
@@ -50,6 +55,25 @@ class Structure:
 
     def __len__(self) -> int:
         return len(self.types)
+
+    @property
+    def n_magnetic(self) -> int:
+        """Atoms that have moments."""
+        return len(self) if self.magnetic is None else int(np.sum(self.magnetic))
+
+    @property
+    def magnetic_labels(self) -> np.ndarray | None:
+        """Magnetic forces of the atoms that have moments, eV/mu_B."""
+        if self.magnetic is None or self.magnetic_forces is None:
+            return self.magnetic_forces
+        return self.magnetic_forces[self.magnetic]
+
+    def count(self, kind: str) -> int:
+        """Numbers in a label that it has: 1 energy, 3 n forces, 6 stresses, a dE/dm per moment."""
+        # A symmetric matrix has six independent numbers.
+        return {"stress": 6, "magnetic_forces": self.n_magnetic}.get(
+            kind, int(np.size(getattr(self, kind)))
+        )
 
     @property
     def volume(self) -> float | None:

@@ -78,14 +78,14 @@ def _of_one(settings: EquilibrateSettings, member: Member) -> Found:
 
     import mmtp_jax as mmtp
     from mmtp_jax.interfaces.equilibration import equilibration_of, start_structures
-    from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.io.convert import structures_for
     from mmtp_jax.simulation.moments.options import MomentOptions
     from mmtp_jax.simulation.moments.reliability import reliability
 
     options = MomentOptions(**given_to(MomentOptions, given))
     potential = member.potential
     atoms_list = read_start(settings.input, potential)
-    references = to_structures(atoms_list, potential.species)
+    references = structures_for(potential, atoms_list)
     structures = start_structures(potential, atoms_list, start, given.scale, takes_start=True)
     watched = Watched(settings.preselection, potential)
     found = _equilibrated(potential, structures, options, watched)

@@ -162,7 +162,7 @@ def _read(settings: EvaluateSettings, potential: Potential) -> dict[str, list[At
     for path, name in short_names(settings.data).items():
         atoms_list = console.read_data(path, potential.species, settings)
         if potential.magnetic_size > 1:
-            atoms_list = settled(atoms_list, settings.missing_moments)
+            atoms_list = settled(atoms_list, settings.missing_moments, potential.non_magnetic)
         found[name] = atoms_list
     return found
 

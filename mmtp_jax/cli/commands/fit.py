@@ -188,7 +188,9 @@ def _data(settings: FitSettings, potential: Potential) -> tuple[list[Atoms], lis
 
     def labelled(files: str | Sequence[str]) -> list[Atoms]:
         found = console.read_data(files, species, data)
-        return with_moments(found, data.missing_moments) if potential.magnetic_size > 1 else found
+        if potential.magnetic_size == 1:
+            return found
+        return with_moments(found, data.missing_moments, non_magnetic=potential.non_magnetic)
 
     _check_declared(data)
     training = labelled(data.files)
@@ -201,9 +203,9 @@ def _data(settings: FitSettings, potential: Potential) -> tuple[list[Atoms], lis
     lonely = no_neighbours(to_structures(training, species), float(potential.cutoff))
     if lonely is not None:
         raise ValueError(lonely)
-    print_labels("training set", training, species)
+    print_labels("training set", training, potential)
     if validation:
-        print_labels("validation set", validation, species)
+        print_labels("validation set", validation, potential)
     return training, validation
 
 

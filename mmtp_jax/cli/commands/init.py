@@ -13,11 +13,13 @@ from mmtp_jax.cli.settings import build
 
 _USED = frozenset({"potential.level", "potential.species", "potential.radial_size",
          "potential.magnetic_size", "potential.cutoff", "potential.form", "potential.pattern",
+         "potential.non_magnetic",
          "domain.min_dist", "domain.max_magmom", "fit.seed", "output.potential"})  # fmt: skip
 
 _EPILOG = """\
 example:
   mmtp init --level 12 --species Fe Al --magnetic-size 3 --max-magmom 3.0 0.3 -o start.mtp
+  mmtp init --level 12 --species Fe Al --non-magnetic Al -o start.mtp
 
 A fit finds its own intervals of distances and moments in the data. Those given here (by default
 1.9 Angstrom and 3.5 mu_B) matter for `mmtp fit --keep-domain`.

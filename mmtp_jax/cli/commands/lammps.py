@@ -97,14 +97,17 @@ def run(args: argparse.Namespace) -> None:
 
 def _atoms(settings: LammpsSettings, potential: Potential, start: dict[str, float] | None) -> Atoms:
     """The configuration with its moments."""
+    import numpy as np
+
     from mmtp_jax.interfaces.equilibration import start_structures
     from mmtp_jax.io.schema import set_moments
 
     if settings.structure is None:
         atoms = _crystal(potential.species[0], settings.repeat)
         # Where nothing is known, two thirds of the largest moment.
-        largest = zip(potential.species, potential.max_magmom, strict=True)
-        start = start or {symbol: 2 / 3 * float(value) for symbol, value in largest}
+        largest = np.where(potential.magnetic, potential.max_magmom, 0.0)
+        sizes = zip(potential.species, largest.tolist(), strict=True)
+        start = start or {symbol: 2 / 3 * value for symbol, value in sizes}
     else:
         atoms = console.read_data(settings.structure, potential.species, settings)[-1]
         if settings.repeat is not None:

@@ -93,6 +93,7 @@ def _sets(args: argparse.Namespace) -> dict[str, Any]:
                 name: settled(
                     console.read_data(paths, potential.species, reading),
                     reading.missing_moments,
+                    potential.non_magnetic,
                 )
             },
         ).whole[0]

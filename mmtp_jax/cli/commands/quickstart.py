@@ -81,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
         "antiferromagnetic or disordered, strained and displaced, with the moment of each atom\n"
         "held at a prescribed value. Magnetic forces are -dE/dm, the pull on a moment."
     )
-    print_labels("to fit", training, potential.species)
+    print_labels("to fit", training, potential)
     print_labels("held out, to see how the potential does on data it was not fitted to",
-                 validation, potential.species)  # fmt: skip
+                 validation, potential)  # fmt: skip
     print()
     print("Potential: a magnetic moment tensor potential; a higher level has more parameters.")
     print(console.describe(potential, domain=False))

@@ -143,24 +143,25 @@ def _references(
     atoms_list: Sequence[Atoms],
     options: RelaxOptions,
 ) -> list[Structure | None]:
-    from mmtp_jax.io.convert import to_structures
+    from mmtp_jax.io.convert import structures_for
     from mmtp_jax.io.missing_moments import with_moments
     from mmtp_jax.simulation.relaxation.reliability import relaxed_reference
 
     path = settings.input.reference
     if path is None:
-        labelled = to_structures(atoms_list, potential.species)
+        labelled = structures_for(potential, atoms_list)
         return [relaxed_reference(structure, options) for structure in labelled]
     given = with_moments(
         console.read_data(path, potential.species, settings.input),
         may_skip=False,
+        non_magnetic=potential.non_magnetic,
     )
     if len(given) != len(atoms_list):
         raise ValueError(
             f"{path} has {len(given)} configurations for {len(atoms_list)} to relax; "
             "give one for each, in the same order"
         )
-    return list(to_structures(given, potential.species))
+    return structures_for(potential, given)
 
 
 def _report(

@@ -110,7 +110,7 @@ class LammpsBridge:
         candidates = (
             None if preselection is None else Candidates(preselection, self._ranks.rank == 0)
         )
-        start = starting_moments(self._evaluator, magmoms, potential.species, types, had_moments)
+        start = starting_moments(self._evaluator, magmoms, potential, types, had_moments)
         self._steps = Steps(self._evaluator, potential, types, start, candidates, options)
         if options.route == "mliap":
             self._host.unified.connect(self._of_pairs)

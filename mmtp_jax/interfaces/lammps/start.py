@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from mmtp_jax.interfaces.lammps.evaluator import SharedEvaluator
 from mmtp_jax.interfaces.lammps.host import MAGMOM, LammpsHost
 from mmtp_jax.interfaces.lammps.ranks import Ranks
+from mmtp_jax.potential.potential import Potential
 
 Moments = Mapping[str, float] | np.ndarray | None
 
@@ -43,7 +44,7 @@ def species_by_id(host: LammpsHost, ranks: Ranks) -> np.ndarray:
 def starting_moments(
     evaluator: SharedEvaluator,
     magmoms: Moments,
-    species: Sequence[str],
+    potential: Potential,
     types: np.ndarray,
     had_moments: bool,
 ) -> np.ndarray:
@@ -52,23 +53,30 @@ def starting_moments(
     Args:
         evaluator: of the atoms.
         magmoms: of each species or each atom; None for those of LAMMPS.
-        species: of the potential.
+        potential: whose species count; moments of non-magnetic ones are zero.
         types: (n,) species index.
         had_moments: did LAMMPS have moments?
 
     Raises:
         ValueError: if there are none, or not one for each atom.
     """
-    n, host = len(types), evaluator.host
+    n, host, species = len(types), evaluator.host, potential.species
+    magnetic = np.asarray(potential.magnetic)[types]
     if magmoms is None:
         if not had_moments:
             raise ValueError(
                 "no magnetic moments to start from; give magmoms, or let LAMMPS have the "
                 "property d_magmom (fix moments all property/atom d_magmom)"
             )
-        return evaluator.moments_of_lammps()
+        start = evaluator.moments_of_lammps()
+        if np.any(start[~magnetic]):
+            start = np.where(magnetic, start, 0.0)
+            host.own(MAGMOM)[:] = start[host.own_ids() - 1]
+        return start
     if isinstance(magmoms, Mapping):
-        missing = sorted({species[t] for t in np.unique(types)} - set(magmoms))
+        missing = sorted(
+            {species[t] for t in np.unique(types)} - {*magmoms, *potential.non_magnetic}
+        )
         if missing:
             raise ValueError(
                 f"magmoms gives no moment for {', '.join(missing)}; name every species"
@@ -81,5 +89,6 @@ def starting_moments(
             f"magmoms must be one finite moment for each of {n} atoms or each species, got "
             f"shape {start.shape}"
         )
+    start = np.where(magnetic, start, 0.0)
     host.own(MAGMOM)[:] = start[host.own_ids() - 1]
     return start

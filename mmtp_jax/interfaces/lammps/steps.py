@@ -12,6 +12,7 @@ from mmtp_jax.interfaces.lammps.options import BridgeOptions
 from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.moments.steps import Status
+from mmtp_jax.structures.domain import moment_at_end
 
 _NOT_MINIMA = (Status.STEP_LIMIT, Status.NO_DESCENT)
 
@@ -44,7 +45,7 @@ class Steps:
         """Why the run must not go on."""
         self.n_steps = self.n_unconverged = self.n_outside = 0
         self._evaluator, self._host = evaluator, evaluator.host
-        self._types = types
+        self._types, self._potential = types, potential
         far = reach(potential)
         self._min_dist = float(far.min_dist)
         self._far_low, self._far_high = (np.asarray(of, float)[types] for of in far[1:])
@@ -99,7 +100,7 @@ class Steps:
         self.magmoms = moments.magmoms.copy()
         self.n_unconverged += moments.status in _NOT_MINIMA and self.stopped is None
         if moments.status == Status.HELD_AT_BOUND and self.options.bounded:
-            self._stop("a moment is at the end of the interval that the potential covers")
+            self._stop_at_moment()
         return moments.accepted(), moments.residual
 
     def _look(self, magmoms: np.ndarray, energy: float) -> None:
@@ -144,7 +145,11 @@ class Steps:
                 f"{self._min_dist:.4g} Angstrom"
             )
         elif outside.any():
-            self._stop("a moment is outside of the interval that the potential covers")
+            self._stop_at_moment()
+
+    def _stop_at_moment(self) -> None:
+        # Atoms are called by their ids, which count from 1.
+        self._stop(moment_at_end(self._potential, self._types, self.magmoms, first=1))
 
     def _stop(self, why: str) -> None:
         if self.stopped is None:

@@ -17,7 +17,7 @@ _WHY = {
     Outcome.WATCH: "the watch stopped it, e.g. for a grade above the threshold",
     Outcome.TOO_CLOSE: "two atoms are closer than the shortest distance that the potential "
     "covers, {min_dist:.4g} Angstrom",
-    Outcome.MOMENT: "a moment is at the end of the interval that the potential covers, or beyond",
+    Outcome.MOMENT: "{moment}",
     Outcome.BLEW_UP: "it blew up: numbers became infinite, or atoms moved by more than half the "
     "skin in one step; try a shorter time step",
 }
@@ -61,6 +61,8 @@ class Simulation:
     """What the watch kept."""
     min_dist: float = field(repr=False)
     """Distance at which replicas stop, Angstrom."""
+    moments: tuple[str, ...] = field(repr=False)
+    """Of each replica, which moment is nearest to the end of its interval, in words."""
 
     @property
     def completed(self) -> bool:
@@ -106,7 +108,7 @@ class Simulation:
         outcome = self.outcomes[replica]
         if outcome == Outcome.RUNNING:
             return f"replica {replica} ran to step {self.n_steps}"
-        why = _WHY[outcome].format(min_dist=self.min_dist)
+        why = _WHY[outcome].format(min_dist=self.min_dist, moment=self.moments[replica])
         return f"replica {replica} stopped at step {self.stopped_at[replica]}: {why}"
 
     def drift(self) -> np.ndarray:

@@ -29,6 +29,7 @@ from mmtp_jax.simulation.spins.dynamics import SpinPlan, SpinSites
 from mmtp_jax.simulation.spins.moves import magnetic_atoms
 from mmtp_jax.simulation.system import System, volumes
 from mmtp_jax.structures.batch import default_chunk
+from mmtp_jax.structures.domain import moment_at_end
 
 SEARCH_AGAIN = 0.5
 """Share of the skin beyond which a replica's neighbours are searched along with another's."""
@@ -92,8 +93,8 @@ class Run(HostLoop):
 
     def magnetic_atoms(self) -> np.ndarray:
         """Atoms (n,) that change their signs, by the moments of the very start."""
-        start, species = self.system, self.potential.species
-        return magnetic_atoms(start.types, start.magmoms, species, self.options.magnetic)
+        start = self.system
+        return magnetic_atoms(start.types, start.magmoms, self.potential, self.options.magnetic)
 
     def spin_plan(self) -> SpinPlan | None:
         """How signs change."""
@@ -217,4 +218,7 @@ class Run(HostLoop):
             seconds=time.perf_counter() - self.started,
             kept=tuple(self.kept),
             min_dist=float(reach(self.potential).min_dist),
+            moments=tuple(
+                moment_at_end(self.potential, state.system.types, of) for of in state.system.magmoms
+            ),
         )

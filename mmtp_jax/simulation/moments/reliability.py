@@ -96,7 +96,7 @@ def _is_equilibrium(reference: Structure) -> bool:
     labelled = any(getattr(reference, label) is not None for label in LABELS)
     if not (reference.moments_known and labelled):
         return False
-    forces = reference.magnetic_forces
+    forces = reference.magnetic_labels
     return forces is None or float(np.abs(forces).max()) <= REFERENCE_FORCE
 
 

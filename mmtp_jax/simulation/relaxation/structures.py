@@ -20,6 +20,7 @@ from mmtp_jax.simulation.relaxation.run import STEPS_PER_CALL, RelaxModel, Relax
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
 from mmtp_jax.simulation.watch import Watch, alike
 from mmtp_jax.structures.batch import default_chunk, rounded_size
+from mmtp_jax.structures.domain import moment_at_end
 from mmtp_jax.structures.results import VOIGT, Result
 from mmtp_jax.structures.structure import Structure
 
@@ -66,6 +67,8 @@ class RelaxedStructure:
     """Largest |T_i| of the moments that are not held, eV/mu_B; 0 where they are fixed."""
     shortest: float
     """Shortest distance, Angstrom."""
+    moment: str
+    """Which moment is nearest to the end of its interval, in words."""
 
     @property
     def converged(self) -> bool:
@@ -78,8 +81,10 @@ class RelaxedStructure:
         whole = float(np.abs(self.result.magnetic_forces).max(initial=0.0))
         # Moments that are held, or fixed, are not among those that the search counts.
         held = f", {whole:.2g} on held moments" if whole > 1.01 * self.magnetic_force else ""
+        at_bound = self.status == RelaxStatus.MOMENT_AT_BOUND
+        why = self.moment if at_bound else self.status.message
         text = (
-            f"{self.status.message} ({self.n_steps} steps, force {self.force:.2g} eV/Angstrom, "
+            f"{why} ({self.n_steps} steps, force {self.force:.2g} eV/Angstrom, "
             f"stress {self.stress_GPa:.2g} GPa, magnetic force {self.magnetic_force:.2g} eV/mu_B"
             f"{held})"
         )
@@ -251,6 +256,7 @@ def _results(run: RelaxRun, interrupted: bool) -> list[RelaxedStructure]:
                 stress_GPa=float(state.largest_stress[k]) / GPA,
                 magnetic_force=float(at.residual[k]),
                 shortest=float(at.shortest[k]),
+                moment=moment_at_end(run.model.potential, end.types, end.magmoms),
             )
         )
     return results

@@ -124,7 +124,7 @@ def sample_states(
     if moments not in ("equilibrate", "fixed"):
         raise ValueError(f"moments must be one of equilibrate, fixed, got {moments!r}")
     start = np.asarray(structure.magmoms, float)
-    which = magnetic_atoms(structure.types, start[None], potential.species, magnetic)
+    which = magnetic_atoms(structure.types, start[None], potential, magnetic)
     signs = np.asarray(
         jax.vmap(_signs, (None, 0, None, None))(
             keys_of([seed]), jnp.arange(n), jnp.asarray(structure.types), jnp.asarray(which)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.dynamics.thermostats import key_of
 
 Array = Any
@@ -75,7 +76,7 @@ def changed(move: str, values: Array, proposal: Proposal) -> Array:
 def magnetic_atoms(
     types: np.ndarray,
     magmoms: np.ndarray,
-    species: tuple[str, ...],
+    potential: Potential,
     magnetic: tuple[str, ...] | None = None,
 ) -> np.ndarray:
     """Atoms (n,) whose signs may change: those of the given species, or with a moment at the start.
@@ -83,13 +84,15 @@ def magnetic_atoms(
     Args:
         types: (n,) species index.
         magmoms: (R, n) moments of the start, mu_B.
-        species: chemical symbols of the types.
+        potential: whose species count; atoms of non-magnetic ones have no sign to change.
         magnetic: symbols of the magnetic species; None for all atoms with a moment in any replica.
 
     Raises:
-        ValueError: if a symbol is unknown, no atom is magnetic, or a magnetic atom has no moment.
+        ValueError: if a symbol is unknown or non-magnetic, no atom is magnetic, or a magnetic
+            atom has no moment.
     """
-    has_moment = np.asarray(magmoms) != 0.0
+    species, still = potential.species, potential.non_magnetic
+    has_moment = (np.asarray(magmoms) != 0.0) & np.asarray(potential.magnetic)[np.asarray(types)]
     if magnetic is None:
         found = has_moment.any(axis=0)
     else:
@@ -98,6 +101,11 @@ def magnetic_atoms(
             raise ValueError(
                 f"magnetic names {', '.join(unknown)}, but the potential is for "
                 f"{', '.join(species)}"
+            )
+        torn = sorted(set(magnetic) & set(still))
+        if torn:
+            raise ValueError(
+                f"magnetic names {', '.join(torn)}, which is non-magnetic in this potential"
             )
         found = np.isin(np.asarray(species)[np.asarray(types)], magnetic)
     if not found.any():

@@ -65,7 +65,7 @@ def walk_spins(
     """
     started = time.perf_counter()
     start = np.asarray(system.magmoms, float)
-    magnetic = magnetic_atoms(system.types, start, potential.species, options.magnetic)
+    magnetic = magnetic_atoms(system.types, start, potential, options.magnetic)
     signs = np.sign(start[0]) if pattern is None else np.asarray(pattern, float)
     signs = np.where(magnetic, signs, 0.0)
     temperatures = np.asarray(temperatures, float)

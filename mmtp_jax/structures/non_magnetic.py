@@ -1,0 +1,54 @@
+"""Atoms of species that have no moments in a potential: their moments are zero, whatever is given.
+
+No energy depends on such a moment, so a magnetic force of such an atom is no label either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mmtp_jax.potential.potential import Potential
+from mmtp_jax.structures.structure import Structure
+from mmtp_jax.warn import warn
+
+
+class NonMagneticWarning(UserWarning):
+    """Moments were given to atoms that have none in the potential; they count as zero."""
+
+
+def for_potential(potential: Potential, structures: Sequence[Structure]) -> list[Structure]:
+    """The structures, without moments of the species that are non-magnetic in a potential.
+
+    Warns:
+        NonMagneticWarning: if any of these moments is not zero.
+    """
+    if not potential.non_magnetic:
+        return list(structures)
+    found = [_without(potential, structure) for structure in structures]
+    lost = [
+        int(np.sum(before.magmoms != after.magmoms))
+        for before, after in zip(structures, found, strict=True)
+    ]
+    where = np.flatnonzero(lost)
+    if where.size:
+        warn(
+            f"{sum(lost)} moments of {', '.join(potential.non_magnetic)} in {where.size} of "
+            f"{len(found)} configurations (the first is {structures[where[0]].name}) are not zero; "
+            "in this potential these species are non-magnetic, and the moments count as zero",
+            NonMagneticWarning,
+        )
+    return found
+
+
+def _without(potential: Potential, structure: Structure) -> Structure:
+    magnetic = np.asarray(potential.magnetic)[structure.types]
+    return replace(
+        structure,
+        magmoms=np.where(magnetic, structure.magmoms, 0.0),
+        magnetic_forces=structure.magnetic_forces if magnetic.any() else None,
+        magnetic=magnetic,
+        moments_known=structure.moments_known or not magnetic.any(),
+    )
