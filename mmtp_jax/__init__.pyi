@@ -76,6 +76,7 @@ from mmtp_jax.simulation.moments.collapse import EquilibrationWarning as Equilib
 from mmtp_jax.structures.domain import ExtrapolationWarning as ExtrapolationWarning
 from mmtp_jax.structures.domain import MissingMomentsWarning as MissingMomentsWarning
 from mmtp_jax.structures.domain import NoNeighboursWarning as NoNeighboursWarning
+from mmtp_jax.structures.non_magnetic import NonMagneticWarning as NonMagneticWarning
 from mmtp_jax.structures.screening import OutlierWarning as OutlierWarning
 from mmtp_jax.structures.units import UnitsWarning as UnitsWarning
 

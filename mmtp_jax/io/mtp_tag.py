@@ -70,7 +70,8 @@ def read_tag(mtp: MtpText) -> tuple[str, dict[str, Any]]:
             fail(f"confinement {error}")
     if not all(symbol in atomic_numbers for symbol in map(str, ours.get("species", ()))):
         fail("species are not chemical symbols")
-    if not set(map(str, ours.get("non_magnetic", ()))) < {*map(str, ours.get("species", ())), ""}:
+    still = ours.get("non_magnetic")
+    if still is not None and not set(map(str, still)) < set(map(str, ours.get("species", ()))):
         fail("non_magnetic are not some of its species")
     return ours.get("tag", ""), ours
 

@@ -37,9 +37,25 @@ def test_init_writes_a_potential_and_counts_its_parameters(run, tmp_path) -> Non
     assert np.array_equal(mmtp.load(again).moment_coeffs, potential.moment_coeffs)
 
 
+def test_init_of_a_potential_with_a_non_magnetic_species(run, tmp_path) -> None:
+    found = []
+    for how in (("--non-magnetic", "Al"), ("--max-magmom", 3.5, 0)):
+        path = tmp_path / "start.mtp"
+        result = run("init", "--level", 4, "--species", "Fe", "Al", *how, "-o", path)
+        assert result.status == 0, result.err
+        assert "moments Fe +-3.5 mu_B, Al non-magnetic" in result.out
+        found.append(mmtp.load(path))
+        assert f"{found[-1].n_parameters} parameters" in result.out
+    assert found[0].non_magnetic == found[1].non_magnetic == ("Al",)
+    assert np.array_equal(found[0].flatten(), found[1].flatten())
+    assert "Al non-magnetic" in run("info", path).out
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (("--level", "4", "--species", "Fe", "--non-magnetic", "Al"), "Al cannot be non-magnetic"),
+        (("--level", "4", "--species", "Fe", "--max-magmom", "0"), "a magnetic size of 1"),
         (("--species", "Fe"), "a new potential needs --level"),
         (("--level", "4"), "a new potential needs --species"),
         (("--level", "4", "--species", "Fe", "train.cfg"), "'train.cfg' among the species"),

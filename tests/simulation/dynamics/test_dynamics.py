@@ -187,6 +187,10 @@ def test_replicas_that_leave_what_is_covered_stop_and_say_why(iron, crystal) -> 
     run = simulate(iron, system._replace(magmoms=large), 20, replace(FIXED, when_stopped="all"))
     assert run.outcomes == (Outcome.MOMENT, Outcome.RUNNING)
     assert run.n_steps == 0
+    assert (
+        "the moment of atom 3 (Fe), 3.4 mu_B, is at the end of the interval -3.3 to 3.3 mu_B"
+        in (run.message)
+    )
 
 
 def test_a_confined_potential_goes_on_outside_and_counts(iron, crystal) -> None:

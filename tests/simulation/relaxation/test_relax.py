@@ -401,10 +401,12 @@ def test_reasons_to_stop_are_said(iron, bcc) -> None:
     far = bcc(1, (1, 1, 1), lattice=2.6, rattle=0.0, strain=0.0)
     large = bcc(2, (1, 1, 1), moment=2.2)
     narrow = iron.replace(min_magmom=np.array([-1.0]), max_magmom=np.array([1.0]))
+    large.magmoms[1] = -2.3
+    ends = "the moment of atom 1 (Fe), -2.3 mu_B, is at the end of the interval -1 to 1 mu_B"
     cases = [
         (iron, close, {}, RelaxStatus.TOO_CLOSE, "closer than the shortest distance"),
         (iron, far, {"max_volume_change": 0.02}, RelaxStatus.VOLUME, "volume has changed"),
-        (narrow, large, {"moments": "fixed"}, RelaxStatus.MOMENT_AT_BOUND, "end of the interval"),
+        (narrow, large, {"moments": "fixed"}, RelaxStatus.MOMENT_AT_BOUND, ends),
         (iron, bcc(0, (1, 1, 2)), {"max_steps": 3}, RelaxStatus.STEP_LIMIT, "number of steps"),
         (
             iron,
