@@ -345,7 +345,7 @@ def _lines(potential: Potential, dialect: str) -> Iterable[str]:
         yield f"\tbasis_size = {potential.magnetic_size}"
     yield f"\tradial_funcs_count = {tables.n_radial}"
     yield "\tradial_coeffs"
-    blocks = potential.masked(_finite(potential, "radial_coeffs"))
+    blocks = _finite(potential, "radial_coeffs")
     for i in range(n_species):
         for j in range(n_species):
             yield f"\t\t{i}-{j}"
