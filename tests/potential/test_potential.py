@@ -169,8 +169,8 @@ def test_one_max_magmom_serves_all_species_and_several_serve_each():
         ({"min_dist": 0.0}, "min_dist < cutoff"),
         ({"min_dist": 6.0, "cutoff": 5.5}, "min_dist 6.0 and cutoff 5.5"),
         ({"max_magmom": (1.0, 2.0, 3.0)}, "3 numbers for 2 species"),
-        ({"max_magmom": (1.0, -2.0)}, "positive"),
-        ({"max_magmom": 0.0}, "positive"),
+        ({"max_magmom": (1.0, -2.0)}, "must not be negative"),
+        ({"max_magmom": 0.0}, "a magnetic size of 1"),
     ],
     ids=str,
 )
