@@ -34,13 +34,19 @@ def for_potential(potential: Potential, structures: Sequence[Structure]) -> list
     ]
     where = np.flatnonzero(lost)
     if where.size:
-        warn(
-            f"{sum(lost)} moments of {', '.join(potential.non_magnetic)} in {where.size} of "
-            f"{len(found)} configurations (the first is {structures[where[0]].name}) are not zero; "
-            "in this potential these species are non-magnetic, and the moments count as zero",
-            NonMagneticWarning,
-        )
+        first = structures[where[0]].name
+        place = f" in {where.size} of {len(found)} configurations (the first is {first})"
+        warn_of_moments(potential, sum(lost), place)
     return found
+
+
+def warn_of_moments(potential: Potential, n: int, place: str = "") -> None:
+    """Issue a `NonMagneticWarning` of n moments that were given."""
+    warn(
+        f"{n} moments of {', '.join(potential.non_magnetic)}{place} are not zero; in this "
+        "potential these species are non-magnetic, and the moments count as zero",
+        NonMagneticWarning,
+    )
 
 
 def _without(potential: Potential, structure: Structure) -> Structure:

@@ -10,6 +10,7 @@ from mmtp_jax.interfaces.lammps.evaluator import SharedEvaluator
 from mmtp_jax.interfaces.lammps.host import MAGMOM, LammpsHost
 from mmtp_jax.interfaces.lammps.ranks import Ranks
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.structures.non_magnetic import warn_of_moments
 
 Moments = Mapping[str, float] | np.ndarray | None
 
@@ -69,11 +70,7 @@ def starting_moments(
                 "property d_magmom (fix moments all property/atom d_magmom)"
             )
         start = evaluator.moments_of_lammps()
-        if np.any(start[~magnetic]):
-            start = np.where(magnetic, start, 0.0)
-            host.own(MAGMOM)[:] = start[host.own_ids() - 1]
-        return start
-    if isinstance(magmoms, Mapping):
+    elif isinstance(magmoms, Mapping):
         missing = sorted(
             {species[t] for t in np.unique(types)} - {*magmoms, *potential.non_magnetic}
         )
@@ -89,6 +86,9 @@ def starting_moments(
             f"magmoms must be one finite moment for each of {n} atoms or each species, got "
             f"shape {start.shape}"
         )
+    lost = np.count_nonzero(start[~magnetic])
+    if lost and evaluator.ranks.rank == 0:
+        warn_of_moments(potential, lost)
     start = np.where(magnetic, start, 0.0)
     host.own(MAGMOM)[:] = start[host.own_ids() - 1]
     return start
