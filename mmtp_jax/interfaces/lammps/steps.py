@@ -62,7 +62,8 @@ class Steps:
         begins = self._step is None or step <= self._step
         if begins:
             # Moments may have been set, or read, since the last run.
-            self.magmoms = self._evaluator.moments_of_lammps()
+            magnetic = np.asarray(self._potential.magnetic)[self._types]
+            self.magmoms = np.where(magnetic, self._evaluator.moments_of_lammps(), 0.0)
         self._step = step
         self._grade = np.nan
         before = self._evaluator.n_evaluations
