@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     from ase import Atoms
 
     from mmtp_jax.fitting.report import Comparison, Errors
     from mmtp_jax.potential.potential import Potential
-    from mmtp_jax.structures.results import Result
+    from mmtp_jax.structures.results import CommitteeResult, Result
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,11 @@ class Evaluated:
 
 
 def evaluated(
-    potential: Potential, files: dict[str, list[Atoms]], dtype: str = "float64"
+    potential: Potential | Sequence[Potential],
+    files: dict[str, list[Atoms]],
+    dtype: str = "float64",
 ) -> Evaluated:
-    """Evaluate the configurations of named files, all together."""
+    """Evaluate the configurations of named files, all together, with one potential or several."""
     import mmtp_jax as mmtp
     from mmtp_jax.fitting.report import comparison
     from mmtp_jax.io.convert import structures_for
@@ -65,10 +68,41 @@ def evaluated(
 
     atoms_list = [atoms for of in files.values() for atoms in of]
     warn_of_unconverged(atoms_list)
-    structures = structures_for(potential, atoms_list)
+    first = potential[0] if isinstance(potential, list) else potential
+    structures = structures_for(first, atoms_list)
     results = mmtp.evaluate(potential, atoms_list, dtype=dtype)
     each = [comparison([s], [r]) for s, r in zip(structures, results, strict=True)]
     return Evaluated(atoms_list, results, each, {name: len(of) for name, of in files.items()})
+
+
+def spread_table(atoms_list: Sequence[Atoms], results: Sequence[CommitteeResult]) -> str:
+    """Standard deviations over the members of a committee: root mean square, and the largest."""
+    import numpy as np
+
+    from mmtp_jax.fitting.report import UNITS
+    from mmtp_jax.tables import aligned
+
+    rows = [("spread of the members", "RMS", "max", "unit")]
+    for kind, values in spreads_of(atoms_list, results).items():
+        unit, factor = UNITS[kind]
+        numbers = (np.sqrt(np.mean(values**2)), np.max(values))
+        rows.append((kind.replace("_", " "), *(f"{factor * x:.3f}" for x in numbers), unit))
+    return aligned(rows, left=(0, 3))
+
+
+def spreads_of(
+    atoms_list: Sequence[Atoms], results: Sequence[CommitteeResult]
+) -> dict[str, np.ndarray]:
+    """Standard deviations over the members of each kind, flat; of energies per atom, in eV."""
+    import numpy as np
+
+    kinds = {
+        "energy": [r.energy_std / len(a) for a, r in zip(atoms_list, results, strict=True)],
+        "forces": [r.forces_std.ravel() for r in results],
+        "stress": [r.stress_std for r in results if r.stress_std is not None],
+        "magnetic_forces": [r.magnetic_forces_std for r in results],
+    }
+    return {kind: np.hstack(values) for kind, values in kinds.items() if values}
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

@@ -215,3 +215,23 @@ def test_contents_and_tables_go_together() -> None:
         ["T", "E", "2 sigma of E", "name"], [(300.0, 1.5, pytest.approx(2**0.5), "a")]
     )  # fmt: skip
     assert spreads.joined_table([tables[0], (header, [])]) is None
+
+
+def test_evaluate_gives_mean_and_spread(members, data, run, tmp_path) -> None:
+    output, report = tmp_path / "mean.extxyz", tmp_path / "report.json"
+    result = run(
+        "evaluate", *members, data.extxyz, "--committee", "-o", output, "--report", report
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    assert "mean of pot.0.mtp pot.1.mtp:" in result.out
+    expected = mmtp.evaluate([mmtp.load(path) for path in members], data.atoms_list)
+    for atoms, of in zip(mmtp.read(output), expected, strict=True):
+        assert atoms.get_potential_energy() == pytest.approx(of.energy)
+        assert atoms.info["energy_std"] == pytest.approx(of.energy_std, rel=1e-6)
+        np.testing.assert_allclose(atoms.arrays["forces_std"], of.forces_std, atol=1e-7)
+    content = json.loads(report.read_text())
+    per_atom = [1e3 * of.energy_std / len(of.energies) for of in expected]
+    rms = np.sqrt(np.mean(np.square(per_atom)))
+    assert content["spread"]["energy"] == {"unit": "meV/atom", "rms": pytest.approx(rms)}
+    assert f"{rms:.3f}" in result.out
+    assert content["potentials"] == [str(path) for path in members]

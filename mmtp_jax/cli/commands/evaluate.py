@@ -35,11 +35,14 @@ examples:
   mmtp evaluate pot.mtp test.cfg --plot parity.png
   mmtp evaluate pot.mtp structures.extxyz -o predicted.extxyz
   mmtp evaluate level8.mtp level12.mtp bulk.cfg surfaces.cfg --plot parity.png
+  mmtp evaluate pot.0.mtp pot.1.mtp pot.2.mtp new.extxyz --committee -o predicted.extxyz
   mmtp evaluate pot.mtp test.extxyz --prefix mmtp_ -o both.extxyz
 
 Of several potentials and files there is a table for each potential with a row for each file, and
 the figure lays the potentials over each other. Configurations with the largest errors are listed,
-each by its worst kind of label in units of the error of all.
+each by its worst kind of label in units of the error of all. With --committee there is one table,
+of the mean over the potentials, and how far they differ; -o FILE.extxyz has energy_std, forces_std
+and magnetic_forces_std beside the means.
 
 Predictions are written as labels: energy, forces, stress, moments and magnetic forces -dE/dm. In
 a .cfg file these go to en_der_m* with the sign of published data sets, -dE/dm.
@@ -55,6 +58,9 @@ class EvaluateSettings(LabelReading):
         (), example=("pot.mtp",), required=True, positional="a potential", metavar="POTENTIAL",
     )  # fmt: skip
     data: tuple[str, ...] = data("Configurations of any format.", "configurations")
+    committee: bool = option(
+        "Mean and standard deviation of several potentials, in place of a comparison.", False
+    )
     output: str | None = output("Predictions, .cfg or .extxyz.", "predicted.extxyz")
     prefix: str | None = option(
         "Write predictions beside the labels, under names with this prefix.", example="mmtp_"
@@ -96,14 +102,21 @@ def run(args: argparse.Namespace) -> None:
         console.check_distinct(path, inputs_of(settings, args))
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.comparison import evaluated, short_names
+    from mmtp_jax.cli.comparison import evaluated, short_names, spread_table
+    from mmtp_jax.potential.committee import committee_of
     from mmtp_jax.structures.screening import sentences
 
     names = short_names(settings.potential)
     found: dict[str, Evaluated] = {}
     read: dict[tuple[str, ...], dict[str, list[Atoms]]] = {}
-    for path in settings.potential:
-        potential = mmtp.load(path, species=settings.species)
+    asked: dict[str, tuple[str, ...]] = {names[path]: (path,) for path in settings.potential}
+    if settings.committee:
+        asked = {f"mean of {' '.join(names.values())}": settings.potential}
+    for name, paths in asked.items():
+        members = [mmtp.load(path, species=settings.species) for path in paths]
+        potential = members[0]
+        if settings.committee:
+            committee_of(members, paths)
         if potential.species not in read:
             read[potential.species] = _read(settings, potential)
             atoms_list = [a for of in read[potential.species].values() for a in of]
@@ -111,8 +124,12 @@ def run(args: argparse.Namespace) -> None:
                 for sentence in sentences(mmtp.screen(atoms_list), len(atoms_list)):
                     console.warn(sentence)
                 _print_counts(settings, atoms_list)
-        of = found[names[path]] = evaluated(potential, read[potential.species], settings.dtype)
-        _print(settings, of, names[path] if len(settings.potential) > 1 else "")
+        of = found[name] = evaluated(
+            members if settings.committee else potential, read[potential.species], settings.dtype
+        )
+        _print(settings, of, name if len(settings.potential) > 1 else "")
+        if settings.committee:
+            print(f"\n{spread_table(of.atoms_list, of.results)}")
     print()
     if settings.output is not None:
         console.say_kept(settings.output)
@@ -139,11 +156,11 @@ def check(settings: EvaluateSettings, given: Values) -> None:
     Raises:
         ValueError: in words.
     """
-    several = len(settings.potential) > 1
+    several = len(settings.potential) > 1 and not settings.committee
     if several and settings.output is not None and settings.prefix is None:
         raise ValueError(
             "-o holds the predictions of one potential as labels; with several give --prefix, e.g. "
-            "--prefix mmtp_, for names beside the labels"
+            "--prefix mmtp_, for names beside the labels, or --committee for their mean"
         )
     if settings.prefix is not None:
         if settings.output is None or not suffixes(settings.output)[0].endswith("xyz"):
@@ -198,16 +215,27 @@ def _print(settings: EvaluateSettings, of: Evaluated, potential: str) -> None:
 def _content(settings: EvaluateSettings, found: dict[str, Evaluated]) -> dict[str, Any]:
     """What the report holds: the errors over all files, and of each."""
     import mmtp_jax as mmtp
-    from mmtp_jax.fitting.report import errors_of
+    from mmtp_jax.cli.comparison import spreads_of
+    from mmtp_jax.fitting.report import UNITS, errors_of
 
-    content = [
+    paths: Sequence[str] = settings.potential
+    if settings.committee:
+        paths = list(found)
+    content: list[dict[str, Any]] = [
         {
             "potential": path,
             "errors": errors_of(*of.whole).as_dict(),
             "files": {name: of.errors[name].as_dict() for name in of.counts},
         }
-        for path, of in zip(settings.potential, found.values(), strict=True)
+        for path, of in zip(paths, found.values(), strict=True)
     ]
+    if settings.committee:
+        (of,) = found.values()
+        content[0]["potentials"] = list(settings.potential)
+        content[0]["spread"] = {
+            kind: {"unit": UNITS[kind][0], "rms": UNITS[kind][1] * float((values**2).mean() ** 0.5)}
+            for kind, values in spreads_of(of.atoms_list, of.results).items()
+        }
     head = {"mmtp_jax": mmtp.__version__, "data": list(settings.data), "dtype": settings.dtype}
     return head | (content[0] if len(content) == 1 else {"potentials": content})
 
@@ -219,9 +247,13 @@ def _predictions(settings: EvaluateSettings, found: dict[str, Evaluated]) -> lis
 
     (first, *others) = found.values()
     if settings.prefix is None:
-        making = making_text(potential_making(settings.potential[0]))
+        makings = [potential_making(path) for path in settings.potential]
+        making = makings[0] | {"potential": " ".join(of["potential"] for of in makings)}
         pairs = zip(first.atoms_list, first.results, strict=True)
-        return [with_predictions(atoms, result, making) for atoms, result in pairs]
+        return [
+            _with_spread(with_predictions(atoms, result, making_text(making)), result)
+            for atoms, result in pairs
+        ]
     prefixes = [settings.prefix]
     if others:
         stems = [re.sub(r"\W", "_", Path(name).stem) for name in found]
@@ -237,8 +269,20 @@ def _predictions(settings: EvaluateSettings, found: dict[str, Evaluated]) -> lis
             copy.arrays[f"{prefix}magnetic_forces"] = result.magnetic_forces
             if result.stress is not None:
                 copy.info[f"{prefix}stress"] = result.stress
+            _with_spread(copy, result, prefix)
         copies.append(copy)
     return copies
+
+
+def _with_spread(atoms: Atoms, result: Result, prefix: str = "") -> Atoms:
+    """The same atoms with the standard deviations over a committee, where there is one."""
+    from mmtp_jax.structures.results import CommitteeResult
+
+    if isinstance(result, CommitteeResult):
+        atoms.info[f"{prefix}energy_std"] = result.energy_std
+        atoms.arrays[f"{prefix}forces_std"] = result.forces_std
+        atoms.arrays[f"{prefix}magnetic_forces_std"] = result.magnetic_forces_std
+    return atoms
 
 
 def with_predictions(atoms: Atoms, result: Result, making: str) -> Atoms:
