@@ -11,8 +11,6 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from mmtp_jax.tables import aligned, with_error
-
 LISTED = 24
 """Most rows of a table that is printed."""
 
@@ -97,6 +95,8 @@ def joined_table(tables: Sequence[Table]) -> Table | None:
 
 def in_words(content: dict[str, Any], n: int) -> str:
     """The numbers of `joined` that differ, ``mean +- two sigma``, and small tables of them."""
+    from mmtp_jax.tables import aligned
+
     widths = content["two_sigma"]
     rows, tables = [("quantity", "mean +- 2 sigma")], []
     for name, mean, width in _scalars(content, widths, ""):
@@ -110,6 +110,8 @@ def in_words(content: dict[str, Any], n: int) -> str:
 
 def _shown(mean: float, width: float | None) -> str:
     """``mean +- width``; small numbers with a power of ten."""
+    from mmtp_jax.tables import with_error
+
     if width is None or not 0.0 < abs(mean) < SMALL:
         return with_error(mean, width)
     power = math.floor(math.log10(abs(mean)))
@@ -129,6 +131,8 @@ def _scalars(means: Any, widths: Any, prefix: str) -> list[tuple[str, float, flo
 
 def _table(means: list[Any], widths: list[Any]) -> str:
     """Rows of numbers, where any member differs, behind what names them."""
+    from mmtp_jax.tables import aligned
+
     spread = {key for of in widths if of for key, w in of.items() if isinstance(w, float)}
     named = [k for k, v in means[0].items() if k not in spread and isinstance(v, (str, int, float))]
     named = ["name"] if "name" in named else named

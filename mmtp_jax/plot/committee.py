@@ -122,13 +122,18 @@ def _on_one_grid(
     for values in (xs, ys):
         if all(len(v) == len(values[0]) and np.allclose(v, values[0]) for v in values):
             return xs, ys
-    if not all(len(x) > 1 and np.all(np.diff(x) > 0) for x in xs):
-        return xs, ys
+    if not _rise(xs):
+        # Curves that stand upright have their argument on the y axis.
+        return _on_one_grid(ys, xs)[::-1] if _rise(ys) else (xs, ys)
     low, high = max(x[0] for x in xs), min(x[-1] for x in xs)
     if low >= high:
         raise ValueError("members have curves over different ranges, which make no common figure")
     grid = np.linspace(low, high, max(map(len, xs)))
     return [grid] * len(xs), [np.interp(grid, x, y) for x, y in zip(xs, ys, strict=True)]
+
+
+def _rise(values: list[np.ndarray]) -> bool:
+    return all(len(v) > 1 and np.all(np.diff(v) > 0) for v in values)
 
 
 def _joined_words(texts: Sequence[str]) -> str:

@@ -50,6 +50,16 @@ def test_curves_over_other_ranges_meet_where_all_are() -> None:
     np.testing.assert_allclose(line.get_ydata(), 2.0 * line.get_xdata())
 
 
+def test_upright_curves_are_compared_at_equal_heights() -> None:
+    figures = []
+    for shift in (0.0, 0.5):
+        figures.append(Figure())
+        figures[-1].subplots().plot((X + shift - 0.7) ** 2, X + shift)
+    axes = committee(figures).axes[0]
+    assert axes.lines[0].get_ydata()[[0, -1]] == pytest.approx([0.5, 1.0])
+    assert axes.lines[0].get_xdata()[0] == pytest.approx(0.04, abs=0.01)
+
+
 def test_figures_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="no common figure"):
         committee([_member(1.0), _member(2.0, n=3)])
