@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmtp_jax.active.active_set import ActiveSet
+from mmtp_jax.active.beside import path_beside
 from mmtp_jax.active.candidates import Candidate, CandidateStore, last_outside
 from mmtp_jax.active.learning_simulations import Happened, LearningSimulation
 from mmtp_jax.active.learning_state import LearnFolder, Row, read_fields
@@ -229,9 +230,11 @@ class Iteration:
         return len(read_cfg(path, self.species)) if path.exists() else 0
 
     def publish(self) -> None:
-        """Copy the potential to the top of the folder."""
-        with atomic_write(self.files.path / "potential.mtp") as temporary:
-            shutil.copyfile(self.folder / "potential.mtp", temporary)
+        """Copy the potential to the top of the folder, with its active set beside it."""
+        potential = self.files.path / "potential.mtp"
+        for path, own in ((potential, "potential.mtp"), (path_beside(potential), "active.npz")):
+            with atomic_write(path) as temporary:
+                shutil.copyfile(self.folder / own, temporary)
 
 
 def atoms_of(structure: Structure, species: tuple[str, ...]) -> Atoms:

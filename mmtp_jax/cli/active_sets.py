@@ -1,10 +1,11 @@
-"""Active sets on the command line: of a file, or of a training set that is given first."""
+"""Active sets on the command line: of a file, of a training set, or that beside the potential."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mmtp_jax.active.beside import path_beside
 from mmtp_jax.active.options import Choice
 from mmtp_jax.cli import console
 from mmtp_jax.cli.shared_settings import LabelReading, data, file, missing_moments, potential
@@ -24,12 +25,17 @@ class SetSettings(LabelReading):
 
     potential: str | None = potential()
     data: tuple[str, ...] = data(
-        "The training set (not with an active set), then the configurations to look at.",
+        "The training set, then the configurations to look at. Only these with --train, with an "
+        "active set, or of one file where pot.active.npz is beside the potential.",
         "configurations",
     )
     active_set: str | None = file(
         "Use this one, .npz; no training set is given then.", "active.npz"
     )
+    train: tuple[str, ...] = option(
+        "Files of the training set; then all others are looked at.",
+        (), example=("train.cfg",), metavar="FILE",
+    )  # fmt: skip
     save_active_set: str | None = file("Write the active set, .npz.", "active.npz")
     mode: str | None = like(Choice, "mode", default=None, example="configuration")
     missing_scale: float | None = option(
@@ -62,8 +68,28 @@ def split_data(settings: SetSettings) -> tuple[list[str], list[str]]:
                 option = "--" + name.replace("_", "-")
                 made = f"was chosen when {settings.active_set} was made"
                 raise ValueError(f"{option} {made}; omit it")
+        if settings.train:
+            raise ValueError("give --train or an --active-set; one of them says what is known")
         return [], settings.data
-    return settings.data[:1], settings.data[1:]
+    if settings.train:
+        return settings.train, settings.data
+    return ([], settings.data) if _is_beside(settings) else (settings.data[:1], settings.data[1:])
+
+
+def _is_beside(settings: SetSettings) -> bool:
+    """Whether the only file is to be looked at, by the active set beside the potential."""
+    own = (settings.mode, settings.missing_scale, settings.save_active_set)
+    alone = len(settings.data) == 1 and own == (None, None, None)
+    return alone and path_beside(settings.potential).is_file()
+
+
+def no_data(settings: SetSettings, what: str) -> str:
+    """That there is nothing to look at, and what would be."""
+    beside = path_beside(settings.potential)
+    return (
+        f"there are no {what}; give files with them after the training set, or --train FILE for "
+        f"that (there is no active set {beside} beside the potential)"
+    )
 
 
 def active_set(settings: SetSettings, potential: Potential) -> ActiveSet:
@@ -74,7 +100,12 @@ def active_set(settings: SetSettings, potential: Potential) -> ActiveSet:
 
     if settings.active_set is not None:
         return mmtp.ActiveSet.load(settings.active_set, potential)
-    training, _ = split_data(settings)
+    training, data = split_data(settings)
+    if not training:
+        path = path_beside(settings.potential)
+        print(f"by {path}, to look at: {' '.join(data)}")
+        return mmtp.ActiveSet.load(path, potential)
+    print(f"training set: {' '.join(training)}" + (f"; to look at: {' '.join(data)}" * bool(data)))
     atoms_list = read_settled(settings, training, potential)
     makings = makings_of(structures_for(potential, atoms_list), potential.species)
     if hasattr(settings, "making"):

@@ -137,8 +137,14 @@ def current_words(words: Sequence[str], parsers: dict[str, Any]) -> tuple[list[s
 def _files_first(words: list[str], parser: argparse.ArgumentParser) -> list[str]:
     """Words of a command with files that follow a list of other things before all options.
 
-    ``--temperature 300 600 start.cfg`` has two temperatures and a file.
+    ``--temperature 300 600 start.cfg`` has two temperatures and a file. All words after ``--`` are
+    files.
     """
+    words, after = (
+        (words[: words.index("--")], words[words.index("--") + 1 :])
+        if "--" in words
+        else (words, [])
+    )
     lists = {
         word: action
         for action in parser._actions
@@ -156,7 +162,8 @@ def _files_first(words: list[str], parser: argparse.ArgumentParser) -> list[str]
             files.append(word)
         else:
             kept.append(word)
-    return files + kept
+    first = next((k for k, word in enumerate(kept) if word.startswith("-")), len(kept))
+    return kept[:first] + files + after + kept[first:]
 
 
 def _is_file(word: str, of: argparse.Action) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.property_output import PropertyFiles
+from mmtp_jax.cli.shared_settings import NO_ACTIVE_SET
 from mmtp_jax.cli.spreads import Table, in_words, joined, joined_table
 
 if TYPE_CHECKING:
@@ -174,7 +175,8 @@ def _numbered(settings: Any, k: int) -> Any:
 
 def _refuse_active_set(settings: Any) -> None:
     preselection, n = getattr(settings, "preselection", None), len(settings.input.potential)
-    if n > 1 and preselection is not None and preselection.active_set is not None:
+    given = getattr(preselection, "active_set", None)
+    if n > 1 and given not in (None, NO_ACTIVE_SET):
         raise ValueError(
             f"--active-set belongs to one potential, got {n}; give one potential, or no active set"
         )

@@ -40,6 +40,31 @@ def run_fit(
     return fit
 
 
+def write_active_set(path: str, fit: Fit, training: list[Atoms]) -> None:
+    """Write the active set of a fit beside its potential; rows are those of atoms.
+
+    So grades do not grow with the cell, and simulations may have more atoms than training cells.
+
+    Args:
+        path: of the potential.
+        fit: not one that was interrupted, for who ends a fit waits for nothing more.
+        training: what it was fitted to.
+    """
+    import mmtp_jax as mmtp
+    from mmtp_jax.active.beside import path_beside
+    from mmtp_jax.active.options import NEIGHBORHOOD
+
+    if fit.interrupted:
+        return
+    active = mmtp.ActiveSet.from_configurations(
+        fit.potential, training, mode=NEIGHBORHOOD, missing_moments="zero"
+    )
+    file = path_beside(path)
+    console.say_kept(str(file))
+    active.save(file)
+    print(f"wrote {file}, {active}")
+
+
 def report_content(fit: Fit, settings: dict[str, Any]) -> dict[str, Any]:
     """What the report of a fit holds."""
     import mmtp_jax as mmtp

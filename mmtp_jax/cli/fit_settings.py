@@ -146,6 +146,11 @@ class Output:
         "this is the best, and the members are pot.0.mtp, pot.1.mtp and so on.",
         default="pot.mtp",
     )
+    active_set: bool = option(
+        "Write the active set of the training set beside the potential, pot.active.npz, for "
+        "extrapolation grades.",
+        True, off="--no-active-set", off_help="Write no active set beside the potential.",
+    )  # fmt: skip
     report: str | None = file("Errors and settings as JSON.", "report.json", aliases=("json",))
     plot: str | None = file(
         "Parity plot (.png, .pdf or .svg), of held-out data where there are folds; of a scan the "

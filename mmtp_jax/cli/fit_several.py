@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
-from mmtp_jax.cli.fit_output import potential_content, report_content, run_fit, write_parity
+from mmtp_jax.cli.fit_output import (
+    potential_content,
+    report_content,
+    run_fit,
+    write_active_set,
+    write_parity,
+)
 from mmtp_jax.cli.fit_settings import FitSettings
 from mmtp_jax.cli.settings import Values
 
@@ -126,6 +132,8 @@ def _ensemble(
     name = numbered(output.potential, ensemble.best)
     print(f"{name} has the lowest loss of the {by} set")
     print(f"wrote {console.save_potential(output.potential, best.potential)}")
+    if output.active_set:
+        write_active_set(output.potential, best, training)
     _write_report(settings, best.potential, {"ensemble": ensemble.as_dict()})
     if output.plot is not None:
         write_parity(output.plot, best.potential, training, validation)
@@ -167,6 +175,8 @@ def _folds(
     alone = {name: value for name, value in options.items() if name != "executor"}
     fit = run_fit(potential, training, [], **alone)
     print(f"wrote {console.save_potential(output.potential, fit.potential)}")
+    if output.active_set:
+        write_active_set(output.potential, fit, training)
     of_fit = report_content(fit, {})
     _write_report(
         settings, fit.potential, content | {"final": {k: of_fit[k] for k in ("errors", "fit")}}

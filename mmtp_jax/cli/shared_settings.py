@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmtp_jax.active.beside import path_beside
 from mmtp_jax.active.options import Keeping, Thresholds
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.io.label_keys import checked_keys
 from mmtp_jax.options import MULTIPLES, Bounds, option, options
 from mmtp_jax.simulation.moments.options import allow_flips
+
+NO_ACTIVE_SET = "none"
+"""In place of the file of an active set."""
 
 MAX_MOMENT = 100.0
 """mu_B; no atom has more."""
@@ -190,7 +194,9 @@ class Preselection(Keeping, Thresholds):
     """What is kept because the potential extrapolates to it, and when to stop for that."""
 
     active_set: str | None = option(
-        "Watch the grade by this active set, which 'mmtp grade --save-active-set' writes.",
+        "Watch the grade by this active set. That beside the potential, pot.active.npz, is looked "
+        "for without: then grades are reported and stop nothing, unless --grade-select, "
+        "--grade-break or --candidates is given; 'none' for no grades.",
         example="active.npz", metavar="NPZ",
     )  # fmt: skip
     candidates: str | None = file(
@@ -210,8 +216,16 @@ def check_preselection(settings: Any, given: Values) -> None:
     """
     checked_keys(settings.input.keys)
     watched: Preselection = settings.preselection
-    if watched.active_set is None and given.get("preselection"):
-        raise ValueError("--grade-select, --grade-break and --candidates need an --active-set")
+    if watched.active_set in (None, NO_ACTIVE_SET) and given.get("preselection", {}).keys() - {
+        "active_set"
+    }:
+        files = settings.input.potential or ()
+        beside = path_beside(files[0]) if len(files) == 1 else None
+        if watched.active_set is not None or not beside or not beside.exists():
+            where = f"; there is no {beside} beside the potential" if beside else ""
+            raise ValueError(
+                f"--grade-select, --grade-break and --candidates need an --active-set{where}"
+            )
     candidates = watched.candidates
     if candidates is not None and not candidates.lower().endswith((".cfg", ".extxyz", ".xyz")):
         raise ValueError(

@@ -1,4 +1,8 @@
-"""Preselection on the command line: the watch of a simulation, its candidates, why it stopped."""
+"""Grades on the command line: the watch of a simulation, its candidates, why it stopped.
+
+Without an active set, that beside the potential grades some configurations of a simulation, which
+costs little and stops nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmtp_jax.cli import console
+from mmtp_jax.cli.shared_settings import NO_ACTIVE_SET
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mmtp_jax.active.active_set import ActiveSet
     from mmtp_jax.active.candidates import Block
     from mmtp_jax.cli.shared_settings import Preselection as Settings
     from mmtp_jax.potential.potential import Potential
+
+
+SAMPLES = 100
+"""Configurations of a simulation that are graded where nothing is watched."""
 
 
 class Watched:
@@ -18,26 +30,44 @@ class Watched:
 
     Args:
         settings: the section of the settings.
+        path: the file of the potential.
         potential: of the simulation.
         go_on: the file of candidates is continued.
 
     Raises:
-        ValueError: if the active set belongs to another potential.
+        ValueError: if the active set that is asked for belongs to another potential.
     """
 
-    def __init__(self, settings: Settings, potential: Potential, go_on: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, path: str, potential: Potential, go_on: bool = False
+    ) -> None:
         self.settings, self.watch, self.file = settings, None, None
         self.highest: dict[int, tuple[float, int]] = {}
         """Highest grade of each replica, and the step of it."""
-        if settings.active_set is None:
+        self.sampled: ActiveSet | None = None
+        """The active set beside the potential, where nothing is watched."""
+        self._path, self._n_sampled, self._n_above, self._last = path, 0, 0, -1
+        if settings.active_set == NO_ACTIVE_SET:
             return
         from mmtp_jax.active.active_set import ActiveSet
+        from mmtp_jax.active.beside import find_beside
         from mmtp_jax.active.options import Thresholds
         from mmtp_jax.active.preselection import Preselection
         from mmtp_jax.interfaces.candidates import CandidateFile
 
+        if settings.active_set is not None:
+            active = ActiveSet.load(settings.active_set, potential)
+        else:
+            active, why_not = find_beside(path, potential)
+            if settings == type(settings)():
+                self.sampled = active
+                if why_not:
+                    console.warn(why_not)
+                return
+            if active is None:
+                raise ValueError(f"thresholds of grades need an active set; {why_not}")
         self.watch = Preselection.of(
-            ActiveSet.load(settings.active_set, potential),
+            active,
             Thresholds(settings.grade_select, settings.grade_break),
             grade_every=settings.grade_every,
             grade_capacity=settings.grade_capacity,
@@ -61,6 +91,19 @@ class Watched:
         if self.file is not None:
             self.file.add(blocks)
 
+    def sample(self, step: int, atoms_list: Sequence[Atoms]) -> None:
+        """Grade what a simulation has come to, by the active set beside the potential."""
+        if self.sampled is None or step == self._last:
+            # The end of a run may be due as any step is, too.
+            return
+        self._last = step
+        grades = self.sampled.grade(atoms_list, missing_moments="zero")
+        for replica, grade in enumerate(grades):
+            met = self.highest.get(replica, (0.0, 0))
+            self.highest[replica] = max(met, (float(grade), step))
+        self._n_sampled += len(grades)
+        self._n_above += int((grades >= self.settings.grade_select).sum())
+
     def stopped(self, who: str, replica: int, steps: str = "step") -> str:
         """That a replica was stopped: at which step, where steps have a name, and its grade."""
         high = self.settings.grade_break
@@ -73,6 +116,7 @@ class Watched:
     def report(self) -> None:
         """Write what is left, and say what was kept."""
         if self.watch is None:
+            self._report_sampled()
             return
         tally = self.watch.tally
         noun = "configuration" if tally.n_kept == 1 else "configurations"
@@ -87,3 +131,24 @@ class Watched:
             print(f"wrote {self.file.path}, {self.file.n} candidates")
         else:
             print(f"no configuration had a grade to be kept for; {self.file.path} is not written")
+
+    def _report_sampled(self) -> None:
+        if not self._n_sampled:
+            return
+        from mmtp_jax.active.beside import path_beside
+        from mmtp_jax.active.options import NEIGHBORHOOD
+
+        low, high = self.settings.grade_select, self.settings.grade_break
+        grade, step = max(self.highest.values())
+        at = f" at step {step}" if step else ""
+        print(
+            f"extrapolation grades by {path_beside(self._path)}: highest {grade:.4g}{at}, "
+            f"{self._n_above} of {self._n_sampled} graded configurations above {low:g}"
+        )
+        if grade > 1.0 and self.sampled.mode != NEIGHBORHOOD:
+            print("  by whole cells: those larger than the training cells have larger grades")
+        if grade > high:
+            console.warn(
+                f"a grade of {grade:.4g} is far from the training set: label such configurations "
+                "(mmtp select) and fit again before results are used"
+            )

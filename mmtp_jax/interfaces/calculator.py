@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
+from mmtp_jax.active.beside import find_beside
 from mmtp_jax.interfaces.equilibration import moments_of_results
 from mmtp_jax.interfaces.evaluation import CommitteeEvaluator, StructureEvaluator
 from mmtp_jax.interfaces.forked import calculate_elsewhere
@@ -32,6 +34,8 @@ from mmtp_jax.warn import warn
 
 if TYPE_CHECKING:
     from mmtp_jax.active.active_set import ActiveSet
+
+logger = logging.getLogger(__name__)
 
 GRADE = "grade"
 SPREADS = ("energy_std", "forces_std", "stress_std", "magnetic_forces_std")
@@ -75,7 +79,9 @@ class MMTPCalculator(Calculator):
         tolerance: largest magnetic force of equilibrated moments, eV/mu_B.
         allow_flips: equilibrated moments may change their sign.
         active_set: of this potential; ``calc.grade``, or ``calc.get_property("grade", atoms)``, is
-            then the extrapolation grade of the configuration (Kotykhov 2025, Eq. 8) at its moments.
+            then the extrapolation grade of the configuration (Kotykhov 2025, Eq. 8) at its moments,
+            which is calculated when it is asked for. For a file, that beside it is taken
+            (``pot.active.npz``) if it belongs to the potential.
 
     Raises:
         ValueError: if the active set belongs to another potential, ``follow`` is asked for
@@ -114,7 +120,11 @@ class MMTPCalculator(Calculator):
             raise ValueError("follow=True is about equilibrated moments; give equilibrate=True too")
         self._committee: CommitteeEvaluator | None = None
         if isinstance(potential, (Potential, str, Path)):
-            potential = _loaded(potential, species)
+            given, potential = potential, _loaded(potential, species)
+            if active_set is None and not isinstance(given, Potential):
+                active_set, why_not = find_beside(given, potential)
+                if why_not:
+                    logger.warning("%s", why_not)
         else:
             members = [_loaded(member, species) for member in potential]
             self._committee = CommitteeEvaluator(members, dtype)
@@ -134,6 +144,9 @@ class MMTPCalculator(Calculator):
         self.equilibration: EquilibratedStructure | None = None
         """How the last search of equilibrated moments ended; None without ``equilibrate``."""
         self._own_results: dict[str, Any] = {}
+        self._evaluated: Structure | None = None
+        """What the grade is of."""
+        self._grades_at_once = False
         if equilibrate:
             options = MomentOptions(tolerance=tolerance, allow_flips=allow_flips)
             self._evaluator = EquilibratedMoments(potential, options, dtype, follow)
@@ -148,6 +161,7 @@ class MMTPCalculator(Calculator):
     ) -> None:
         """All properties at once; the arguments are those of ASE."""
         if is_fork():
+            self._grades_at_once = True
             vars(self).update(calculate_elsewhere(self, self.atoms if atoms is None else atoms))
             return
         self.results, self._own_results = {}, {}
@@ -166,9 +180,7 @@ class MMTPCalculator(Calculator):
         own = {MAGNETIC_FORCES: result.magnetic_forces}
         if isinstance(result, CommitteeResult):
             own |= {name: getattr(result, name) for name in SPREADS}
-        if self.active_set is not None:
-            at_moments = replace(structure, magmoms=magmoms)
-            own[GRADE] = float(self.active_set.grade([at_moments])[0])
+        self._evaluated = replace(structure, magmoms=magmoms)
         results = {
             "energy": result.energy,
             "free_energy": result.energy,
@@ -180,6 +192,8 @@ class MMTPCalculator(Calculator):
         if result.stress is not None:
             results["stress"] = result.stress
         self.results, self._own_results = results, own
+        if self._grades_at_once and self.active_set is not None:
+            self._own(GRADE)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation, borrowed moments included."""
@@ -195,7 +209,7 @@ class MMTPCalculator(Calculator):
         # Calculated together with the energy, or not at all.
         if super().get_property("energy", atoms, allow_calculation) is None:
             return None
-        value = self._own_results[name]
+        value = self._own(name)
         return value.copy() if isinstance(value, np.ndarray) else value
 
     def get_magnetic_forces(self, atoms: Atoms | None = None) -> np.ndarray:
@@ -231,6 +245,12 @@ class MMTPCalculator(Calculator):
     def magnetic_forces_std(self) -> np.ndarray:
         """(n,) standard deviations over the committee in the last calculation, eV/mu_B."""
         return self._of_last("magnetic_forces_std")
+
+    def _own(self, name: str) -> Any:
+        """A result that ASE does not know; the grade is calculated when it is first asked for."""
+        if name == GRADE and GRADE not in self._own_results:
+            self._own_results[GRADE] = float(self.active_set.grade([self._evaluated])[0])
+        return self._own_results[name]
 
     def _of_last(self, name: str) -> Any:
         if not self.results and name in self.implemented_properties:

@@ -124,6 +124,8 @@ def md(
     keep: Callable[[list[Any]], None] | None = None,
     kept_files: Sequence[str | Path] = (),
     callback: Callable[[np.ndarray, Series], None] | None = None,
+    observe: Callable[[int, list[Atoms]], None] | None = None,
+    observe_every: int = 100,
     **options: Any,
 ) -> MDResult:
     """Molecular dynamics with moments that follow the atoms (Kotykhov 2025, Sec. II.A).
@@ -150,6 +152,9 @@ def md(
         kept_files: files that ``keep`` adds to, e.g. that of a `CandidateFile`; a resumed run cuts
             them to where they were at the checkpoint.
         callback: called with (t,) steps and their rows (t, R) as they come.
+        observe: called with the step and the replicas as atoms, at the start, every
+            ``observe_every`` steps and at the end.
+        observe_every: steps between two calls.
         **options: the fields of `DynamicsOptions`, e.g. ``ensemble="nvt"``, ``temperature_K=600``,
             ``timestep_fs=1.0``, ``moments="fixed"``.
 
@@ -191,11 +196,19 @@ def md(
         if callback is not None:
             callback(steps, rows)
 
+    def atoms_at(snapshot: Snapshot) -> list[Atoms]:
+        replicas = range(len(atoms_list))
+        return [atoms_of_state(snapshot.state, r, files.symbols) for r in replicas]
+
+    def shown(snapshot: Snapshot) -> None:
+        observe(snapshot.step, atoms_at(snapshot))
+
     with locked(checkpoint), locked(trajectory), locked(log):
         saved = files.open(resume, chosen.timestep_fs)
         observers = [
             *([Observer(trajectory_every, files.frames)] if files.frames else []),
             *([Observer(checkpoint_every, files.save, drains=True)] if checkpoint else []),
+            *([Observer(observe_every, shown)] if observe is not None else []),
             # Never due on the way: it is told of the end.
             Observer(max(n_steps, 1), last.append),
         ]
@@ -203,11 +216,9 @@ def md(
             potential, system, n_steps, chosen, watch=watch, observers=observers, record=record,
             keep=keep, resume=saved,
         )  # fmt: skip
-    final = last[-1].state
-    found = [atoms_of_state(final, r, files.symbols) for r in range(len(atoms_list))]
     if chosen.moments == "equilibrate":
-        _warn_of_collapse(system, final.system)
-    return MDResult(**vars(result), atoms=found)
+        _warn_of_collapse(system, last[-1].state.system)
+    return MDResult(**vars(result), atoms=atoms_at(last[-1]))
 
 
 def _warn_of_collapse(start: System, end: System) -> None:

@@ -60,7 +60,7 @@ def test_ensemble_writes_members_the_best_and_a_report(
     assert content["settings"]["several"]["ensemble"] == 2
     assert read_back(tmp_path / "best.png")
     # The same members from Python.
-    start = mmtp.Potential.new(level=4, species=("Fe",), radial_size=4, cutoff=4.2)
+    start = mmtp.Potential.new(level=4, species=("Fe",), radial_size=4, magnetic_size=2, cutoff=4.2)
     kept, held_out = mmtp.split(len(data.atoms_list), 0.2, 3)
     atoms_list = data.atoms_list
     ensemble = mmtp.fit_ensemble(

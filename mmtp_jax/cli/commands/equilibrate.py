@@ -87,7 +87,7 @@ def _of_one(settings: EquilibrateSettings, member: Member) -> Found:
     atoms_list = read_start(settings.input, potential)
     references = structures_for(potential, atoms_list)
     structures = start_structures(potential, atoms_list, start, given.scale, takes_start=True)
-    watched = Watched(settings.preselection, potential)
+    watched = Watched(settings.preselection, member.name, potential)
     found = _equilibrated(potential, structures, options, watched)
     report = reliability(references, found, potential.species)
     print(table(report, given.tolerance))
@@ -96,12 +96,12 @@ def _of_one(settings: EquilibrateSettings, member: Member) -> Found:
     stopped = [k for k, result in enumerate(found) if result.stopped]
     for k in stopped:
         print(watched.stopped(structures[k].name, k, ""))
+    results = [
+        equilibration_of(a, f, potential.species) for a, f in zip(atoms_list, found, strict=True)
+    ]
+    watched.sample(0, [result.atoms for result in results])
     watched.report()
     if output.output is not None:
-        results = [
-            equilibration_of(a, f, potential.species)
-            for a, f in zip(atoms_list, found, strict=True)
-        ]
         console.say_kept(output.output)
         mmtp.write(output.output, [result.atoms for result in results], species=potential.species)
         print(f"\nwrote {output.output}")

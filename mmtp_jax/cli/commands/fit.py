@@ -15,6 +15,7 @@ from mmtp_jax.cli.fit_output import (
     print_labels,
     report_content,
     run_fit,
+    write_active_set,
     write_history,
     write_parity,
 )
@@ -102,6 +103,8 @@ def _fit(settings: FitSettings, given: Values, restart: bool) -> int:
     output = settings.output
     # The potential first: nothing that fails after it may cost the fit.
     print(f"wrote {console.save_potential(output.potential, fit.potential)}")
+    if output.active_set:
+        write_active_set(output.potential, fit, training)
     if output.report is not None:
         console.write_json(output.report, report_content(fit, dataclasses.asdict(settings)))
         print(f"wrote {output.report}")

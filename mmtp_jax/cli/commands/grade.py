@@ -11,6 +11,7 @@ from mmtp_jax.cli import console
 from mmtp_jax.cli.active_sets import (
     SetSettings,
     active_set,
+    no_data,
     read_settled,
     split_data,
     with_grade,
@@ -38,6 +39,8 @@ examples:
   mmtp grade pot.mtp train.cfg md.cfg -o graded.cfg --plot grades.png
   mmtp grade pot.mtp train.cfg --save-active-set active.npz
   mmtp grade pot.mtp --active-set active.npz md.cfg -o graded.cfg
+  mmtp grade pot.mtp md.cfg                        # by pot.active.npz, which mmtp fit writes
+  mmtp grade pot.mtp --train a.cfg b.cfg -- md.cfg relax.cfg
 
 A grade of at most 1 is interpolation. Kotykhov et al. (2025) keep configurations above 2 as
 candidates, and stop simulations above 10. The grade is written as {GRADE}; with --mode
@@ -77,10 +80,7 @@ def run(args: argparse.Namespace) -> None:
     for path in (settings.output, settings.plot, settings.save_active_set):
         console.check_distinct(path, inputs_of(settings, args))
     if not data and not settings.save_active_set:
-        raise ValueError(
-            "there are no configurations to grade; give files after the training set, or "
-            "--save-active-set FILE"
-        )
+        raise ValueError(no_data(settings, "configurations to grade"))
     if not data and (settings.output or settings.plot):
         raise ValueError("there are no configurations to grade, so there is nothing to write")
 

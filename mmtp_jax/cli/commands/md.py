@@ -16,13 +16,12 @@ from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.committee import Found, Member, run_simulation
 from mmtp_jax.cli.console import add_command, add_resume
 from mmtp_jax.cli.md_settings import MDSettings, check
-from mmtp_jax.cli.watched import Watched
+from mmtp_jax.cli.watched import SAMPLES, Watched
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mmtp_jax.interfaces.dynamics import MDResult
-    from mmtp_jax.potential.potential import Potential
     from mmtp_jax.simulation.dynamics.series import Series
 
 LOG_EVERY = 5.0
@@ -74,16 +73,17 @@ def _of_one(resume: bool, settings: MDSettings, member: Member) -> Found:
     # Also before older files are set aside, which may be those of a run that goes on.
     output = settings.output
     with locked(output.checkpoint), locked(output.trajectory), locked(output.log):
-        return _run(settings, member.potential, resume)
+        return _run(settings, member, resume)
 
 
-def _run(settings: MDSettings, potential: Potential, resume: bool) -> Found:
+def _run(settings: MDSettings, member: Member, resume: bool) -> Found:
     import mmtp_jax as mmtp
 
+    potential = member.potential
     atoms_list = read_start(settings.input, potential)
     dynamics, output = settings.dynamics, settings.output
     go_on = resume and Path(output.checkpoint).exists()
-    watched = Watched(settings.preselection, potential, go_on=go_on)
+    watched = Watched(settings.preselection, member.name, potential, go_on)
     print(
         f"{len(atoms_list)} {'replica' if len(atoms_list) == 1 else 'replicas'} of "
         f"{len(atoms_list[0])} atoms, {dynamics.ensemble}, {dynamics.steps} steps of "
@@ -107,6 +107,8 @@ def _run(settings: MDSettings, potential: Potential, resume: bool) -> Found:
             keep=watched.keep,
             kept_files=watched.files,
             callback=progress,
+            observe=None if watched.sampled is None else watched.sample,
+            observe_every=max(1, dynamics.steps // SAMPLES),
             **_options(settings),
         )
     print(result)

@@ -67,7 +67,7 @@ def _of_one(resume: bool, settings: MonteCarloSettings, member: Member) -> Found
     cell = read_start(settings.input, potential)[0]
     with locked(output.checkpoint):
         go_on = resume and Path(output.checkpoint).exists()
-        watched = Watched(settings.preselection, potential, go_on=go_on)
+        watched = Watched(settings.preselection, member.name, potential, go_on)
         walks = SpinWalks(settings, potential, cell, watched)
         if go_on:
             walks.load()

@@ -100,7 +100,7 @@ def _of_one(settings: RelaxSettings, member: Member) -> Found:
     potential = member.potential
     atoms_list = read_start(settings.input, potential)
     references = _references(settings, potential, atoms_list, options)
-    watched = Watched(settings.preselection, potential)
+    watched = Watched(settings.preselection, member.name, potential)
     traces: list[list[Frame]] = [[] for _ in atoms_list]
     console.say_kept(*trajectory_paths(output.trajectory, len(atoms_list)))
     with CountProgress(len(atoms_list), "configurations") as progress:
@@ -115,6 +115,7 @@ def _of_one(settings: RelaxSettings, member: Member) -> Found:
     for k, (name, result) in enumerate(zip(names, found, strict=True)):
         if result.status.name == "WATCH":
             print(watched.stopped(name, k))
+    watched.sample(0, [result.atoms for result in found])
     watched.report()
     figure = None if output.plot is None else _plot(output.plot, traces, names)
     status = int(not all(result.converged for result in found))

@@ -10,6 +10,7 @@ from mmtp_jax.cli import console
 from mmtp_jax.cli.active_sets import (
     SetSettings,
     active_set,
+    no_data,
     read_settled,
     split_data,
     with_grade,
@@ -28,6 +29,8 @@ examples:
   mmtp select pot.mtp train.cfg candidates.cfg -o selected.cfg
   mmtp select pot.mtp train.cfg run1.cfg run2.cfg -o selected.cfg --limit 20
   mmtp select pot.mtp --active-set active.npz candidates.cfg -o selected.cfg
+  mmtp select pot.mtp candidates.cfg -o selected.cfg        # by pot.active.npz of mmtp fit
+  mmtp select pot.mtp --train a.cfg b.cfg -- run1.cfg run2.cfg -o selected.cfg
 
 Selected are the candidates that maxvol takes into the active set of the training set, in the
 order in which it takes them. Each is written with the grade that it had then, as MV_grade.
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     for path in (settings.output, settings.save_active_set):
         console.check_distinct(path, inputs_of(settings, args))
     if not data:
-        raise ValueError("there are no candidates; give files with them after the training set")
+        raise ValueError(no_data(settings, "candidates"))
 
     import mmtp_jax as mmtp
 
