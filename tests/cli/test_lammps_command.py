@@ -42,6 +42,26 @@ def run_driver(folder: Path) -> subprocess.CompletedProcess:
     )
 
 
+def test_the_active_set_beside_the_potential(iron_file, run, cell, tmp_path) -> None:
+    potential = mmtp.load(iron_file)
+    mmtp.save(tmp_path / "pot.mtp", potential)
+    active = mmtp.ActiveSet.from_configurations(potential, mmtp.read(cell), mode="neighborhood")
+    active.save(tmp_path / "pot.active.npz")
+    words = ("lammps", tmp_path / "pot.mtp", "--structure", cell, "-o")
+    result = run(*words, tmp_path / "found")
+    assert result.status == 0, result.err
+    assert "pot.active.npz, every 10 steps; those above 1e+06 stop the run" in result.out
+    driver = (tmp_path / "found" / "run.py").read_text()
+    assert "grade_every=10," in driver
+    assert "grade_break=1e+06)" in driver
+    run(*words, tmp_path / "stops", "--grade-break", 5, "--grade-every", 2)
+    driver = (tmp_path / "stops" / "run.py").read_text()
+    assert "grade_every=2," in driver
+    assert "grade_break=5)" in driver
+    run(*words, tmp_path / "none", "--active-set", "none")
+    assert "preselection = None" in (tmp_path / "none" / "run.py").read_text()
+
+
 @needs_lammps
 def test_the_files_run(iron_file, run, cell, tmp_path) -> None:
     """From a file with moments, with grades; the moments arrive at LAMMPS."""

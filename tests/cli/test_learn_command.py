@@ -92,6 +92,10 @@ def test_a_loop_from_a_file(read_back, run, files) -> None:
     assert "iteration 0: moments: 8 configurations equilibrated" in done.out
     for name in ("potential.mtp", "table.csv", "selected.png", "state.json"):
         assert read_back(files.loop / name)
+    # The active set of the last fit is beside the potential.
+    potential = mmtp.load(files.loop / "potential.mtp")
+    active = mmtp.ActiveSet.load(files.loop / "potential.active.npz", potential)
+    assert active.n_seen == len(mmtp.read(files.loop / "iteration-001" / "train.cfg"))
     n_selected = len(mmtp.read(files.loop / "iteration-000" / "selected.cfg"))
     assert 0 < n_selected <= 3
     assert len(mmtp.read(files.loop / "iteration-001" / "train.cfg")) == 4 + n_selected

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from mmtp_jax.active.beside import find_beside, path_beside
 from mmtp_jax.cli import console
 from mmtp_jax.cli.cells import repeated
 from mmtp_jax.cli.command_line import collect, declare
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.shared_settings import (
+    NO_ACTIVE_SET,
     Reading,
     file,
     moments_of_words,
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 
 _ATOMS = 200
 """Least number of atoms of a crystal that is made."""
+
+_ONLY_TOLD = {"grade_every": 10, "grade_break": 1e6}
+"""Of the active set beside a potential, which costs little so and stops nothing."""
 
 _EPILOG = """\
 examples:
@@ -52,8 +58,11 @@ class LammpsSettings(SessionOptions, Reading):
     repeat: tuple[int, int, int] | None = repeat()
     start: tuple[str, ...] | None = start_moments()
     active_set: str | None = option(
-        "Keep and stop by the extrapolation grade.", example="active.npz", metavar="NPZ"
-    )
+        "Keep and stop by the extrapolation grade. That beside the potential, pot.active.npz, is "
+        "looked for without: then every tenth step is graded, and stops nothing unless one of "
+        "--grade-break and --grade-every says otherwise; 'none' for no grades.",
+        example="active.npz", metavar="NPZ",
+    )  # fmt: skip
     output: str | None = option(
         "Folder that is made.", example="session", short="-o", required=True, needed=True,
         metavar="FOLDER",
@@ -76,7 +85,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    settings, _ = collect(args)
+    settings, given = collect(args)
     start = moments_of_words(settings.start)
 
     import mmtp_jax as mmtp
@@ -85,7 +94,18 @@ def run(args: argparse.Namespace) -> None:
     options = SessionOptions(**given_to(SessionOptions, settings))
     potential = mmtp.load(settings.potential, species=settings.species)
     active = None
-    if settings.active_set is not None:
+    if settings.active_set is None:
+        active, why_not = find_beside(settings.potential, potential)
+        if why_not:
+            console.warn(why_not)
+        if active is not None:
+            said = given.get("", {})
+            options = replace(options, **{k: v for k, v in _ONLY_TOLD.items() if k not in said})
+            print(
+                f"grades by {path_beside(settings.potential)}, every {options.grade_every} steps; "
+                f"those above {options.grade_break:g} stop the run"
+            )
+    elif settings.active_set != NO_ACTIVE_SET:
         active = mmtp.ActiveSet.load(settings.active_set, potential)
     atoms = _atoms(settings, potential, start)
     files = write_session(settings.output, potential, atoms, options, active)

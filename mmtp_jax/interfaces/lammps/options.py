@@ -45,3 +45,4 @@ class SessionOptions(Thresholds):
         aliases=("temperature", "temperatures", "temperatures_K"),
     )  # fmt: skip
     steps: int = option("Number of steps.", 1000, bounds=STEPS, aliases=("n_steps",))
+    grade_every: int = like(BridgeOptions, "grade_every")

@@ -78,6 +78,7 @@ bridge = mmtp.lammps.attach(
     moments="equilibrate",  # or "fixed"; to start from other moments: magmoms={{{example}}}
     tolerance={tolerance:g},  # largest magnetic force of equilibrated moments, eV/mu_B
     preselection=preselection,
+    grade_every={grade_every},  # steps between two looks; one costs about as much as an evaluation
 )
 
 # f_mmtp[1] total moment, [2] mean of |m| (mu_B), [3] largest magnetic force (eV/mu_B),
@@ -179,6 +180,7 @@ def _driver(potential: Potential, options: SessionOptions, graded: bool) -> str:
         driver=DRIVER,
         input=INPUT,
         potential=POTENTIAL,
+        grade_every=options.grade_every,
         preselection=(_WITH_GRADES if graded else _WITHOUT_GRADES).format(**values),
         species=", ".join(f'"{symbol}"' for symbol in potential.species),
         grade=" f_mmtp[5]" if graded else "",
