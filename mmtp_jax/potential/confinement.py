@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from mmtp_jax.potential.potential import Confinement, Potential
+from mmtp_jax.potential.materialise import pointwise, stored
+from mmtp_jax.potential.potential import Potential
 from mmtp_jax.potential.radial import Pairs
 
 Array = Any
@@ -78,22 +79,24 @@ def confined(potential: Potential, pairs: Pairs) -> tuple[Pairs, Array | float]:
     confinement = potential.confinement
     if confinement is None:
         return pairs, 0.0
-    gap = jnp.maximum(potential.min_dist - pairs.distance, 0.0)
-    soft = SOFT_DISTANCE * (potential.cutoff - potential.min_dist)
-    magmoms, energy = _confined_moments(potential, confinement, pairs.types, pairs.magmoms)
-    neighbour_magmoms, _ = _confined_moments(
-        potential, None, pairs.neighbour_types, pairs.neighbour_magmoms
-    )
-    inside = pairs._replace(
-        magmoms=magmoms,
-        distance=jnp.maximum(pairs.distance, potential.min_dist) - soft * _saturating(gap / soft),
-        neighbour_magmoms=neighbour_magmoms,
-    )
-    u = jnp.minimum(gap / (SWITCH * potential.min_dist), 1.0)
-    switch = u * u * u * (10.0 + u * (6.0 * u - 15.0))
+    r_min, soft = potential.min_dist, SOFT_DISTANCE * (potential.cutoff - potential.min_dist)
+    low, high = (_of_atoms(of, pairs.types) for of in (potential.min_magmom, potential.max_magmom))
+    half = (high - low) / 2
+    u = (jnp.maximum(pairs.magmoms - high, 0.0) + jnp.maximum(low - pairs.magmoms, 0.0)) / half
+    energy = _of_atoms(confinement.stiffness, pairs.types) * half * u**3
+    distance = stored(pairs.distance)
     strength = _of_pairs(confinement.repulsion, pairs)
     rate = _of_pairs(1 / confinement.decay, pairs)
-    repulsion = jnp.sum(strength * jnp.exp(-rate * pairs.distance) * switch, axis=1)
+    repulsion = jnp.sum(_repulsion(distance, r_min, strength, rate), axis=1)
+    inside = pairs._replace(
+        magmoms=_clipped(pairs.magmoms, low, high),
+        distance=_far_enough(distance, r_min, soft),
+        neighbour_magmoms=_clipped(
+            pairs.neighbour_magmoms,
+            _of_atoms(potential.min_magmom, pairs.neighbour_types),
+            _of_atoms(potential.max_magmom, pairs.neighbour_types),
+        ),
+    )
     # Half of a pair belongs to each of its atoms.
     return inside, energy + repulsion / 2
 
@@ -103,21 +106,25 @@ def _saturating(t: Array) -> Array:
     return t * (1.0 + t) / (1.0 + t + t * t)
 
 
-def _confined_moments(
-    potential: Potential, confinement: Confinement | None, types: Array, magmoms: Array
-) -> tuple[Array, Array | None]:
-    """Moments that enter the polynomials, and with a confinement their energies."""
-    low, high = (_of_atoms(of, types) for of in (potential.min_magmom, potential.max_magmom))
-    half = (high - low) / 2
-    soft = SOFT_MAGMOM * half
+@pointwise
+def _far_enough(distance: Array, r_min: Array, soft: Array) -> Array:
+    gap = jnp.maximum(r_min - distance, 0.0)
+    return jnp.maximum(distance, r_min) - soft * _saturating(gap / soft)
+
+
+@pointwise
+def _repulsion(distance: Array, r_min: Array, strength: Array, rate: Array) -> Array:
+    u = jnp.minimum(jnp.maximum(r_min - distance, 0.0) / (SWITCH * r_min), 1.0)
+    return strength * jnp.exp(-rate * distance) * u * u * u * (10.0 + u * (6.0 * u - 15.0))
+
+
+@pointwise
+def _clipped(magmoms: Array, low: Array, high: Array) -> Array:
+    soft = SOFT_MAGMOM * (high - low) / 2
     above, below = jnp.maximum(magmoms - high, 0.0), jnp.maximum(low - magmoms, 0.0)
-    inside = jnp.clip(magmoms, low, high) + soft * (
+    return jnp.clip(magmoms, low, high) + soft * (
         _saturating(above / soft) - _saturating(below / soft)
     )
-    if confinement is None:
-        return inside, None
-    u = (above + below) / half
-    return inside, _of_atoms(confinement.stiffness, types) * half * u**3
 
 
 def _of_atoms(values: Array, types: Array) -> Array:

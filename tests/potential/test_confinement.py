@@ -184,3 +184,13 @@ def test_reach_and_what_is_outside(inside):
         found = is_outside(potential, types, magmoms, shortest)
         np.testing.assert_array_equal(found, [False, True, True])
     assert without_confinement(confined).confinement is None
+
+
+def test_derivatives_by_the_ends_of_the_intervals_are_kept(outside, structure, graph_of):
+    """What is stored for the derivatives by coordinates leaves those by other numbers alone."""
+    graph = graph_of(structure)
+    energy = jax.jit(lambda r: energies(outside.replace(min_dist=r), graph)[0])
+    r = float(outside.min_dist)
+    expected = (float(energy(r + STEP)) - float(energy(r - STEP))) / (2 * STEP)
+    got = float(jax.jit(jax.grad(energy))(jnp.asarray(r)))
+    assert got == pytest.approx(expected, rel=1e-6)
