@@ -29,6 +29,13 @@ INTERRUPTED = 130
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of descriptions, and breaks none within the name of an option."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 def add_command(
     commands: Any, name: str, *, help: str, description: str, epilog: str
 ) -> argparse.ArgumentParser:
@@ -39,7 +46,7 @@ def add_command(
         help=help,
         description=f"{textwrap.fill(description, 79)}\n\n{examples}",
         epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
 
 

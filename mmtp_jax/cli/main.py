@@ -99,7 +99,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         prog="mmtp",
         description="Magnetic moment tensor potentials: fit, evaluate, select, convert, plot.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=console.HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"mmtp_jax {__version__}")
     parser.add_argument(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -25,10 +25,12 @@ from mmtp_jax.io.schema import (
     labels_of,
     tell_of_forces,
 )
-from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.making import read_making, read_mesh
 from mmtp_jax.structures.non_magnetic import for_potential
 from mmtp_jax.structures.structure import Structure
+
+if TYPE_CHECKING:
+    from mmtp_jax.potential.potential import Potential
 
 logger = logging.getLogger(__name__)
 

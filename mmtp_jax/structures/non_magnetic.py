@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.structure import Structure
 from mmtp_jax.warn import warn
+
+if TYPE_CHECKING:
+    from mmtp_jax.potential.potential import Potential
 
 
 class NonMagneticWarning(UserWarning):

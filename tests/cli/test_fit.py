@@ -216,7 +216,8 @@ def test_settings_file_and_options_that_win(run, fitted, data, tmp_path) -> None
     output, file = tmp_path / "pot.mtp", tmp_path / "fit.toml"
     file.write_text(
         f"command = 'fit'\n[data]\nfiles = '{data.cfg}'\nvalidation = 0.2\n"
-        "[potential]\nlevel = 4\nspecies = ['Fe']\nradial_size = 4\ncutoff = 4.2\n"
+        "[potential]\nlevel = 4\nspecies = ['Fe']\nradial_size = 4\nmagnetic_size = 2\n"
+        "cutoff = 4.2\n"
         f"[fit]\nmax_iterations = 1000\n[output]\npotential = '{output}'\n"
     )
     result = run("fit", "--settings", file, "--max-iterations", 21)

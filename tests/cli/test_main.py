@@ -172,11 +172,11 @@ def test_unknown_options_are_told_with_the_nearest(run) -> None:
         ("md --temperature 300 600 pot.mtp a.cfg", ["pot.mtp", "a.cfg"], ["300", "600"]),
         (
             "md pot.mtp --temperature 300 ./run/POSCAR --steps 5",
-            ["./run/POSCAR", "pot.mtp"],
+            ["pot.mtp", "./run/POSCAR"],
             ["300"],
         ),
         ("fit --species Fe Al train.cfg --level 4", ["train.cfg"], ["Fe", "Al"]),
-        ("relax pot.mtp --cell xx yy a.b.extxyz", ["a.b.extxyz", "pot.mtp"], ["xx", "yy"]),
+        ("relax pot.mtp --cell xx yy a.b.extxyz", ["pot.mtp", "a.b.extxyz"], ["xx", "yy"]),
         ("md --temperature 1.5e3 2.e2 a.cfg", ["a.cfg"], ["1.5e3", "2.e2"]),
     ],
 )
