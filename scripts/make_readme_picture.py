@@ -18,6 +18,7 @@ from ase.build import bulk
 from matplotlib.figure import Figure
 
 import mmtp_jax as mmtp
+from mmtp_jax.cli.commands.quickstart import DATA
 
 LATTICE, TANGENT = 2.83, 0.12
 STATES = {"ferromagnetic": ((1, 1), "#0072B2"), "antiferromagnetic": ((1, -1), "#D55E00")}
@@ -40,7 +41,8 @@ def main() -> None:
     args = parser.parse_args()
 
     pot = mmtp.load(args.potential)
-    data = mmtp.read(str(files("mmtp_jax") / "data" / "fe_cdft.extxyz"))
+    folder = files("mmtp_jax") / "data"
+    data = [atoms for name in DATA for atoms in mmtp.read(str(folder / name))]
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     landscape, parity = figure.subplots(1, 2, width_ratios=(1.25, 1))
 

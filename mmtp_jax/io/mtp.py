@@ -178,14 +178,28 @@ def _with_parities(mtp: MtpText, potential: Potential, ours: dict[str, Any]) -> 
     expected = ours.get("parities", "")
     if potential.magnetic_size == 1 and not expected:
         return potential
+    symmetric = np.array_equal(potential.min_magmom, np.negative(potential.max_magmom))
+    if expected and not symmetric:
+        mtp.fail_at(
+            "top", "potential_tag",
+            "says that radial functions have one parity, which needs intervals from -M to M of the "
+            "moments; restore min_val and max_val, or empty the tag",
+        )  # fmt: skip
     parities = parities_of(potential, expected)
+    if expected and parities not in ("", expected):
+        mtp.fail_at(
+            "top", "potential_tag",
+            f"says that the radial functions are {expected[:40]}, and their zeros that they are "
+            f"{parities} (e even, o odd); restore or empty it",
+        )  # fmt: skip
     if parities:
         return potential.replace(form="parity", parities=parities)
     if expected:
         warn(
             f"{mtp.path}: was written as a potential whose energy is even under reversal of all "
             "moments, but coefficients that keep it so are not zero any more, as after a fit with "
-            "another program; it is read as a bare potential",
+            "another program; it is read as a bare potential. Restore the zeros, or fit again with "
+            "the form 'parity'",
             LostSymmetryWarning,
         )
     return potential

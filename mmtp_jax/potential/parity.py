@@ -71,7 +71,12 @@ def default_pattern(level: int) -> str:
 
 def _check_pattern(pattern: str, level: int, n_mu: int) -> None:
     wrong = sorted(set(pattern) - set(LETTERS))
-    if wrong or len(pattern) != n_mu:
+    if wrong and len(pattern) == n_mu:
+        raise ValueError(
+            f"pattern {pattern!r} has {', '.join(wrong)}; its letters are e (even), o (odd) and b "
+            "(both)"
+        )
+    if len(pattern) != n_mu:
         raise ValueError(
             f"pattern {pattern!r} needs {n_mu} letter{'' if n_mu == 1 else 's'} at level {level}, "
             "one for each mu: e (even), o (odd) or b (both)"

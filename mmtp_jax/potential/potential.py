@@ -167,7 +167,10 @@ class Potential:
         form = form_of(form, symmetrised, DEFAULT_FORM if tables is None else "symmetrised")
         parities = ""
         if pattern is not None and form != "parity":
-            raise ValueError(f"a pattern ({pattern!r}) belongs to form='parity', not to {form!r}")
+            raise ValueError(
+                f"a pattern ({pattern!r}) belongs to the form 'parity', not to {form!r}; leave out "
+                "one of the two"
+            )
         if tables is None and level is None:
             raise ValueError("give the level of the potential, e.g. level=12")
         if form == "parity":

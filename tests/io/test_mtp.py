@@ -614,6 +614,18 @@ class TestParity:
         assert used == set(range(len(potential.parities)))
         assert f"radial_funcs_count = {len(used)}\n" in text
 
+    def test_a_tag_that_says_something_else(self, tmp_path, potential):
+        save(tmp_path / "a.mtp", potential.with_common_interval())
+        text = (tmp_path / "a.mtp").read_text()
+        named = f'"parities":"{potential.parities}"'
+        assert named in text
+        other = named.replace("o", "e")
+        assert other != named
+        with pytest.raises(ValueError, match="potential_tag says that the radial functions are"):
+            parse(tmp_path, text.replace(named, other))
+        with pytest.raises(ValueError, match="needs intervals from -M to M"):
+            parse(tmp_path, text.replace("max_val = 3.0", "max_val = 2.5"))
+
     def test_filled_zeros(self, tmp_path, potential):
         """As another program leaves them that fits the potential further."""
         changed = np.array(potential.radial_coeffs)

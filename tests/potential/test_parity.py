@@ -114,7 +114,7 @@ def test_the_default_has_odd_functions_from_the_level_where_they_take_part():
     [
         (8, "e", "needs 2 letters at level 8"),
         (8, "exe", "needs 2 letters"),
-        (8, "ex", "e \\(even\\), o \\(odd\\) or b \\(both\\)"),
+        (8, "ex", "has x; its letters are e \\(even\\), o \\(odd\\) and b \\(both\\)"),
         (4, "o", "has no even function"),
         (8, "eo", "the odd function of mu = 1, which takes part from level 12; give the letter e"),
         (6, "bb", "mu = 1, which takes part from level 8"),
@@ -133,7 +133,7 @@ def test_level_of_a_function_is_where_the_message_says():
 
 
 def test_pattern_belongs_to_this_form_only():
-    with pytest.raises(ValueError, match="belongs to form='parity', not to 'bare'"):
+    with pytest.raises(ValueError, match="belongs to the form 'parity', not to 'bare'"):
         mmtp.Potential.new(level=8, species=("Fe",), form="bare", pattern="ee")
     with pytest.raises(ValueError, match="form must be one of parity, symmetrised, bare"):
         mmtp.Potential.new(level=8, species=("Fe",), form="even")
