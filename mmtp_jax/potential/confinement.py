@@ -47,6 +47,17 @@ class Reach(NamedTuple):
     high: Array
     """(S,) mu_B."""
 
+    def too_close(self, shortest: Array) -> Array:
+        """Whether distances are too short, Angstrom; arrays of numpy stay those."""
+        # The shortest pair of a training set defines R_min, and must not count by round-off.
+        return shortest < self.min_dist * (1 - 1e-9)
+
+    def too_large(self, types: Array, magmoms: Array) -> Array:
+        """Whether moments (..., n) of atoms of types (n,) are beyond the ends, mu_B."""
+        low, high = self.low[types], self.high[types]
+        margin = 1e-6 * (high - low)
+        return (magmoms < low - margin) | (magmoms > high + margin)
+
 
 def reach(potential: Potential) -> Reach:
     """The intervals of a potential, or what lies so far out that its confinement has failed."""

@@ -217,12 +217,8 @@ def _judged(rules: Rules, model: Model, state: State, watch: Any, watched: Any) 
     known, system, potential = state.known, state.system, model.potential
     outcome = jnp.where(_finite(state), state.outcome, Outcome.BLEW_UP)
     far = reach(potential)
-    # The shortest pair of a training set defines R_min, and must not count by round-off.
-    close = known.shortest < far.min_dist * (1 - 1e-9)
-    low, high = far.low[system.types], far.high[system.types]
-    margin = 1e-6 * (high - low)
-    beyond = (system.magmoms < low - margin) | (system.magmoms > high + margin)
-    large = jnp.any(beyond, axis=1) | at_bound(known)
+    close = far.too_close(known.shortest)
+    large = jnp.any(far.too_large(system.types, system.magmoms), axis=1) | at_bound(known)
     outside = is_outside(potential, system.types, system.magmoms, known.shortest)
     found = [(Outcome.TOO_CLOSE, rules.bounded & close), (Outcome.MOMENT, rules.bounded & large)]
     if watch is not None:

@@ -236,11 +236,8 @@ def _status(state: RelaxState, problem: Problem, limits: Limits, potential: Any)
     """(C,) what to say of accepted geometries; the first of these that holds."""
     at = state.at
     far = reach(potential)
-    # The shortest pair of a training set defines R_min, and must not count by round-off.
-    close = at.shortest < far.min_dist * (1 - 1e-9)
-    low, high = far.low[problem.types], far.high[problem.types]
-    margin = 1e-6 * (high - low)
-    outside = (at.magmoms < low - margin) | (at.magmoms > high + margin)
+    close = far.too_close(at.shortest)
+    outside = far.too_large(problem.types, at.magmoms)
     at_bound = _atoms(problem).any(outside) | (at.equilibrium == Status.HELD_AT_BOUND)
     has_volume = jnp.isfinite(problem.volume)
     ratio = jnp.where(has_volume, at.geometry.volume, 1.0) / jnp.where(
