@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import shutil
 import sys
@@ -194,9 +195,20 @@ def say_kept(*paths: str | os.PathLike | None) -> None:
 
 
 def write_json(path: str | os.PathLike, content: dict[str, Any]) -> None:
-    """Write JSON, whole or not at all; what was there before is kept."""
+    """Write JSON below the version of the package, whole or not at all, and keep an older file."""
+    from mmtp_jax import __version__
+
     say_kept(path)
-    documents.write_json(path, content)
+    documents.write_json(path, _without_nan({"mmtp_jax": __version__, **content}))
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no numbers that are none, or infinite; null stands for them."""
+    if isinstance(value, dict):
+        return {key: _without_nan(of) for key, of in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(of) for of in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def save_potential(path: str, potential: Potential, **options: Any) -> str:

@@ -67,10 +67,7 @@ def write_active_set(path: str, fit: Fit, training: list[Atoms]) -> None:
 
 def report_content(fit: Fit, settings: dict[str, Any]) -> dict[str, Any]:
     """What the report of a fit holds."""
-    import mmtp_jax as mmtp
-
     return {
-        "mmtp_jax": mmtp.__version__,
         "errors": fit.report.as_dict(),
         "fit": {
             "loss": fit.loss,

@@ -235,15 +235,12 @@ def _end(interrupted: bool, what: str, done: int, n: int) -> None:
 
 
 def _write_report(settings: FitSettings, potential: Potential, content: dict[str, Any]) -> None:
-    import mmtp_jax as mmtp
-
     path = settings.output.report
     if path is None:
         return
     console.write_json(
         path,
         {
-            "mmtp_jax": mmtp.__version__,
             **content,
             "potential": potential_content(potential),
             "settings": dataclasses.asdict(settings),

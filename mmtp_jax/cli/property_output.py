@@ -47,11 +47,9 @@ class PropertyFiles:
         self.written.append(self.path_of(name))
 
     def json(self, content: dict[str, Any]) -> None:
-        """Write the numbers, with the version of the package."""
-        from mmtp_jax import __version__
-
+        """Write the numbers."""
         self.content = content
-        console.write_json(f"{self.prefix}.json", {"mmtp_jax": __version__, **content})
+        console.write_json(f"{self.prefix}.json", content)
         self.written.append(f"{self.prefix}.json")
 
     @contextmanager

@@ -27,11 +27,12 @@ def potential() -> Any:
     )  # fmt: skip
 
 
-def potentials() -> Any:
+def potentials(**more: Any) -> Any:
     """A field: the potential, or several, arguments."""
     return option(
         "Potential, .mtp; or several, a committee.",
         (), example=("pot.mtp",), required=True, positional="a potential", metavar="POTENTIAL",
+        **more,
     )  # fmt: skip
 
 

@@ -23,24 +23,37 @@ Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
 """Header and rows."""
 
 MISSING = object()
+"""In place of what has no mean."""
+LEFT_OUT = object()
+"""In place of a number of a member that does not count there."""
+
+COUNTS = "counts"
+"""Key that is false in what does not count, such as a configuration that was not relaxed; beside
+lists it is a list as long as they are. Also a column of tables, 0 where a row does not count."""
+
+N_COUNTED = "n_counted"
+"""Key with the number of members that count, where that are not all."""
 
 
 def joined(contents: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One content with the means of numbers; ``two_sigma`` has twice their standard deviations.
 
     What is no number stays where all members agree, and is left out elsewhere, as are lists of
-    different lengths.
+    different lengths. What does not count in a member (`COUNTS`) does not enter, and `N_COUNTED`
+    says so.
     """
     mean, width = _joined(list(contents))
-    return {**mean, "two_sigma": width}
+    return {**mean, "two_sigma": {} if width is MISSING else width}
 
 
 def _joined(values: list[Any]) -> tuple[Any, Any]:
     """Mean and two standard deviations; `MISSING` where there are none."""
+    values = [value for value in values if value is not LEFT_OUT]
+    if not values:
+        return None, MISSING
     first = values[0]
     if all(isinstance(v, dict) for v in values):
-        pairs = {k: _joined([v[k] for v in values]) for k in first if all(k in v for v in values)}
-        return _kept(pairs, 0), _kept(pairs, 1) or MISSING
+        return _joined_dicts(values)
     if all(isinstance(v, (list, tuple)) for v in values):
         if len({len(v) for v in values}) > 1:
             return MISSING, MISSING
@@ -52,10 +65,50 @@ def _joined(values: list[Any]) -> tuple[Any, Any]:
     if any(_is_number(v) for v in values) and all(_is_number(v) or v is None for v in values):
         if None in values:
             return None, MISSING
-        if all(isinstance(v, int) and v == first for v in values):
+        if len(values) == 1 or all(isinstance(v, int) and v == first for v in values):
             return first, MISSING
         return statistics.fmean(values), 2 * statistics.stdev(map(float, values))
     return (first if all(v == first for v in values) else MISSING), MISSING
+
+
+def _joined_dicts(values: list[dict[str, Any]]) -> tuple[Any, Any]:
+    counted = [value for value in values if value.get(COUNTS) is not False]
+    left = {} if len(counted) == len(values) else {N_COUNTED: len(counted)}
+    if not counted:
+        # Nothing but what says which one it is.
+        words = {k: v for k, v in values[0].items() if isinstance(v, str)}
+        pairs = {k: _joined([v.get(k) for v in values]) for k in words}
+        return {**_kept(pairs, 0), **left}, MISSING
+    counted = [_with_gaps(value) for value in counted]
+    keys = [k for k in counted[0] if all(k in v for v in counted) and k != COUNTS]
+    pairs = {k: _joined([v[k] for v in counted]) for k in keys}
+    return {**_kept(pairs, 0), **_counts_of(values), **left}, _kept(pairs, 1) or MISSING
+
+
+def _with_gaps(content: dict[str, Any]) -> dict[str, Any]:
+    """A content in whose lists those numbers are `LEFT_OUT` that do not count."""
+    counts = content.get(COUNTS)
+    if not isinstance(counts, (list, tuple)):
+        return content
+    return {
+        key: [of if c else LEFT_OUT for of, c in zip(value, counts, strict=True)]
+        if key != COUNTS
+        and isinstance(value, (list, tuple))
+        and len(value) == len(counts)
+        and all(map(_is_number, value))
+        else value
+        for key, value in content.items()
+    }
+
+
+def _counts_of(values: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of lists, in how many members each place counts, or as they are where that are all."""
+    lists = [v[COUNTS] for v in values if isinstance(v.get(COUNTS), (list, tuple))]
+    if len(lists) < len(values) or len({len(of) for of in lists}) > 1:
+        return {}
+    if all(of == lists[0] for of in lists):
+        return {COUNTS: lists[0]}
+    return {N_COUNTED: [sum(map(bool, of)) for of in zip(*lists, strict=True)]}
 
 
 def _kept(pairs: dict[str, tuple[Any, Any]], which: int) -> dict[str, Any]:
@@ -69,24 +122,34 @@ def _is_number(value: Any) -> bool:
 def joined_table(tables: Sequence[Table]) -> Table | None:
     """One table, with a column ``2 sigma of NAME`` for each whose numbers differ.
 
-    None where members have different rows or columns.
+    None where members have different rows or columns. A column `COUNTS` becomes the number of
+    members that count where it differs, and the others do not enter.
     """
     headers = [list(header) for header, _ in tables]
     rows = [[list(row) for row in rows] for _, rows in tables]
     if any(h != headers[0] for h in headers) or len({len(r) for r in rows}) > 1:
         return None
+    together = list(zip(*rows, strict=True))
+    counted, differ = together, False
+    if COUNTS in headers[0]:
+        at = headers[0].index(COUNTS)
+        differ = any(row[at] != of[0][at] for of in together for row in of)
+        counted = [[row for row in of if row[at]] if differ else of for of in together]
     header, columns = [], []
     for k, name in enumerate(headers[0]):
-        cells = [[of[k] for of in together] for together in zip(*rows, strict=True)]
-        if all(cell == of[0] for of in cells for cell in of):
+        cells = [[of[k] for of in row] for row in counted]
+        if differ and name == COUNTS:
+            header.append("members that count")
+            columns.append([len(of) for of in counted])
+        elif all(cell == of[0] for of in cells for cell in of) and all(cells):
             header.append(name)
             columns.append([of[0] for of in cells])
         elif all(not isinstance(cell, str) for of in cells for cell in of):
             numbers = [[float(cell) for cell in of] for of in cells]
             header += [name, f"2 sigma of {name}"]
             columns += [
-                [statistics.fmean(of) for of in numbers],
-                [2 * statistics.stdev(of) for of in numbers],
+                [statistics.fmean(of) if of else math.nan for of in numbers],
+                [2 * statistics.stdev(of) if len(of) > 1 else math.nan for of in numbers],
             ]
         else:
             return None
@@ -103,7 +166,7 @@ def in_words(content: dict[str, Any], n: int) -> str:
         rows.append((name, _shown(mean, width)))
     for key, width in widths.items() if isinstance(widths, dict) else ():
         if isinstance(width, list) and any(isinstance(of, dict) for of in width):
-            tables.append(_table(content[key], width))
+            tables.append(_table(content[key], width, n))
     parts = [aligned(rows)] if len(rows) > 1 else []
     return "\n\n".join([f"mean +- 2 sigma over {n} potentials:", *parts, *tables])
 
@@ -129,19 +192,24 @@ def _scalars(means: Any, widths: Any, prefix: str) -> list[tuple[str, float, flo
     return found
 
 
-def _table(means: list[Any], widths: list[Any]) -> str:
+def _table(means: list[Any], widths: list[Any], n: int) -> str:
     """Rows of numbers, where any member differs, behind what names them."""
     from mmtp_jax.tables import aligned
 
     spread = {key for of in widths if of for key, w in of.items() if isinstance(w, float)}
-    named = [k for k, v in means[0].items() if k not in spread and isinstance(v, (str, int, float))]
-    named = ["name"] if "name" in named else named
-    keys = [k for k in means[0] if k in spread and not k.endswith("error")][:COLUMNS]
+    shown = next(mean for mean, width in zip(means, widths, strict=True) if width)
+    named = [k for k, v in shown.items() if k not in spread and isinstance(v, (str, int, float))]
+    named = ["name"] if "name" in named else [k for k in named if k != N_COUNTED]
+    keys = [k for k in shown if k in spread and not k.endswith("error")][:COLUMNS]
     lines = [tuple(key.replace("_", " ") for key in (*named, *keys))]
+    left = []
     for mean, width in list(zip(means, widths, strict=True))[:LISTED]:
-        numbers = [_shown(mean[k], (width or {}).get(k)) for k in keys if mean[k] is not None]
+        numbers = [
+            "-" if mean.get(k) is None else _shown(mean[k], (width or {}).get(k)) for k in keys
+        ]
         lines.append((*(str(mean.get(k, "")) for k in named), *numbers))
-    if any(len(line) != len(lines[0]) for line in lines):
-        return "rows differ in their columns; see the files"
-    text = aligned(lines, left=(0,) if named else ())
+        if mean.get(N_COUNTED, n) < n:
+            name = " ".join(str(mean.get(k, "")) for k in named) or f"row {len(lines) - 1}"
+            left.append(f"{name}: over {mean[N_COUNTED]} of {n} potentials that count")
+    text = "\n".join([aligned(lines, left=(0,) if named else ()), *left])
     return text if len(means) <= LISTED else f"{text}\nand {len(means) - LISTED} more"

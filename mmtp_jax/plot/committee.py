@@ -27,6 +27,8 @@ def committee(figures: Sequence[Figure]) -> Figure:
     Raises:
         ValueError: if figures differ in what they show.
     """
+    if len({len(figure.axes) for figure in figures}) > 1:
+        raise ValueError("the members have different curves or panels")
     for panels in zip(*(figure.axes for figure in figures), strict=True):
         _join(panels)
     return figures[0]
@@ -43,7 +45,7 @@ def _join(panels: Sequence[Any]) -> None:
     first = panels[0]
     counts = [(len(a.lines), [len(bars) for bars in _bars(a)], len(a.texts)) for a in panels]
     if any(count != counts[0] for count in counts):
-        raise ValueError("members have different curves, which make no common figure")
+        raise ValueError("the members have different curves or panels")
     for lines in zip(*(list(axes.lines) for axes in panels), strict=True):
         _join_lines(first, lines)
     for containers in zip(*map(_bars, panels), strict=True):
@@ -97,7 +99,7 @@ def _join_lines(axes: Any, lines: Sequence[Any]) -> None:
     if not points and first.get_transform() == axes.transData:
         xs, ys = _on_one_grid(xs, ys)
     if len({len(x) for x in xs}) > 1:
-        raise ValueError("members have different points, which make no common figure")
+        raise ValueError("the members have different points")
     x, y, dx, dy = np.mean(xs, axis=0), np.mean(ys, axis=0), two_sigma(xs), two_sigma(ys)
     first.set_data(x, y)
     if first.get_transform() != axes.transData:
@@ -127,7 +129,7 @@ def _on_one_grid(
         return _on_one_grid(ys, xs)[::-1] if _rise(ys) else (xs, ys)
     low, high = max(x[0] for x in xs), min(x[-1] for x in xs)
     if low >= high:
-        raise ValueError("members have curves over different ranges, which make no common figure")
+        raise ValueError("the curves of the members have no range in common")
     grid = np.linspace(low, high, max(map(len, xs)))
     return [grid] * len(xs), [np.interp(grid, x, y) for x, y in zip(xs, ys, strict=True)]
 

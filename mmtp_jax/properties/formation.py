@@ -107,7 +107,8 @@ def formation_energies(
         **options: of the relaxations, see `mmtp_jax.relax`.
 
     Raises:
-        ValueError: if an element has no reference, or a reference cannot be relaxed.
+        ValueError: if an element has no reference, or a reference cannot be relaxed with any of
+            the potentials; one with which that fails does not count.
 
     Example:
         >>> found = mmtp.formation_energies(ensemble.potentials, atoms_list, {"Fe": fe, "Al": al})
@@ -124,25 +125,33 @@ def formation_energies(
     extra = {s: given[s] for s in symbols if isinstance(given.get(s), Atoms)}
     per_member = len(atoms_list) + len(extra)
     columns: dict[str, list[Any]] = {"energies": [], "volumes": [], "moments": []}
-    potentials_of, flags, messages, ends = [], [], [], []
+    potentials_of, flags, messages, ends, failed = [], [], [], [], []
     share = _magnetic_atoms(atoms_list, symbols, compositions, magnetic)
     for p, potential in enumerate(members):
         done = None if callback is None else lambda k, p=p: callback(p * per_member + k)
         all_of = [*atoms_list, *extra.values()]
         found = uninterrupted(relax(potential, all_of, callback=done, **options))
         own, of_references = found[: len(atoms_list)], found[len(atoms_list) :]
-        mu = _chemical_potentials(
-            symbols, compositions, own, given, dict(zip(extra, of_references, strict=True))
-        )
+        counts, why = [f.converged for f in own], tuple(map(_message, own))
+        try:
+            mu = _chemical_potentials(
+                symbols, compositions, own, given, dict(zip(extra, of_references, strict=True))
+            )
+        except ValueError as error:
+            failed.append(error)
+            mu, counts = np.full(len(symbols), np.nan), [False] * len(own)
+            why = tuple(f"{message}; {error}" if message else str(error) for message in why)
         sizes = compositions.sum(axis=1)
         total = np.array([f.energy for f in own])
         columns["energies"].append((total - compositions @ mu) / sizes)
         columns["volumes"].append([np.nan if f.volume is None else f.volume for f in own] / sizes)
         columns["moments"].append([abs(f.magmoms.sum()) for f in own] / share)
         potentials_of.append(mu)
-        flags.append([f.converged for f in own])
-        messages.append(tuple(map(_message, own)))
+        flags.append(counts)
+        messages.append(why)
         ends.append(tuple(f.atoms for f in own))
+    if len(failed) == len(members):
+        raise failed[0]
     return FormationEnergies(
         symbols=symbols,
         compositions=compositions,

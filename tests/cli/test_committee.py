@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ase.build import bulk
+from matplotlib.figure import Figure
 
 import mmtp_jax as mmtp
 from mmtp_jax.cli import spreads
+from mmtp_jax.cli.committee import run_property
 
 FACTORS = (1.0, 1.04)
 
@@ -76,6 +79,77 @@ def test_mean_of_a_committee_is_one_potential(members, crystal, run, tmp_path) -
     assert found["potential"] == f"mean of {members[0]} {members[1]}"
     assert found["bulk_modulus_GPa"] == pytest.approx(expected["bulk_modulus_GPa"], rel=1e-6)
     assert not (tmp_path / "mean.0.json").exists()
+
+
+def test_formation_energies_on_the_mean(members, crystal, run, tmp_path) -> None:
+    arguments = ("formation", *members, "--data", crystal, "-o", tmp_path / "fe")
+    result = run(*arguments)
+    assert result.status == 0, result.err
+    each = json.loads((tmp_path / "fe.json").read_text())["chemical_potentials"]
+    result = run(*arguments, "--committee", "mean")
+    assert result.status == 0, result.err
+    content = json.loads((tmp_path / "fe.json").read_text())
+    assert content["potentials"] == [f"mean of {members[0]} {members[1]}"]
+    # The lattice and the moments of both are the same, so that their energies add.
+    assert np.ptp(each) > 0.01
+    np.testing.assert_allclose(content["chemical_potentials"], [np.mean(each, axis=0)], atol=1e-6)
+
+
+def test_members_that_fail_are_left_out_of_the_mean(members, crystal, run, tmp_path) -> None:
+    broken, iron = tmp_path / "broken.mtp", mmtp.load(members[0])
+    mmtp.save(broken, iron.replace(moment_coeffs=-iron.moment_coeffs))
+    arguments = (crystal, "-n", 5)
+    result = run("eos", members[0], broken, members[1], *arguments, "-o", tmp_path / "all")
+    assert result.status == 1
+    assert f"{broken} is left out of mean and deviation: " in result.err
+    assert run("eos", *members, *arguments, "-o", tmp_path / "two").status == 0
+    found, two = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("all", "two"))
+    assert list(found.pop("left_out")) == [str(broken)]
+    assert two.pop("left_out") == {}
+    assert found == two
+    result = run("eos", members[0], broken, *arguments, "-o", tmp_path / "none")
+    assert result.status == 1
+    assert "there is no mean of 1 of 2 potentials; " in result.err
+    assert not (tmp_path / "none.json").exists()
+
+
+def test_unstable_members_are_left_out_of_the_mean(members, capsys, tmp_path) -> None:
+    settings = SimpleNamespace(
+        potential=[*map(str, members), str(members[0])], species=None, committee="members",
+        output=str(tmp_path / "x"),
+    )  # fmt: skip
+    values = iter((1.0, 3.0, 50.0))
+
+    def one(member, files) -> int:
+        value = next(values)
+        stable = value < 10.0
+        files.json({"c": value, "counts": stable, "message": "" if stable else "unstable"})
+        files.figure(Figure())
+        return int(not stable)
+
+    assert run_property(settings, (), (), one) == 1
+    content = json.loads((tmp_path / "x.json").read_text())
+    assert content["c"] == 2.0
+    assert content["left_out"] == {str(members[0]): "unstable"}
+    assert "2.0 +- 2.8" in capsys.readouterr().out
+
+
+def test_rows_that_do_not_count_do_not_enter_the_mean() -> None:
+    contents = [
+        {"rows": [{"name": "a", "e": e, "counts": e < 10.0}, {"name": "b", "e": 2 * e}],
+         "counts": [True, e < 10.0, e > 100.0], "volumes": [e, e, e]}
+        for e in (1.0, 3.0, 50.0)
+    ]  # fmt: skip
+    found = spreads.joined(contents)
+    assert found["rows"] == [{"name": "a", "e": 2.0, "n_counted": 2}, {"name": "b", "e": 36.0}]
+    assert found["volumes"] == [18.0, 2.0, None]
+    assert found["n_counted"] == [3, 2, 0]
+    assert found["two_sigma"]["rows"][0] == {"e": pytest.approx(2 * 2**0.5)}
+    assert "a: over 2 of 3 potentials that count" in spreads.in_words(found, 3)
+    rows = [[(1.0, e, int(e < 10.0))] for e in (1.0, 3.0, 50.0)]
+    assert spreads.joined_table([(("x", "e", "counts"), of) for of in rows]) == (
+        ["x", "e", "2 sigma of e", "members that count"], [(1.0, 2.0, pytest.approx(2 * 2**0.5), 2)]
+    )  # fmt: skip
 
 
 def _each_alone(run, members, command, *arguments, folder) -> list[dict]:

@@ -92,3 +92,15 @@ def test_failures_are_counted_and_named(twins, alloys) -> None:
         mmtp.formation_energies(twins, alloys, magnetic=("Co",))
     with pytest.raises(ValueError, match="at least one potential"):
         mmtp.formation_energies([], alloys)
+
+
+def test_potentials_without_reference_do_not_count(iron, ferromagnet) -> None:
+    broken = iron.replace(moment_coeffs=-iron.moment_coeffs)
+    strained = ferromagnet.copy()
+    strained.set_cell(1.02 * ferromagnet.cell, scale_atoms=True)
+    found = mmtp.formation_energies([iron, broken], [strained])
+    assert found.converged.tolist() == [[True], [False]]
+    assert "no configuration of Fe alone was relaxed" in found.messages[1][0]
+    assert found.mean(found.volumes)[0] == found.volumes[0, 0]
+    with pytest.raises(ValueError, match="no configuration of Fe alone was relaxed"):
+        mmtp.formation_energies([broken, broken], [strained])

@@ -12,6 +12,7 @@ from mmtp_jax.cli.committee import Member, run_property
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
 from mmtp_jax.cli.shared_settings import Crystal, prefix
+from mmtp_jax.cli.spreads import COUNTS
 from mmtp_jax.options import POSITIVE, option, options
 from mmtp_jax.properties.options import States
 
@@ -23,7 +24,8 @@ examples:
 
 The state is relaxed, then the energy is differentiated twice by the strain, with moments and
 positions that follow (Kotykhov 2025, Table II). With --states, second derivatives are averaged over
-disordered states of an ideal supercell. Several potentials give mean and two standard deviations.
+disordered states of an ideal supercell. Several potentials give mean and two standard deviations
+over those with which the crystal is stable; --committee mean takes their mean energy.
 Files: PREFIX.json, PREFIX.csv, PREFIX.pdf and PREFIX.png, of each of several potentials PREFIX.0...
 The exit status is 1 if the crystal is elastically unstable.
 """
@@ -107,6 +109,10 @@ def _of_one(settings: ElasticSettings, member: Member, files: PropertyFiles) -> 
             **{f"{kind}_GPa": c.tolist() for kind, c in kinds.items()},
             "cubic_GPa": {"C11": c11, "C12": c12, "C44": c44},
             "is_stable": found.is_stable,
+            COUNTS: found.is_stable,
+            "message": ""
+            if found.is_stable
+            else f"elastically unstable, lowest eigenvalue {found.lowest:.1f} GPa",
             "lowest_eigenvalue_GPa": found.lowest,
             "averages": {
                 **{f"{name}_GPa": value for name, value in vars(averages).items()},

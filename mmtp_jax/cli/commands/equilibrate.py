@@ -15,6 +15,7 @@ from mmtp_jax.cli.committee import Found, Member, run_simulation
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.equilibrate_settings import EquilibrateSettings, check
 from mmtp_jax.cli.shared_settings import moments_of_words
+from mmtp_jax.cli.spreads import COUNTS
 from mmtp_jax.cli.watched import Watched
 from mmtp_jax.options import given_to
 
@@ -106,15 +107,13 @@ def _of_one(settings: EquilibrateSettings, member: Member) -> Found:
         mmtp.write(output.output, [result.atoms for result in results], species=potential.species)
         print(f"\nwrote {output.output}")
     content = {
-        "mmtp_jax": mmtp.__version__,
-        "potential": member.name,
-        "data": list(settings.input.start),
         "tolerance": given.tolerance,
         "reliability": dataclasses.asdict(report),
         "configurations": [
             {
                 "name": structure.name,
                 "status": result.status.name.lower(),
+                COUNTS: result.converged,
                 "energy": result.result.energy,
                 "magmom": float(result.magmoms.sum()),
                 "residual": result.residual,
@@ -124,9 +123,6 @@ def _of_one(settings: EquilibrateSettings, member: Member) -> Found:
             for structure, result in zip(structures, found, strict=True)
         ],
     }
-    if output.json is not None:
-        console.write_json(output.json, content)
-        print(f"wrote {output.json}")
     return Found(1 if stopped else 0, content)
 
 

@@ -214,7 +214,6 @@ def _print(settings: EvaluateSettings, of: Evaluated, potential: str) -> None:
 
 def _content(settings: EvaluateSettings, found: dict[str, Evaluated]) -> dict[str, Any]:
     """What the report holds: the errors over all files, and of each."""
-    import mmtp_jax as mmtp
     from mmtp_jax.cli.comparison import spreads_of
     from mmtp_jax.fitting.report import UNITS, errors_of
 
@@ -236,7 +235,7 @@ def _content(settings: EvaluateSettings, found: dict[str, Evaluated]) -> dict[st
             kind: {"unit": UNITS[kind][0], "rms": UNITS[kind][1] * float((values**2).mean() ** 0.5)}
             for kind, values in spreads_of(of.atoms_list, of.results).items()
         }
-    head = {"mmtp_jax": mmtp.__version__, "data": list(settings.data), "dtype": settings.dtype}
+    head = {"data": list(settings.data), "dtype": settings.dtype}
     return head | (content[0] if len(content) == 1 else {"potentials": content})
 
 

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
+from mmtp_jax.cli.committee import Member, members_of
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
-from mmtp_jax.cli.shared_settings import LabelReading, moments_of_words, prefix, start_moments
+from mmtp_jax.cli.shared_settings import (
+    LabelReading,
+    committee,
+    moments_of_words,
+    potentials,
+    prefix,
+    start_moments,
+)
 from mmtp_jax.options import POSITIVE, option, options
 
 if TYPE_CHECKING:
@@ -25,7 +33,8 @@ examples:
   mmtp formation pot.0.mtp pot.1.mtp pot.2.mtp --data fe-al.cfg -o ensemble
 
 All configurations are relaxed (positions, cell and moments). Several potentials give mean and two
-standard deviations (Kotykhov 2024, Figs. 5 and 6). Without references, those of the elements among
+standard deviations (Kotykhov 2024, Figs. 5 and 6) over those with which a configuration was
+relaxed; --committee mean takes their mean energy. Without references, those of the elements among
 the data are taken. Files: PREFIX.json, PREFIX.csv, PREFIX.pdf and PREFIX.png. The exit status is 1
 if a configuration could not be relaxed.
 """
@@ -35,10 +44,7 @@ if a configuration could not be relaxed.
 class FormationSettings(LabelReading):
     """Potentials, configurations, and what is plotted."""
 
-    potentials: tuple[str, ...] = option(
-        "Potential or ensemble, .mtp.",
-        (), example=("pot.mtp",), required=True, positional="a potential", metavar="POTENTIAL",
-    )  # fmt: skip
+    potential: tuple[str, ...] = potentials(old=("potentials",))
     data: tuple[str, ...] = option(
         "Configurations with moments.",
         (), example=("fe-al.cfg",), required=True, needed=True, metavar="FILE",
@@ -59,6 +65,7 @@ class FormationSettings(LabelReading):
     axis: str | None = option(
         "Element of the x axis; the last one if not given.", example="Al", metavar="SYMBOL"
     )
+    committee: str = committee()
     output: str = prefix("formation")
 
 
@@ -86,31 +93,29 @@ def run(args: argparse.Namespace) -> int:
     import mmtp_jax as mmtp
     from mmtp_jax import plot
     from mmtp_jax.io.schema import SOURCE
-    from mmtp_jax.potential.committee import committee_of
     from mmtp_jax.progress import CountProgress
 
-    potentials = [mmtp.load(path, species=settings.species) for path in settings.potentials]
-    if len(potentials) > 1:
-        committee_of(potentials, settings.potentials)
-    names = potentials[0].species
+    members = members_of(settings)
+    names = members[0].potential.species
     atoms_list = console.read_data(settings.data, names, settings)
     references = _references(settings, names)
-    total = len(potentials) * (len(atoms_list) + len(references or ()))
+    total = len(members) * (len(atoms_list) + len(references or ()))
     with CountProgress(total, "relaxations") as progress:
         found = mmtp.formation_energies(
-            potentials, atoms_list, references, magnetic=settings.magnetic, start=start,
-            callback=progress,
+            [of.potential for of in members], atoms_list, references,
+            magnetic=settings.magnetic, start=start, callback=progress,
         )  # fmt: skip
     symbol = settings.axis or found.symbols[-1]
     if symbol not in found.symbols:
         raise ValueError(f"--axis {symbol} is none of {', '.join(found.symbols)}")
     labels = [getattr(atoms, SOURCE, f"{k}") for k, atoms in enumerate(atoms_list, 1)]
     print(_table(found, symbol, settings.cell_atoms))
-    for messages in found.messages:
+    for member, messages in zip(members, found.messages, strict=True):
+        who = f"{member.name}, " if len(members) > 1 else ""
         for label, message in zip(labels, messages, strict=True):
             if message:
-                console.warn(f"{label}: {message}")
-    _write(files, settings, found, labels, symbol)
+                console.warn(f"{who}{label}: {message}")
+    _write(files, settings, members, found, labels, symbol)
     files.figure(plot.formation(found, symbol, settings.cell_atoms))
     print(files)
     return 0 if found.converged.all() else 1
@@ -142,7 +147,7 @@ def _table(found: FormationEnergies, symbol: str, atoms_per_cell: float | None) 
         ),
         "moment mu_B": (found.moments, 4),
     }
-    several = len(found.energies) > 1
+    several, n_counted = len(found.energies) > 1, found.converged.sum(axis=0)
 
     def cell(mean: float, error: float, digits: int) -> str:
         spread = f" +- {error:<6.1g}" if several else ""
@@ -156,13 +161,16 @@ def _table(found: FormationEnergies, symbol: str, atoms_per_cell: float | None) 
     lines = [f"{symbol + ' %':>8}" + "".join(f"{name:>23}" for name in quantities)]
     for k, cells in enumerate(zip(*columns, strict=True)):
         row = "".join(f"{text:>23}" for text in cells)
-        lines.append(f"{shares[k]:8.2f}{row}{'  lowest' if k in lowest else ''}")
+        some = several and n_counted[k] < len(found.energies)
+        of = f"  of {n_counted[k]} potentials" if some else ""
+        lines.append(f"{shares[k]:8.2f}{row}{'  lowest' if k in lowest else ''}{of}")
     return "\n".join(lines)
 
 
 def _write(
     files: PropertyFiles,
     settings: FormationSettings,
+    members: Sequence[Member],
     found: FormationEnergies,
     labels: Sequence[str],
     symbol: str,
@@ -174,17 +182,17 @@ def _write(
         "moment (mu_B/magnetic atom)": found.moments,
         **({} if lattice is None else {"lattice parameter (Angstrom)": lattice}),
     }
-    header = ["configuration", f"{symbol} fraction", "lowest"]
+    header = ["configuration", f"{symbol} fraction", "lowest", "potentials that count"]
     columns: list[Sequence[Any]] = [labels, found.fraction(symbol)]
     lowest = set(found.lowest().tolist())
-    columns.append([int(k in lowest) for k in range(len(labels))])
+    columns += [[int(k in lowest) for k in range(len(labels))], found.converged.sum(axis=0)]
     for name, values in quantities.items():
         header += [name, f"2 sigma of {name}"]
         columns += [found.mean(values), found.two_sigma(values)]
     files.table("", header, zip(*columns, strict=True))
     files.json(
         {
-            "potentials": list(settings.potentials),
+            "potentials": [member.name for member in members],
             "data": list(settings.data),
             "elements": found.symbols,
             "chemical_potentials": found.chemical_potentials.tolist(),
@@ -194,8 +202,7 @@ def _write(
                     "atoms": found.compositions[k].tolist(),
                     "formation_energies": found.energies[:, k].tolist(),
                     "volumes_per_atom": found.volumes[:, k].tolist(),
-                    # JSON has no NaN: without a magnetic atom there is no moment.
-                    "moments": [None if m != m else m for m in found.moments[:, k].tolist()],
+                    "moments": found.moments[:, k].tolist(),
                     "converged": found.converged[:, k].tolist(),
                     "messages": [messages[k] for messages in found.messages],
                 }

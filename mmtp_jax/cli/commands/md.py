@@ -16,6 +16,7 @@ from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.committee import Found, Member, run_simulation
 from mmtp_jax.cli.console import add_command, add_resume
 from mmtp_jax.cli.md_settings import MDSettings, check
+from mmtp_jax.cli.spreads import COUNTS
 from mmtp_jax.cli.watched import SAMPLES, Watched
 
 if TYPE_CHECKING:
@@ -138,7 +139,12 @@ def _run(settings: MDSettings, member: Member, resume: bool) -> Found:
     status = console.INTERRUPTED if result.interrupted else int(not result.completed)
     averages = result.averages()
     replicas = [
-        {"replica": r, **{name: float(mean[r]) for name, (mean, _) in averages.items()}}
+        {
+            "replica": r,
+            COUNTS: result.n_steps >= result.n_wanted and not result.outcomes[r],
+            "message": result.message_of(r),
+            **{name: float(mean[r]) for name, (mean, _) in averages.items()},
+        }
         for r in range(len(atoms_list))
     ]
     return Found(status, {"averages": replicas}, figure=figure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from mmtp_jax.cli.console import add_command, add_resume
 from mmtp_jax.cli.montecarlo_settings import MonteCarloSettings, check
 from mmtp_jax.cli.property_output import write_csv
 from mmtp_jax.cli.spin_walks import SpinWalks
+from mmtp_jax.cli.spreads import COUNTS
 from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
@@ -86,11 +88,11 @@ def _of_one(resume: bool, settings: MonteCarloSettings, member: Member) -> Found
     found = Found(1 if walks.stopped else 0)
     if rows:
         curves = [curve for curve, _ in walks.curves]
-        found = _write(settings, member, rows, curves, crossing, found.status)
+        found = _write(settings, rows, curves, crossing, found.status)
     if walks.interrupted:
         if output.checkpoint is not None:
             print("go on with --resume")
-        return Found(console.INTERRUPTED)
+        return dataclasses.replace(found, status=console.INTERRUPTED)
     return found
 
 
@@ -116,7 +118,6 @@ def _crossing(walks: SpinWalks) -> Crossing | None:
 
 def _write(
     settings: MonteCarloSettings,
-    member: Member,
     rows: Sequence[dict[str, float]],
     curves: Sequence[OrderCurve],
     crossing: Crossing | None,
@@ -124,18 +125,17 @@ def _write(
 ) -> Found:
     import numpy as np
 
-    import mmtp_jax as mmtp
-
     output, table = settings.output, (list(rows[0]), [list(row.values()) for row in rows])
-    content = {"mmtp_jax": mmtp.__version__, "potential": member.name, "rows": list(rows)}
+    content = {
+        "rows": list(rows),
+        COUNTS: not status,
+        "message": "a grade above the threshold ended the walk" if status else "",
+    }
     if crossing is not None and np.isfinite(crossing.temperature):
         content |= {"crossing_K": crossing.temperature, "crossing_error_K": crossing.error}
     if output.output is not None:
         write_csv(output.output, *table)
         print(f"wrote {output.output}")
-    if output.json is not None:
-        console.write_json(output.json, content)
-        print(f"wrote {output.json}")
     figure = None
     if output.plot is not None:
         from mmtp_jax import plot

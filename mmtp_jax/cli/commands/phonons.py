@@ -21,6 +21,7 @@ from mmtp_jax.cli.property_output import PropertyFiles
 from mmtp_jax.cli.relax_settings import Relaxation
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.cli.shared_settings import prefix
+from mmtp_jax.cli.spreads import COUNTS
 from mmtp_jax.options import POSITIVE, like, option, options
 from mmtp_jax.properties.options import PhononOptions
 
@@ -211,6 +212,8 @@ def _write(
             "volume_A3_per_atom": found.volume,
             "acoustic_sum_rule_eV_per_A2": found.drift,
             "stable": found.is_stable,
+            COUNTS: found.is_stable,
+            "message": f"imaginary modes, lowest {found.imaginary[0]}" if found.imaginary else "",
             "imaginary": [{"q": m.q, "frequency_THz": m.frequency} for m in found.imaginary],
             "lowest_on_path_and_mesh": {"q": between.q, "frequency_THz": between.frequency},
             "zero_point_eV_per_atom": thermal.zero_point,

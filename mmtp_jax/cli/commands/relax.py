@@ -15,6 +15,7 @@ from mmtp_jax.cli.committee import Found, Member, run_simulation
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.relax_settings import RelaxSettings, check
 from mmtp_jax.cli.shared_settings import moments_of_words
+from mmtp_jax.cli.spreads import COUNTS
 from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
@@ -184,10 +185,7 @@ def _report(
         console.say_kept(output.output)
         mmtp.write(output.output, [result.atoms for result in found], species=species)
         print(f"\nwrote {output.output}")
-    content = {
-        "mmtp_jax": mmtp.__version__,
-        "potential": member.name,
-        "data": list(settings.input.start),
+    return {
         "cell": " ".join(options.cell),
         "pressure_GPa": options.pressure_GPa,
         "tolerances": {
@@ -201,6 +199,7 @@ def _report(
                 "name": name,
                 "status": result.status.name.lower(),
                 "message": result.message,
+                COUNTS: result.converged,
                 "energy": result.energy,
                 "enthalpy": result.enthalpy,
                 "volume": result.volume,
@@ -215,10 +214,6 @@ def _report(
             for name, result in zip(names, found, strict=True)
         ],
     }
-    if output.json is not None:
-        console.write_json(output.json, content)
-        print(f"wrote {output.json}")
-    return content
 
 
 def listing(names: Sequence[str], found: Sequence[Relaxation]) -> str:

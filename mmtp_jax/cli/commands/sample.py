@@ -78,7 +78,6 @@ def _of_one(settings: SampleSettings, member: Member) -> Found:
     force, of_force = states.forces[output.atom], error[output.atom]
     print(f"force on atom {output.atom}  {_with_errors(force, of_force)} eV/Angstrom")
     content = {
-        "mmtp_jax": mmtp.__version__,
         "n_states": len(states.energies),
         "n_failed": states.n_failed,
         "energy": states.energy,
@@ -96,9 +95,6 @@ def _of_one(settings: SampleSettings, member: Member) -> Found:
             f"all {len(states.energies)} states have the same energy, and so no error: they are "
             "one state up to symmetry; take a larger cell (--repeat)"
         )
-    if output.json is not None:
-        console.write_json(output.json, content)
-        print(f"wrote {output.json}")
     figure = None
     if output.plot is not None:
         from mmtp_jax import plot
