@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import inspect
+import textwrap
+import types
 import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmtp_jax.cli.settings import (
@@ -15,6 +22,9 @@ from mmtp_jax.cli.settings import (
     sections_of,
 )
 from mmtp_jax.options import Bounds, default_of, other_names
+from mmtp_jax.oracles.configure import CODE_KEY
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 _BOUNDS = {"least": "minimum", "above": "exclusiveMinimum", "most": "maximum",
@@ -41,8 +51,62 @@ def schema(of: type, command: str | None = None) -> dict[str, Any]:
     if command is not None:
         properties = {COMMAND_KEY: {"const": command}, **properties}
         required = [COMMAND_KEY]
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
+    head = {"$schema": DRAFT, "title": title}
     return head | _table(properties) | {"required": required}
+
+
+def code_schema(code: str, of: type) -> dict[str, Any]:
+    """The schema of the settings file of a DFT code, which `mmtp_jax.oracles.configure` reads.
+
+    Args:
+        code: as the file names it, and its section.
+        of: the dataclass of its labeller; types are those of its hints, and what a key means is
+            said by the text below its field.
+    """
+    hints, said = typing.get_type_hints(of), _texts(of)
+    fields = [field for field in dataclasses.fields(of) if field.init]
+    properties = {}
+    for field in fields:
+        one = properties[field.name] = {**_of_hint(hints[field.name])}
+        if field.name in said:
+            one["description"] = said[field.name]
+        if isinstance(field.default, (bool, int, float, str, tuple)):
+            default = field.default
+            one["default"] = list(default) if isinstance(default, tuple) else default
+    none = dataclasses.MISSING
+    needed = [f.name for f in fields if f.default is none and f.default_factory is none]
+    properties = {CODE_KEY: {"const": code}, code: _table(properties) | {"required": needed}}
+    head = {"$schema": DRAFT, "title": f"Settings of the labeller {code}"}
+    return head | _table(properties) | {"required": list(properties)}
+
+
+def _of_hint(hint: Any) -> dict[str, Any]:
+    """What `mmtp_jax.io.fields.converted` takes for a type."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        kinds = [_of_hint(kind) for kind in inner if kind is not type(None)]
+        kinds = [kind for k, kind in enumerate(kinds) if kind not in kinds[:k]]
+        return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+    if origin in (Mapping, dict):
+        return {"type": "object", "additionalProperties": _of_hint(inner[1])}
+    if origin is tuple and Ellipsis not in inner:
+        items = [_of_hint(kind) for kind in inner]
+        return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items)}
+    if origin in (tuple, list, Sequence):
+        return {"type": "array", "items": _of_hint(inner[0])}
+    kind = _TYPES.get(str if hint is Path else hint)
+    return {"type": kind} if kind else {}
+
+
+def _texts(of: type) -> dict[str, str]:
+    """The texts below the fields of a class and of those it is made from."""
+    found: dict[str, str] = {}
+    for one in (c for c in reversed(of.__mro__) if dataclasses.is_dataclass(c)):
+        (made,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
+        for field, text in zip(made.body, made.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                found[field.target.id] = " ".join(text.value.value.replace("`", "").split())
+    return found
 
 
 def _table(properties: dict[str, Any], description: str = "") -> dict[str, Any]:

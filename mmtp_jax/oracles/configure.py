@@ -33,6 +33,12 @@ CODES = {
 CODE_KEY = "code"
 
 
+def class_of(code: str) -> type:
+    """The class of the labeller of a code; its fields are the keys of the settings."""
+    module, name = CODES[code]
+    return getattr(import_module(module), name)
+
+
 def read_oracle(path: str | os.PathLike) -> Oracle:
     """The labeller that a TOML file describes.
 
@@ -69,8 +75,7 @@ def oracle_of(content: Mapping[str, Any], source: str = "oracle") -> Oracle:
                 f"{source}: unknown key '{shown(key, str)}'; the settings are in the section "
                 f"[{code}]"
             )
-    module, name = CODES[code]
-    oracle_class = getattr(import_module(module), name)
+    oracle_class = class_of(code)
     table = content.get(code, {})
     if not isinstance(table, Mapping):
         raise ValueError(

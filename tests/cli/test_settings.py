@@ -217,15 +217,27 @@ def test_settings_of_a_command_may_name_an_executor(validate) -> None:
 
 def test_a_schema_takes_the_template_and_refuses_what_settings_refuse(run) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    for name in [*declared_of(build_parser()[1]), "executor"]:
+    for name in [*declared_of(build_parser()[1]), "executor", "abinit", "vasp"]:
         schema = json.loads(run("template", name, "--schema").out)
         jsonschema.Draft202012Validator.check_schema(schema)
         text = run("template", name).out
         jsonschema.validate(tomllib.loads(text), schema)
         # All defaults and examples, too.
-        text = re.sub(r"^#(?=\w+ = )", "", text, flags=re.MULTILINE)
+        text = re.sub(r"^#(?=\w+ = |\[)", "", text, flags=re.MULTILINE)
         jsonschema.validate(tomllib.loads(text), schema)
-    assert run("template", "abinit", "--schema").status == 2
+    schema = json.loads(run("template", "abinit", "--schema").out)
+    assert schema["properties"]["abinit"]["properties"]["tolerance"]["description"].startswith(
+        "Largest residual of the potential"
+    )
+    datasets = {"Fe": "Fe.xml"}
+    for wrong in (
+        {"code": "abinit", "abinit": {}},
+        {"code": "abinit", "abinit": {"datasets": datasets, "ecut": 15}},
+        {"code": "abinit", "abinit": {"datasets": datasets, "kmesh": [2, 2]}},
+        {"code": "vasp", "abinit": {"datasets": datasets}},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
     schema = json.loads(run("template", "relax", "--schema").out)
     for wrong in (
         {"command": "relax", "moments": {"scael": 1.0}},

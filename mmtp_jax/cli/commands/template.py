@@ -77,7 +77,7 @@ def run_template(args: argparse.Namespace, declared: dict[str, Declared]) -> Non
 
 
 def _print_schema(name: str, declared: dict[str, Declared]) -> None:
-    from mmtp_jax.cli.schema import schema
+    from mmtp_jax.cli.schema import code_schema, schema
 
     if name in declared:
         print(json.dumps(schema(declared[name].of, name), indent=2))
@@ -87,10 +87,9 @@ def _print_schema(name: str, declared: dict[str, Declared]) -> None:
         of = make_dataclass("File", [(SECTION, ExecutorSettings)], frozen=True)
         print(json.dumps(schema(of), indent=2))
     else:
-        raise ValueError(
-            f"there is no schema of the settings of {name}, whose keys depend on its datasets; "
-            f"mmtp validate FILE checks them"
-        )
+        from mmtp_jax.oracles.configure import class_of
+
+        print(json.dumps(code_schema(name, class_of(name)), indent=2))
 
 
 def run_validate(args: argparse.Namespace, declared: dict[str, Declared]) -> None:
