@@ -57,7 +57,12 @@ def with_error(mean: float, error: float | None = None, most: int = 6) -> str:
 
 
 def some_of(n: int, most: int) -> list[int]:
-    """Places of at most ``most`` of n rows, spread evenly, the first and the last among them."""
+    """Places of at most ``most`` of n rows, the first and the last among them.
+
+    They are as far apart as each other where at least half as many can be.
+    """
+    even = (k for k in range(min(n, most), max(most // 2, 1), -1) if (n - 1) % (k - 1) == 0)
+    most = next(even, most)
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)).tolist()
 
 

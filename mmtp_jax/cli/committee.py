@@ -98,7 +98,7 @@ def run_property(
     print(in_words(content, len(kept)))
     files.json({**ended.head(settings.potential), **content})
     for name in tables:
-        table = joined_table([of.tables[name] for of in kept])
+        table = joined_table([of.tables[name] for of in kept], kept[0].curves[name])
         if table is None:
             console.warn(
                 f"{files.path_of(name)} is not written: the rows of the members differ; theirs "

@@ -32,6 +32,7 @@ class PropertyFiles:
         self.prefix = str(Path(prefix).with_suffix("")) if _has_suffix(prefix) else prefix
         self.content: dict[str, Any] = {}
         self.tables: dict[str, tuple[Sequence[str], list[Sequence[Any]]]] = {}
+        self.curves: dict[str, bool] = {}
         self.drawn: Figure | None = None
         self.written: list[str] = []
         names = [self.path_of(name) for name in tables]
@@ -40,9 +41,23 @@ class PropertyFiles:
         for path in paths:
             console.check_distinct(path, inputs)
 
-    def table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Write a table."""
+    def table(
+        self,
+        name: str,
+        header: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        curves: bool = False,
+    ) -> None:
+        """Write a table.
+
+        Args:
+            name: behind the prefix.
+            header: names of the columns.
+            rows: words and numbers.
+            curves: rows of several members go together by their first number, else in order.
+        """
         self.tables[name] = (header, list(rows))
+        self.curves[name] = curves
         write_csv(self.path_of(name), *self.tables[name])
         self.written.append(self.path_of(name))
 

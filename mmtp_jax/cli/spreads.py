@@ -119,12 +119,19 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def joined_table(tables: Sequence[Table]) -> Table | None:
+def joined_table(tables: Sequence[Table], curves: bool = False) -> Table | None:
     """One table, with a column ``2 sigma of NAME`` for each whose numbers differ.
 
     None where members have different rows or columns. A column `COUNTS` becomes the number of
     members that count where it differs, and the others do not enter.
+
+    Args:
+        tables: of each member.
+        curves: they are numbers over the first column, and go together at equal values of it, on
+            one grid; rows of other tables go together in their order.
     """
+    if curves:
+        tables = _on_one_grid(tables)
     headers = [list(header) for header, _ in tables]
     rows = [[list(row) for row in rows] for _, rows in tables]
     if any(h != headers[0] for h in headers) or len({len(r) for r in rows}) > 1:
@@ -154,6 +161,19 @@ def joined_table(tables: Sequence[Table]) -> Table | None:
         else:
             return None
     return header, list(zip(*columns, strict=True))
+
+
+def _on_one_grid(tables: Sequence[Table]) -> list[Table]:
+    import numpy as np
+
+    from mmtp_jax.curves import on_one_grid
+
+    columns = [np.array(rows, float).T for _, rows in tables]
+    grid, values = on_one_grid([of[0] for of in columns], [of[1:] for of in columns])
+    return [
+        (header, np.vstack([grid, of]).T.tolist())
+        for (header, _), of in zip(tables, values, strict=True)
+    ]
 
 
 def in_words(content: dict[str, Any], n: int) -> str:

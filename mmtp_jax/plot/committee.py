@@ -11,6 +11,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 
+from mmtp_jax.curves import on_one_grid
+from mmtp_jax.plot.style import SMALL_WORDS
+
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SHADE = {"alpha": 0.25, "linewidth": 0}
 
@@ -18,8 +21,9 @@ _SHADE = {"alpha": 0.25, "linewidth": 0}
 def committee(figures: Sequence[Figure]) -> Figure:
     """The first figure with means over all: bands around curves, and bars at points and bars.
 
-    Bands and bars are two standard deviations over the members. Standard errors that a figure of
-    one member has are left out. Numbers in words become ``mean ± two sigma``.
+    Bands and bars are two standard deviations over the members, which a line below says. Standard
+    errors that a figure of one member has are left out. Numbers in words become ``mean ± two
+    sigma``, and words without a common form nothing.
 
     Args:
         figures: two or more of one kind, with the same panels, curves and points; they are changed.
@@ -31,6 +35,13 @@ def committee(figures: Sequence[Figure]) -> Figure:
         raise ValueError("the members have different curves or panels")
     for panels in zip(*(figure.axes for figure in figures), strict=True):
         _join(panels)
+    if figures[0].get_suptitle():
+        figures[0].suptitle(
+            _joined_words([figure.get_suptitle() for figure in figures]), fontsize=10.5
+        )
+    figures[0].supxlabel(
+        rf"mean over {len(figures)} potentials; bands and bars: $2\sigma$ over them", **SMALL_WORDS
+    )
     return figures[0]
 
 
@@ -65,6 +76,7 @@ def _join(panels: Sequence[Any]) -> None:
         texts[0].set_text(_joined_words([text.get_text() for text in texts]))
         if hasattr(texts[0], "xy") and not callable(texts[0].xycoords):
             texts[0].xy = tuple(np.mean([text.xy for text in texts], axis=0))
+    first.title.set_text(_joined_words([axes.get_title() for axes in panels]))
     legends = [axes.get_legend() for axes in panels]
     if None not in legends:
         for words in zip(*(legend.get_texts() for legend in legends), strict=True):
@@ -120,18 +132,16 @@ def _join_lines(axes: Any, lines: Sequence[Any]) -> None:
 def _on_one_grid(
     xs: list[np.ndarray], ys: list[np.ndarray]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Curves over the part of the x axis that all have; as they are where x or y is the same."""
-    for values in (xs, ys):
-        if all(len(v) == len(values[0]) and np.allclose(v, values[0]) for v in values):
-            return xs, ys
-    if not _rise(xs):
-        # Curves that stand upright have their argument on the y axis.
-        return _on_one_grid(ys, xs)[::-1] if _rise(ys) else (xs, ys)
-    low, high = max(x[0] for x in xs), min(x[-1] for x in xs)
-    if low >= high:
-        raise ValueError("the curves of the members have no range in common")
-    grid = np.linspace(low, high, max(map(len, xs)))
-    return [grid] * len(xs), [np.interp(grid, x, y) for x, y in zip(xs, ys, strict=True)]
+    """Curves at the same arguments, which are on the y axis where they stand upright."""
+    if all(len(y) == len(ys[0]) and np.allclose(y, ys[0]) for y in ys):
+        return xs, ys
+    if _rise(xs):
+        grid, ys = on_one_grid(xs, ys)
+        return [grid] * len(xs), ys
+    if _rise(ys):
+        grid, xs = on_one_grid(ys, xs)
+        return xs, [grid] * len(ys)
+    return xs, ys
 
 
 def _rise(values: list[np.ndarray]) -> bool:

@@ -150,7 +150,8 @@ def loss_of(stages: dict[str, np.ndarray], validation: Mapping[int, float] | Non
     for k, (name, loss) in enumerate(stages.items()):
         # All data begin at the parameters of the last step before.
         steps = first + np.arange(len(loss))
-        axes.plot(steps, loss, color=COLOURS[k], linewidth=1.4, label=name)
+        label = "training" if validation and len(stages) == 1 else name
+        axes.plot(steps, loss, color=COLOURS[k], linewidth=1.4, label=label)
         start, first = first, steps[-1]
     if validation:
         steps, values = np.array(sorted(validation.items())).T

@@ -85,26 +85,27 @@ def eos(found: EquationOfState, atoms_per_cell: float | None = None) -> Figure:
     for axes in (left, right):
         axes.set_xlabel(VOLUME)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.legend(
-            frameon=False, fontsize=8.5, loc="upper right" if axes is left else "lower right"
-        )
+        _legend(axes, loc="upper right" if axes is left else "lower right")
         plain(axes)
     return figure
 
 
 def magnetisation(found: EquationOfState, atoms_per_cell: float = 2.0) -> Figure:
-    """Magnetisation and pressure over the lattice parameter (Burov 2026, Fig. 3)."""
+    """Magnetisation and pressure over the lattice parameter (Burov 2026, Fig. 3).
+
+    Vertical lines are at the lattice parameter without pressure.
+    """
     figure = new_figure(8.4, 3.5)
     left, right = figure.subplots(1, 2)
     lattice, good = found.lattice_parameters(atoms_per_cell), found.counts
     net = np.abs(found.magnetisations)
-    _points(left, lattice, net, found.moment_errors, good, "|sum of moments| / atoms")
+    _points(left, lattice, net, found.moment_errors, good, "|sum of moments|")
     if not np.allclose(net[good], found.moments[good], atol=5e-3):
         left.plot(
             lattice[good], found.moments[good], color=COLOURS[2], marker="s", markersize=4,
             linestyle="none", markerfacecolor="none", label="mean of |moment|",
         )  # fmt: skip
-    left.set_ylabel(f"Magnetisation ({MU_B}/atom)")
+    left.set_ylabel(f"Magnetisation |sum of moments| ({MU_B}/atom)")
     volumes = np.linspace(found.volumes[good].min(), found.volumes[good].max(), 200)
     right.plot(
         np.cbrt(atoms_per_cell * volumes), found.fit.pressures(volumes), color=COLOURS[0],
@@ -118,8 +119,9 @@ def magnetisation(found: EquationOfState, atoms_per_cell: float = 2.0) -> Figure
         axes.axvline(found.lattice_parameter(atoms_per_cell), color="0.7", linewidth=0.9, zorder=0)
         axes.set_xlabel("Lattice parameter (Å)")
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.legend(frameon=False, fontsize=8.5, title=f"{kelvin:g} K", title_fontsize=8.5)
+        _legend(axes, loc="best")
         plain(axes)
+    figure.suptitle(f"{kelvin:g} K; vertical lines: without pressure", fontsize=10.5)
     return figure
 
 
@@ -166,6 +168,12 @@ def formation(found: FormationEnergies, symbol: str, atoms_per_cell: float | Non
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     return figure
+
+
+def _legend(axes: Any, loc: str) -> None:
+    """One kind of points needs none: the axis says what they are."""
+    if len(axes.get_legend_handles_labels()[0]) > 1:
+        axes.legend(frameon=False, fontsize=8.5, loc=loc)
 
 
 def _points(

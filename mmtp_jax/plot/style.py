@@ -22,6 +22,9 @@ MU_B = r"$\mu_\mathrm{B}$"
 K_B = r"$k_\mathrm{B}$"
 VOLUME = r"Volume (Å$^3$/atom)"
 
+SMALL_WORDS = {"fontsize": 8.5, "color": "0.35"}
+"""Of what explains a figure, such as what its bars are."""
+
 
 def new_figure(width: float, height: float, **pads: float) -> Figure:
     """An empty figure of so many inches; ``h_pad`` and ``w_pad`` are between its panels."""

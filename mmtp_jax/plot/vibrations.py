@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.plot.style import COLOURS, K_B, VOLUME, new_figure, plain
+from mmtp_jax.plot.style import COLOURS, K_B, SMALL_WORDS, VOLUME, new_figure, plain
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.bands import Bands
@@ -37,7 +37,10 @@ def bands(
     else:
         axes, beside = figure.subplots(1, 2, width_ratios=(3.2, 1.0), sharey=True)
     ticks: list[tuple[float, str]] = []
-    for k, (distance, values) in enumerate(zip(bands.distances, bands.frequencies, strict=True)):
+    # As parts of the path, so that lattices of other sizes have their special points in one place.
+    length = bands.distances[-1][-1]
+    distances = [distance / length for distance in bands.distances]
+    for k, (distance, values) in enumerate(zip(distances, bands.frequencies, strict=True)):
         axes.plot(distance, values, color=COLOURS[0], linewidth=1.3)
         if errors is not None:
             for mode in range(values.shape[1]):
@@ -162,6 +165,7 @@ def expansion(found: ThermalExpansion) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.ticklabel_format(useOffset=False)
         plain(axes)
+    figure.supxlabel("bars: standard error of means by blocks, and of slopes", **SMALL_WORDS)
     return figure
 
 

@@ -291,6 +291,20 @@ def test_contents_and_tables_go_together() -> None:
     assert spreads.joined_table([tables[0], (header, [])]) is None
 
 
+def test_rows_of_curves_go_together_at_equal_arguments() -> None:
+    """Members' densities of states have grids of their own, to the highest vibration of each."""
+    header = ("frequency", "total")
+    tables = [
+        (header, [(0.0, 0.0), (1.0, 1.0), (2.0, 0.0), (3.0, 0.0)]),
+        (header, [(0.0, 0.0), (2.0, 2.0), (4.0, 0.0), (6.0, 0.0)]),
+    ]
+    _, rows = spreads.joined_table(tables, curves=True)
+    frequencies, means, widths = np.transpose(rows)
+    assert frequencies == pytest.approx(np.arange(7))
+    assert means == pytest.approx([0, 1, 1, 0.5, 0, 0, 0])
+    assert widths == pytest.approx(2**0.5 * np.array([0, 0, 2, 1, 0, 0, 0]))
+
+
 def test_evaluate_gives_mean_and_spread(members, data, run, tmp_path) -> None:
     output, report = tmp_path / "mean.extxyz", tmp_path / "report.json"
     result = run(

@@ -189,6 +189,7 @@ def _write(
         "dos",
         ["frequency (THz)", "total (1/THz/atom)", *(f"{s} (1/THz/atom)" for s in dos.species)],
         zip(dos.frequencies, dos.total, *dos.species.values(), strict=True),
+        curves=True,
     )
     files.table(
         "thermal",
