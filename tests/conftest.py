@@ -55,10 +55,13 @@ import jax
 import matplotlib.image
 import numpy as np
 import pytest
+from jax.interpreters import mlir
 from numpy.polynomial import chebyshev as cheb
 
 import mmtp_jax as mmtp
 from mmtp_jax.interfaces.evaluation import evaluate_graph, evaluate_structures
+from mmtp_jax.potential.by_platform import _by_platform
+from mmtp_jax.potential.materialise import _stage
 from mmtp_jax.potential.observables import Graph, energies
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.batch import pack
@@ -106,6 +109,17 @@ def _few_memory_maps() -> None:
     if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture(scope="class")
+def gpu_path() -> Iterator[None]:
+    """What is lowered for the CPU meanwhile goes the way of GPUs."""
+    cpu = mlir._platform_specific_lowerings["cpu"]
+    before = {primitive: cpu.pop(primitive) for primitive in (_by_platform, _stage)}
+    jax.clear_caches()
+    yield
+    cpu.update(before)
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ keeps forward mode, `vmap` and higher derivatives.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from mmtp_jax.potential.bound import Batched, Bound
 from mmtp_jax.potential.materialise import materialised
 
 Array = Any
@@ -45,22 +45,11 @@ def linear_map(
         static: first arguments of both functions, before the residuals.
     """
     if static:
-        function, transpose = _Bound(function, static), _Bound(transpose, static)
+        function, transpose = Bound(function, static), Bound(transpose, static)
     if like is None:
         like = jax.eval_shape(function, *residuals, x)
     out = jax.ShapeDtypeStruct(like.shape, like.dtype)
     return _linear_map.bind(*residuals, x, function=function, transpose=transpose, out=out)
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """``partial(function, *static)``, but equal where these are."""
-
-    function: Callable[..., Array]
-    static: tuple[Hashable, ...]
-
-    def __call__(self, *args: Array) -> Array:
-        return self.function(*self.static, *args)
 
 
 _linear_map = Primitive("linear_map")
@@ -110,17 +99,6 @@ def _transpose(ct: Any, *args: Any, function: Callable, transpose: Callable, out
     return [None] * len(residuals) + [back]
 
 
-@dataclass(frozen=True)
-class _Batched:
-    """``jax.vmap(function, in_axes)``, but equal where these are."""
-
-    function: Callable[..., Array]
-    in_axes: tuple[int | None, ...]
-
-    def __call__(self, *args: Array) -> Array:
-        return jax.vmap(self.function, self.in_axes)(*args)
-
-
 def _batch(args: Any, axes: Any, *, function: Callable, transpose: Callable, out: Any) -> Any:
     size = next(
         a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not batching.not_mapped
@@ -134,8 +112,8 @@ def _batch(args: Any, axes: Any, *, function: Callable, transpose: Callable, out
         moved[-1] = jnp.broadcast_to(moved[-1], (size, *moved[-1].shape))
     in_axes = (*(None if axis is batching.not_mapped else 0 for axis in axes[:-1]), 0)
     batched = linear_map(
-        _Batched(function, in_axes),
-        _Batched(transpose, in_axes),
+        Batched(function, in_axes),
+        Batched(transpose, in_axes),
         tuple(moved[:-1]),
         moved[-1],
         jax.ShapeDtypeStruct((size, *out.shape), out.dtype),

@@ -11,19 +11,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from mmtp_jax.potential.by_platform import by_platform
 from mmtp_jax.potential.linear_map import linear_map
 
 Array = Any
 
 _FUSED_TERMS = 4
-"""Terms of one target that are added in one fused loop before the sum over groups."""
+"""Terms of one target that a CPU adds in one fused loop before the sum over groups."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,31 +71,76 @@ class ProductTable:
             self.n_targets,
         )
 
+    def groups(self, size: int) -> Groups:
+        """The terms in groups of at most ``size``, each of one target; made once per size."""
+        if size not in self._groups:
+            self._groups[size] = _groups(self, size)
+        return self._groups[size]
+
     @cached_property
-    def groups(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """(a, b, coefficient), each (U, n_groups), and the target of each group, ascending."""
-        order = np.argsort(self.target, kind="stable")
-        target = self.target[order]
-        count = np.bincount(target, minlength=self.n_targets)
-        n_groups = -(-count // _FUSED_TERMS)
-        first_term = np.concatenate([[0], np.cumsum(count)])[:-1]
-        first_group = np.concatenate([[0], np.cumsum(n_groups)])[:-1]
-        place = np.arange(len(target)) - first_term[target]
-        group, slot = first_group[target] + place // _FUSED_TERMS, place % _FUSED_TERMS
-        total = int(n_groups.sum())
-        packed = []
-        for values, kind in ((self.a, np.int32), (self.b, np.int32), (self.coefficient, float)):
-            array = np.zeros((_FUSED_TERMS, total), kind)
-            array[slot, group] = values[order]
-            packed.append(array)
-        group_target = np.repeat(np.arange(self.n_targets, dtype=np.int32), n_groups)
-        return packed[0], packed[1], packed[2], group_target
+    def _groups(self) -> dict[int, Groups]:
+        return {}
+
+    @cached_property
+    def balanced_size(self) -> int:
+        """The size of groups for which two sums, over groups and of groups, read fewest rows."""
+        count = np.bincount(self.target, minlength=self.n_targets)
+        longest = int(count.max(initial=1))
+
+        def rows(size: int) -> int:
+            n_groups = -(-count // size)
+            most = int(n_groups.max(initial=0))
+            return int(2 * size * n_groups.sum() + (most * self.n_targets if most > 1 else 0))
+
+        return min((*(2**k for k in range(longest.bit_length() - 1)), longest), key=rows)
+
+
+class Groups(NamedTuple):
+    """Terms of a table in U rows of groups; short groups end with terms of coefficient 0."""
+
+    a: np.ndarray
+    """(U, n_groups)"""
+    b: np.ndarray
+    """(U, n_groups)"""
+    coefficient: np.ndarray
+    """(U, n_groups)"""
+    target: np.ndarray
+    """(n_groups,) ascending."""
+    of_targets: np.ndarray
+    """(most, n_targets) places of the groups of each target; -1 where it has no more."""
+
+
+def _groups(table: ProductTable, size: int) -> Groups:
+    order = np.argsort(table.target, kind="stable")
+    target = table.target[order]
+    count = np.bincount(target, minlength=table.n_targets)
+    n_groups = -(-count // size)
+    first_term = np.concatenate([[0], np.cumsum(count)])[:-1]
+    first_group = np.concatenate([[0], np.cumsum(n_groups)])[:-1]
+    place = np.arange(len(target)) - first_term[target]
+    group, slot = first_group[target] + place // size, place % size
+    total = int(n_groups.sum())
+    packed = []
+    for values, kind in ((table.a, np.int32), (table.b, np.int32), (table.coefficient, float)):
+        array = np.zeros((size, total), kind)
+        array[slot, group] = values[order]
+        packed.append(array)
+    group_target = np.repeat(np.arange(table.n_targets, dtype=np.int32), n_groups)
+    row = np.arange(int(n_groups.max(initial=0)))[:, None]
+    of_targets = np.where(row < n_groups, first_group + row, -1).astype(np.int32)
+    return Groups(*packed, group_target, of_targets)
 
 
 def _evaluate(table: ProductTable, left: Array, right: Array) -> Array:
-    a, b, coefficient, target = table.groups
-    if len(target) == 0:
+    if len(table.target) == 0:
         return jnp.zeros((table.n_targets, left.shape[1]), left.dtype)
+    like = jax.ShapeDtypeStruct((table.n_targets, left.shape[1]), left.dtype)
+    return by_platform(_fused, _gathered, (left, right), like, static=(table,))
+
+
+def _fused(table: ProductTable, left: Array, right: Array) -> Array:
+    """For CPUs, where a scatter of sorted rows is a loop."""
+    a, b, coefficient, target, _ = table.groups(_FUSED_TERMS)
     total = None
     for k in range(_FUSED_TERMS):
         # A short last group is padded with terms of coefficient 0.
@@ -107,6 +153,19 @@ def _evaluate(table: ProductTable, left: Array, right: Array) -> Array:
     if len(target) == table.n_targets and np.array_equal(target, np.arange(table.n_targets)):
         return total
     return jax.ops.segment_sum(total, target, table.n_targets, indices_are_sorted=True)
+
+
+def _gathered(table: ProductTable, left: Array, right: Array) -> Array:
+    """For GPUs, where a scatter adds in any order: two sums of gathered rows."""
+    a, b, coefficient, target, of_targets = table.groups(table.balanced_size)
+    terms = left[a] * (right if table.n_right == 1 else right[b])
+    if not np.all(coefficient == 1):
+        terms = terms * jnp.asarray(coefficient, left.dtype)[:, :, None]
+    sums = jnp.sum(terms, axis=0)
+    if len(target) == table.n_targets and len(of_targets) == 1:
+        return sums
+    there = (of_targets >= 0)[:, :, None]
+    return jnp.sum(jnp.where(there, sums[np.maximum(of_targets, 0)], 0.0), axis=0)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -180,13 +180,22 @@ def _fill(members: np.ndarray, sizes: np.ndarray, max_atoms: int | None) -> list
     return [np.array(part) for part in parts]
 
 
+def device_in_use() -> jax.Device:
+    """The device that programs of this process run on: `jax.default_device`, or the first."""
+    chosen = jax.config.jax_default_device
+    if chosen is None or isinstance(chosen, str):
+        chosen = jax.local_devices(backend=chosen)[0]
+    return chosen
+
+
 def default_chunk() -> int:
-    """Atoms per block of a loop on the present device.
+    """Atoms per block of a loop on the device in use.
 
     On a CPU a block should stay in the cache; elsewhere it only bounds the memory, to a quarter
     of what the device has.
     """
-    if jax.default_backend() == "cpu":
+    device = device_in_use()
+    if device.platform == "cpu":
         return CPU_CHUNK
-    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 16 * 2**30)
+    limit = (device.memory_stats() or {}).get("bytes_limit", 16 * 2**30)
     return 2 ** max(10, int(np.log2(limit / (4 * BYTES_PER_ATOM))))

@@ -191,3 +191,47 @@ def test_float32_rows_stay_float32():
     assert sum_of_products(table, left, right).dtype == jnp.float32
     gradient = jax.grad(lambda a: sum_of_products(table, a, right).sum())(left)
     assert gradient.dtype == jnp.float32
+
+
+@pytest.mark.usefixtures("gpu_path")
+class TestOnTheWayOfGPUs:
+    """Sums of gathered rows in place of scatters."""
+
+    @pytest.mark.parametrize("name", TABLES)
+    @pytest.mark.parametrize("n_right", [1, 4])
+    def test_sum_of_products_is_the_loop(self, name, n_right):
+        table = random_table(11, COUNTS[name], n_right=n_right)
+        left, right = rows(0, table.n_left), rows(1, table.n_right)
+        np.testing.assert_allclose(
+            sum_of_products(table, left, right), loop(table, left, right), rtol=1e-13, atol=1e-13
+        )
+
+    def test_derivatives_are_those_of_plain_gathers(self):
+        table = SQUARES["mixed"]
+        point, along, out = [rows(k, table.n_left) for k in (4, 6)], rows(7, 5), rows(8, 7)
+        arguments = (point[:1], [along], out)
+        found = derivatives(lambda x: sum_of_pairs(table, x), *arguments)
+        close(found, derivatives(lambda x: gathers(table, x, x), *arguments))
+
+    def test_columns_may_be_mapped(self):
+        table = TABLES["mixed"]
+        left, right = rows(9, table.n_left), rows(10, table.n_right)
+        mapped = jax.vmap(lambda x, y: sum_of_products(table, x[:, None], y[:, None]), 1, 1)(
+            left, right
+        )
+        close(mapped[:, :, 0], sum_of_products(table, left, right))
+
+
+def test_gpus_get_no_scatter_and_as_many_rows_as_are_needed():
+    table = TABLES["mixed"]
+    program = jax.jit(lambda x, y: sum_of_products(table, x, y)).trace(
+        rows(0, table.n_left), rows(1, table.n_right)
+    )
+    texts = [program.lower(lowering_platforms=(p,)).as_text() for p in ("cpu", "cuda")]
+    assert ["stablehlo.scatter" in text for text in texts] == [True, False]
+    for table in TABLES.values():
+        if len(table.target):
+            groups = table.groups(table.balanced_size)
+            most = max(np.bincount(table.target))
+            read = 2 * groups.a.size + (groups.of_targets.size if len(groups.of_targets) > 1 else 0)
+            assert read <= 2 * most * table.n_targets

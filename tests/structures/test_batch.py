@@ -143,10 +143,26 @@ def test_structures_of_very_different_density_go_to_different_widths(random_stru
 @pytest.mark.parametrize(("gibibytes", "expected"), [(80, 32768), (8, 4096), (0.1, 1024)])
 def test_blocks_on_a_device_take_a_quarter_of_its_memory(monkeypatch, gibibytes, expected):
     class Device:
+        platform = "gpu"
+
         def memory_stats(self):
             return {"bytes_limit": int(gibibytes * 2**30)}
 
-    monkeypatch.setattr(batch_module.jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(batch_module.jax, "local_devices", lambda: [Device()])
+    monkeypatch.setattr(batch_module.jax, "local_devices", lambda backend: [Device()])
     assert batch_module.default_chunk() == expected
     assert expected == 1024 or 4 * expected * batch_module.BYTES_PER_ATOM <= gibibytes * 2**30
+
+
+def test_blocks_are_those_of_the_device_that_is_chosen(monkeypatch):
+    cpu = jax.local_devices(backend="cpu")[0]
+
+    class Device:
+        platform = "gpu"
+
+        def memory_stats(self):
+            return None
+
+    monkeypatch.setattr(batch_module.jax, "local_devices", lambda backend: [Device()])
+    assert batch_module.default_chunk() > batch_module.CPU_CHUNK
+    with jax.default_device(cpu):
+        assert batch_module.default_chunk() == batch_module.CPU_CHUNK
