@@ -106,7 +106,8 @@ def run_property(
             )
         else:
             files.table(name, *table)
-    figure = _figure([of.drawn for of in kept], *(f"{of.prefix}.pdf" for of in (files, *kept)))
+    paths = (f"{of.prefix}.pdf" for of in (files, *kept))
+    figure = _figure([members[k] for k in counted], [of.drawn for of in kept], *paths)
     if figure is not None:
         files.figure(figure)
     print(f"wrote {', '.join(files.written)}")
@@ -164,7 +165,7 @@ def run_simulation(
         from mmtp_jax.plot.style import save_figure
 
         plots = (output.plot, *(of_each[k].output.plot for k in counted))
-        figure = _figure([of.figure for of in kept], *plots)
+        figure = _figure([members[k] for k in counted], [of.figure for of in kept], *plots)
         if figure is not None:
             save_figure(output.plot, figure)
             print(f"wrote {output.plot}")
@@ -269,10 +270,13 @@ def _each(members: Sequence[Member], run: Callable[[int, Member], int]) -> _Ende
     return ended
 
 
-def _figure(figures: Sequence[Figure | None], name: str, *names: str) -> Figure | None:
+def _figure(
+    members: Sequence[Member], figures: Sequence[Figure | None], name: str, *names: str
+) -> Figure | None:
     """One figure of all, or None, which is told.
 
     Args:
+        members: those that have something to show.
         figures: of the members.
         name: of the file.
         names: of those of the members.
@@ -283,7 +287,7 @@ def _figure(figures: Sequence[Figure | None], name: str, *names: str) -> Figure 
     try:
         if len(shown) < len(figures):
             raise ValueError("not all members have a figure")
-        return committee(shown)
+        return committee(shown, [member.name for member in members])
     except ValueError as error:
         console.warn(f"{name} is not written: {error}; those of the members are {' '.join(names)}")
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from mmtp_jax.plot.style import COLOURS, MU_B, new_figure, plain
 
@@ -37,6 +37,9 @@ def grades(grades: np.ndarray, thresholds: tuple[float, float]) -> Figure:
 _ERRORS = {"energy": "Energy (meV/atom)", "forces": "Forces (meV/Å)",
            "magnetic_forces": f"Magnetic forces (meV/{MU_B})"}  # fmt: skip
 
+_DECADE = 10.0
+"""A logarithmic axis that spans less has too few ticks."""
+
 
 def learning(found: Learned | Sequence[Row]) -> Figure:
     """What each iteration of active learning selected (Burov 2026, Fig. 2), and errors of its fit.
@@ -58,9 +61,12 @@ def learning(found: Learned | Sequence[Row]) -> Figure:
                 markerfacecolor=COLOURS[k] if filled else "white", linewidth=1.2,
                 linestyle="-" if filled else "--", label=f"{when} the fit",
             )  # fmt: skip
-        axes.set_yscale("log")
-        for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            which(lambda value, _: f"{value:g}")
+        shown = np.concatenate([line.get_ydata() for line in axes.lines])
+        if shown.size and shown.max() > _DECADE * shown.min():
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_title(_ERRORS[kind], fontsize=10)
         axes.margins(y=0.15)
     if kinds:

@@ -12,13 +12,13 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 
 from mmtp_jax.curves import on_one_grid
-from mmtp_jax.plot.style import SMALL_WORDS
+from mmtp_jax.plot.style import COLOURS, EACH, SMALL_WORDS
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SHADE = {"alpha": 0.25, "linewidth": 0}
 
 
-def committee(figures: Sequence[Figure]) -> Figure:
+def committee(figures: Sequence[Figure], names: Sequence[str] = ()) -> Figure:
     """The first figure with means over all: bands around curves, and bars at points and bars.
 
     Bands and bars are two standard deviations over the members, which a line below says. Standard
@@ -33,16 +33,24 @@ def committee(figures: Sequence[Figure]) -> Figure:
     """
     if len({len(figure.axes) for figure in figures}) > 1:
         raise ValueError("the members have different curves or panels")
+    first, n = figures[0], len(figures)
+    own = [line for axes in first.axes for line in axes.lines if line.get_gid() == EACH]
     for panels in zip(*(figure.axes for figure in figures), strict=True):
         _join(panels)
-    if figures[0].get_suptitle():
-        figures[0].suptitle(
-            _joined_words([figure.get_suptitle() for figure in figures]), fontsize=10.5
-        )
-    figures[0].supxlabel(
-        rf"mean over {len(figures)} potentials; bands and bars: $2\sigma$ over them", **SMALL_WORDS
-    )
-    return figures[0]
+    if first.get_suptitle():
+        first.suptitle(_joined_words([figure.get_suptitle() for figure in figures]), fontsize=10.5)
+    if not own:
+        words = rf"mean over {n} potentials; bands and bars: $2\sigma$ over them"
+    else:
+        words = f"a line for each of {n} potentials"
+        if not first.legends and len(names) == n <= len(COLOURS):
+            handles = [own[0], *own[0].axes.lines[1:n]]
+            first.legend(
+                handles, names, loc="outside upper center", ncols=min(n, 4), frameon=False,
+                fontsize=9,
+            )  # fmt: skip
+    first.supxlabel(words, **SMALL_WORDS)
+    return first
 
 
 def two_sigma(values: Any) -> Any:
@@ -83,9 +91,15 @@ def _join(panels: Sequence[Any]) -> None:
             words[0].set_text(_joined_words([word.get_text() for word in words]))
     for which in "xy":
         limits = [getattr(axes, f"get_{which}lim")() for axes in panels]
-        getattr(first, f"set_{which}lim")(
-            min(low for low, _ in limits), max(high for _, high in limits)
-        )
+        low, high = min(low for low, _ in limits), max(high for _, high in limits)
+        drawn = getattr(first.dataLim, f"interval{which}")
+        # Room for the bands, but none below what begins at zero or has a logarithm.
+        room = 0.03 * (high - low)
+        if drawn[1] > high:
+            high = drawn[1] + room
+        if drawn[0] < low and (low < 0.0 or drawn[0] > 0.0):
+            low = drawn[0] - room
+        getattr(first, f"set_{which}lim")(low, high)
 
 
 def _bars(axes: Any) -> list[BarContainer]:
@@ -107,26 +121,47 @@ def _join_lines(axes: Any, lines: Sequence[Any]) -> None:
     first, colour = lines[0], lines[0].get_color()
     xs = [np.asarray(line.get_xdata(), float) for line in lines]
     ys = [np.asarray(line.get_ydata(), float) for line in lines]
+    if first.get_gid() == EACH:
+        _overlay(axes, lines)
+        return
     points = first.get_linestyle() in ("None", "", " ")
     if not points and first.get_transform() == axes.transData:
         xs, ys = _on_one_grid(xs, ys)
     if len({len(x) for x in xs}) > 1:
         raise ValueError("the members have different points")
-    x, y, dx, dy = np.mean(xs, axis=0), np.mean(ys, axis=0), two_sigma(xs), two_sigma(ys)
+    x, y, dx, dy = np.mean(xs, axis=0), np.mean(ys, axis=0), _spread(xs), _spread(ys)
     first.set_data(x, y)
     if first.get_transform() != axes.transData:
         # A line across the panel.
         for spread, at, span in ((dx, x, axes.axvspan), (dy, y, axes.axhspan)):
-            if spread.max(initial=0.0) > 0.0:
+            if spread is not None:
                 span(at[0] - spread[0], at[0] + spread[0], color=colour, zorder=0, **_SHADE)
     elif points:
-        bars = {name: d for name, d in (("xerr", dx), ("yerr", dy)) if d.max(initial=0.0) > 0.0}
+        bars = {name: d for name, d in (("xerr", dx), ("yerr", dy)) if d is not None}
         if bars:
             axes.errorbar(x, y, linestyle="none", color=colour, capsize=2.5, linewidth=1.0, **bars)
-    elif dx.max(initial=0.0) > 0.0 and dy.max(initial=0.0) == 0.0:
-        axes.fill_betweenx(y, x - dx, x + dx, color=colour, **_SHADE)
-    elif dy.max(initial=0.0) > 0.0:
+    elif dy is not None:
         axes.fill_between(x, y - dy, y + dy, color=colour, **_SHADE)
+    elif dx is not None:
+        axes.fill_betweenx(y, x - dx, x + dx, color=colour, **_SHADE)
+
+
+def _overlay(axes: Any, lines: Sequence[Any]) -> None:
+    """Lines of all members: each in a colour of its own where a panel has one line of each."""
+    first = lines[0]
+    alone = sum(line.get_gid() == EACH for line in axes.lines) == 1
+    for k, line in enumerate(lines[1:], 1):
+        axes.plot(
+            *line.get_data(), color=COLOURS[k % len(COLOURS)] if alone else first.get_color(),
+            linewidth=first.get_linewidth(), marker=first.get_marker(), alpha=0.7,
+            markersize=first.get_markersize(),
+        )  # fmt: skip
+
+
+def _spread(values: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Twice the standard deviation, or None where members differ by no more than round-off."""
+    spread, size = two_sigma(values), np.nanmax(np.abs(values), initial=0.0)
+    return spread if np.any(spread > 1e-9 * size) else None
 
 
 def _on_one_grid(

@@ -69,16 +69,13 @@ def eos(found: EquationOfState, atoms_per_cell: float | None = None) -> Figure:
     _points(left, found.volumes, values, errors, good)
     left.axvline(found.fit.volume, color="0.7", linewidth=0.9, zorder=0)
     left.set_ylabel(unit)
-    words = rf"$B_0$ = {found.fit.bulk_modulus:.1f} GPa" + "\n"
-    words += rf"$B_0'$ = {found.fit.bulk_derivative:.2f}" + "\n"
-    if atoms_per_cell is None:
-        words += rf"$V_0$ = {found.fit.volume:.3f} Å$^3$/atom"
-    else:
-        words += rf"$a_0$ = {found.lattice_parameter(atoms_per_cell):.4f} Å"
-    left.text(
-        0.4, 0.95, words, transform=left.transAxes, va="top", ha="center", fontsize=9,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
-    )  # fmt: skip
+    size = (
+        rf"$V_0$ = {found.fit.volume:.3f} Å$^3$/atom"
+        if atoms_per_cell is None
+        else rf"$a_0$ = {found.lattice_parameter(atoms_per_cell):.4f} Å"
+    )
+    words = rf"$B_0$ = {found.fit.bulk_modulus:.1f} GPa,  $B_0'$ = {found.fit.bulk_derivative:.2f}"
+    figure.suptitle(f"{words},  {size} (vertical lines)", fontsize=10.5)
     _points(right, found.volumes, found.moments, found.moment_errors, good)
     right.axvline(found.fit.volume, color="0.7", linewidth=0.9, zorder=0)
     right.set_ylabel(f"Mean moment |m| ({MU_B}/atom)")
@@ -105,7 +102,7 @@ def magnetisation(found: EquationOfState, atoms_per_cell: float = 2.0) -> Figure
             lattice[good], found.moments[good], color=COLOURS[2], marker="s", markersize=4,
             linestyle="none", markerfacecolor="none", label="mean of |moment|",
         )  # fmt: skip
-    left.set_ylabel(f"Magnetisation |sum of moments| ({MU_B}/atom)")
+    left.set_ylabel(f"|Sum of moments| ({MU_B}/atom)")
     volumes = np.linspace(found.volumes[good].min(), found.volumes[good].max(), 200)
     right.plot(
         np.cbrt(atoms_per_cell * volumes), found.fit.pressures(volumes), color=COLOURS[0],
@@ -139,7 +136,7 @@ def formation(found: FormationEnergies, symbol: str, atoms_per_cell: float | Non
     else:
         sizes, size_label = found.lattice_parameters(atoms_per_cell), "Lattice parameter (Å)"
     several = len(found.energies) > 1
-    name = r"mean, $2\sigma$" if several else "relaxed"
+    name = rf"mean and $2\sigma$ over {len(found.energies)} potentials" if several else "relaxed"
     quantities = [
         (1e3 * found.energies, "Formation energy (meV/atom)"),
         (found.moments, f"Moment per magnetic atom ({MU_B})"),
@@ -148,7 +145,7 @@ def formation(found: FormationEnergies, symbol: str, atoms_per_cell: float | Non
     if np.isnan(found.moments).all():
         del quantities[1]
     figure = new_figure(3.53 * len(quantities), 3.7)
-    panels = figure.subplots(1, len(quantities))
+    panels = figure.subplots(1, len(quantities), sharex=True)
     for k, (axes, (values, label)) in enumerate(zip(panels, quantities, strict=True)):
         mean, bars = found.mean(values), found.two_sigma(values)
         shown = np.arange(len(percent)) if k == 0 else lowest

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mmtp_jax.io.thermo import read_series
-from mmtp_jax.plot.style import COLOURS, MU_B, VOLUME, new_figure, plain
+from mmtp_jax.plot.style import COLOURS, EACH, MU_B, VOLUME, new_figure, plain
 
 if TYPE_CHECKING:
     from mmtp_jax.interfaces.dynamics import MDResult
@@ -163,7 +163,7 @@ def _panels(
             axes.plot(
                 x, y, color=COLOURS[k % len(COLOURS)], linewidth=1.1, label=name,
                 marker="o" if len(x) < 40 and logarithmic else None, markersize=2.5,
-                alpha=0.9 if len(lines) <= 3 else 0.75,
+                alpha=0.9 if len(lines) <= 3 else 0.75, gid=EACH,
             )  # fmt: skip
         if logarithmic:
             axes.set_yscale("log")

@@ -9,15 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.plot.style import COLOURS, MARKERS, new_figure, plain
+from mmtp_jax.plot.style import COLOURS, MARKERS, SMALL_WORDS, new_figure, plain
 from mmtp_jax.simulation.spins.binder import OrderCurve, order_curve
 from mmtp_jax.simulation.spins.outcome import SpinWalk
 
 if TYPE_CHECKING:
     from mmtp_jax.simulation.spins.crossing import Crossing
     from mmtp_jax.simulation.spins.disorder_sampling import DisorderedStates
-
-_GREY = "0.65"
 
 
 def order(
@@ -57,26 +55,28 @@ def order(
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         plain(axes)
-    panels[0].legend(frameon=False, fontsize=8.5)
+    # Beside the panels, which bars and the crossing fill.
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     if crossing is not None and np.isfinite(crossing.temperature):
-        figure.suptitle(
-            f"Cumulants cross at {crossing.temperature:.4g} ± {crossing.error:.2g} K",
-            fontsize=10.5,
+        panels[2].set_title(
+            f"cross at {crossing.temperature:.4g} ± {crossing.error:.2g} K", fontsize=9.5
         )
+    figure.supxlabel("bars: standard error", **SMALL_WORDS)
     return figure
 
 
 def convergence(states: DisorderedStates, atom: int = 0) -> Figure:
     """Averages over the first states as their number grows (Kotykhov 2025, Fig. 5).
 
-    Left the energy, right the force on one atom; in grey the single states, shaded the standard
-    error of the mean.
+    Left the energy, right the force on one atom: crosses are the single states, lines the mean of
+    the first of them, and shaded is its standard error.
     """
     figure = new_figure(8.4, 3.4)
     left, right = figure.subplots(1, 2)
     n_atoms = states.magmoms.shape[1]
     energies = 1e3 * (states.energies - states.energy) / n_atoms
-    _running(left, energies, COLOURS[0], "mean of the first states")
+    _running(left, energies, COLOURS[0], "energy")
     left.set_ylabel("Energy minus final mean (meV/atom)")
     for k, axis in enumerate("xyz"):
         _running(right, states.all_forces[:, atom, k], COLOURS[k], f"$F_{axis}$")
@@ -84,8 +84,12 @@ def convergence(states: DisorderedStates, atom: int = 0) -> Figure:
     for axes in (left, right):
         axes.set_xlabel("Number of magnetic states")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.legend(frameon=False, fontsize=8.5)
         plain(axes)
+    right.legend(frameon=False, fontsize=8.5)
+    figure.supxlabel(
+        "crosses: single states; lines: mean of the first states; shaded: its standard error",
+        **SMALL_WORDS,
+    )
     return figure
 
 
@@ -94,7 +98,16 @@ def _running(axes: Any, values: np.ndarray, colour: str, label: str) -> None:
     mean = np.cumsum(values) / count
     variance = np.maximum(np.cumsum(values**2) / count - mean**2, 0.0)
     error = np.sqrt(variance / np.maximum(count - 1, 1))
-    axes.plot(count, values, linestyle="none", marker="x", markersize=3.0, color=_GREY, zorder=1)
+    axes.plot(
+        count,
+        values,
+        linestyle="none",
+        marker="x",
+        markersize=3.0,
+        color=colour,
+        alpha=0.5,
+        zorder=1,
+    )
     axes.fill_between(
         count[1:], (mean - error)[1:], (mean + error)[1:], color=colour, alpha=0.2, linewidth=0
     )

@@ -25,6 +25,9 @@ VOLUME = r"Volume (Å$^3$/atom)"
 SMALL_WORDS = {"fontsize": 8.5, "color": "0.35"}
 """Of what explains a figure, such as what its bars are."""
 
+EACH = "each member"
+"""`gid` of lines that a committee has no mean of, such as what dynamics met over time."""
+
 
 def new_figure(width: float, height: float, **pads: float) -> Figure:
     """An empty figure of so many inches; ``h_pad`` and ``w_pad`` are between its panels."""

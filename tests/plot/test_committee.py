@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from mmtp_jax.plot import bands
 from mmtp_jax.plot.committee import committee
+from mmtp_jax.plot.style import EACH
 from mmtp_jax.properties.bands import Bands, Path
 
 X = np.linspace(0.0, 1.0, 5)
@@ -82,6 +83,21 @@ def test_bands_go_together_by_their_place_on_the_path() -> None:
     np.testing.assert_allclose(second.get_xdata(), (1 + X) / 2)
     np.testing.assert_allclose(second.get_ydata(), 1.05 * (1 - X))
     assert axes.get_xticks() == pytest.approx([0.0, 0.5, 1.0])
+
+
+def test_runs_of_members_are_drawn_for_each() -> None:
+    """Runs of other lengths at other temperatures have no mean, and none is drawn."""
+    figures = []
+    for n in (3, 5):
+        figures.append(Figure())
+        figures[-1].subplots().plot(np.arange(n), n + np.arange(n), gid=EACH)
+    figure = committee(figures, ["a.mtp", "b.mtp"])
+    (axes,) = figure.axes
+    assert [len(line.get_xdata()) for line in axes.lines] == [3, 5]
+    assert len({line.get_color() for line in axes.lines}) == 2
+    assert not axes.collections
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a.mtp", "b.mtp"]
+    assert figure.get_supxlabel() == "a line for each of 2 potentials"
 
 
 def test_figures_that_differ_are_refused() -> None:
