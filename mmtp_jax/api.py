@@ -15,7 +15,7 @@ from mmtp_jax.fitting import cross_validation, ensemble
 from mmtp_jax.fitting.cross_validation import SCAN_VALUES, CrossValidation, WeightScan
 from mmtp_jax.fitting.ensemble import EnsembleFit
 from mmtp_jax.fitting.fit import Fit, fit_structures
-from mmtp_jax.fitting.options import FitOptions
+from mmtp_jax.fitting.options import FitOptions, check_deciding
 from mmtp_jax.fitting.progress import Progress
 from mmtp_jax.fitting.series import Callback
 from mmtp_jax.fitting.weights import Weights
@@ -216,6 +216,7 @@ def cross_validate(
     atoms_list: Given,
     n_folds: int = 5,
     *,
+    validation: Given | None = None,
     weights: Weights | None = None,
     seed: int = 0,
     missing_moments: str = "error",
@@ -230,6 +231,8 @@ def cross_validate(
             is held out.
         atoms_list: labelled configurations, as for `fit`.
         n_folds: number of parts, chosen at random; each is held out once.
+        validation: more configurations, which decide in all fits what is kept and where they end,
+            with ``best_validation`` or ``patience``.
         weights: of energies, forces, stresses and magnetic forces.
         seed: of the choice of the parts.
         missing_moments: what to do about configurations without moments: ``"error"``, ``"zero"``
@@ -245,11 +248,12 @@ def cross_validate(
         >>> folds.errors["validation"]["energy"].rmse.mean
     """
     chosen = _options("cross_validate", weights, options)
-    _refuse_following(chosen)
-    structures = _labelled(potential, atoms_list, missing_moments)
-    _compare(structures, potential.species, chosen.making)
+    check_deciding(chosen, validation is not None)
+    structures, decides = _sets(
+        potential, atoms_list, validation, seed, chosen.making, missing_moments
+    )
     return cross_validation.cross_validate(
-        potential, structures, n_folds, chosen, seed, callback, executor
+        potential, structures, n_folds, chosen, seed, callback, executor, decides
     )
 
 
@@ -262,6 +266,7 @@ def scan_weights(
     values: Sequence[float] = SCAN_VALUES,
     n_folds: int = 5,
     *,
+    validation: Given | None = None,
     weights: Weights | None = None,
     seed: int = 0,
     missing_moments: str = "error",
@@ -277,6 +282,7 @@ def scan_weights(
         kind: of the weight: energy, forces, stress or magnetic_forces.
         values: of the weight, positive.
         n_folds: number of parts; they are the same for all values.
+        validation: as for `cross_validate`.
         weights: the others.
         seed: of the choice of the parts.
         missing_moments: what to do about configurations without moments: ``"error"``, ``"zero"``
@@ -290,25 +296,17 @@ def scan_weights(
         >>> print(mmtp.scan_weights(potential, atoms_list, values=(0.01, 0.1, 1.0)))
     """
     chosen = _options("scan_weights", weights, options)
-    _refuse_following(chosen)
-    structures = _labelled(potential, atoms_list, missing_moments)
-    _compare(structures, potential.species, chosen.making)
+    check_deciding(chosen, validation is not None)
+    structures, decides = _sets(
+        potential, atoms_list, validation, seed, chosen.making, missing_moments
+    )
     return cross_validation.scan_weights(
-        potential, structures, kind, values, n_folds, chosen, seed, callback, executor
+        potential, structures, kind, values, n_folds, chosen, seed, callback, executor, decides
     )
 
 
 def _options(function: str, weights: Weights | None, options: dict[str, Any]) -> FitOptions:
     return made(FitOptions, {"weights": weights or Weights(), **options}, function)
-
-
-def _refuse_following(chosen: FitOptions) -> None:
-    """Folds measure errors of what was not looked at."""
-    if chosen.follows_validation:
-        raise ValueError(
-            "what is held out in turn must not decide where a fit ends; leave out best_validation "
-            "and patience"
-        )
 
 
 def _sets(

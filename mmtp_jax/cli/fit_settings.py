@@ -19,7 +19,7 @@ from mmtp_jax.cli.shared_settings import (
     moments_at_equilibrium,
     output,
 )
-from mmtp_jax.fitting.options import Domain, Method, check_following, making
+from mmtp_jax.fitting.options import Domain, Method, check_deciding, check_following, making
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.io.label_keys import checked_keys
 from mmtp_jax.options import LEVEL, POSITIVE, SEED, Bounds, option, options
@@ -38,7 +38,8 @@ class Data:
         (), example=("train.cfg",), required=True, positional="training data", metavar="DATA",
     )  # fmt: skip
     validation: float | str | None = option(
-        "Fraction of the training configurations to hold out, or a file; reported, not fitted.",
+        "Fraction of the training configurations to hold out, or a file; reported, not fitted. Of "
+        "folds it decides what is kept and where a fit ends.",
         example=0.1, metavar="FRACTION|FILE", bounds=Bounds(above=0.0, below=1.0),
     )  # fmt: skip
     magnetic_gradient: bool = magnetic_gradient()
@@ -244,19 +245,21 @@ def _check_several(settings: FitSettings, given: Values) -> None:
         raise ValueError(
             "an ensemble has no folds; give either ensemble, or folds and scan; not both"
         )
-    if settings.held_out_in_turn and settings.data.validation is not None:
-        raise ValueError(
-            "folds hold each configuration out once, so there is no validation set; remove one"
-        )
+    if settings.held_out_in_turn:
+        check_deciding(settings.fit, settings.data.validation is not None)
     if several.scan is None:
         for name, where in (("scan_values", given.get("several", {})), ("scan_csv", output)):
             if name in where:
                 raise ValueError(f"{name} needs the weight to scan, e.g. scan magnetic-forces")
     elif "potential" in output:
         raise ValueError("the scan of a weight writes no potential; remove the file for it")
-    check_following(settings.fit, settings.data.validation is not None)
+    if not settings.held_out_in_turn:
+        check_following(settings.fit, settings.data.validation is not None)
     if several.parallel and settings.fit.follows_validation:
-        raise ValueError("members in parallel take the same steps; leave out patience")
+        raise ValueError(
+            "members in parallel take the same steps; leave out --parallel, or --patience and "
+            "--best-validation"
+        )
     if several.parallel:
         if several.ensemble is None:
             raise ValueError("parallel is for the members of an ensemble; give their number")

@@ -47,7 +47,7 @@ def run_several(
         if settings.several.ensemble is not None:
             interrupted = _ensemble(settings, potential, training, validation, options)
         else:
-            interrupted = _held_out(settings, given, potential, training, options)
+            interrupted = _held_out(settings, given, potential, training, validation, options)
     return console.INTERRUPTED if interrupted else 0
 
 
@@ -56,6 +56,7 @@ def _held_out(
     given: Values,
     potential: Potential,
     training: list[Atoms],
+    validation: list[Atoms],
     options: dict[str, Any],
 ) -> bool:
     """A cross-validation or a scan; whether it was interrupted."""
@@ -65,9 +66,9 @@ def _held_out(
             "held out, and the errors are too small"
         )
     if settings.several.scan is not None:
-        return _scan(settings, potential, training, options)
+        return _scan(settings, potential, training, validation, options)
     final = "potential" in given.get("output", {})
-    return _folds(settings, potential, training, options, final)
+    return _folds(settings, potential, training, validation, options, final)
 
 
 def checkpoints(settings: FitSettings) -> list[Path]:
@@ -145,6 +146,7 @@ def _folds(
     settings: FitSettings,
     potential: Potential,
     training: list[Atoms],
+    validation: list[Atoms],
     options: dict[str, Any],
     final: bool,
 ) -> bool:
@@ -160,8 +162,9 @@ def _folds(
     _announce(f"{n} folds, each of which is held out once; {last}")
     with SeriesProgress() as progress:
         folds = mmtp.cross_validate(
-            potential, training, n, seed=settings.fit.seed, callback=progress, **options
-        )
+            potential, training, n, validation=validation or None, seed=settings.fit.seed,
+            callback=progress, **options,
+        )  # fmt: skip
     _end(folds.interrupted, "folds", len(folds.fits), n)
     print(f"\n{folds}\n")
     content: dict[str, Any] = {"cross_validation": folds.as_dict()}
@@ -173,7 +176,7 @@ def _folds(
         return folds.interrupted
     print("fit to all data")
     alone = {name: value for name, value in options.items() if name != "executor"}
-    fit = run_fit(potential, training, [], **alone)
+    fit = run_fit(potential, training, validation, **alone)
     print(f"wrote {console.save_potential(output.potential, fit.potential)}")
     if output.active_set:
         write_active_set(output.potential, fit, training)
@@ -185,7 +188,11 @@ def _folds(
 
 
 def _scan(
-    settings: FitSettings, potential: Potential, training: list[Atoms], options: dict[str, Any]
+    settings: FitSettings,
+    potential: Potential,
+    training: list[Atoms],
+    validation: list[Atoms],
+    options: dict[str, Any],
 ) -> bool:
     import mmtp_jax as mmtp
     from mmtp_jax import plot
@@ -205,6 +212,7 @@ def _scan(
             several.scan.replace("-", "_"),
             values,
             n_folds,
+            validation=validation or None,
             seed=settings.fit.seed,
             callback=progress,
             **options,

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 FORMAT = "mmtp_jax fit 3"
 
+BEST = "best"
+"""Name of the parameters with the lowest loss of the validation set; older files have none."""
+
 _WHAT, _ADVICE = "not a readable fit checkpoint", "delete it to start afresh"
 
 
@@ -63,6 +66,16 @@ class PartRecord:
         }
 
 
+@dataclass
+class Validated:
+    """What was met of the validation set so far, where it was evaluated."""
+
+    losses: dict[int, float] = field(default_factory=dict)
+    """By iteration."""
+    best: tuple[int, np.ndarray] | None = None
+    """Iteration of the lowest loss, and the parameters (P + m,) there."""
+
+
 class Checkpoint:
     """The state of an optimisation in one file.
 
@@ -71,6 +84,7 @@ class Checkpoint:
         belongs_to: `fingerprint` of all that the fit depends on.
         like: a state of the optimiser, or its shapes.
         every: steps between two writes.
+        n_parameters: P + m, with the constants of the energies; None where no set is validated.
         part: the stage that was first, if there was one.
         in_part: is it the state of that stage?
     """
@@ -81,19 +95,22 @@ class Checkpoint:
         belongs_to: str,
         like: Any,
         every: int,
+        n_parameters: int | None = None,
         part: PartRecord | None = None,
         in_part: bool = False,
     ) -> None:
         self.path, self.belongs_to, self.like, self.every = Path(path), belongs_to, like, every
-        self.part, self.in_part = part, in_part
+        self.n_parameters, self.part, self.in_part = n_parameters, part, in_part
         self.errors: dict[int, Errors] = {}
         """Of the training set by iteration, where they were evaluated; kept with the state."""
-        self.validation: dict[int, float] = {}
-        """Loss of the validation set, likewise."""
+        self.validated = Validated()
+        """Of the validation set, likewise."""
 
     def for_part(self, part: PartRecord) -> Checkpoint:
         """The state of the first stage, in the same file."""
-        return Checkpoint(self.path, self.belongs_to, self.like, self.every, part, in_part=True)
+        return Checkpoint(
+            self.path, self.belongs_to, self.like, self.every, part=part, in_part=True
+        )
 
     def found_part(self) -> tuple[PartRecord | None, bool]:
         """The first stage that the file knows of, and whether its state is of that stage.
@@ -131,8 +148,10 @@ class Checkpoint:
             "part": None
             if self.part is None
             else {**vars(self.part), "errors": _as_json(self.part.errors)},
-            "validation": {str(k): loss for k, loss in self.validation.items()},
+            "validation": {str(k): loss for k, loss in self.validated.losses.items()},
         }
+        if self.validated.best is not None:
+            header["best"], leaves[BEST] = self.validated.best
         write_store(self.path, header, leaves)
 
     def load(self) -> tuple[Any, list[float]]:
@@ -143,6 +162,7 @@ class Checkpoint:
         """
         header, arrays = self._read()
         expected, tree = jax.tree.flatten(self.like)
+        best = arrays.pop(BEST, None)
         leaves = [arrays.get(f"leaf{k}") for k in range(len(arrays))]
         if [np.shape(a) for a in expected] != [np.shape(a) for a in leaves]:
             raise ValueError(f"{self.path} holds arrays of other shapes; delete it to start afresh")
@@ -150,7 +170,16 @@ class Checkpoint:
             history = list(converted(header.get("history"), tuple[float, ...], "history"))
             self.errors.update(_errors(header.get("errors", {})))
             losses = converted(header.get("validation", {}), dict[str, float], "validation")
-            self.validation.update({int(k): loss for k, loss in losses.items()})
+            self.validated.losses.update({int(k): loss for k, loss in losses.items()})
+            if best is not None:
+                if best.shape != (self.n_parameters,) or best.dtype != np.float64:
+                    raise ValueError("its best parameters are not those of the potential")
+                self.validated.best = converted(header.get("best"), int, "best"), best
+                self.validated.losses[self.validated.best[0]]
+        except KeyError as error:
+            raise ValueError(
+                f"{self.path} is {_WHAT} (it has no loss of its best step); {_ADVICE}"
+            ) from error
         except ValueError as error:
             raise ValueError(f"{self.path} is {_WHAT} ({error}); {_ADVICE}") from error
         of = " to a part of the data" if self.in_part else ""

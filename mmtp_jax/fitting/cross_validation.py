@@ -157,6 +157,7 @@ def cross_validate(
     seed: int = 0,
     callback: Callback | None = None,
     executor: Executor | None = None,
+    validation: Sequence[Structure] = (),
 ) -> CrossValidation:
     """Hold each of ``n_folds`` random parts of the data out once, and fit to the rest.
 
@@ -175,8 +176,10 @@ def cross_validate(
         seed: of the choice of the parts.
         callback: told progress and results.
         executor: where folds run, several at once; any of `concurrent.futures`.
+        validation: labelled structures that decide, in all folds, what is kept and where a fit
+            ends, with ``best_validation`` or ``patience``; they are in no part.
     """
-    folds = _Folds.of(structures, n_folds, seed, potential, options.making)
+    folds = _Folds.of(structures, n_folds, seed, potential, options.making, validation)
     return folds.cross_validate(potential, options, callback, executor=executor)
 
 
@@ -191,6 +194,7 @@ def scan_weights(
     seed: int = 0,
     callback: Callback | None = None,
     executor: Executor | None = None,
+    validation: Sequence[Structure] = (),
 ) -> WeightScan:
     """`cross_validate` for several values of one weight, the others as in ``options.weights``.
 
@@ -207,6 +211,7 @@ def scan_weights(
         seed: of the choice of the parts.
         callback: told progress and results.
         executor: where folds run, several at once; any of `concurrent.futures`.
+        validation: as for `cross_validate`.
 
     Raises:
         ValueError: for an unknown kind, or values that are not positive.
@@ -216,7 +221,7 @@ def scan_weights(
     values = tuple(float(value) for value in values)
     if not values or not all(0.0 < value < math.inf for value in values):
         raise ValueError(f"the values of a scan must be positive numbers, got {list(values)}")
-    folds = _Folds.of(structures, n_folds, seed, potential, options.making)
+    folds = _Folds.of(structures, n_folds, seed, potential, options.making, validation)
     results: list[CrossValidation] = []
     try:
         with deferred():
@@ -248,7 +253,9 @@ class _Folds:
 
     held_out: list[np.ndarray]
     training: list[PreparedSet]
-    validation: list[PreparedSet]
+    tested: list[PreparedSet]
+    validation: PreparedSet | None
+    """Decides what is kept; without, the parts that are held out are the validation sets."""
 
     @classmethod
     def of(
@@ -258,12 +265,16 @@ class _Folds:
         seed: int,
         potential: Potential,
         making: str,
+        validation: Sequence[Structure],
     ) -> _Folds:
-        held_out = fold_indices(len(structures), n_folds, seed)
-        structures, shifts = prepared_makings(structures, making, potential.species)
-        everything = PreparedSet.of(structures, float(potential.cutoff), shifts)
-        rest = [np.setdiff1d(np.arange(len(structures)), part) for part in held_out]
-        return cls(held_out, everything.parts(rest), everything.parts(held_out))
+        n, cutoff = len(structures), float(potential.cutoff)
+        held_out = fold_indices(n, n_folds, seed)
+        together = [*structures, *validation]
+        together, shifts = prepared_makings(together, making, potential.species)
+        everything = PreparedSet.of(together[:n], cutoff, shifts)
+        decides = PreparedSet.of(together[n:], cutoff, shifts) if validation else None
+        rest = [np.setdiff1d(np.arange(n), part) for part in held_out]
+        return cls(held_out, everything.parts(rest), everything.parts(held_out), decides)
 
     def cross_validate(
         self,
@@ -277,8 +288,15 @@ class _Folds:
     ) -> CrossValidation:
         n = len(self.held_out)
         runs = [
-            Run(f"{prefix}fold {k + 1} of {n}", potential, *sets, numbered_options(options, k))
-            for k, sets in enumerate(zip(self.training, self.validation, strict=True))
+            Run(
+                f"{prefix}fold {k + 1} of {n}",
+                potential,
+                training,
+                tested if self.validation is None else self.validation,
+                numbered_options(options, k),
+                None if self.validation is None else tested,
+            )
+            for k, (training, tested) in enumerate(zip(self.training, self.tested, strict=True))
         ]
         fits = run_all(runs, callback, first, n_tasks, executor)
         return CrossValidation(

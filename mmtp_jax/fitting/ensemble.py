@@ -174,7 +174,7 @@ def _fit_together(
     problems: list[FitProblem] = []
     for potential in potentials:
         data = problems[0].data if problems else None
-        problems.append(FitProblem.of(potential, training, validation, options, data))
+        problems.append(FitProblem.of(potential, training, validation, options, data=data))
     n = len(problems)
     task = Task(0, 1, f"best of members 1 to {n}")
     with deferred():

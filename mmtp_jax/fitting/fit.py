@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mmtp_jax.fitting import processes
-from mmtp_jax.fitting.checkpoint import Checkpoint, PartRecord
+from mmtp_jax.fitting.checkpoint import Checkpoint, PartRecord, Validated
 from mmtp_jax.fitting.coarse_to_fine import all_data_loss, described_stages, first_stage
 from mmtp_jax.fitting.confine import with_confinement, without_confinement
 from mmtp_jax.fitting.coverage import absent_species, warn_of_coverage
@@ -147,6 +147,8 @@ class FitProblem:
     options: FitOptions
     data: TrainingData
     optimiser: Optimiser
+    tested: PreparedSet | None = None
+    """Reported in place of the validation set, where that decides what is kept."""
 
     @classmethod
     def of(
@@ -155,6 +157,7 @@ class FitProblem:
         training: PreparedSet,
         validation: PreparedSet | None,
         options: FitOptions,
+        tested: PreparedSet | None = None,
         data: TrainingData | None = None,
     ) -> FitProblem:
         """Put the intervals, the targets and the optimiser together.
@@ -162,12 +165,13 @@ class FitProblem:
         Args:
             potential: start of the fit.
             training: what is fitted.
-            validation: what is only reported.
+            validation: what is reported, and may decide what is kept.
             options: weights, limits, initial values, checkpoint.
+            tested: what is reported in place of the validation set.
             data: the training set, where it is on its devices already.
         """
         potential = _with_training_domain(potential.astype(np.float64), training, options)
-        for prepared in (training, validation):
+        for prepared in (training, validation, tested):
             if prepared is not None:
                 found = check_domain(potential, prepared.structures, prepared.tables)
                 found.warn()
@@ -181,7 +185,7 @@ class FitProblem:
                 training, options.weights, options.method, options.devices, potential.n_parameters
             )
         optimiser = _optimiser(potential, training, data, options)
-        return cls(potential, training, validation, options, data, optimiser)
+        return cls(potential, training, validation, options, data, optimiser, tested)
 
     def on(self, training: PreparedSet) -> FitProblem:
         """The same fit to a part of its training set, with the intervals of all."""
@@ -190,7 +194,9 @@ class FitProblem:
             training, options.weights, options.method, options.devices, self.potential.n_parameters
         )
         optimiser = _optimiser(self.potential, training, data, options)
-        return replace(self, training=training, validation=None, data=data, optimiser=optimiser)
+        return replace(
+            self, training=training, validation=None, data=data, optimiser=optimiser, tested=None
+        )
 
     @property
     def max_iterations(self) -> int:
@@ -204,7 +210,7 @@ class FitProblem:
         check_following(self.options, self.validation is not None)
         held_out = None
         if self.validation is not None:
-            held_out = HeldOut(self, {} if checkpoint is None else checkpoint.validation)
+            held_out = HeldOut(self, Validated() if checkpoint is None else checkpoint.validated)
         with locked(self.options.checkpoint if processes.is_first() else None), deferred():
             first = first_stage(self, checkpoint, callback)
             part = None if first is None else first.part
@@ -259,16 +265,22 @@ class FitProblem:
 
     def held_out(self, theta: np.ndarray) -> tuple[Potential, PreparedSet | None]:
         """The potential of parameters (P + m,), and the validation set with their constants."""
-        (potential, shifts), validation = self.split(theta), self.validation
-        if validation is not None:
+        return self._shifted(theta, self.validation)
+
+    def _shifted(
+        self, theta: np.ndarray, held_out: PreparedSet | None
+    ) -> tuple[Potential, PreparedSet | None]:
+        potential, shifts = self.split(theta)
+        if held_out is not None:
             known = known_shifts(self.training.structures, len(shifts))
-            validation = validation.shifted(shifts, known)
-        return potential, validation
+            held_out = held_out.shifted(shifts, known)
+        return potential, held_out
 
     def result(self, outcome: Outcome, part: PartRecord | None = None) -> Fit:
         """The potential of an outcome, with its errors; ``part`` is the stage before."""
         fitted, shifts = self.split(outcome.theta)
-        _, validation = self.held_out(outcome.theta)
+        reported = self.validation if self.tested is None else self.tested
+        _, validation = self._shifted(outcome.theta, reported)
         of_making = self.training.shifts
         report = Report(
             self.data.errors(fitted, shifts),
@@ -305,14 +317,9 @@ class FitProblem:
         processes.check_same(belongs_to, "data, potentials, weights or methods")
         if path is None:
             return None
-        return Checkpoint(
-            path,
-            belongs_to,
-            self.optimiser.shapes(
-                np.concatenate([self.potential.flatten(), np.zeros(self.training.n_shifts)])
-            ),
-            self.options.checkpoint_every,
-        )
+        theta = np.concatenate([self.potential.flatten(), np.zeros(self.training.n_shifts)])
+        like, every = self.optimiser.shapes(theta), self.options.checkpoint_every
+        return Checkpoint(path, belongs_to, like, every, len(theta))
 
 
 def _optimiser(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmtp_jax.fitting.checkpoint import Validated
 from mmtp_jax.fitting.report import Errors
 
 if TYPE_CHECKING:
@@ -19,11 +20,19 @@ class HeldOut:
     """What was met so far; steps are those at which the errors are evaluated."""
 
     problem: FitProblem
-    losses: dict[int, float] = field(default_factory=dict)
-    """By iteration."""
+    met: Validated = field(default_factory=Validated)
+    """Of a checkpoint, where there is one: it keeps them, and fills in those before a restart."""
     errors: dict[int, Errors] = field(default_factory=dict)
-    best: tuple[int, np.ndarray] | None = None
-    """Iteration of the lowest loss, and the parameters (P + m,) there."""
+
+    @property
+    def losses(self) -> dict[int, float]:
+        """By iteration."""
+        return self.met.losses
+
+    @property
+    def best(self) -> tuple[int, np.ndarray] | None:
+        """Iteration of the lowest loss, and the parameters (P + m,) there."""
+        return self.met.best
 
     def look(self, iteration: int, theta: np.ndarray) -> None:
         """Evaluate the validation set at parameters (P + m,)."""
@@ -34,7 +43,7 @@ class HeldOut:
             return
         self.losses[iteration] = loss
         if self.best is None or loss < self.losses[self.best[0]]:
-            self.best = iteration, np.array(theta)
+            self.met.best = iteration, np.array(theta)
 
     def ends(self, iteration: int) -> str:
         """Why the fit is to end here: the best step is too far back; empty while it goes on."""

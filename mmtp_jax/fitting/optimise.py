@@ -78,7 +78,8 @@ def optimise(
     course.judge()
     interrupted = False
     try:
-        tell(len(history) - 1, history[-1], _parameters(optimiser, course.best))
+        why = tell(len(history) - 1, history[-1], _parameters(optimiser, course.best))
+        course.message = course.message or why
         while not course.message and len(history) <= max_iterations:
             check_interruption()
             state = optimiser.step(state)

@@ -126,20 +126,37 @@ class FitOptions(Method, Domain):
 
 
 def check_following(options: Method, has_validation: bool) -> None:
-    """Refuse that a validation set decides where there is none, or a fit may be resumed.
+    """Refuse that a validation set decides where there is none.
 
     Raises:
         ValueError: in words.
     """
     if not options.follows_validation:
         return
-    names = f"{named('best_validation')} and {named('patience')}"
     if not has_validation:
-        raise ValueError(f"{names} need a validation set; give one, or leave them out")
-    if options.checkpoint is not None:
         raise ValueError(
-            "a checkpoint does not hold the parameters of the best validation loss; leave out "
-            f"either the checkpoint, or {names}"
+            f"{named('best_validation')} and {named('patience')} need a validation set; give one "
+            f"({named('validation')}), or leave them out"
+        )
+
+
+def check_deciding(chosen: Method, has_validation: bool) -> None:
+    """Refuse folds that decide themselves: they measure errors of what was not looked at.
+
+    Raises:
+        ValueError: in words.
+    """
+    if chosen.follows_validation and not has_validation:
+        raise ValueError(
+            "what is held out in turn must not decide where a fit ends; give "
+            f"{named('validation')} for a part that decides and is in no fold, or leave out "
+            f"{named('best_validation')} and {named('patience')}"
+        )
+    if has_validation and not chosen.follows_validation:
+        raise ValueError(
+            "folds hold each configuration out once, so a validation set is needed only to decide "
+            f"where a fit ends; give {named('best_validation')} or {named('patience')}, or leave "
+            f"out {named('validation')}"
         )
 
 

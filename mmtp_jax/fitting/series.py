@@ -45,6 +45,7 @@ class Run(NamedTuple):
     training: PreparedSet
     validation: PreparedSet | None
     options: FitOptions
+    tested: PreparedSet | None = None
 
 
 def run_all(

@@ -175,7 +175,7 @@ def test_a_start_potential_may_have_seen_what_is_held_out(run, data, form, tmp_p
         (("--ensemble", 1), "ensemble must be at least 2"),
         (("--folds", 1), "folds must be at least 2"),
         (("--ensemble", 2, "--folds", 5), "an ensemble has no folds"),
-        (("--folds", 5, "--validation", 0.1), "there is no validation set"),
+        (("--folds", 5, "--validation", 0.1), "needed only to decide"),
         (("--folds", 11), "11 folds of 10 configurations"),
         (("--scan-values", 0.1), "scan_values needs the weight"),
         (("--scan-csv", "scan.csv"), "scan_csv needs the weight"),

@@ -11,6 +11,7 @@ from mmtp_jax.cli.fit_output import write_history
 from mmtp_jax.fitting.coverage import CoverageWarning, count_numbers, few_labels
 from mmtp_jax.fitting.progress import Progress
 from mmtp_jax.io.convert import to_structures
+from mmtp_jax.io.store import read_store, write_store
 from mmtp_jax.plot.fits import read_history
 
 OPTIONS = {"report_every": 3, "tolerance": 0.0}
@@ -83,10 +84,56 @@ def test_what_cannot_be_is_refused(start, sets) -> None:
     training, validation = sets
     with pytest.raises(ValueError, match="need a validation set"):
         mmtp.fit(start, training, patience=5)
-    with pytest.raises(ValueError, match="a checkpoint does not hold"):
-        mmtp.fit(start, training, validation=validation, patience=5, checkpoint="x.npz")
+    everything = [*training, *validation]
     with pytest.raises(ValueError, match="held out in turn must not decide"):
-        mmtp.cross_validate(start, [*training, *validation], 2, best_validation=True)
+        mmtp.cross_validate(start, everything, 2, best_validation=True)
+    with pytest.raises(ValueError, match="needed only to decide"):
+        mmtp.cross_validate(start, everything, 2, validation=validation)
+
+
+def test_a_checkpoint_keeps_what_was_best(start, sets, best, tmp_path) -> None:
+    """A fit that is resumed after its best step keeps that step."""
+    training, validation = sets
+    step = min(best[0].validation_losses, key=best[0].validation_losses.get)
+    path = tmp_path / "fit.npz"
+    options = {"validation": validation, "best_validation": True, "checkpoint": path, **OPTIONS}
+    with pytest.warns(CoverageWarning):
+        mmtp.fit(start, training, max_iterations=step + 4, **options)
+    with pytest.warns(CoverageWarning):
+        fit = mmtp.fit(start, training, max_iterations=60, **options)
+    assert fit.validation_losses == best[0].validation_losses
+    assert fit.message == best[0].message
+    np.testing.assert_array_equal(fit.potential.flatten(), best[0].potential.flatten())
+    # What patience would have ended takes no more steps.
+    with pytest.warns(CoverageWarning):
+        ended = mmtp.fit(start, training, max_iterations=99, **options, patience=60 - step)
+    assert ended.n_iterations == 60
+    assert f"the validation loss has not fallen for {60 - step} steps" in ended.message
+    # Files of earlier versions have the losses alone; what was best in them is gone.
+    header, arrays = read_store(path, "", "")
+    del header["best"], arrays["best"]
+    write_store(path, header, arrays)
+    with pytest.warns(CoverageWarning):
+        fit = mmtp.fit(start, training, max_iterations=66, **options)
+    assert "kept is step 6" in fit.message
+    write_store(path, header | {"best": step}, arrays | {"best": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"fit\.npz is not a readable fit checkpoint \(its best"):
+        mmtp.fit(start, training, max_iterations=66, **options)
+
+
+def test_a_set_of_its_own_decides_in_folds(start, sets) -> None:
+    decides, validation = sets
+    with pytest.warns(CoverageWarning):
+        folds = mmtp.cross_validate(
+            start, validation, 2, validation=decides, patience=3, max_iterations=12, **OPTIONS
+        )  # fmt: skip
+    for held_out, fit in zip(folds.held_out, folds.fits, strict=True):
+        assert "of the lowest validation loss" in fit.message
+        tested = [validation[k] for k in held_out]
+        found = mmtp.evaluate(fit.potential, tested)
+        errors = [f.energy - a.get_potential_energy() for f, a in zip(found, tested, strict=True)]
+        rmse = 1e3 * np.sqrt(np.mean(np.square(errors))) / 2
+        assert fit.report.validation["energy"].rmse == pytest.approx(rmse, rel=1e-4)
 
 
 def test_lines_have_the_errors_of_their_own_step(best, capsys, monkeypatch) -> None:
