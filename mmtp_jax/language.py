@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -19,6 +20,24 @@ _LANGUAGE: ContextVar[str] = ContextVar("language", default="python")
 
 _FLAGS = {"keys": "key"}
 """Options that are not named as their argument."""
+
+_UNITS = ("_K", "_GPa", "_THz", "_fs", "_s")
+"""Ends of names that options are spelled without."""
+
+
+def flag(name: str) -> str:
+    """The option of a key: ``temperature_K`` is ``--temperature``."""
+    unit = next((unit for unit in _UNITS if name.endswith(unit)), "")
+    return "--" + name.removesuffix(unit).replace("_", "-")
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Numbers or words of a list, in a message for any reader.
+
+    >>> listed(("Fe", "Al")), listed([1.0, 0.25])
+    ('Fe, Al', '1, 0.25')
+    """
+    return ", ".join(of if isinstance(of, str) else f"{of:g}" for of in values)
 
 
 @contextmanager
@@ -35,7 +54,28 @@ def named(name: str) -> str:
     """The name of an argument, as the reader gives it."""
     if _LANGUAGE.get() != "options":
         return name
-    return "--" + _FLAGS.get(name, name).replace("_", "-")
+    return flag(_FLAGS.get(name, name))
+
+
+def numbers(shape: tuple[int, ...]) -> str:
+    """How many numbers an array has.
+
+    >>> numbers((2, 3)), numbers((6,)), numbers(())
+    ('2 x 3 numbers', '6 numbers', 'one number')
+    """
+    return "one number" if shape == () else f"{' x '.join(map(str, shape))} numbers"
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with a value or a file that could not be read, not in words of Python."""
+    text = str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return f"its byte {error.start} is no UTF-8"
+    if found := re.fullmatch(r"could not convert (?:string|.* array) to float: (.*)", text):
+        return f"{found[1]} is no number"
+    if "setting an array element" in text or "inhomogeneous" in text:
+        return "its rows differ in their lengths"
+    return "it holds something else" if isinstance(error, TypeError) else text
 
 
 def in_python(text: str) -> str:

@@ -73,6 +73,9 @@ class Bounds:
 
 LEVEL = Bounds(least=2, most=32, even=True)
 """Of a potential; beyond it even the tables take hours."""
+MAX_CUTOFF = 20.0
+"""The largest R_cut in Angstrom, where an atom of a metal has three thousand neighbours."""
+CUTOFF = Bounds(above=0.0, most=MAX_CUTOFF)
 POSITIVE = Bounds(above=0.0)
 NOT_NEGATIVE = Bounds(least=0.0)
 COUNT = Bounds(least=1)

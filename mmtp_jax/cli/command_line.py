@@ -29,10 +29,10 @@ from mmtp_jax.cli.settings import (
     read_settings,
     repeated_sections,
     sections_of,
-    spelled,
     words_of,
 )
 from mmtp_jax.io.fields import LARGEST, shown
+from mmtp_jax.language import flag
 from mmtp_jax.options import Bounds, default_of
 
 
@@ -99,7 +99,7 @@ def add_options(
             _add_option(group, name_of(name, field.name), field, hints[field.name])
             old |= field.metadata["old_flags"]
             # No options of the parser, for which they would make abbreviations ambiguous.
-            aliases |= {spelled(alias): flag_of(field) for alias in field.metadata["aliases"]}
+            aliases |= {flag(alias): flag_of(field) for alias in field.metadata["aliases"]}
     parser.set_defaults(old_flags=old, alias_flags=aliases)
 
 
@@ -283,8 +283,10 @@ def _refuse_missing(settings: Any, command: str) -> None:
     for section, cls in sections_of(of).items():
         for field in dataclasses.fields(cls):
             if field.metadata["needed"] and values[name_of(section, field.name)] in (None, ()):
-                flag, example = flag_of(field), words_of(field.metadata["example"])
-                raise ValueError(f"give {flag.lstrip('-')}, e.g. {flag} {example}")
+                raise ValueError(
+                    f"give {flag_of(field)}, e.g. {flag_of(field)} "
+                    f"{words_of(field.metadata['example'])}"
+                )
 
 
 def number(kind: type, bounds: Bounds | None = None) -> Callable[[str], Any]:
@@ -318,14 +320,14 @@ def _add_option(group: Any, dest: str, field: dataclasses.Field, hint: Any) -> N
         help += f" (default {words_of(default)})"
     help = help.replace("%", "%%")
     common = {"dest": dest, "default": argparse.SUPPRESS}
-    flag = flag_of(field)
-    names = [*([data["short"]] if data["short"] else []), flag]
+    option = flag_of(field)
+    names = [*([data["short"]] if data["short"] else []), option]
     hidden = argparse.SUPPRESS
     if hint is bool:
         # The option that only repeats the default undoes a settings file; --help need not show it.
         on, off = (hidden, data["off_help"]) if default else (help, hidden)
         group.add_argument(*names, action="store_true", help=on, **common)
-        off_flag = data["off"] or f"--no-{flag.lstrip('-')}"
+        off_flag = data["off"] or f"--no-{option.lstrip('-')}"
         group.add_argument(off_flag, action="store_false", help=off, **common)
         return
     item = item_of(hint)
@@ -344,7 +346,7 @@ def _add_option(group: Any, dest: str, field: dataclasses.Field, hint: Any) -> N
             options["metavar"] = tuple(words)
     group.add_argument(*names, **common, **options)
     for word, value in data["words"].items():
-        help = f"the same as {flag} {value}"
+        help = f"the same as {option} {value}"
         group.add_argument(word, action="store_const", const=value, help=help, **common)
 
 

@@ -6,6 +6,7 @@ import argparse
 import logging
 import math
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -13,11 +14,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mmtp_jax.io import documents
 from mmtp_jax.io.compressed import suffixes
+from mmtp_jax.io.fields import shown
 from mmtp_jax.language import speaking
+from mmtp_jax.options import nearest
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -28,6 +31,47 @@ INTERRUPTED = 130
 """What commands return that Ctrl-C or SIGTERM ended; the exit status says which of them."""
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one sentence that names the option, below a line of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print it and end."""
+        print(f"usage: {self.brief}", file=sys.stderr)
+        self.exit(2, f"{self.prog}: error: {_WORDS.sub(_in_words, message)}\n")
+
+    @property
+    def brief(self) -> str:
+        """The command and its arguments, without all options."""
+        if self.usage is not None:
+            return self.usage
+        named = [
+            action.metavar if isinstance(action.metavar, str) else action.dest
+            for action in self._get_positional_actions()
+        ]
+        return " ".join([self.prog, *named, "[options]"])
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        near = nearest(str(value).lower(), map(str, action.choices))
+        raise argparse.ArgumentError(
+            action,
+            f"must be one of {', '.join(map(str, action.choices))}, got {shown(value)}"
+            + (f"; did you mean {near}?" if near else ""),
+        )
+
+
+_WORDS = re.compile(r"^argument (?:-\w/)?(\S+): (?:expected (\w+) arguments?)?")
+"""How argparse begins to say which argument is wrong."""
+
+
+def _in_words(found: re.Match[str]) -> str:
+    name, count = found[1].split("/")[-1], found[2]
+    if count is None:
+        return f"{name} "
+    return f"{name} takes {'at least one value' if count == 'at' else f'{count} values'}"
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -265,10 +309,13 @@ def check_species(species: Sequence[str] | None) -> tuple[str, ...] | None:
 
     for symbol in species or ():
         if symbol not in chemical_symbols[1:]:
-            raise ValueError(
-                f"{symbol!r} among the species is not a chemical symbol; --species takes all "
-                "words up to the next option, so put files before it"
+            meant = symbol.capitalize()
+            advice = (
+                f"did you mean {meant}?"
+                if meant in chemical_symbols[1:]
+                else "--species takes all words up to the next option, so put files before it"
             )
+            raise ValueError(f"{symbol!r} among the species is not a chemical symbol; {advice}")
     return None if species is None else tuple(species)
 
 

@@ -22,7 +22,8 @@ from mmtp_jax.cli.shared_settings import (
 from mmtp_jax.fitting.options import Domain, Method, check_deciding, check_following, making
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.io.label_keys import checked_keys
-from mmtp_jax.options import LEVEL, POSITIVE, SEED, Bounds, option, options
+from mmtp_jax.language import named
+from mmtp_jax.options import CUTOFF, LEVEL, POSITIVE, SEED, Bounds, option, options
 from mmtp_jax.potential.forms import DEFAULT_FORM, FORMS
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Form:
         3,
         bounds=Bounds(least=1, most=20),
     )
-    cutoff: float = option("Cutoff radius, Angstrom.", 5.0, bounds=Bounds(above=0.0, most=30.0))
+    cutoff: float = option("Cutoff radius, Angstrom.", 5.0, bounds=CUTOFF)
     form: str = option(
         "'parity' has radial functions of one parity, 'symmetrised' is [E(M) + E(-M)] / 2; both "
         "are even under reversal of all moments. 'bare' is E(M), which is all that MLIP-3 and "
@@ -199,7 +200,7 @@ def check(settings: FitSettings, given: Values) -> None:
     domain = given.get("domain", {})
     if settings.domain.keep_domain and settings.potential.start and len(domain) > 1:
         raise ValueError(
-            "keep the domain of the start potential, or give min_dist and max_magmom; not both"
+            "keep the domain of the start potential, or give --min-dist and --max-magmom; not both"
         )
     checked_keys(settings.data.keys)
     _check_several(settings, given)
@@ -215,9 +216,10 @@ def check_form(potential: Form, domain: Domain, given: Values) -> None:
     if "start" in form:
         both = sorted(set(form) - {"start", "species", "form"})
         if both:
+            options = ", ".join(map(named, both))
             raise ValueError(
-                f"the potential starts from {form['start']}, and {', '.join(both)} of a new one "
-                "cannot be given as well; remove one of the two"
+                f"the potential starts from {form['start']}, and {options} of a new one cannot be "
+                "given as well; remove one of the two"
             )
     else:
         _check_new(potential, domain)
@@ -232,11 +234,14 @@ def _check_new(form: Form, domain: Domain) -> None:
     moments = domain.max_magmom or ()
     if species and len(moments) > 1 and len(moments) != len(species):
         raise ValueError(
-            f"max_magmom has {len(moments)} numbers for {len(species)} species; give one number, "
-            "or one per species"
+            f"{named('max_magmom')} has {len(moments)} numbers for the species "
+            f"{' '.join(species)}; give one number, or one per species"
         )
     if domain.min_dist is not None and domain.min_dist >= form.cutoff:
-        raise ValueError(f"min_dist {domain.min_dist:g} is not below the cutoff {form.cutoff:g}")
+        raise ValueError(
+            f"{named('min_dist')} {domain.min_dist:g} is not below {named('cutoff')} "
+            f"{form.cutoff:g}"
+        )
 
 
 def _check_several(settings: FitSettings, given: Values) -> None:
@@ -288,7 +293,7 @@ def new_potential(form: Form, domain: Domain, seed: int) -> Potential:
     import mmtp_jax as mmtp
     from mmtp_jax.cli.console import check_species
 
-    missing = [f"--{name}" for name in ("level", "species") if not getattr(form, name)]
+    missing = [named(name) for name in ("level", "species") if not getattr(form, name)]
     if missing:
         raise ValueError(
             f"a new potential needs {' and '.join(missing)}, e.g. --level 12 --species Fe Al"

@@ -95,7 +95,7 @@ ends it at once.
 
 def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser of ``mmtp``, and those of its subcommands."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="mmtp",
         description="Magnetic moment tensor potentials: fit, evaluate, select, convert, plot.",
         epilog=_EPILOG,

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.cli.shared_settings import Crystal
+from mmtp_jax.language import listed
 from mmtp_jax.options import MOST_ITEMS, POSITIVE, TEMPERATURE_K, like, option, options
 from mmtp_jax.properties.options import PhononOptions, States
 
@@ -59,7 +60,7 @@ def mesh_of(words: Any) -> Any:
         return float(words[0])
     if len(words) == 3 and all(word == int(word) and 0 < word <= MOST_MESH for word in words):
         return [int(word) for word in words]
-    raise ValueError(f"--mesh takes one positive length or three integers, got {list(words)}")
+    raise ValueError(f"--mesh takes one positive length or three integers, got {listed(words)}")
 
 
 def temperatures_of(words: tuple[float, float, float]) -> Any:

@@ -20,6 +20,7 @@ from typing import Any
 
 from mmtp_jax.io import documents
 from mmtp_jax.io.fields import converted, shown
+from mmtp_jax.language import flag
 from mmtp_jax.options import MOST_ITEMS, default_of, nearest, other_names
 
 Values = dict[str, dict[str, Any]]
@@ -31,9 +32,6 @@ COMMAND_LINE = "command line"
 
 COMMAND_KEY = "command"
 """Key at the top of each file that says which command it is for."""
-
-_UNITS = ("_K", "_GPa", "_THz", "_fs", "_s")
-"""Ends of names that options are spelled without."""
 
 
 def note(text: str) -> None:
@@ -68,12 +66,7 @@ def fields_of(section: type) -> list[dataclasses.Field]:
 
 def flag_of(field: dataclasses.Field) -> str:
     """The option of a field."""
-    return field.metadata["flag"] or spelled(field.name)
-
-
-def spelled(name: str) -> str:
-    unit = next((unit for unit in _UNITS if name.endswith(unit)), "")
-    return "--" + name.removesuffix(unit).replace("_", "-")
+    return field.metadata["flag"] or flag(field.name)
 
 
 def name_of(section: str, key: str) -> str:

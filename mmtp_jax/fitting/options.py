@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mmtp_jax.fitting.weights import Weights
+from mmtp_jax.io.fields import shown
 from mmtp_jax.language import named
-from mmtp_jax.options import COUNT, NOT_NEGATIVE, Bounds, by_name, option, options
+from mmtp_jax.options import COUNT, MAX_CUTOFF, NOT_NEGATIVE, Bounds, by_name, option, options
 from mmtp_jax.structures.rules import RULES
 
 
@@ -19,7 +20,7 @@ class Domain:
     min_dist: float | None = option(
         "Shortest distance, Angstrom; a fit takes that of its training set and 10 % less if not "
         "given.",
-        example=1.9, bounds=Bounds(above=0.0, below=30.0),
+        example=1.9, bounds=Bounds(above=0.0, below=MAX_CUTOFF),
     )  # fmt: skip
     max_magmom: Sequence[float] | float | None = option(
         "Largest moment in mu_B, one number or one per species, 0 for one that is non-magnetic; a "
@@ -122,7 +123,10 @@ class FitOptions(Method, Domain):
 
     def __post_init__(self) -> None:
         if self.keep_domain and (self.min_dist is not None or self.max_magmom is not None):
-            raise ValueError("keep_domain leaves no room for min_dist or max_magmom; drop one")
+            raise ValueError(
+                f"{named('keep_domain')} leaves no room for {named('min_dist')} or "
+                f"{named('max_magmom')}; drop one"
+            )
 
 
 def check_following(options: Method, has_validation: bool) -> None:
@@ -164,4 +168,6 @@ def check_devices(devices: int | str | None) -> None:
     """Raise ValueError unless it is a positive number, "all" or None."""
     number = isinstance(devices, int) and not isinstance(devices, bool)
     if not (devices is None or devices == "all" or (number and devices >= 1)):
-        raise ValueError(f"devices must be a positive number or 'all', got {devices!r}")
+        raise ValueError(
+            f"{named('devices')} must be a positive number or all, got {shown(devices)}"
+        )

@@ -13,7 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mmtp_jax.io.atoms import OfDetails, named_like, of_details, to_atoms
 from mmtp_jax.io.convert import given_configurations, structures_for, to_structures
 from mmtp_jax.io.schema import SOURCE, set_moments
-from mmtp_jax.language import argument
+from mmtp_jax.language import argument, named
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.moments.structures import (
     EquilibratedStructure,
@@ -189,7 +189,7 @@ def _moments_of_species(start: Mapping[str, float], species: Sequence[str]) -> n
     unknown = sorted(set(start) - set(species))
     if unknown:
         raise ValueError(
-            f"start has a moment for {', '.join(unknown)}, but the potential is for "
+            f"{named('start')} has a moment for {', '.join(unknown)}, but the potential is for "
             f"{', '.join(species)}"
         )
     moments = np.array([float(start.get(symbol, np.nan)) for symbol in species])

@@ -28,6 +28,7 @@ from mmtp_jax.io.schema import (
     voigt,
 )
 from mmtp_jax.io.values import same, to_json
+from mmtp_jax.language import named, numbers
 
 _EXTRA_COLUMNS = ("charge", "nbh_grades")
 """Arrays for which MLIP has a column of the same name; it refuses any other."""
@@ -198,7 +199,8 @@ def _type(symbol: str, species: tuple[str, ...]) -> str:
         return str(species.index(symbol))
     except ValueError:
         raise ValueError(
-            f"an atom is {symbol}, but the species are {species!r}; add it to species"
+            f"an atom is {symbol}, but the species are {' '.join(species)}; add it to "
+            f"{named('species')}"
         ) from None
 
 
@@ -216,7 +218,7 @@ def _add(columns: dict[str, list[str]], names: Sequence[str], values: Any, what:
     size = len(columns["id"])
     values = np.asarray(values, float)
     if values.shape not in {(size, len(names)), (size, len(names))[: len(names)]}:
-        raise ValueError(f"{what} has shape {values.shape} for {size} atoms")
+        raise ValueError(f"{what} has {numbers(values.shape)} for {size} atoms")
     if not np.all(np.isfinite(values)):
         raise ValueError(f"{what} has a value that is not finite; remove it or the configuration")
     table = values.reshape(size, len(names)).T.tolist()

@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from mmtp_jax.language import reason
+
 COMPRESSIONS = (".gz", ".bz2", ".xz")
 MOST_TIMES = 200
 """A file is not read that unpacks to more times its own size; configurations make 3 to 20 times."""
@@ -52,7 +54,7 @@ def read_text(path: str | os.PathLike) -> str:
     try:
         text = _bytes(Path(path)).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{os.fspath(path)} is not text ({error})") from error
+        raise ValueError(f"{os.fspath(path)} is not text ({reason(error)})") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

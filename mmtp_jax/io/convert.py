@@ -25,6 +25,7 @@ from mmtp_jax.io.schema import (
     labels_of,
     tell_of_forces,
 )
+from mmtp_jax.language import listed, numbers, reason
 from mmtp_jax.structures.making import read_making, read_mesh
 from mmtp_jax.structures.non_magnetic import for_potential
 from mmtp_jax.structures.structure import Structure
@@ -194,9 +195,9 @@ def _array(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
     try:
         array = np.array(values, float)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} cannot be read as numbers ({error})") from error
+        raise ValueError(f"{what} cannot be read as numbers ({reason(error)})") from error
     if array.shape != shape:
-        raise ValueError(f"{what} has shape {array.shape}, expected {shape}")
+        raise ValueError(f"{what} has {numbers(array.shape)}, expected {numbers(shape)}")
     if not np.all(np.isfinite(array)):
         raise ValueError(
             f"{what} has a value that is not finite; remove the label or the configuration"
@@ -210,7 +211,7 @@ def _cell(atoms: Atoms, periodic: np.ndarray) -> np.ndarray:
     if np.linalg.matrix_rank(cell) < periodic.sum():
         raise ValueError(
             f"is periodic along {int(periodic.sum())} direction(s), but the cell vectors "
-            f"{cell[periodic].tolist()} are zero or not independent; set cell or pbc"
+            f"{'; '.join(map(listed, cell[periodic]))} are zero or not independent; set cell or pbc"
         )
     return cell
 
@@ -257,7 +258,7 @@ def _stress(stress: Any) -> np.ndarray:
             raise ValueError("stress is a matrix that is not symmetric")
         return 0.5 * (matrix + matrix.T)
     if np.shape(stress) != (6,):
-        raise ValueError(f"stress has shape {np.shape(stress)}, expected (6,) or (3, 3)")
+        raise ValueError(f"stress has {numbers(np.shape(stress))}, expected 6 or 3 x 3")
     xx, yy, zz, yz, xz, xy = _array(stress, (6,), "stress")
     return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
 

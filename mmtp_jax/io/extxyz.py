@@ -27,6 +27,7 @@ from mmtp_jax.io.comment_line import CASE
 from mmtp_jax.io.other_names import reads
 from mmtp_jax.io.schema import MAGNETIC_FORCES, check_periodic, voigt
 from mmtp_jax.io.values import same, to_json
+from mmtp_jax.language import numbers, reason
 
 _RESERVED_INFO = set(all_properties)
 _RESERVED_ARRAYS = {
@@ -185,10 +186,10 @@ def _numbers(name: str, values: Any, shapes: Sequence[tuple[int, ...]]) -> np.nd
     try:
         array = np.array(values, float)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} cannot be read as numbers ({error})") from error
+        raise ValueError(f"{name} cannot be read as numbers ({reason(error)})") from error
     if array.shape not in shapes:
         raise ValueError(
-            f"{name} has shape {array.shape}, expected {' or '.join(map(str, shapes))}"
+            f"{name} has {numbers(array.shape)}, expected {' or '.join(map(numbers, shapes))}"
         )
     return array
 

@@ -66,7 +66,24 @@ def converted(value: Any, hint: Any, where: str) -> Any:
         raise ValueError(f"{where} must be {_name_of(hint)}, got {shown(value)}") from None
 
 
-def shown(value: Any, form: Any = repr) -> str:
+def spelled(value: Any) -> str:
+    """A value as TOML has it, which readers of Python understand as well.
+
+    >>> spelled((1, 2.5)), spelled(["Fe", True]), spelled({"a": None})
+    ('[1, 2.5]', "['Fe', true]", '{a = nothing}')
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, bool) or value is None:
+        return "nothing" if value is None else str(value).lower()
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{k} = {spelled(v)}' for k, v in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(spelled, value))}]"
+    return repr(value)
+
+
+def shown(value: Any, form: Any = spelled) -> str:
     """A value for a message, shortened where it is long."""
     try:
         text = form(value)

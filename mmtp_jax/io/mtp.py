@@ -46,9 +46,10 @@ from mmtp_jax.io.mtp_tables import read_tables
 from mmtp_jax.io.mtp_tag import read_tag, tag_text
 from mmtp_jax.io.mtp_text import MtpText, read_mtp_text
 from mmtp_jax.language import argument
+from mmtp_jax.options import MAX_CUTOFF
 from mmtp_jax.potential.forms import form_of
 from mmtp_jax.potential.parity import parities_of
-from mmtp_jax.potential.potential import MAX_CUTOFF, Potential
+from mmtp_jax.potential.potential import Potential
 from mmtp_jax.warn import warn
 
 MAX_MAGMOM = 100.0
@@ -257,8 +258,8 @@ def _species(
     symbols = tuple(symbols)
     if len(symbols) != n_species:
         mtp.fail(
-            f"species_count is {n_species}, but there are {len(symbols)} species "
-            f"{_in_words(symbols)}"
+            f"has {n_species} species (species_count), but the species {_in_words(symbols)} were "
+            "given"
         )
     if len(set(symbols)) < n_species:
         mtp.fail(f"species {_in_words(symbols)} has a symbol twice")

@@ -10,6 +10,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from mmtp_jax.io.mtp_text import MtpText
+from mmtp_jax.language import reason
 from mmtp_jax.potential.moments import MomentTables
 from mmtp_jax.potential.potential import Confinement, Potential
 
@@ -66,7 +67,7 @@ def read_tag(mtp: MtpText) -> tuple[str, dict[str, Any]]:
     if "confinement" in ours:
         try:
             ours["confinement"] = _confinement(ours["confinement"], len(ours.get("species", ())))
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             fail(f"confinement {error}")
     if not all(symbol in atomic_numbers for symbol in map(str, ours.get("species", ()))):
         fail("species are not chemical symbols")
@@ -79,7 +80,13 @@ def read_tag(mtp: MtpText) -> tuple[str, dict[str, Any]]:
 def _confinement(content: dict[str, Any], n_species: int) -> Confinement:
     if set(content) != set(Confinement._fields):
         raise ValueError(f"has not the entries {', '.join(Confinement._fields)}")
-    found = Confinement(**{name: np.array(content[name], float) for name in Confinement._fields})
+    values = {}
+    for name in Confinement._fields:
+        try:
+            values[name] = np.array(content[name], float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} cannot be read as numbers ({reason(error)})") from error
+    found = Confinement(**values)
     square = (n_species, n_species)
     for name, values in found._asdict().items():
         if values.shape != ((n_species,) if name == "stiffness" else square):

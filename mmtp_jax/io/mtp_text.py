@@ -16,6 +16,8 @@ from typing import NoReturn
 
 import numpy as np
 
+from mmtp_jax.language import reason
+
 logger = logging.getLogger(__name__)
 
 _BASIS_KEYS = {
@@ -156,7 +158,7 @@ def read_mtp_text(path: str | os.PathLike) -> MtpText:
     try:
         lines = text.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{mtp.path} is no .mtp file: it is not text ({error})") from error
+        raise ValueError(f"{mtp.path} is no .mtp file: it is not text ({reason(error)})") from error
     whole = bool(sign) or not lines[-1].strip()
     lines = [line.strip() for line in lines]
     if not lines or lines[0] != "MTP":

@@ -25,7 +25,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.label_keys import LABELS, NOT_READ, Keys, checked_keys
 from mmtp_jax.io.schema import MAGNETIC_FORCES, STAMP, collapse
-from mmtp_jax.language import argument
+from mmtp_jax.language import argument, numbers
 
 _PREFIX = r"(?:(?:ref|dft|vasp|abinit|mace)_)?"
 _COLUMN = re.compile(rf"{_PREFIX}(?:mag_?moms?|magnetic_moments?|mags?|spins?)", re.IGNORECASE)
@@ -222,16 +222,10 @@ def _shaped(
     label: str, values: np.ndarray, shape: tuple[int, ...], others: Iterable[tuple[int, ...]]
 ) -> np.ndarray:
     if values.shape != shape and values.shape not in others:
-        raise ValueError(f"the label {label} has {_form(values)}, expected {_form_of(shape)}")
+        raise ValueError(
+            f"the label {label} has {numbers(values.shape)}, expected {numbers(shape)}"
+        )
     return np.array(values, float).reshape(shape)
-
-
-def _form(values: np.ndarray) -> str:
-    return _form_of(values.shape)
-
-
-def _form_of(shape: tuple[int, ...]) -> str:
-    return "one number" if shape == () else f"{' x '.join(map(str, shape))} numbers"
 
 
 def _voigt(name: str, values: Any) -> np.ndarray:
@@ -244,7 +238,7 @@ def _voigt(name: str, values: Any) -> np.ndarray:
     if array.shape == (6,):
         return array
     if array.size != 9:
-        raise ValueError(f"{name!r} has {_form(array)}, expected 6 or the 9 of a matrix")
+        raise ValueError(f"{name!r} has {numbers(array.shape)}, expected 6 or the 9 of a matrix")
     matrix = array.reshape(3, 3)
     apart = np.abs(matrix - matrix.T).max()
     if not apart <= _SAME_STRESS * np.abs(matrix).max():

@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from mmtp_jax.language import numbers
+
 logger = logging.getLogger(__name__)
 
 MAGNETIC_FORCES = "magnetic_forces"
@@ -114,7 +116,7 @@ def set_magnetic_forces(atoms: Atoms, values: np.ndarray) -> None:
     values = np.array(values, float)
     if values.shape not in ((len(atoms),), (len(atoms), 3)):
         raise ValueError(
-            f"magnetic forces have shape {values.shape}; give one number for each of "
+            f"magnetic forces are {numbers(values.shape)}; give one number for each of "
             f"{len(atoms)} atoms"
         )
     remove_magnetic_forces(atoms)
@@ -293,7 +295,7 @@ def voigt(stress: Any) -> np.ndarray:
             raise ValueError("stress is a matrix that is not symmetric")
         return 0.5 * (array + array.T)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
     if array.shape != (6,):
-        raise ValueError(f"stress has shape {array.shape}, expected (6,) or (3, 3)")
+        raise ValueError(f"stress has {numbers(array.shape)}, expected 6 or 3 x 3")
     return array
 
 

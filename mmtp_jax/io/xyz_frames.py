@@ -18,6 +18,7 @@ import numpy as np
 from ase.io.extxyz import key_val_str_to_dict
 
 from mmtp_jax.io.compressed import read_text, suffixes
+from mmtp_jax.language import reason
 
 _COUNT = re.compile(r"\s*\d{1,12}\s*", re.ASCII)
 _PROPERTIES = re.compile(r"(?:^|(?<=\s))Properties=(\"?)([\w:.+-]+)\1(?=\s|$)")
@@ -56,7 +57,7 @@ def check_frames(path: str | os.PathLike, most: int | None = None) -> None:
             with open(path, encoding="utf-8-sig") as file:
                 _check(os.fspath(path), file, most)
     except UnicodeDecodeError as error:
-        raise BrokenFileError(f"{os.fspath(path)} is not text ({error})") from error
+        raise BrokenFileError(f"{os.fspath(path)} is not text ({reason(error)})") from error
 
 
 def _check(path: str, lines: Iterable[str], most: int | None) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmtp_jax.language import named
 from mmtp_jax.potential.free import masked
 from mmtp_jax.potential.moments import MomentTables, check_level, tables_of
 from mmtp_jax.potential.multigraphs import even_contractions
@@ -54,8 +55,8 @@ def parity_tables(level: int, pattern: str | None = None) -> tuple[MomentTables,
         mu = missing[0]
         first = 4 + 4 * mu + 4 * min(m for m, odd in functions if odd)
         raise ValueError(
-            f"pattern {chosen!r}: no even contraction up to level {level} has the odd function of "
-            f"mu = {mu}, which takes part from level {first}; give the letter e for it"
+            f"{named('pattern')} {chosen}: no even contraction up to level {level} has the odd "
+            f"function of mu = {mu}, which takes part from level {first}; give the letter e for it"
         )
     return tables_of(found, level), "".join("eo"[odd] for _, odd in functions)
 
@@ -73,16 +74,18 @@ def _check_pattern(pattern: str, level: int, n_mu: int) -> None:
     wrong = sorted(set(pattern) - set(LETTERS))
     if wrong and len(pattern) == n_mu:
         raise ValueError(
-            f"pattern {pattern!r} has {', '.join(wrong)}; its letters are e (even), o (odd) and b "
-            "(both)"
+            f"{named('pattern')} {pattern} has {', '.join(wrong)}; its letters are e (even), "
+            "o (odd) and b (both)"
         )
     if len(pattern) != n_mu:
         raise ValueError(
-            f"pattern {pattern!r} needs {n_mu} letter{'' if n_mu == 1 else 's'} at level {level}, "
-            "one for each mu: e (even), o (odd) or b (both)"
+            f"{named('pattern')} {pattern} needs {n_mu} letter{'' if n_mu == 1 else 's'} at level "
+            f"{level}, one for each mu: e (even), o (odd) or b (both)"
         )
     if not set(pattern) & {"e", "b"}:
-        raise ValueError(f"pattern {pattern!r} has no even function; give e or b for one of them")
+        raise ValueError(
+            f"{named('pattern')} {pattern} has no even function; give e or b for one of them"
+        )
 
 
 # --- tables -------------------------------------------------------------------------

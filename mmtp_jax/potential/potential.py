@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from mmtp_jax.language import argument, listed, named
+from mmtp_jax.options import MAX_CUTOFF
 from mmtp_jax.potential.chebyshev import chebyshev_rescaling
 from mmtp_jax.potential.forms import DEFAULT_FORM, form_of
 from mmtp_jax.potential.free import free_indices, masked
@@ -27,9 +29,6 @@ Array = Any
 
 NON_MAGNETIC_MAX = 0.1
 """M_max in mu_B that is written for a species without moments, whose energies it does not enter."""
-
-MAX_CUTOFF = 20.0
-"""The largest R_cut in Angstrom, where an atom of a metal has three thousand neighbours."""
 
 _PARAMETERS = ("species_coeffs", "moment_coeffs", "radial_coeffs")
 SETTINGS = ("scaling", "min_dist", "cutoff", "min_magmom", "max_magmom", "confinement")
@@ -168,11 +167,11 @@ class Potential:
         parities = ""
         if pattern is not None and form != "parity":
             raise ValueError(
-                f"a pattern ({pattern!r}) belongs to the form 'parity', not to {form!r}; leave out "
-                "one of the two"
+                f"a {named('pattern')} ({pattern}) belongs to the form 'parity', not to {form!r}; "
+                "leave out one of the two"
             )
         if tables is None and level is None:
-            raise ValueError("give the level of the potential, e.g. level=12")
+            raise ValueError(f"give the level of the potential, e.g. {argument('level', 12)}")
         if form == "parity":
             if tables is not None:
                 raise ValueError("form='parity' makes tables of its own; give a level, no tables")
@@ -418,12 +417,12 @@ def one_per_species(value: float | Sequence[float], species: tuple[str, ...]) ->
     values = np.asarray(value, float)
     if values.ndim > 1 or values.size not in (1, len(species)):
         raise ValueError(
-            f"max_magmom has {values.size} numbers for {len(species)} species "
-            f"{species}; give one number, or one per species"
+            f"{named('max_magmom')} has {values.size} numbers for the species "
+            f"{' '.join(species)}; give one number, or one per species"
         )
     values = np.broadcast_to(values, (len(species),)).copy()
     if not np.all(values >= 0):
-        raise ValueError(f"max_magmom must not be negative, got {values.tolist()} mu_B")
+        raise ValueError(f"{named('max_magmom')} must not be negative, got {listed(values)} mu_B")
     return values
 
 
@@ -451,14 +450,15 @@ def declared(
         torn = [s for s, m in zip(species, values, strict=True) if s in still and m > 0.0]
         if torn:
             raise ValueError(
-                f"{', '.join(torn)} cannot be non-magnetic and have a max_magmom of "
-                f"{values[species.index(torn[0])]:g} mu_B; give 0 for it"
+                f"{', '.join(torn)} cannot be {named('non_magnetic')} and have a "
+                f"{named('max_magmom')} of {values[species.index(torn[0])]:g} mu_B; give 0 for it"
             )
     zero = np.array([s in still or m == 0.0 for s, m in zip(species, values, strict=True)])
     if zero.all():
         raise ValueError(
-            f"all species ({', '.join(species)}) would be non-magnetic, so that no energy depends "
-            "on moments; declare none, and give a magnetic size of 1 instead"
+            f"all species ({', '.join(species)}) would be non-magnetic by "
+            f"{named('non_magnetic')} or a {named('max_magmom')} of 0, so that no energy depends "
+            f"on moments; declare none, and give {argument('magnetic_size', 1)} instead"
         )
     found = tuple(symbol for symbol, of in zip(species, zero, strict=True) if of)
     return np.where(zero, NON_MAGNETIC_MAX, values), found
@@ -469,7 +469,7 @@ def _among(non_magnetic: Sequence[str], species: tuple[str, ...]) -> tuple[str, 
     unknown = [symbol for symbol in names if symbol not in species]
     if unknown:
         raise ValueError(
-            f"{', '.join(map(str, unknown))} cannot be non-magnetic: the species are "
+            f"{named('non_magnetic')} names {', '.join(map(str, unknown))}, but the species are "
             f"{', '.join(species)}"
         )
     return names
@@ -483,13 +483,17 @@ def _check_new(
     cutoff: float,
 ) -> None:
     if not species or len(set(species)) != len(species):
-        raise ValueError(f"species must be different chemical symbols, got {species}")
+        raise ValueError(
+            f"{named('species')} must be different chemical symbols, got "
+            f"{' '.join(map(str, species)) or 'none'}"
+        )
     if radial_size < 1 or magnetic_size < 1:
         raise ValueError(
-            f"radial_size and magnetic_size must be at least 1, got {radial_size}, {magnetic_size}"
+            f"{named('radial_size')} and {named('magnetic_size')} must be at least 1, got "
+            f"{radial_size} and {magnetic_size}"
         )
     if not 0.0 < min_dist < cutoff <= MAX_CUTOFF:
         raise ValueError(
-            f"need 0 < min_dist < cutoff <= {MAX_CUTOFF:g}, got min_dist {min_dist} and cutoff "
-            f"{cutoff} Angstrom"
+            f"{named('min_dist')} ({min_dist:g} Angstrom) must be positive and below "
+            f"{named('cutoff')} ({cutoff:g} Angstrom), and that at most {MAX_CUTOFF:g}"
         )

@@ -15,6 +15,8 @@ import numpy as np
 from ase import Atoms
 
 from mmtp_jax.interfaces.relaxation import Relaxation, relax, uninterrupted
+from mmtp_jax.io.schema import SOURCE
+from mmtp_jax.language import named
 from mmtp_jax.options import takes
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.states import MAGNETIC, lost_state
@@ -119,6 +121,13 @@ def formation_energies(
     atoms_list = list(atoms_list)
     if not members or not atoms_list:
         raise ValueError("formation energies need at least one potential and one configuration")
+    for k, atoms in enumerate(atoms_list, 1):
+        unknown = sorted(set(atoms.symbols) - set(members[0].species))
+        if unknown:
+            raise ValueError(
+                f"{getattr(atoms, SOURCE, f'configuration {k}')}: has {', '.join(unknown)}, but "
+                f"the potential is for {', '.join(members[0].species)}"
+            )
     symbols = tuple(s for s in members[0].species if any(s in a.symbols for a in atoms_list))
     compositions = np.array([[Counter(a.symbols)[s] for s in symbols] for a in atoms_list])
     given = dict(references or {})
@@ -218,7 +227,9 @@ def _magnetic_atoms(
         magnetic = [s for s in symbols if largest[s] >= MAGNETIC]
     unknown = sorted(set(magnetic) - set(symbols))
     if unknown:
-        raise ValueError(f"magnetic names {', '.join(unknown)}, which no configuration contains")
+        raise ValueError(
+            f"{named('magnetic')} names {', '.join(unknown)}, which no configuration contains"
+        )
     count = compositions[:, [s in magnetic for s in symbols]].sum(axis=1).astype(float)
     return np.where(count > 0, count, np.nan)
 

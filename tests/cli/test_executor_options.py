@@ -11,8 +11,8 @@ FIT = ("fit", "none.cfg", "--level", 2, "--species", "Fe")
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--devices", 0), "devices must be a positive number or 'all', got 0"),
-        (("--devices", "two"), "devices must be a positive number or 'all', got 'two'"),
+        (("--devices", 0), "--devices must be a positive number or all, got 0"),
+        (("--devices", "two"), "--devices must be a positive number or all, got 'two'"),
         (("--executor", "e.toml"), "an executor is for several fits"),
         (("--ensemble", 2, "--parallel", "--executor", "e.toml"), "not both"),
     ],

@@ -54,8 +54,34 @@ def test_init_of_a_potential_with_a_non_magnetic_species(run, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--level", "4", "--species", "Fe", "--non-magnetic", "Al"), "Al cannot be non-magnetic"),
-        (("--level", "4", "--species", "Fe", "--max-magmom", "0"), "a magnetic size of 1"),
+        (
+            ("--level", "4", "--species", "Fe", "--non-magnetic", "Al"),
+            "--non-magnetic names Al, but",
+        ),
+        (
+            ("--level", "4", "--species", "Fe", "--max-magmom", "0"),
+            "by --non-magnetic or a --max-magmom of 0, so that no energy depends on moments; "
+            "declare none, and give --magnetic-size 1 instead",
+        ),
+        (
+            ("--level", "4", "--species", "Fe", "Al", "--max-magmom", "1", "2", "3"),
+            "--max-magmom has 3 numbers for the species Fe Al; give one",
+        ),
+        (("--level", "4", "--species", "Fe", "Fe"), "different chemical symbols, got Fe Fe"),
+        (("--level", "4", "--species", "fe"), "'fe' among the species is not a chemical symbol; d"),
+        (
+            ("--level", "4", "--species", "Fe", "--form", "Parity"),
+            "usage: mmtp init [options]\nmmtp init: error: --form must be one of parity, "
+            "symmetrised, bare, got 'Parity'; did you mean parity?\n",
+        ),
+        (
+            ("--level", "4", "--species", "Fe", "--cutoff", "25"),
+            "--cutoff must be above 0 and at",
+        ),
+        (
+            ("--level", "4", "--species", "Fe", "--cutoff", "1"),
+            "--min-dist (1.9 Angstrom) must be positive and below --cutoff (1 Angstrom)",
+        ),
         (("--species", "Fe"), "a new potential needs --level"),
         (("--level", "4"), "a new potential needs --species"),
         (("--level", "4", "--species", "Fe", "train.cfg"), "'train.cfg' among the species"),
@@ -245,7 +271,7 @@ def test_start_potential_is_not_replaced_unless_said(run, fitted, data, monkeypa
         (("--plot", "parity.gif"), "must end in .png, .pdf or .svg"),
         (("--report", "x.json", "--history", "x.json"), "two outputs have the same"),
         (("--validation", "absent.cfg"), "no file 'absent.cfg'"),
-        (("--max-magmom", "1", "2"), "max_magmom has 2 numbers"),
+        (("--max-magmom", "1", "2"), "--max-magmom has 2 numbers"),
         (("--energy-weight", "-1"), "--energy-weight must be at least 0"),
     ],
 )

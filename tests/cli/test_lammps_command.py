@@ -116,7 +116,7 @@ def test_driver_is_python_and_names_the_species(iron_file, run, cell, tmp_path) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--ensemble", "nph"], "invalid choice: 'nph'"),
+        (["--ensemble", "nph"], "got 'nph'"),
         (["--steps", "0"], "--steps must be at least 1"),
         (["--grade-select", "11"], "--grade-select must be below --grade-break"),
         (["--start", "Fe"], "--start takes a moment for each species"),

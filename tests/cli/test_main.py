@@ -88,7 +88,7 @@ def test_module_runs_as_the_command_and_help_imports_no_jax() -> None:
 def test_unknown_command_is_an_error_of_usage(run) -> None:
     result = run("fitt")
     assert result.status == 2
-    assert "invalid choice: 'fitt'" in result.err
+    assert "got 'fitt'; did you mean fit?" in result.err
 
 
 def test_errors_are_one_line_with_status_two(run, tmp_path) -> None:

@@ -147,7 +147,7 @@ def test_settings_file_does_the_same(iron_file, run, whole, start, tmp_path) -> 
         ((), "give a potential and a start"),
         (("a.mtp", "b.mtp"), "give a potential and a start"),
         (("fe.mtp", "x.cfg", "--pressure", 1.0), "a pressure is for the ensemble npt"),
-        (("fe.mtp", "x.cfg", "--repeat", 2), "--repeat: expected 3 arguments"),
+        (("fe.mtp", "x.cfg", "--repeat", 2), "--repeat takes 3 values"),
         (("fe.mtp", "x.cfg", "--resume"), "give the checkpoint that it wrote"),
         (("fe.mtp", "x.cfg", "-o", "x.cfg"), "x.cfg is an input"),
         (("fe.mtp", "absent.cfg"), "there is no file"),

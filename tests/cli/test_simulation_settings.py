@@ -130,10 +130,10 @@ def test_files_are_found_wherever_they_stand(run, fitted, start, tmp_path) -> No
         (("equilibrate", start, "--scal", 0.5, fitted.potential), None),
         (("equilibrate", start, "--unknown", 0.5, fitted.potential), "unrecognized arguments"),
         (("equilibrate", start), "give a potential and a start"),
-        (("md", fitted.potential, start, "--temp", "warm"), "--temperature: must be a number"),
+        (("md", fitted.potential, start, "--temp", "warm"), "--temperature must be a number"),
         (("elastic", fitted.potential, start, start), "there are more files than are needed"),
         (("sample", fitted.potential, start, start), "give one file to start from"),
-        (("montecarlo", fitted.potential, start), "give temperatures"),
+        (("montecarlo", fitted.potential, start), "give --temperatures"),
         (
             ("montecarlo", fitted.potential, start, "--temperatures", 300, "--sweeps", 0),
             "--sweeps must be at least 1",

@@ -401,7 +401,7 @@ def test_messages(tmp_path, text, message):
 
 def test_binary_file(tmp_path):
     (tmp_path / "a.cfg").write_bytes(b"BEGIN_CFG\n\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"a.cfg is not text"):
+    with pytest.raises(ValueError, match=r"a.cfg is not text \(its byte"):
         read_cfg(tmp_path / "a.cfg", "Fe")
 
 
@@ -491,7 +491,7 @@ class TestWriting:
         np.testing.assert_allclose(read_cfg(tmp_path / "a.cfg")[0].get_stress(), range(1, 7))
 
     def test_unknown_species(self, tmp_path):
-        with pytest.raises(ValueError, match=r"configuration 2: an atom is Al.*\('Fe',\)"):
+        with pytest.raises(ValueError, match=r"configuration 2: an atom is Al.* are Fe; add"):
             write_cfg(tmp_path / "a.cfg", [Atoms("Fe"), Atoms("Al")], "Fe")
         assert not list(tmp_path.iterdir())
 
@@ -505,10 +505,10 @@ class TestWriting:
     def test_wrong_shape(self, tmp_path):
         atoms = Atoms("Fe2", cell=[2, 2, 2], pbc=True)
         atoms.calc = SinglePointCalculator(atoms, forces=np.ones((3, 3)))
-        with pytest.raises(ValueError, match=r"forces has shape \(3, 3\) for 2 atoms"):
+        with pytest.raises(ValueError, match="forces has 3 x 3 numbers for 2 atoms"):
             write_cfg(tmp_path / "a.cfg", atoms)
         atoms.calc = SinglePointCalculator(atoms, stress=np.ones(9))
-        with pytest.raises(ValueError, match=r"stress has shape \(9,\)"):
+        with pytest.raises(ValueError, match="stress has 9 numbers"):
             write_cfg(tmp_path / "a.cfg", atoms)
 
 

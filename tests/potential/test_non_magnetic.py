@@ -114,9 +114,9 @@ def test_largest_moment_of_zero_is_the_declaration():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"non_magnetic": ("N",)}, "N cannot be non-magnetic: the species are Fe, Al"),
-        ({"non_magnetic": SPECIES}, "magnetic size of 1"),
-        ({"max_magmom": 0.0}, "magnetic size of 1"),
+        ({"non_magnetic": ("N",)}, "non_magnetic names N, but the species are Fe, Al"),
+        ({"non_magnetic": SPECIES}, "magnetic_size=1"),
+        ({"max_magmom": 0.0}, "magnetic_size=1"),
         ({"max_magmom": (3.0, -1.0)}, "must not be negative"),
         ({"max_magmom": (3.0, 0.3), "non_magnetic": ("Al",)}, "max_magmom of 0.3"),
     ],

@@ -14,6 +14,7 @@ from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.cli.shared_settings import Crystal, prefix
+from mmtp_jax.language import listed
 from mmtp_jax.options import (
     ANY_SEED,
     POSITIVE,
@@ -92,7 +93,7 @@ def check(settings: EosSettings, given: Values) -> None:
         ValueError: in words.
     """
     if not settings.range[0] < settings.range[1]:
-        raise ValueError(f"the range takes two rising factors, got {list(settings.range)}")
+        raise ValueError(f"--range takes two rising factors, got {listed(settings.range)}")
 
 
 def add_parser(commands: Any) -> None:

@@ -22,6 +22,7 @@ from mmtp_jax.cli.fit_output import (
 from mmtp_jax.cli.fit_settings import Data, FitSettings, check, new_potential
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.fitting.options import Method
+from mmtp_jax.language import named
 from mmtp_jax.options import given_to
 
 if TYPE_CHECKING:
@@ -233,6 +234,6 @@ def _check_domain(settings: FitSettings, potential: Potential) -> None:
     given = settings.domain.max_magmom
     if given is not None and len(given) not in (1, potential.n_species):
         raise ValueError(
-            f"max_magmom has {len(given)} numbers for the species {' '.join(potential.species)}; "
-            "give one number, or one per species"
+            f"{named('max_magmom')} has {len(given)} numbers for the species "
+            f"{' '.join(potential.species)}; give one number, or one per species"
         )

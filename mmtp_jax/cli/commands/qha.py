@@ -20,6 +20,7 @@ from mmtp_jax.cli.phonon_options import (
 from mmtp_jax.cli.property_output import PropertyFiles
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.cli.shared_settings import prefix
+from mmtp_jax.language import listed
 from mmtp_jax.options import Bounds, like, option, options
 from mmtp_jax.simulation.relaxation.options import Relaxing
 
@@ -69,7 +70,7 @@ def check(settings: QhaSettings, given: Values) -> None:
     phonon_options.check(settings, given)
     low, high, n = settings.strains
     if n != int(n) or not 5 <= n <= 1000 or not low < high < 1.0:
-        found = list(settings.strains)
+        found = listed(settings.strains)
         raise ValueError(f"--strains takes LOW HIGH N with N from 5 to 1000, got {found}")
 
 

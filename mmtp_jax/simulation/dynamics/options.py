@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mmtp_jax.language import named
 from mmtp_jax.options import (
     ANY_SEED,
     COUNT,
@@ -171,7 +172,8 @@ class DynamicsOptions(Stopping, Spins, Moments, Bath):
         values = np.asarray(getattr(self, name), float)
         if values.ndim > 1 or values.size not in (1, n_replicas):
             raise ValueError(
-                f"{name} has {values.size} numbers for {n_replicas} replicas; give one number, or "
+                f"{named(name)} has {values.size} numbers for {n_replicas} "
+                f"{'replica' if n_replicas == 1 else 'replicas'}; give one number, or "
                 "one per replica"
             )
         return np.broadcast_to(values.reshape(-1), (n_replicas,)).copy()

@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from mmtp_jax.io.fields import shown
+from mmtp_jax.language import in_python, named
+
 AXES = ("xx", "yy", "zz", "yz", "xz", "xy")
 """Components of a strain, in ASE's order."""
 
@@ -54,7 +57,7 @@ def _names(cell: Any) -> tuple[str, ...]:
 
 def _strains(names: tuple[str, ...], cell: Any) -> list[np.ndarray]:
     x, y, z = (np.diag(row) for row in np.eye(3))
-    named = {
+    by_name = {
         "full": [_component(axis) for axis in AXES],
         "volume": [np.eye(3)],
         "shape": [x - y, x + y - 2 * z, *(_component(axis) for axis in AXES[3:])],
@@ -62,13 +65,13 @@ def _strains(names: tuple[str, ...], cell: Any) -> list[np.ndarray]:
         "tetragonal": [x + y, z],
         "none": [],
     }
-    if len(names) == 1 and names[0] in named:
-        return named[names[0]]
+    if len(names) == 1 and names[0] in by_name:
+        return by_name[names[0]]
     if names and len(set(names)) == len(names) and set(names) <= set(AXES):
         return [_component(axis) for axis in names]
     raise ValueError(
-        f"cell must be True, False, one of {', '.join(CELLS)}, or components among "
-        f"{' '.join(AXES)}, got {cell!r}"
+        f"{named('cell')} must be {in_python('True, False, ')}one of {', '.join(CELLS)}, or "
+        f"components among {' '.join(AXES)}, got {shown(cell)}"
     )
 
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.language import named
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.dynamics.thermostats import key_of
 
@@ -99,7 +100,7 @@ def magnetic_atoms(
         unknown = sorted(set(magnetic) - set(species))
         if unknown:
             raise ValueError(
-                f"magnetic names {', '.join(unknown)}, but the potential is for "
+                f"{named('magnetic')} names {', '.join(unknown)}, but the potential is for "
                 f"{', '.join(species)}"
             )
         torn = sorted(set(magnetic) & set(still))
