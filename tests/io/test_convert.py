@@ -180,7 +180,10 @@ def array(name, values):
         (array("positions", [[0, 0, np.nan], [1, 1, 1]]), "positions has a value that is not"),
         (lambda atoms: atoms.info.update(weight=-1), "weight -1.0 is negative"),
         (lambda atoms: atoms.info.update(weight=np.inf), "weight has a value that is not finite"),
-        (lambda atoms: atoms.info.update(weight="high"), r"weight cannot be read as numbers \('high' is no number\)"),
+        (
+            lambda atoms: atoms.info.update(weight="high"),
+            r"weight cannot be read as numbers \('high' is no number\)",
+        ),
         (lambda atoms: atoms.set_cell(np.zeros((3, 3))), "periodic along 3 .*set cell or pbc"),
         (lambda atoms: atoms.set_cell([[1, 0, 0], [1, 0, 0], [0, 0, 1]]), "not independent"),
         (lambda atoms: atoms.set_chemical_symbols("CoFe"), "has Co, but .* for Fe, Al"),
