@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.plot.style import COLOURS, MU_B, VOLUME, new_figure, plain
+from mmtp_jax.plot.style import COLOURS, MU_B, SMALL_WORDS, VOLUME, new_figure, plain
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.elastic_results import ElasticConstants
@@ -84,6 +84,7 @@ def eos(found: EquationOfState, atoms_per_cell: float | None = None) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(6))
         _legend(axes, loc="upper right" if axes is left else "lower right")
         plain(axes)
+    _name_bars(figure, found)
     return figure
 
 
@@ -97,12 +98,13 @@ def magnetisation(found: EquationOfState, atoms_per_cell: float = 2.0) -> Figure
     lattice, good = found.lattice_parameters(atoms_per_cell), found.counts
     net = np.abs(found.magnetisations)
     _points(left, lattice, net, found.moment_errors, good, "|sum of moments|")
-    if not np.allclose(net[good], found.moments[good], atol=5e-3):
+    both = not np.allclose(net[good], found.moments[good], atol=5e-3)
+    if both:
         left.plot(
             lattice[good], found.moments[good], color=COLOURS[2], marker="s", markersize=4,
             linestyle="none", markerfacecolor="none", label="mean of |moment|",
         )  # fmt: skip
-    left.set_ylabel(f"|Sum of moments| ({MU_B}/atom)")
+    left.set_ylabel(f"{'Moment' if both else '|Sum of moments|'} ({MU_B}/atom)")
     volumes = np.linspace(found.volumes[good].min(), found.volumes[good].max(), 200)
     right.plot(
         np.cbrt(atoms_per_cell * volumes), found.fit.pressures(volumes), color=COLOURS[0],
@@ -119,6 +121,7 @@ def magnetisation(found: EquationOfState, atoms_per_cell: float = 2.0) -> Figure
         _legend(axes, loc="best")
         plain(axes)
     figure.suptitle(f"{kelvin:g} K; vertical lines: without pressure", fontsize=10.5)
+    _name_bars(figure, found)
     return figure
 
 
@@ -165,6 +168,11 @@ def formation(found: FormationEnergies, symbol: str, atoms_per_cell: float | Non
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     return figure
+
+
+def _name_bars(figure: Figure, found: EquationOfState) -> None:
+    if found.pressure_errors is not None:
+        figure.supxlabel("bars: standard error of means over time", **SMALL_WORDS)
 
 
 def _legend(axes: Any, loc: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -53,6 +55,16 @@ def test_magnetisation_has_both_moments_where_they_differ() -> None:
     assert "0 K" in _words(ferromagnet)
     antiferromagnet = plot.magnetisation(_equation(np.zeros(7)))
     assert _legend(antiferromagnet.axes[0]) == ["mean of |moment|", "|sum of moments|"]
+
+
+def test_bars_of_dynamics_are_named() -> None:
+    found = replace(
+        _equation(np.full(7, 2.2)), temperature_K=300.0, pressure_errors=np.full(7, 0.2),
+        moment_errors=np.full(7, 0.01),
+    )  # fmt: skip
+    for draw in (plot.eos, plot.magnetisation):
+        assert "standard error" in draw(found).get_supxlabel()
+    assert plot.eos(_equation(np.full(7, 2.2))).get_supxlabel() == ""
 
 
 def test_formation_has_one_composition_axis_and_says_what_bars_are() -> None:
