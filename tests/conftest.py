@@ -43,7 +43,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, _programs, ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -55,6 +55,7 @@ import jax
 import matplotlib.image
 import numpy as np
 import pytest
+from ase import Atoms
 from jax.interpreters import mlir
 from numpy.polynomial import chebyshev as cheb
 
@@ -210,6 +211,22 @@ def _coloured_shapes(tree: ElementTree.ElementTree) -> int:
     styles = [element.get("style", "") for element in tree.iter()]
     colours = re.findall(r"#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})", " ".join(styles))
     return sum(len(set(colour)) > 1 for colour in colours)
+
+
+@pytest.fixture(scope="session")
+def atoms_of() -> Callable[..., Atoms]:
+    """atoms_of(structure, species=SPECIES): the structure as ASE has it, with its moments."""
+
+    def atoms(structure: Structure, species: Sequence[str] = SPECIES) -> Atoms:
+        return Atoms(
+            [species[z] for z in structure.types],
+            positions=structure.positions,
+            cell=structure.cell,
+            pbc=structure.periodic,
+            magmoms=structure.magmoms,
+        )
+
+    return atoms
 
 
 # --- random input -------------------------------------------------------------------

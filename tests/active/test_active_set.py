@@ -43,16 +43,6 @@ def active_sets(potential, structures):
     }
 
 
-def as_atoms(structure, species):
-    return Atoms(
-        [species[z] for z in structure.types],
-        positions=structure.positions,
-        cell=structure.cell,
-        pbc=structure.periodic,
-        magmoms=structure.magmoms,
-    )
-
-
 BLOCK = 10
 
 
@@ -67,7 +57,7 @@ def small_memory(potential, mode) -> int:
 
 @pytest.mark.parametrize("symmetrised", [True, False])
 def test_rows_are_derivatives_of_the_energy(
-    symmetrised, random_potential, random_structure, relative_error
+    symmetrised, random_potential, random_structure, relative_error, atoms_of
 ):
     potential = random_potential(1, level=6, magnetic_size=3, symmetrised=symmetrised)
     structures = [random_structure(k, n) for k, n in enumerate((3, 1, 4))]
@@ -75,11 +65,11 @@ def test_rows_are_derivatives_of_the_energy(
     theta, step = potential.flatten(), 1e-5
     rng = np.random.default_rng(1)
     chosen = rng.choice(theta.size, 40, replace=False)
-    expected = np.empty((len(structures), len(chosen)))
+    expected, atoms_list = np.empty((len(structures), len(chosen))), list(map(atoms_of, structures))
     for column, p in enumerate(chosen):
         change = step * np.eye(1, theta.size, p)[0]
         high, low = (
-            [r.energy for r in mmtp.evaluate(potential.unflatten(t), _atoms(structures))]
+            [r.energy for r in mmtp.evaluate(potential.unflatten(t), atoms_list)]
             for t in (theta + change, theta - change)
         )
         expected[:, column] = (np.array(high) - low) / (2 * step)
@@ -90,11 +80,9 @@ def test_rows_are_derivatives_of_the_energy(
     assert relative_error(summed, rows) < 1e-12
 
 
-def _atoms(structures):
-    return [as_atoms(s, ("Fe", "Al")) for s in structures]
-
-
-def test_rows_are_those_of_motep(tmp_path, random_potential, random_structure, relative_error):
+def test_rows_are_those_of_motep(
+    tmp_path, random_potential, random_structure, relative_error, atoms_of
+):
     engine = pytest.importorskip("motep.potentials.mmtp.cext.engine", exc_type=ImportError)
     files = pytest.importorskip("motep.io.mlip.mtp")
     potential = random_potential(
@@ -106,7 +94,7 @@ def test_rows_are_those_of_motep(tmp_path, random_potential, random_structure, r
     structures = [random_structure(k, n) for k, n in enumerate((4, 6))]
     rows = energy_rows(potential, structures)
     for structure, row in zip(structures, rows, strict=True):
-        atoms = as_atoms(structure, ("Fe", "Al"))
+        atoms = atoms_of(structure)
         motep = engine.CExtMagMTPEngine(data, mode="train")
         motep.calculate(atoms)
         expected = motep.jac_energy(atoms)
@@ -266,18 +254,18 @@ def test_grades_of_atoms_and_of_their_configuration(structures, active_sets):
         active_sets["configuration"].atom_grades(structures)
 
 
-def test_atoms_and_structures_have_the_same_grade(potential, structures, active_sets):
+def test_atoms_and_structures_have_the_same_grade(potential, structures, active_sets, atoms_of):
     active = active_sets["configuration"]
-    atoms_list = [as_atoms(s, potential.species) for s in structures]
+    atoms_list = [atoms_of(s, potential.species) for s in structures]
     np.testing.assert_allclose(active.grade(atoms_list), active.grade(structures), rtol=1e-9)
     np.testing.assert_allclose(active.grade(atoms_list[3]), active.grade(structures[3]), rtol=1e-9)
 
 
 def test_a_supercell_extrapolates_by_configuration_and_not_by_neighbourhood(
-    potential, structures, active_sets
+    potential, structures, active_sets, atoms_of
 ):
     """Its energy, and with it the row, is twice as large; its neighbourhoods are the same."""
-    small = [as_atoms(structures[k], potential.species) for k in (0, 1)]
+    small = [atoms_of(structures[k], potential.species) for k in (0, 1)]
     large = [atoms.repeat((2, 1, 1)) for atoms in small]
     for mode, factor in (("configuration", 2.0), ("neighborhood", 1.0)):
         active = active_sets[mode]

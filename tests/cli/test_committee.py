@@ -15,8 +15,15 @@ from matplotlib.figure import Figure
 import mmtp_jax as mmtp
 from mmtp_jax.cli import spreads
 from mmtp_jax.cli.committee import run_property
+from mmtp_jax.properties.second_derivatives import _hessian_rows
+from mmtp_jax.simulation.dynamics.loop import take_steps
+from mmtp_jax.simulation.moments.structures import equilibrate_batch
+from mmtp_jax.simulation.relaxation.loop import relax_steps
+from mmtp_jax.simulation.relaxation.steps import before_start
 
 FACTORS = (1.0, 1.04)
+PROGRAMS = (relax_steps, before_start, _hessian_rows, equilibrate_batch, take_steps)
+"""All that the commands below compile of a potential."""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +71,26 @@ def test_elastic_constants_of_a_committee(members, crystal, run, tmp_path) -> No
         assert (tmp_path / f"fe.{k}.pdf").exists()
     assert (tmp_path / "fe.pdf").exists()
     assert (tmp_path / "fe.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("elastic",), ("phonons", "--supercell", 1), ("md", "--steps", 2, "--tolerance", 1e-3)],
+    ids=lambda of: of[0],
+)
+def test_further_members_compile_nothing(members, crystal, run, tmp_path, arguments) -> None:
+    command, *options = arguments
+    if command != "md":
+        options += ["-o", tmp_path / "fe"]
+
+    def sizes() -> list[int]:
+        return [of._cache_size() for of in PROGRAMS]
+
+    assert run(command, members[0], crystal, *options).status == 0
+    before = sizes()
+    assert run(command, *members, crystal, *options).status == 0
+    assert sizes() == before
+    assert any(before)
 
 
 def test_mean_of_a_committee_is_one_potential(members, crystal, run, tmp_path) -> None:

@@ -40,16 +40,6 @@ def one_at_a_time(potential, mixed):
     return evaluator
 
 
-def atoms_of(structure, species=("Fe", "Al", "Cr")):
-    return Atoms(
-        [species[z] for z in structure.types],
-        positions=structure.positions,
-        cell=structure.cell,
-        pbc=structure.periodic,
-        magmoms=structure.magmoms,
-    )
-
-
 def same(got, expected, tolerance=1e-12):
     for name in VALUES:
         a, b = getattr(got, name), getattr(expected, name)
@@ -160,7 +150,7 @@ def test_other_types_are_refused(dtype, potential, mixed):
 
 
 def test_evaluation_is_in_float64_where_jax_is_limited_to_32_bits(
-    potential, mixed, reference_energies, relative_error
+    potential, mixed, reference_energies, relative_error, atoms_of
 ):
     with jax.enable_x64(False):
         results = mmtp.evaluate(potential, [atoms_of(mixed[0])])
@@ -212,7 +202,7 @@ def test_a_fresh_process_keeps_its_32_bits_after_everything():
 # --- atoms --------------------------------------------------------------------------
 
 
-def test_evaluate_takes_one_configuration_or_several_and_changes_none(potential, mixed):
+def test_evaluate_takes_one_configuration_or_several_and_changes_none(potential, mixed, atoms_of):
     atoms_list = [atoms_of(s) for s in mixed[:3]]
     before = [atoms.copy() for atoms in atoms_list]
     together = mmtp.evaluate(potential, atoms_list)
@@ -260,7 +250,7 @@ def test_an_energy_that_is_no_number_is_an_error(one_at_a_time, mixed, monkeypat
 
 
 def test_committee_is_mean_and_spread_over_members_that_share_a_program(
-    random_potential, mixed, potential
+    random_potential, mixed, potential, atoms_of
 ):
     members = [
         random_potential(71).replace(tag="first"),

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.data import atomic_numbers
 
 import mmtp_jax as mmtp
@@ -23,16 +22,6 @@ def motep_results(path, species, atoms, moments):
     motep = engine.CExtMagMTPEngine(data)
     # The C code reads a strided array wrongly.
     return motep.calculate(atoms, magmoms=np.ascontiguousarray(moments, float))
-
-
-def atoms_of(structure, species):
-    return Atoms(
-        [species[z] for z in structure.types],
-        positions=structure.positions,
-        cell=structure.cell,
-        pbc=structure.periodic,
-        magmoms=structure.magmoms,
-    )
 
 
 def voigt(stress):
@@ -83,6 +72,7 @@ def test_random_potentials_give_what_motep_gives(
     random_structure,
     evaluated,
     relative_error,
+    atoms_of,
 ):
     seed = 10 * n_species + magnetic_size
     potential = random_potential(
@@ -115,7 +105,7 @@ def test_random_potentials_give_what_motep_gives(
 
 
 def test_symmetrised_energy_is_the_mean_of_motep_over_reversal(
-    tmp_path, random_potential, random_structure, evaluated, relative_error
+    tmp_path, random_potential, random_structure, evaluated, relative_error, atoms_of
 ):
     potential = random_potential(7, level=6, magnetic_size=3, intervals="asymmetric")
     path = tmp_path / "random.mtp"
@@ -148,7 +138,7 @@ def test_symmetrised_energy_is_the_mean_of_motep_over_reversal(
     [(("Fe",), "be", 3.0), (("Fe", "Al"), "ee", 2.4), (("Fe", "Al"), "be", (3.0, 0.1))],
 )
 def test_radial_functions_of_one_parity_are_even_in_motep(
-    species, pattern, max_magmom, tmp_path, random_structure, evaluated, relative_error
+    species, pattern, max_magmom, tmp_path, random_structure, evaluated, relative_error, atoms_of
 ):
     seed = 5
     potential = mmtp.Potential.new(

@@ -175,7 +175,7 @@ def test_tag_that_cannot_be(names, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["parity", "bare"])
-def test_motep_gives_the_same(form, tmp_path, structure, evaluated, relative_error):
+def test_motep_gives_the_same(form, tmp_path, structure, evaluated, relative_error, atoms_of):
     engine = pytest.importorskip("motep.potentials.mmtp.cext.engine", exc_type=ImportError)
     files = pytest.importorskip("motep.io.mlip.mtp")
     potential = new(form)
@@ -183,7 +183,7 @@ def test_motep_gives_the_same(form, tmp_path, structure, evaluated, relative_err
     mmtp.save(path, potential.with_common_interval())
     data = files.read_mmtp(path)
     data.species = [26, 13]
-    atoms = mmtp_atoms(structure)
+    atoms = atoms_of(structure)
     expected = engine.CExtMagMTPEngine(data).calculate(
         atoms, magmoms=np.ascontiguousarray(structure.magmoms)
     )
@@ -191,15 +191,3 @@ def test_motep_gives_the_same(form, tmp_path, structure, evaluated, relative_err
     assert relative_error(got["energy"], np.array(expected["energy"])) < 1e-10
     assert relative_error(got["forces"], expected["forces"]) < 1e-10
     assert relative_error(-got["magnetic_forces"], np.ravel(expected["mgrad"])) < 1e-10
-
-
-def mmtp_atoms(structure):
-    from ase import Atoms
-
-    return Atoms(
-        [SPECIES[z] for z in structure.types],
-        positions=structure.positions,
-        cell=structure.cell,
-        pbc=structure.periodic,
-        magmoms=structure.magmoms,
-    )

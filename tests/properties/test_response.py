@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.build import bulk
 
 import mmtp_jax as mmtp
@@ -26,13 +25,6 @@ def low_symmetry(random_potential, random_structure):
     return potential, structure, structure_response(potential, structure)
 
 
-def _atoms(structure, potential) -> Atoms:
-    return Atoms(
-        [potential.species[k] for k in structure.types], structure.positions, cell=structure.cell,
-        pbc=True, magmoms=structure.magmoms,
-    )  # fmt: skip
-
-
 def _gradient(potential, atoms) -> np.ndarray:
     """dE/d(u, e, m) from a plain evaluation."""
     (found,) = mmtp.evaluate(potential, atoms)
@@ -42,10 +34,10 @@ def _gradient(potential, atoms) -> np.ndarray:
 
 
 def test_blocks_are_finite_differences_of_evaluations(
-    low_symmetry, strained, relative_error
+    low_symmetry, strained, relative_error, atoms_of
 ) -> None:
     potential, structure, found = low_symmetry
-    atoms = _atoms(structure, potential)
+    atoms = atoms_of(structure)
     n = len(atoms)
     whole = np.block(
         [
