@@ -51,6 +51,7 @@ from mmtp_jax.io.schema import set_magnetic_forces as set_magnetic_forces
 from mmtp_jax.io.writing import write as write
 from mmtp_jax.oracles.abinit.oracle import AbinitOracle as AbinitOracle
 from mmtp_jax.oracles.configure import read_oracle as read_oracle
+from mmtp_jax.oracles.convergence import converge as converge
 from mmtp_jax.oracles.jobs import label_all as label_all
 from mmtp_jax.oracles.teacher import PotentialOracle as PotentialOracle
 from mmtp_jax.oracles.vasp import VaspOracle as VaspOracle

@@ -9,6 +9,7 @@ from mmtp_jax.interfaces.dynamics import MDResult as MDResult
 from mmtp_jax.interfaces.equilibration import Equilibration as Equilibration
 from mmtp_jax.interfaces.export import ExportedPotential as ExportedPotential
 from mmtp_jax.interfaces.relaxation import Relaxation as Relaxation
+from mmtp_jax.oracles.convergence_results import Convergence as Convergence
 from mmtp_jax.properties.dos import VibrationalDOS as VibrationalDOS
 from mmtp_jax.properties.elastic_results import ElasticConstants as ElasticConstants
 from mmtp_jax.properties.eos import EquationOfState as EquationOfState

@@ -48,6 +48,7 @@ PROGRAMS = {
 PARSED: dict[str, str] = {
     "from mpi4py import MPI": "MPI starts once in a process; the tests of the bridge run this",
     "mmtp label": "needs ABINIT or VASP",
+    "mmtp converge": "the same",
     "paramagnet = mmtp": "potentials of the shipped data have no such state",
     "mmtp learn learn.toml": "hours; tests of the command learn in small loops",
     "mmtp montecarlo pot.mtp fe.cfg --sizes": "hours; tests of the command walk in small cells",

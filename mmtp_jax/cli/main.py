@@ -17,6 +17,7 @@ from mmtp_jax import __version__, interruption
 from mmtp_jax.cli import console
 from mmtp_jax.cli.command_line import current_words
 from mmtp_jax.cli.commands import (
+    converge,
     convert,
     dos,
     elastic,
@@ -68,6 +69,7 @@ _COMMANDS = (
     expansion,
     learn,
     label,
+    converge,
     lammps,
     convert,
     info,

@@ -115,4 +115,4 @@ def _has_suffix(prefix: str) -> bool:
 
 
 def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:.8g}"
+    return "" if value is None else value if isinstance(value, str) else f"{value:.8g}"

@@ -112,13 +112,7 @@ def label_all(
             another making.
     """
     chosen = made(JobOptions, options, "label_all")
-    without = [k for k, atoms in enumerate(atoms_list) if not atoms.has("initial_magmoms")]
-    if without:
-        raise ValueError(
-            f"{len(without)} of {len(atoms_list)} configurations have no initial magnetic moments, "
-            f"which are the targets (the first is number {without[0] + 1}); set them, to zeros if "
-            "they are zero"
-        )
+    check_targets(atoms_list)
     # Executors may run jobs in other folders than this program.
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,20 +127,44 @@ def label_all(
         jobs = [
             Job(one, chosen.retries, chosen.timeout_s, chosen.moment_tolerance) for one in oracles
         ]
-        answers, n_found = _answers(jobs, atoms_list, folders, executor, chosen.workers, callback)
+        answers, n_found = run_jobs(jobs, atoms_list, folders, executor, chosen.workers, callback)
     suspect = suspects_of(answers, [f.name for f in folders], beside)
     return Jobs(tuple(answers), n_found, suspect, chosen.accept_outliers)
 
 
-def _answers(
+def check_targets(atoms_list: Sequence[Atoms]) -> None:
+    """Refuse configurations without moments, which are the targets.
+
+    Raises:
+        ValueError: that says how many there are.
+    """
+    without = [k for k, atoms in enumerate(atoms_list) if not atoms.has("initial_magmoms")]
+    if without:
+        raise ValueError(
+            f"{len(without)} of {len(atoms_list)} configurations have no initial magnetic moments, "
+            f"which are the targets (the first is number {without[0] + 1}); set them, to zeros if "
+            "they are zero"
+        )
+
+
+def run_jobs(
     jobs: Sequence[Job],
     atoms_list: Sequence[Atoms],
-    folders: list[Path],
-    executor: Executor | None,
-    workers: int,
-    callback: Callable[[int], None] | None,
+    folders: Sequence[Path],
+    executor: Executor | None = None,
+    workers: int = 1,
+    callback: Callable[[int], None] | None = None,
 ) -> tuple[list[Labelled | Failure], int]:
-    """Answers for all configurations, and how many labels were on disk."""
+    """Answers for all configurations, and how many labels were on disk.
+
+    Args:
+        jobs: of each configuration.
+        atoms_list: the targets.
+        folders: of each, absolute; in a folder that is locked.
+        executor: as `label_all`.
+        workers: as `label_all`.
+        callback: called with the number of jobs that are done.
+    """
     keys = [key_of(job.oracle, atoms) for job, atoms in zip(jobs, atoms_list, strict=True)]
     answers: list[Any] = [found_result(f, key) for f, key in zip(folders, keys, strict=True)]
     answers = [
@@ -173,7 +191,7 @@ def _run(
     jobs: Sequence[Job],
     todo: list[int],
     atoms_list: Sequence[Atoms],
-    folders: list[Path],
+    folders: Sequence[Path],
     keys: list[str],
     executor: Executor | None,
     workers: int,

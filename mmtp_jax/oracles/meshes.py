@@ -76,6 +76,10 @@ class Meshed(Protocol):
         """The labeller of one group."""
         ...
 
+    def with_spacing(self, spacing: float) -> Meshed:
+        """The same with another rule for meshes."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class MeshPlan:
@@ -89,7 +93,7 @@ class MeshPlan:
     """Groups with the same number sample reciprocal space at the same points."""
     compared: Makings
     """Of what is labelled now, and what was before."""
-    path: Path
+    path: Path | None
     others: list[dict[str, Any]] = field(repr=False)
     """Groups of the file that were made with other settings."""
 
@@ -146,18 +150,22 @@ class MeshPlan:
             "format": FORMAT,
             "groups": [*self.others, *map(group_content, self.groups)],
         }
-        write_json(self.path, content)
+        if self.path is not None:
+            write_json(self.path, content)
 
 
 def plan_meshes(
-    oracle: Oracle, atoms_list: Sequence[Atoms], path: str | Path, beside: Sequence[Atoms] = ()
+    oracle: Oracle,
+    atoms_list: Sequence[Atoms],
+    path: str | Path | None,
+    beside: Sequence[Atoms] = (),
 ) -> MeshPlan | None:
     """Decide on the mesh of each configuration; None for a labeller without meshes.
 
     Args:
         oracle: the labeller.
         atoms_list: what is to be labelled.
-        path: file with the groups of earlier runs; it need not exist.
+        path: file with the groups of earlier runs; it need not exist. None decides anew.
         beside: labels that exist already; cells like theirs get the same meshes.
 
     Raises:
@@ -165,11 +173,11 @@ def plan_meshes(
     """
     if not hasattr(oracle, "with_mesh"):
         return None
-    path = Path(path)
+    path = None if path is None else Path(path)
     settings = {"spacing": oracle.spacing, "kmesh": oracle.kmesh, "shift": list(oracle.shift)}
     settings |= {"grids": oracle.grids(np.full(3, 10.0))}
     settings = json.loads(json.dumps(settings))
-    read = read_groups(path)
+    read = [] if path is None else read_groups(path)
     groups = [g for g in read if g.settings == settings]
     others = [group_content(g) for g in read if g.settings != settings]
     if oracle.kmesh is None:

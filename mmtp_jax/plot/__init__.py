@@ -6,7 +6,7 @@ writes; nothing global of matplotlib is touched. It is imported when `mmtp_jax.p
 
 from mmtp_jax.plot.active import grades, learning
 from mmtp_jax.plot.fits import loss, loss_of, parity, parity_of, scan
-from mmtp_jax.plot.properties import elastic, eos, formation, magnetisation
+from mmtp_jax.plot.properties import elastic, eos, formation, magnetisation, settings
 from mmtp_jax.plot.simulations import dynamics, relaxation, thermo_of_series
 from mmtp_jax.plot.spins import convergence, order
 from mmtp_jax.plot.vibrations import bands, dos, expansion, quasiharmonic
@@ -31,5 +31,6 @@ __all__ = [
     "quasiharmonic",
     "relaxation",
     "scan",
+    "settings",
     "thermo_of_series",
 ]

@@ -1,4 +1,4 @@
-"""Figures of elastic constants, equations of state, magnetisation and formation energies."""
+"""Figures of elastic constants, equations of state, magnetisation, formation energies, settings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mmtp_jax.oracles.convergence_results import QUANTITIES
 from mmtp_jax.plot.style import COLOURS, MU_B, SMALL_WORDS, VOLUME, new_figure, plain
 
 if TYPE_CHECKING:
+    from mmtp_jax.oracles.convergence_results import Convergence
     from mmtp_jax.properties.elastic_results import ElasticConstants
     from mmtp_jax.properties.eos import EquationOfState
     from mmtp_jax.properties.formation import FormationEnergies
@@ -221,3 +223,35 @@ def _kind(place: tuple[int, int]) -> tuple[bool, bool, bool]:
 def _named(group: list[tuple[int, int]]) -> str:
     names = [rf"$C_{{{i + 1}{j + 1}}}$" for i, j in group]
     return "\n".join(names[:3]) + ("\n..." if len(names) > 3 else "")
+
+
+def settings(found: Convergence) -> Figure:
+    """Changes of labels by settings of a DFT code, in parts of their bounds; right of 1 is beyond.
+
+    Changes below a thousandth of a bound are drawn there.
+    """
+    whole = [found.together] if found.together is not None else []
+    changes = [*found.changes, *whole]
+    figure = new_figure(7.2, 1.3 + 0.4 * len(changes))
+    axes = figure.subplots()
+    least = 1e-3
+    for k, (name, unit) in enumerate(QUANTITIES.items()):
+        bound = getattr(found.bounds, name)
+        values = [getattr(change, name) for change in changes]
+        told = [place for place, value in enumerate(values) if value is not None]
+        if told:
+            axes.plot(
+                [max(values[place] / bound, least) for place in told],
+                [place + 0.1 * (k - 2) for place in told], "os^Dv"[k], color=COLOURS[k],
+                markersize=5.5, label=f"{name.replace('_', ' ')}, bound {bound:g} {unit}",
+            )  # fmt: skip
+    axes.axvline(1.0, color="0.4", linewidth=0.8)
+    axes.set_xscale("log")
+    left, right = axes.get_xlim()
+    axes.set_xlim(min(left, 0.5), max(right, 2.0))
+    axes.set_yticks(range(len(changes)), [change.text for change in changes], fontsize=8.5)
+    axes.set_ylim(len(changes) - 0.5, -0.5)
+    axes.set_xlabel("Change / bound")
+    axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    plain(axes, grid=True)
+    return figure

@@ -203,7 +203,7 @@ def test_options_are_the_same_in_all_commands() -> None:
         name: {word for action in parser._actions for word in action.option_strings}
         for name, parser in parsers.items()
     }
-    for name in ("md", "montecarlo", "fit", "label", "learn"):
+    for name in ("md", "montecarlo", "fit", "label", "learn", "converge"):
         assert "--resume" in options[name], name
     for name in ("md", "montecarlo", "sample", "equilibrate", "relax", "elastic", "eos",
                  "magnetisation", "phonons", "qha", "lammps"):  # fmt: skip

@@ -108,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
     from mmtp_jax.io.missing_moments import with_moments
     from mmtp_jax.oracles.configure import read_oracle
     from mmtp_jax.oracles.meshes import plan_meshes
+    from mmtp_jax.oracles.targets import target_of
     from mmtp_jax.progress import CountProgress
 
     if settings.executor is not None and "workers" in given[""]:
@@ -115,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     oracle = read_oracle(settings.oracle)
     species = settings.species
     atoms_list = console.read_data(settings.data, species, settings)
-    targets = [_target(atoms) for atoms in with_moments(atoms_list, settings.missing_moments)]
+    targets = [target_of(atoms) for atoms in with_moments(atoms_list, settings.missing_moments)]
     beside = console.read_data(settings.beside, species) if settings.beside else []
     folder = Path(settings.jobs) if settings.jobs else output.with_name(f"{output.stem}-jobs")
     print(f"{len(targets)} configurations, jobs in {folder}", flush=True)
@@ -218,19 +219,3 @@ def _with_info(jobs: Jobs, targets: list[Atoms]) -> dict[int, Atoms]:
                 answer.atoms.info[_SUSPECT] = "; ".join(jobs.suspect[k].reasons)
             found[k] = answer.atoms
     return found
-
-
-def _target(atoms: Atoms) -> Atoms:
-    """The configuration with its moments as targets, and no labels."""
-    from mmtp_jax.interfaces.equilibration import moments_of_results
-    from mmtp_jax.io.schema import KMESH, MAKING, remove_magnetic_forces, set_moments
-
-    moments = moments_of_results(atoms)
-    copy = atoms.copy()
-    copy.calc = None
-    remove_magnetic_forces(copy)
-    for name in (MAKING, KMESH):
-        copy.info.pop(name, None)
-    if moments is not None:
-        set_moments(copy, moments)
-    return copy

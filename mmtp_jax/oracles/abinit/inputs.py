@@ -18,7 +18,7 @@ from ase.neighborlist import neighbor_list
 
 from mmtp_jax.io.schema import collapse
 from mmtp_jax.oracles.abinit.datasets import Dataset
-from mmtp_jax.oracles.abinit.settings import SMEARINGS, AbinitSettings
+from mmtp_jax.oracles.abinit.settings import CUTOFFS, SMEARINGS, AbinitSettings
 from mmtp_jax.oracles.abinit.units import BOHR
 from mmtp_jax.oracles.sampling import good_size, mesh_of
 
@@ -111,9 +111,10 @@ def grids_of(settings: AbinitSettings, lengths: np.ndarray) -> dict[str, list[in
     They hold a sphere of twice the radius of that of the plane waves, as ABINIT's own do.
     """
     grids = {}
-    for name, cutoff in (("ngfft", settings.ecut_Ha), ("ngfftdg", settings.pawecutdg_Ha)):
+    for cutoff, name in CUTOFFS.items():
         if name not in settings.extra:
-            radii = 2.0 * math.sqrt(2.0 * cutoff) * np.asarray(lengths) / BOHR / (2.0 * math.pi)
+            wave = math.sqrt(2.0 * getattr(settings, cutoff))
+            radii = 2.0 * wave * np.asarray(lengths) / BOHR / (2.0 * math.pi)
             grids[name] = [good_size(2 * math.floor(radius) + 1) for radius in radii]
     return grids
 

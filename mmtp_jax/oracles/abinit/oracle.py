@@ -8,6 +8,7 @@ nearly converged goes on from its density, in ``1-default-continued`` and so on.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
@@ -32,7 +33,7 @@ from mmtp_jax.oracles.abinit.inputs import (
 )
 from mmtp_jax.oracles.abinit.output import Output
 from mmtp_jax.oracles.abinit.run import DENSITY, Broken, Run, version_of
-from mmtp_jax.oracles.abinit.settings import GRIDS, AbinitSettings
+from mmtp_jax.oracles.abinit.settings import CUTOFFS, AbinitSettings
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 from mmtp_jax.structures.screening import Diagnostics
 
@@ -123,10 +124,37 @@ class AbinitOracle(AbinitSettings):
         """The same with mesh and FFT grids of one group of cells."""
         return replace(self, kmesh=mesh, extra={**self.extra, **grids})
 
+    def with_spacing(self, spacing: float) -> AbinitOracle:
+        """The same with another distance of k-points."""
+        return replace(self, kspacing=spacing)
+
+    # What `mmtp_jax.oracles.convergence` needs.
+
+    def better(self) -> dict[str, dict[str, Any]]:
+        """Settings to try one by one, each better than now."""
+        more = {"bands": math.ceil(1.2 * self.bands)} if self.bands else {
+            "empty_bands_per_atom": 1.5 * self.empty_bands_per_atom + 0.5
+        }  # fmt: skip
+        ecut = 1.25 * self.ecut_Ha
+        return {
+            "ecut_Ha": {"ecut_Ha": ecut, "pawecutdg_Ha": max(ecut, self.pawecutdg_Ha)},
+            "pawecutdg_Ha": {"pawecutdg_Ha": 1.25 * self.pawecutdg_Ha},
+            "smearing_Ha": {"smearing_Ha": 0.5 * self.smearing_Ha},
+            "bands": more,
+            "tolerance": {"tolerance": self.tolerance / 10.0},
+        }
+
+    def varied(self, **settings: Any) -> AbinitOracle:
+        """The same with other settings; FFT grids of other cutoffs are decided anew."""
+        old = [grid for name, grid in CUTOFFS.items() if settings.get(name) != getattr(self, name)
+               and name in settings]  # fmt: skip
+        extra = {name: value for name, value in self.extra.items() if name not in old}
+        return replace(self, **{"extra": extra, **settings})
+
     def making(self) -> dict[str, Any]:
         """What labels must share to belong together; `Provenance` adds the version."""
         datasets = self._datasets(self.datasets)
-        extra = [f"{k} {v}" for k, v in sorted(self.extra.items()) if k not in GRIDS]
+        extra = [f"{k} {v}" for k, v in sorted(self.extra.items()) if k not in CUTOFFS.values()]
         found: dict[str, Any] = {
             "code": "ABINIT",
             "functional": " and ".join(sorted({d.functional for d in datasets.values()})),

@@ -23,8 +23,8 @@ _GIVEN = """
 GIVEN = frozenset(_GIVEN.split())
 """Variables that come from the other settings or the configuration, and cannot be extra ones."""
 
-GRIDS = ("ngfft", "ngfftdg")
-"""Extra variables that depend on the cell."""
+CUTOFFS = {"ecut_Ha": "ngfft", "pawecutdg_Ha": "ngfftdg"}
+"""Cutoffs, and the extra variables for their FFT grids, which depend on the cell."""
 
 
 @dataclass(frozen=True)

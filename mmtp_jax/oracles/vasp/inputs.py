@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.vasp import write_vasp
 
-from mmtp_jax.oracles.vasp.settings import VaspSettings
+from mmtp_jax.oracles.vasp.settings import CONSTRAINED_EDIFF, VaspSettings
 
 LEAST_CONSTRAINT = 1e-4
 """VASP does not constrain atoms whose M_CONSTR is zero; those get this much, mu_B."""
@@ -66,7 +66,7 @@ def constrained_tags(
     tags = {
         "SYSTEM": "soft-constrained",
         **_BASE,
-        "EDIFF": 1e-5,
+        "EDIFF": CONSTRAINED_EDIFF,
         "ENCUT": settings.cutoff_ev,
         "ISTART": 1,
         "ICHARG": 1,

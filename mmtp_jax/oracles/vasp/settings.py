@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +27,10 @@ OWN_TAGS = frozenset({
 
 _DEFAULTS = {"ISMEAR": 1, "SIGMA": 0.1}
 """Of `mmtp_jax.oracles.vasp.inputs`; they belong to how labels are made."""
+_TETRAHEDRA = (-5, -4)
+"""ISMEAR without a width."""
+CONSTRAINED_EDIFF = 1e-5
+"""EDIFF of constrained calculations."""
 _ELSEWHERE = {"ENCUT": "cutoff_ev", "KSPACING": "kpoint_spacing", "RWIGS": "radii"}
 
 
@@ -190,6 +194,36 @@ class VaspSettings:
             for axis, n in zip("XYZ", grid, strict=True)
         }
         return replace(self, kmesh=mesh, incar={**self.incar, **tags})
+
+    def with_spacing(self, spacing: float) -> Self:
+        """The same with another spacing of the mesh."""
+        return replace(self, kpoint_spacing=spacing)
+
+    # What `mmtp_jax.oracles.convergence` needs.
+
+    def better(self) -> dict[str, dict[str, Any]]:
+        """Settings to try one by one, each better than now; NBANDS where it is given."""
+        tags = {**_DEFAULTS, **self.incar, **self.incar_constrained}
+        smears = tags["ISMEAR"] not in _TETRAHEDRA
+        found: dict[str, dict[str, Any]] = {
+            "cutoff_ev": {"cutoff_ev": 1.25 * self.cutoff_ev},
+            "SIGMA": self._tags("SIGMA", lambda s: 0.5 * s, _DEFAULTS["SIGMA"]) if smears else {},
+            "NBANDS": self._tags("NBANDS", lambda n: math.ceil(1.2 * n)),
+            "EDIFF": self._tags("EDIFF", lambda e: e / 10.0, CONSTRAINED_EDIFF),
+        }
+        return {name: tables for name, tables in found.items() if tables}
+
+    def varied(self, **settings: Any) -> Self:
+        """The same with other settings."""
+        return replace(self, **settings)
+
+    def _tags(
+        self, tag: str, better: Callable[[float], float], default: float | None = None
+    ) -> dict[str, dict[str, float]]:
+        """A number of INCAR made better, where it is given or has a default."""
+        tables = {name: getattr(self, name).get(tag) for name in ("incar", "incar_constrained")}
+        found = {n: {tag: better(v)} for n, v in tables.items() if isinstance(v, (int, float))}
+        return found or ({} if default is None else {"incar": {tag: better(default)}})
 
     def making(self) -> dict[str, Any]:
         """What labels must share to belong together; names as `mmtp_jax.io.vasp` has them."""

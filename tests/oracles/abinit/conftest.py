@@ -42,7 +42,13 @@ if "getden_filepath" in names:
 assert "prtden 1" in text
 pathlib.Path("runo_DEN").write_text("near" if held else "free")
 pathlib.Path("runo_OUT.nc").write_text("large")
-good = kind == "default" or kind in names or kind == "density" and density == "free"
+if kind == "settings":
+    words = text.split()
+    at = lambda name: float(words[words.index(name) + 1])
+    more = 1e-3 * at("rprim") / at("ecut") + 1e-4 / at("ngkpt") ** 3
+    energy = "-44.023166218356"
+    answer = answer.replace(energy, format(float(energy) + more, ".12f"))
+good = kind in ("default", "settings") or kind in names or kind == "density" and density == "free"
 good = good or kind in ("near", "still") and density == "near"
 if kind == "error":
     print("--- !ERROR\\nsrc_file: a.F90\\nmessage: |\\n    The disk is\\n    full\\n...")

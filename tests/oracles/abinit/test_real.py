@@ -62,3 +62,27 @@ def test_free_moments_have_the_lowest_energy(oracle, iron, tmp_path) -> None:
     np.testing.assert_array_equal(answer.atoms.arrays["magnetic_forces"], 0.0)
     assert answer.atoms.get_potential_energy() < -1197.94
     assert np.all(answer.atoms.get_magnetic_moments() > 1.5)
+
+
+@pytest.mark.slow
+def test_settings_are_varied_and_derivatives_checked(oracle, iron, tmp_path) -> None:
+    large = iron.copy()
+    large.set_cell(iron.cell.array * 1.02, scale_atoms=True)
+    large.set_initial_magnetic_moments([2.2, 1.8])
+    found = mmtp.converge(
+        oracle, [iron, large], tmp_path, workers=2, timeout_s=300.0,
+        vary=("mesh", "ecut_Ha", "tolerance"), strain=0.02, check_derivatives=True,
+    )  # fmt: skip
+    print(found)
+    assert not found.failures
+    mesh, ecut, tolerance = found.changes
+    # Two points along each vector are coarse for a metal, and a residual of 1e-8 is small.
+    assert mesh.energy > 10.0
+    assert mesh.forces > 15.0
+    assert max(tolerance.energy, tolerance.forces, tolerance.magnetic_forces) < 0.1
+    assert 0.0 < ecut.stress_difference < ecut.stress
+    assert mesh.after[0].seconds > found.runs[0].seconds
+    force, stress, moment = found.derivatives
+    assert abs(moment.difference) < 0.5
+    assert abs(force.difference) < 15.0
+    assert abs(stress.difference) < 1.0
