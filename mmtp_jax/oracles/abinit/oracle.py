@@ -33,7 +33,7 @@ from mmtp_jax.oracles.abinit.inputs import (
 )
 from mmtp_jax.oracles.abinit.output import Output
 from mmtp_jax.oracles.abinit.run import DENSITY, Broken, Run, version_of
-from mmtp_jax.oracles.abinit.settings import CUTOFFS, AbinitSettings
+from mmtp_jax.oracles.abinit.settings import CUTOFFS, STARTS, AbinitSettings
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 from mmtp_jax.structures.screening import Diagnostics
 
@@ -67,7 +67,10 @@ class AbinitOracle(AbinitSettings):
         if refusal is not None:
             return Failure(refusal, final=True)
         datasets = self._datasets(species_of(atoms))
-        ladder = [a for a in LADDER if not a.restart or self._held(atoms).any()]
+        held = bool(self._held(atoms).any())
+        ladder = [a for a in LADDER if not a.restart or held]
+        if self.start == "free" and held:
+            ladder = [a for a in ladder if a.restart]
         failed: list[str] = []
         for number, attempt in enumerate(ladder[: self.attempts], 1):
             place = folder / f"{number}-{attempt.name}"
@@ -100,6 +103,9 @@ class AbinitOracle(AbinitSettings):
         settings = {k: v for k, v in asdict(self).items() if k not in _NOT_IN_LABELS}
         if self.kmesh is not None:
             del settings["kspacing"]
+        if self.start == STARTS[0]:
+            # Labels from before there was another one stay what they are.
+            del settings["start"]
         settings["datasets"] = {s: d.sha256 for s, d in self._datasets(self.datasets).items()}
         settings["version"] = version_of(self.executable)
         return json.dumps(settings, sort_keys=True)

@@ -23,6 +23,9 @@ _GIVEN = """
 GIVEN = frozenset(_GIVEN.split())
 """Variables that come from the other settings or the configuration, and cannot be extra ones."""
 
+STARTS = ("atoms", "free")
+"""Densities from which the self-consistency starts."""
+
 CUTOFFS = {"ecut_Ha": "ngfft", "pawecutdg_Ha": "ngfftdg"}
 """Cutoffs, and the extra variables for their FFT grids, which depend on the cell."""
 
@@ -67,6 +70,9 @@ class AbinitSettings:
     attempts: int = 3
     """How many ways to converge are tried: as it is, damped, from the unconstrained density. One
     that nearly converged goes on from its density."""
+    start: str = "atoms"
+    """From which density: "atoms", or "free", that of a calculation without constraint. DFT+U may
+    have several minima: labels from both should agree."""
     constrained: tuple[str, ...] | None = None
     """Species whose moments are held; all if not given. An empty list holds none: moments are
     then at equilibrium, and magnetic forces are zero."""
@@ -123,6 +129,8 @@ class AbinitSettings:
         if self.smearing not in SMEARINGS:
             known = ", ".join(SMEARINGS)
             raise ValueError(f"smearing must be one of {known}, got {self.smearing!r}")
+        if self.start not in STARTS:
+            raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
         positive = (
             "ecut_Ha", "pawecutdg_Ha", "kspacing", "smearing_Ha", "tolerance", "steps", "threads",
             "sphere_smearing_bohr", "magcon_lambda", "attempts",

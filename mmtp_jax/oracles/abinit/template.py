@@ -37,6 +37,10 @@ code = "abinit"
 #steps = 60
 #attempts = 3
 
+# Density to start from: "atoms", or "free", that of a calculation without constraint. With DFT+U
+# labels from both should agree; there may be several minima.
+#start = "atoms"
+
 # Species whose moments are held; all by default. With [] moments go to equilibrium, and magnetic
 # forces are zero.
 #constrained = ["Cr"]

@@ -74,6 +74,23 @@ def test_more_help_from_attempt_to_attempt(kind, attempts, stand_in, iron, tmp_p
     assert again.provenance == answer.provenance
 
 
+def test_a_start_without_constraint_is_a_labeller_of_its_own(stand_in, iron, tmp_path) -> None:
+    free = stand_in("default", start="free")
+    (answer,) = mmtp.label_all(free, [iron], tmp_path).labelled
+    assert answer.provenance.settings["attempt"] == "restart"
+    (folder,) = (p for p in (tmp_path / "job-00000").iterdir() if p.is_dir())
+    assert "getden_filepath" in (folder / "run.abi").read_text()
+    atoms = stand_in("default")
+    assert free.fingerprint() != atoms.fingerprint()
+    # Keys of labels from before there was a choice.
+    assert '"start"' not in atoms.fingerprint()
+    assert free.making() == atoms.making()
+    assert "default" not in stand_in("never", start="free").label(iron, tmp_path).reason
+    # Without a constraint both are one.
+    none = stand_in("default", start="free", constrained=()).label(iron, tmp_path)
+    assert none.provenance.settings["attempt"] == "default"
+
+
 def test_a_calculation_that_never_converges_fails_once(stand_in, iron, tmp_path) -> None:
     jobs = mmtp.label_all(stand_in("never"), [iron], tmp_path, retries=3)
     reason = jobs.failures[0].reason
@@ -166,6 +183,7 @@ def test_the_fingerprint_knows_what_changes_labels(stand_in, dataset) -> None:
         ({"ecut_Ha": -1.0}, "ecut_Ha must be positive"),
         ({"ecut_Ha": 50.0}, "pawecutdg_Ha must not be below"),
         ({"smearing": "fermi"}, "smearing must be one of fermi-dirac"),
+        ({"start": "restart"}, "start must be one of atoms, free, got 'restart'"),
         ({"kmesh": (2, 2)}, "kmesh must be three"),
         ({"constrained": ("Cr",)}, "constrained names Cr, which has no PAW dataset"),
         ({"hubbard": {"Fe": (5, 3.0, 0.0)}}, "hubbard of Fe must be"),
