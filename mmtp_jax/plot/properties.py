@@ -46,6 +46,8 @@ def elastic(found: ElasticConstants) -> Figure:
         if k == 0:
             axes.bar_label(bars, fmt="%.0f", fontsize=8, padding=2)
     axes.set_xticks(place, [_named(group) for group in groups], fontsize=9)
+    if found.error is not None:
+        figure.supxlabel("bars: standard error over magnetic states", **SMALL_WORDS)
     axes.set_ylabel("Elastic constant (GPa)")
     axes.margins(y=0.12)
     axes.axhline(0.0, color="0.4", linewidth=0.8)

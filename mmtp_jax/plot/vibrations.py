@@ -76,6 +76,8 @@ def bands(
             beside.legend(frameon=False, fontsize=8.5)
         plain(beside)
         last = beside
+    if errors is not None:
+        figure.supxlabel("shaded: standard error over magnetic states", **SMALL_WORDS)
     other = last.secondary_yaxis("right", functions=(_to_mev, _from_mev))
     other.set_ylabel("Energy (meV)")
     other.tick_params(labelsize=9)

@@ -12,7 +12,9 @@ from matplotlib.ticker import NullLocator
 from mmtp_jax import plot
 from mmtp_jax.active.learning_state import Row
 from mmtp_jax.plot.committee import committee
+from mmtp_jax.properties.bands import Bands, Path
 from mmtp_jax.properties.birch_murnaghan import fit_energies
+from mmtp_jax.properties.elastic_results import ElasticConstants
 from mmtp_jax.properties.eos import EquationOfState
 from mmtp_jax.properties.formation import FormationEnergies
 from mmtp_jax.simulation.spins.binder import OrderCurve
@@ -65,6 +67,24 @@ def test_bars_of_dynamics_are_named() -> None:
     for draw in (plot.eos, plot.magnetisation):
         assert "standard error" in draw(found).get_supxlabel()
     assert plot.eos(_equation(np.full(7, 2.2))).get_supxlabel() == ""
+
+
+def test_averages_over_magnetic_states_name_their_errors() -> None:
+    c = np.diag([250.0] * 3 + [120.0] * 3) + 140.0 * np.kron([[1, 0], [0, 0]], 1 - np.eye(3))
+    of_one = ElasticConstants(c, c, c, np.zeros(6), 11.4, 2, np.ones((3, 2)))
+    assert plot.elastic(of_one).get_supxlabel() == ""
+    figure = plot.elastic(replace(of_one, error=np.full((6, 6), 4.0), n_states=3))
+    assert "standard error" in figure.get_supxlabel()
+    labels = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    assert labels == ["$C_{11}$\n$C_{22}$\n$C_{33}$", "$C_{44}$\n$C_{55}$\n$C_{66}$",
+                      "$C_{12}$\n$C_{13}$\n$C_{23}$"]  # fmt: skip
+    x = np.linspace(0.0, 1.0, 5)
+    found = Bands(Path([np.outer(x, [0.5, 0, 0])], [("G", "X")]), [x], [x[:, None]])
+    assert plot.bands(found).get_supxlabel() == ""
+    figure = plot.bands(found, errors=[np.full((5, 1), 0.1)])
+    assert "standard error" in figure.get_supxlabel()
+    (band,) = figure.axes[0].collections
+    assert band.get_paths()[0].get_extents().ymax == pytest.approx(1.1)
 
 
 def test_formation_has_one_composition_axis_and_says_what_bars_are() -> None:

@@ -137,6 +137,8 @@ def _references(settings: FormationSettings, names: Sequence[str]) -> dict[str, 
 
 
 def _table(found: FormationEnergies, symbol: str, atoms_per_cell: float | None) -> str:
+    from mmtp_jax.tables import aligned, with_error
+
     shares, lowest = 100 * found.fraction(symbol), set(found.lowest().tolist())
     quantities = {
         "formation meV/atom": (1e3 * found.energies, 2),
@@ -150,21 +152,22 @@ def _table(found: FormationEnergies, symbol: str, atoms_per_cell: float | None) 
     several, n_counted = len(found.energies) > 1, found.converged.sum(axis=0)
 
     def cell(mean: float, error: float, digits: int) -> str:
-        spread = f" +- {error:<6.1g}" if several else ""
         # NaN where there are no magnetic atoms.
-        return "-" if isnan(mean) else f"{mean:.{digits}f}{spread}"
+        return with_error(mean, error, digits) if several else (
+            "-" if isnan(mean) else f"{mean:.{digits}f}"
+        )  # fmt: skip
 
     columns = [
         [cell(*of, digits) for of in zip(found.mean(v), found.two_sigma(v), strict=True)]
         for v, digits in quantities.values()
     ]
-    lines = [f"{symbol + ' %':>8}" + "".join(f"{name:>23}" for name in quantities)]
+    rows = [(f"{symbol} %", *quantities, "")]
     for k, cells in enumerate(zip(*columns, strict=True)):
-        row = "".join(f"{text:>23}" for text in cells)
-        some = several and n_counted[k] < len(found.energies)
-        of = f"  of {n_counted[k]} potentials" if some else ""
-        lines.append(f"{shares[k]:8.2f}{row}{'  lowest' if k in lowest else ''}{of}")
-    return "\n".join(lines)
+        words = ["lowest"] if k in lowest else []
+        if several and n_counted[k] < len(found.energies):
+            words.append(f"of {n_counted[k]} potentials")
+        rows.append((f"{shares[k]:.2f}", *cells, " ".join(words)))
+    return aligned(rows, left=(len(rows[0]) - 1,))
 
 
 def _write(
