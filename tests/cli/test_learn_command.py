@@ -90,7 +90,7 @@ def test_a_loop_from_a_file(read_back, run, files) -> None:
     assert "highest grade" in done.out
     assert "iteration 0: hot: 4 replicas of 10 steps" in done.out
     assert "iteration 0: moments: 8 configurations equilibrated" in done.out
-    for name in ("potential.mtp", "table.csv", "selected.png", "state.json"):
+    for name in ("potential.mtp", "table.csv", "selected.png", "selected.pdf", "state.json"):
         assert read_back(files.loop / name)
     # The active set of the last fit is beside the potential.
     potential = mmtp.load(files.loop / "potential.mtp")

@@ -14,12 +14,15 @@ from mmtp_jax.cli.command_line import Declared, add_options, options_given
 from mmtp_jax.cli.console import add_command, add_resume
 from mmtp_jax.cli.fit_settings import new_potential
 from mmtp_jax.cli.learn_settings import LearnSettings, Simulation, check
+from mmtp_jax.cli.property_output import FIGURES
 from mmtp_jax.cli.settings import merge, read_settings
 from mmtp_jax.fitting.options import Domain, FitOptions, Method
 from mmtp_jax.options import given_to
 from mmtp_jax.oracles.options import JobOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ase import Atoms
 
     import mmtp_jax as mmtp
@@ -32,9 +35,9 @@ examples:
   mmtp validate learn.toml
   mmtp learn learn.toml                 # go on after an interruption: the same command
 
-The folder of the loop holds each iteration in plain files, table.csv, selected.png and the newest
-potential.mtp. Exit status: 0 converged, 1 not converged, 130 ended by Ctrl-C, 143 by SIGTERM; the
-same command goes on.
+The folder of the loop holds each iteration in plain files, table.csv, selected.png and .pdf, and
+the newest potential.mtp. Exit status: 0 converged, 1 not converged, 130 ended by Ctrl-C, 143 by
+SIGTERM; the same command goes on.
 """
 
 
@@ -91,18 +94,21 @@ def run(args: argparse.Namespace) -> int:
     print()
     print(learned)
     print()
-    write_plot(folder / "selected.png", learned)
-    for name in ("potential.mtp", "table.csv", "selected.png"):
-        print(f"wrote {folder / name}")
+    figures = [folder / f"selected{end}" for end in FIGURES]
+    write_plots(figures, learned)
+    for path in (folder / "potential.mtp", folder / "table.csv", *figures):
+        print(f"wrote {path}")
     return 0 if learned.converged else 1
 
 
-def write_plot(path: Path, learned: mmtp.results.Learned) -> None:
-    """Draw the number of selected configurations of each iteration."""
+def write_plots(paths: Sequence[Path], learned: mmtp.results.Learned) -> None:
+    """Draw what each iteration selected, and the errors of its fit."""
     from mmtp_jax import plot
     from mmtp_jax.plot.style import save_figure
 
-    save_figure(path, plot.learning(learned.rows))
+    figure = plot.learning(learned.rows)
+    for path in paths:
+        save_figure(path, figure)
 
 
 def _potential(settings: LearnSettings) -> mmtp.Potential:
