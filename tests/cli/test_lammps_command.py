@@ -138,3 +138,18 @@ def test_atoms_that_do_not_fit(iron_file, run, cell, tmp_path) -> None:
     )
     assert result.status == 2
     assert "not periodic in three directions" in result.err
+
+
+def test_what_is_not_installed_is_said(run, cell, tmp_path, iron_file, monkeypatch) -> None:
+    """By the command that writes the files, and by the driver in place of a traceback."""
+    monkeypatch.setattr("mmtp_jax.cli.commands.lammps.find_spec", lambda name: None)
+    folder = tmp_path / "session"
+    result = run("lammps", iron_file, "--structure", cell, "-o", folder)
+    assert result.status == 0, result.err
+    assert "not installed here yet: pip install 'lammps[mpi]' mpi4py" in result.out
+    # -S and -I leave out all packages that are installed.
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", folder / "run.py"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr == "No module named 'mpi4py': pip install 'lammps[mpi]' mpi4py\n"

