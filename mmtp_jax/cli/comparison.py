@@ -75,6 +75,20 @@ def evaluated(
     return Evaluated(atoms_list, results, each, {name: len(of) for name, of in files.items()})
 
 
+def side_by_side(found: dict[str, Evaluated]) -> str:
+    """RMSE of several potentials over all files, a column for each."""
+    from mmtp_jax.fitting.report import errors_of
+    from mmtp_jax.tables import aligned
+
+    kinds = {name: errors_of(*of.whole).kinds for name, of in found.items()}
+    units = {k.kind: k.unit for of in kinds.values() for k in of}
+    rmse = {name: {k.kind: f"{k.rmse:.3f}" for k in of} for name, of in kinds.items()}
+    rows = [("RMSE", *found, "unit")]
+    for kind, unit in units.items():
+        rows.append((kind.replace("_", " "), *(of.get(kind, "-") for of in rmse.values()), unit))
+    return aligned(rows, left=(0, len(found) + 1))
+
+
 def spread_table(atoms_list: Sequence[Atoms], results: Sequence[CommitteeResult]) -> str:
     """Standard deviations over the members of a committee: root mean square, and the largest."""
     import numpy as np

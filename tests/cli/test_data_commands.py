@@ -91,6 +91,9 @@ def test_several_potentials_and_files(read_back, run, fitted, data, tmp_path) ->
             assert atoms.info[f"mmtp_{path.stem}_energy"] == pytest.approx(r.energy)
             assert atoms.get_potential_energy() == source.get_potential_energy()
     assert result.out.count("largest errors") == 2
+    energies = [of["errors"]["energy"]["rmse"] for of in content]
+    row = next(line for line in result.out.split("\nRMSE ")[-1].splitlines() if "energy" in line)
+    assert row.split() == ["energy", *(f"{value:.3f}" for value in energies), "meV/atom"]
     assert "all 2 files" in result.out
     refused = run("evaluate", fitted.potential, other, *files, "-o", both)
     assert refused.status == 2

@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
         console.check_distinct(path, inputs_of(settings, args))
 
     import mmtp_jax as mmtp
-    from mmtp_jax.cli.comparison import evaluated, short_names, spread_table
+    from mmtp_jax.cli.comparison import evaluated, short_names, side_by_side, spread_table
     from mmtp_jax.potential.committee import committee_of
     from mmtp_jax.structures.screening import sentences
 
@@ -130,6 +130,8 @@ def run(args: argparse.Namespace) -> None:
         _print(settings, of, name if len(settings.potential) > 1 else "")
         if settings.committee:
             print(f"\n{spread_table(of.atoms_list, of.results)}")
+    if len(found) > 1 and of.whole[0]:
+        print(f"\n{side_by_side(found)}")
     print()
     if settings.output is not None:
         console.say_kept(settings.output)
