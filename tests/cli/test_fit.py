@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -330,13 +331,18 @@ def test_each_stage_has_a_bar(capsys) -> None:
 def test_quickstart(run, fitted, data, tmp_path, monkeypatch) -> None:
     # With data and form of the shared fit there is nothing to compile.
     form = {"species": ("Fe",), "radial_size": 4, "magnetic_size": 2, "cutoff": 4.2}
-    monkeypatch.setattr(quickstart, "DATA", [data.extxyz])
+    atoms_list = mmtp.read(data.extxyz)
+    atoms_list[3].info["making"] = "code: ABINIT"
+    mmtp.write(tmp_path / "some_say.extxyz", atoms_list)
+    monkeypatch.setattr(quickstart, "DATA", [tmp_path / "some_say.extxyz"])
     monkeypatch.setattr(quickstart, "_FORM", form)
     folder = tmp_path / "new" / "demo"
     result = run("quickstart", "--output", folder, "--level", 4, "--max-iterations", 5)
     assert result.status == 0, result.err
-    assert "8 configurations" in result.out
-    assert "2 configurations" in result.out
+    # All shipped labels are of one making, which some say.
+    for n in (8, 2):
+        assert re.search(rf"made by ABINIT.*, {n} configurations", result.out)
+    assert "do not say" not in result.out + result.err
     assert "MMTPCalculator" in result.out
     assert sorted(p.name for p in folder.iterdir()) == ["parity.png", "pot.mtp", "report.json"]
     assert json.loads((folder / "report.json").read_text())["fit"]["n_iterations"] == 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.command_line import number
@@ -16,7 +16,11 @@ from mmtp_jax.cli.fit_output import (
     run_fit,
     write_parity,
 )
+from mmtp_jax.io.schema import MAKING
 from mmtp_jax.options import LEVEL, SEED, Bounds
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 DATA = ("fe_cdft.extxyz", "fe_cdft_more.extxyz", "fe_cdft_disordered.extxyz")
 _HELD_OUT = 0.2
@@ -73,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     for name in DATA:
         with as_file(files("mmtp_jax") / "data" / name) as path:
             atoms_list += console.read_data(str(path), potential.species)
+    _say_making(atoms_list)
     kept, held_out = mmtp.split(len(atoms_list), _HELD_OUT, args.seed)
     training, validation = [atoms_list[k] for k in kept], [atoms_list[k] for k in held_out]
 
@@ -102,6 +107,15 @@ def run(args: argparse.Namespace) -> int:
         return console.INTERRUPTED
     print(_next_steps(paths["pot.mtp"]))
     return 0
+
+
+def _say_making(atoms_list: list[Atoms]) -> None:
+    """All shipped labels are of one making, which those carry that were made last."""
+    known = {atoms.info[MAKING] for atoms in atoms_list if MAKING in atoms.info}
+    if len(known) == 1:
+        (making,) = known
+        for atoms in atoms_list:
+            atoms.info[MAKING] = making
 
 
 def _next_steps(potential: str) -> str:
