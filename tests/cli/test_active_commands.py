@@ -79,6 +79,8 @@ def test_histogram_counts_every_configuration() -> None:
     text = histogram(np.array([0.2, 0.5, 1.0, 1.0005, 1.5, 2.0, 7.0, 1e5]))
     counts = [int(line.split("  ")[-1].split()[0]) for line in _without_bars(text)]
     assert counts == [2, 2, 2, 0, 1, 0, 1]
+    # Without the tolerance of the exchanges, which 1.0005 is within.
+    assert [line.split("  ")[0] for line in text.splitlines()[2:4]] == ["0.5 to 1", "1 to 2"]
     assert text.splitlines()[-1] == "smallest 0.2, median 1.25, largest 1e+05"
 
 

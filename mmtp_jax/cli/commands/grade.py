@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 THRESHOLDS = (2.0, 10.0)
 """Grades from which a configuration is worth a label, and a simulation should stop."""
 
+# Grades of the training set are at most 1 but for the tolerance of the exchanges.
 _EDGES = (0.0, 0.5, 1.001, 2.0, 5.0, 10.0, 100.0, float("inf"))
 _BAR = 40
 
@@ -139,7 +140,7 @@ def histogram(grades: np.ndarray) -> str:
         for low, high in zip((-1.0, *_EDGES[1:-1]), _EDGES[1:], strict=True)
     ]
     labels = [
-        f"{low:g} to {high:g}" if np.isfinite(high) else f"above {low:g}"
+        f"{low:.3g} to {high:.3g}" if np.isfinite(high) else f"above {low:.3g}"
         for low, high in pairwise(_EDGES)
     ]
     lines = [f"{'grade':<14}{'configurations':>14}"]

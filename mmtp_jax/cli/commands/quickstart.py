@@ -16,7 +16,6 @@ from mmtp_jax.cli.fit_output import (
     run_fit,
     write_parity,
 )
-from mmtp_jax.io.schema import MAKING
 from mmtp_jax.options import LEVEL, SEED, Bounds
 
 if TYPE_CHECKING:
@@ -111,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _say_making(atoms_list: list[Atoms]) -> None:
     """All shipped labels are of one making, which those carry that were made last."""
+    from mmtp_jax.io.schema import MAKING
+
     known = {atoms.info[MAKING] for atoms in atoms_list if MAKING in atoms.info}
     if len(known) == 1:
         (making,) = known
