@@ -126,5 +126,6 @@ def packed_part(
         n_atoms=n_atoms,
         n_configurations=n_configurations,
         width=max(b.graph.neighbours.shape[1] for b in training.batches),
+        most=max(map(len, training.structures)),
     )
     return PreparedSet(structures, tables, [batch], training.cutoff, training.shifts)

@@ -74,6 +74,7 @@ class PreparedSet:
                 "n_atoms": rounded_size(max(sizes)),
                 "n_configurations": rounded_size(max(map(len, members))),
                 "width": batch.graph.neighbours.shape[1],
+                "most": max(map(len, self.structures)),
             }
             for into, inside, of in zip(packed, places, members, strict=True):
                 into.append(

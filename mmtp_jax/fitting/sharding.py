@@ -161,6 +161,7 @@ def _spread(
         "n_atoms": rounded_size(max(sum(len(structures[k]) for k in of) for of in members)),
         "n_configurations": rounded_size(max(map(len, members))),
         "width": batch.graph.neighbours.shape[1],
+        "most": max(map(len, structures)),
     }
     on_devices = []
     for device, of in zip(mesh.devices.flat, members, strict=True):

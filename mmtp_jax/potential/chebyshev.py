@@ -33,12 +33,9 @@ def reversal(low: Array, high: Array, size: int) -> Array:
     unit = jnp.eye(size, dtype=jnp.result_type(shift))
 
     def times_argument(series: Array) -> Array:
-        up = jnp.zeros_like(series).at[1:].add(series[:-1])
-        down = jnp.zeros_like(series).at[:-1].add(series[1:])
+        up, down = jnp.pad(series[:-1], (1, 0)), jnp.pad(series[1:], (0, 1))
         # x T_0 = T_1, and x T_n = (T_{n-1} + T_{n+1}) / 2.
-        product = (up + down) / 2
-        product = product.at[1:2].add(series[:1] / 2) if size > 1 else product
-        return shift * series - product
+        return shift * series - ((up + down) / 2 + jnp.pad(series[:1] / 2, (1, size - 1))[:size])
 
     rows = [unit[0]]
     if size > 1:

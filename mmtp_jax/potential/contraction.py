@@ -18,9 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from mmtp_jax.potential.by_platform import by_platform
 from mmtp_jax.potential.einsum import matmul
+from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.moments import MomentTables
-from mmtp_jax.potential.products import ProductTable, sum_of_pairs, sum_of_products
+from mmtp_jax.potential.products import ProductTable, gathered_sums, sum_of_pairs, sum_of_products
 
 Array = Any
 
@@ -39,6 +41,8 @@ class ContractionPlan:
     """Gradient rows of layer k from the gradient rows of all later layers, times moments."""
     scalars: np.ndarray
     """(n_scalars,) place of each basis function among the renumbered moments."""
+    placing: ProductTable
+    """Puts rows of basis functions, times one, to these places."""
 
     @property
     def n_moments(self) -> int:
@@ -91,9 +95,10 @@ def contraction_plan(tables: MomentTables) -> ContractionPlan:
                 high - low,
             )
         )
-    return ContractionPlan(
-        bounds, tuple(layers), tuple(adjoint_layers), place[tables.scalars].astype(np.int32)
-    )
+    scalars = place[tables.scalars].astype(np.int32)
+    n, none = len(scalars), np.zeros(len(scalars), int)
+    placing = ProductTable(np.arange(n), none, np.ones(n), scalars, n, 1, len(order))
+    return ContractionPlan(bounds, tuple(layers), tuple(adjoint_layers), scalars, placing)
 
 
 def all_moments(plan: ContractionPlan, basic: Array) -> Array:
@@ -106,19 +111,44 @@ def all_moments(plan: ContractionPlan, basic: Array) -> Array:
 
 def basis_functions(plan: ContractionPlan, basic: Array) -> Array:
     """B_a (n_scalars, N) from the basic moments (n_basic, N)."""
-    return all_moments(plan, basic)[plan.scalars]
+    return scalar_moments(plan, all_moments(plan, basic))
+
+
+def scalar_moments(plan: ContractionPlan, moments: Array) -> Array:
+    """B_a (n_scalars, N) among the moments of all layers (n_moments, N)."""
+    like = jax.ShapeDtypeStruct((len(plan.scalars), moments.shape[1]), moments.dtype)
+    return linear_map(_picked, _placed, (), moments, like, (plan,), inline=True)
+
+
+def _picked(plan: ContractionPlan, moments: Array) -> Array:
+    return moments[plan.scalars]
+
+
+def _placed(plan: ContractionPlan, rows: Array) -> Array:
+    like = jax.ShapeDtypeStruct((plan.n_moments, rows.shape[1]), rows.dtype)
+    return by_platform(_scattered, _gathered, (rows,), like, static=(plan,))
+
+
+def _scattered(plan: ContractionPlan, rows: Array) -> Array:
+    return jnp.zeros((plan.n_moments, rows.shape[1]), rows.dtype).at[plan.scalars].add(rows)
+
+
+def _gathered(plan: ContractionPlan, rows: Array) -> Array:
+    return gathered_sums(plan.placing, rows, jnp.ones((1, 1), rows.dtype))
 
 
 def moment_gradient(plan: ContractionPlan, moment_coeffs: Array, moments: Array) -> Array:
     """d(sum_a xi_a B_a)/d(basic moments), (n_basic, N), at the moments of all layers."""
-    direct = jnp.zeros(plan.n_moments, moments.dtype).at[plan.scalars].add(moment_coeffs)
+    like = jax.ShapeDtypeStruct((plan.n_moments, 1), moments.dtype)
+    coefficients = jnp.asarray(moment_coeffs, moments.dtype)[:, None]
+    direct = linear_map(_placed, _picked, (), coefficients, like, (plan,), inline=True)
     n_lanes = moments.shape[1]
     gradient = jnp.zeros((0, n_lanes), moments.dtype)
     lows = (0, *plan.bounds[:-1])
     for low, high, layer in zip(
         reversed(lows), reversed(plan.bounds), reversed(plan.adjoint_layers), strict=True
     ):
-        rows = sum_of_products(layer, gradient, moments) + direct[low:high, None]
+        rows = sum_of_products(layer, gradient, moments) + direct[low:high]
         gradient = jnp.concatenate([rows, gradient]) if low else rows
     return gradient
 
@@ -135,7 +165,7 @@ def _(plan: ContractionPlan, primals: Any, tangents: Any) -> tuple[Array, Array]
     # which transposes that product.
     (moment_coeffs, basic), (moment_coeffs_dot, basic_dot) = primals, tangents
     moments = all_moments(plan, basic)
-    scalars = moments[plan.scalars]
+    scalars = scalar_moments(plan, moments)
     value = matmul(moment_coeffs, scalars)
     value_dot = jnp.zeros_like(value)
     if not isinstance(basic_dot, SymbolicZero):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.observables import Graph, Observables, evaluate
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.sums import at_atoms, at_neighbours
 
 Array = Any
 
@@ -35,14 +36,15 @@ def displaced(
     """
     vectors, magmoms, volumes = graph.vectors, graph.magmoms, graph.volumes
     if strain is not None:
-        padded = jnp.concatenate([strain, jnp.zeros_like(strain[:1])])
-        vectors = vectors + einsum("nab,nbk->nak", padded[graph.configuration], vectors)
+        of_atoms = at_atoms(strain, graph.configuration, graph.sums)
+        vectors = vectors + einsum("nab,nbk->nak", of_atoms, vectors)
         scale = jnp.linalg.det(jnp.eye(3, dtype=strain.dtype) + strain)
         # Without a volume there is none to change; inf * 0 would be NaN in its derivative.
         finite = jnp.isfinite(volumes)
         volumes = jnp.where(finite, jnp.where(finite, volumes, 1.0) * scale, volumes)
     if displacements is not None:
-        change = displacements[graph.neighbours] - displacements[:, None]
+        of_neighbours = at_neighbours(displacements, graph.neighbours, graph.sums)
+        change = of_neighbours - displacements[:, None]
         vectors = vectors + jnp.swapaxes(change, 1, 2)
     if magmom_changes is not None:
         magmoms = magmoms + magmom_changes

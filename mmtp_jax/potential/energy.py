@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from mmtp_jax.potential.basic_moments import basic_plan, component_lanes
+from mmtp_jax.potential.by_platform import by_platform
 from mmtp_jax.potential.confinement import confined
 from mmtp_jax.potential.contraction import contract, contraction_plan
+from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import stored
 from mmtp_jax.potential.potential import Potential, traced
 from mmtp_jax.potential.radial import Pairs, radial_functions, radial_functions_along
@@ -77,7 +79,7 @@ def site_energies(potential: Potential, neighborhoods: Neighborhoods) -> Array:
     distance, direction = geometry(neighborhoods.vectors)
     pairs, outside = confined(potential, pairs_of(neighborhoods, distance))
     energies = contracted(potential, radial_functions(potential, pairs), direction) + outside
-    return energies + potential.species_coeffs[neighborhoods.types]
+    return energies + of_species(potential.species_coeffs, neighborhoods.types)
 
 
 def site_energies_along(
@@ -111,8 +113,33 @@ def site_energies_along(
         (radial, direction),
         (radial_dot, direction_dot),
     )
-    energies += outside + potential.species_coeffs[neighborhoods.types]
+    energies += outside + of_species(potential.species_coeffs, neighborhoods.types)
     return energies, energies_dot + outside_dot
+
+
+def of_species(values: Array, types: Array) -> Array:
+    """Values (S,) of the species of atoms (N,)."""
+    like = jax.ShapeDtypeStruct(types.shape, values.dtype)
+    static = (values.shape[0],)
+    return linear_map(_of_species, _per_species, (types,), values, like, static, inline=True)
+
+
+def _of_species(n_species: int, types: Array, values: Array) -> Array:
+    del n_species
+    return values[types]
+
+
+def _per_species(n_species: int, types: Array, values: Array) -> Array:
+    like = jax.ShapeDtypeStruct((n_species,), values.dtype)
+    return by_platform(_scattered, _selected, (types, values), like, (n_species,))
+
+
+def _scattered(n_species: int, types: Array, values: Array) -> Array:
+    return jnp.zeros(n_species, values.dtype).at[types].add(values)
+
+
+def _selected(n_species: int, types: Array, values: Array) -> Array:
+    return jnp.stack([jnp.sum(jnp.where(types == k, values, 0)) for k in range(n_species)])
 
 
 def pairs_of(neighborhoods: Neighborhoods, distance: Array) -> Pairs:

@@ -15,9 +15,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mmtp_jax.potential import sums
 from mmtp_jax.potential.chunks import in_chunks, sum_over_chunks
 from mmtp_jax.potential.confinement import confined
-from mmtp_jax.potential.contraction import all_moments, contraction_plan, moment_gradient
+from mmtp_jax.potential.contraction import (
+    all_moments,
+    contraction_plan,
+    moment_gradient,
+    scalar_moments,
+)
 from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.energy import Neighborhoods, basic_moments, geometry, pairs_of
 from mmtp_jax.potential.observables import Graph, neighborhoods
@@ -47,6 +53,16 @@ def site_jacobian(potential: Potential, graph: Graph, chunk: int | None = None) 
 def energy_jacobian(potential: Potential, graph: Graph, chunk: int | None = None) -> Array:
     """dE/dtheta (C, P) of each configuration, the columns in the order of `Potential.flatten`."""
     potential, graph = traced((potential, graph))
+    if graph.sums is not None:
+        linear, (central, projected) = in_chunks(
+            partial(_factors, potential), neighborhoods(graph), chunk
+        )
+        central, projected = (
+            sums.of_members(factor, graph.sums).astype(projected.dtype)
+            for factor in (central, projected)
+        )
+        blocked = einsum("cna,cnmz->camz", central, projected)
+        return _joined(potential, jnp.sum(sums.of_members(linear, graph.sums), axis=1), blocked)
 
     def of_block(block: tuple[Neighborhoods, Array]) -> tuple[Array, Array]:
         rows, owner = block
@@ -76,7 +92,7 @@ def _factors(potential: Potential, rows: Neighborhoods) -> tuple[Array, tuple[Ar
     lanes = 2 if potential.form == "symmetrised" else 1
     gradient = moment_gradient(plan, potential.moment_coeffs, moments) / lanes
     (radial_bar,) = pull_back(gradient)
-    scalars = moments[plan.scalars].reshape(len(plan.scalars), lanes, -1).mean(axis=1).T
+    scalars = scalar_moments(plan, moments).reshape(len(plan.scalars), lanes, -1).mean(axis=1).T
     is_species = rows.types[:, None] == jnp.arange(potential.n_species)
 
     central, phi, psi = bases(potential, pairs)

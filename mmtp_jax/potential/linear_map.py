@@ -29,6 +29,7 @@ def linear_map(
     x: Array,
     like: Array | None = None,
     static: tuple[Hashable, ...] = (),
+    inline: bool = False,
 ) -> Array:
     """``function(*residuals, x)``, linear in x, whose transpose is ``transpose(*residuals, y)``.
 
@@ -43,37 +44,42 @@ def linear_map(
         like: anything of the shape and type of y. Without it the function is traced for them,
             again at every level of a nest of such maps.
         static: first arguments of both functions, before the residuals.
+        inline: XLA may merge the map with what is around it, rather than store its result.
     """
     if static:
         function, transpose = Bound(function, static), Bound(transpose, static)
     if like is None:
         like = jax.eval_shape(function, *residuals, x)
     out = jax.ShapeDtypeStruct(like.shape, like.dtype)
-    return _linear_map.bind(*residuals, x, function=function, transpose=transpose, out=out)
+    return _linear_map.bind(
+        *residuals, x, function=function, transpose=transpose, out=out, inline=inline
+    )
 
 
 _linear_map = Primitive("linear_map")
 
 
 @_linear_map.def_impl
-def _evaluate(*args: Array, function: Callable, transpose: Callable, out: Any) -> Array:
+def _evaluate(
+    *args: Array, function: Callable, transpose: Callable, out: Any, inline: bool
+) -> Array:
     del transpose, out
-    return materialised(function)(*args)
+    return function(*args) if inline else materialised(function)(*args)
 
 
 @_linear_map.def_abstract_eval
-def _shape(*avals: Any, function: Callable, transpose: Callable, out: Any) -> Any:
-    del avals, function, transpose
+def _shape(*avals: Any, out: Any, **params: Any) -> Any:
+    del avals, params
     return jax.core.ShapedArray(out.shape, out.dtype)
 
 
-def _jvp(primals: Any, tangents: Any, *, function: Callable, transpose: Callable, out: Any) -> Any:
+def _jvp(primals: Any, tangents: Any, *, function: Callable, **params: Any) -> Any:
     *residuals, x = primals
     *residual_dots, x_dot = tangents
-    value = linear_map(function, transpose, tuple(residuals), x, out)
+    value = _linear_map.bind(*residuals, x, function=function, **params)
     terms = []
     if not isinstance(x_dot, ad.Zero):
-        terms.append(linear_map(function, transpose, tuple(residuals), x_dot, out))
+        terms.append(_linear_map.bind(*residuals, x_dot, function=function, **params))
     moving = [k for k, dot in enumerate(residual_dots) if not isinstance(dot, ad.Zero)]
     if moving:
 
@@ -90,16 +96,20 @@ def _jvp(primals: Any, tangents: Any, *, function: Callable, transpose: Callable
     return value, terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
 
-def _transpose(ct: Any, *args: Any, function: Callable, transpose: Callable, out: Any) -> Any:
+def _transpose(
+    ct: Any, *args: Any, function: Callable, transpose: Callable, out: Any, inline: bool
+) -> Any:
     del out
     *residuals, x = args
     if isinstance(ct, ad.Zero):
         return [None] * len(residuals) + [ad.Zero(x.aval)]
-    back = linear_map(transpose, function, tuple(residuals), ct, x.aval)
+    back = linear_map(transpose, function, tuple(residuals), ct, x.aval, inline=inline)
     return [None] * len(residuals) + [back]
 
 
-def _batch(args: Any, axes: Any, *, function: Callable, transpose: Callable, out: Any) -> Any:
+def _batch(
+    args: Any, axes: Any, *, function: Callable, transpose: Callable, out: Any, inline: bool
+) -> Any:
     size = next(
         a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not batching.not_mapped
     )
@@ -117,6 +127,7 @@ def _batch(args: Any, axes: Any, *, function: Callable, transpose: Callable, out
         tuple(moved[:-1]),
         moved[-1],
         jax.ShapeDtypeStruct((size, *out.shape), out.dtype),
+        inline=inline,
     )
     return batched, 0
 

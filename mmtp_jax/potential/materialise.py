@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
+from jax.interpreters.partial_eval import JaxprTracer
 
 
 def materialised(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,9 +56,13 @@ def _(*avals: Any, jaxpr: ClosedJaxpr) -> Any:
 
 
 def _jvp(primals: Any, tangents: Any, *, jaxpr: ClosedJaxpr) -> Any:
-    values = _stage.bind(*primals, jaxpr=jaxpr)
     if _is_identity(jaxpr):
+        # What a gradient needs of the values is kept for it anyway; stored as well it would be
+        # copied, which costs a tenth at low levels.
+        for_gradient = any(isinstance(dot, JaxprTracer) for dot in tangents)
+        values = list(primals) if for_gradient else _stage.bind(*primals, jaxpr=jaxpr)
         return values, _store(tangents)
+    values = _stage.bind(*primals, jaxpr=jaxpr)
     dots = [ad.instantiate_zeros(dot) for dot in tangents]
     return values, jax.jvp(jaxpr_as_fun(jaxpr), tuple(primals), tuple(dots))[1]
 

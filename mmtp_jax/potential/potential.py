@@ -326,13 +326,15 @@ class Potential:
 
     def _with_zeros(self, free: Array) -> Array:
         """All of c in C order from the coefficients that are free."""
-        import jax.numpy as jnp
-
         if isinstance(free, np.ndarray):
             flat = np.zeros(np.size(self.radial_coeffs), free.dtype)
             flat[self._free] = free
             return flat
-        return jnp.zeros(np.size(self.radial_coeffs), free.dtype).at[self._free].set(free)
+        from mmtp_jax.potential.linear_map import linear_map
+
+        of = self.parities, self.magnetic, np.shape(self.radial_coeffs)
+        like = jax.ShapeDtypeStruct((int(np.prod(of[2])),), free.dtype)
+        return linear_map(_with_zeros, _without_zeros, (), free, like, of, inline=True)
 
     def replace(self, **changes: Any) -> Potential:
         """A copy with some fields changed."""
@@ -396,6 +398,21 @@ class Potential:
             min_magmom=min_magmom,
             max_magmom=max_magmom,
         )
+
+
+def _with_zeros(*of_and_free: Any) -> Array:
+    """A gather, whose transpose is one as well."""
+    import jax.numpy as jnp
+
+    *of, free = of_and_free
+    place = np.full(int(np.prod(of[2])), -1)
+    place[free_indices(*of)] = np.arange(len(free))
+    return jnp.where(place >= 0, free[np.maximum(place, 0)], 0)
+
+
+def _without_zeros(*of_and_flat: Any) -> Array:
+    *of, flat = of_and_flat
+    return flat[free_indices(*of)]
 
 
 def traced(tree: Any) -> Any:

@@ -135,7 +135,7 @@ def _evaluate(table: ProductTable, left: Array, right: Array) -> Array:
     if len(table.target) == 0:
         return jnp.zeros((table.n_targets, left.shape[1]), left.dtype)
     like = jax.ShapeDtypeStruct((table.n_targets, left.shape[1]), left.dtype)
-    return by_platform(_fused, _gathered, (left, right), like, static=(table,))
+    return by_platform(_fused, gathered_sums, (left, right), like, static=(table,))
 
 
 def _fused(table: ProductTable, left: Array, right: Array) -> Array:
@@ -155,7 +155,7 @@ def _fused(table: ProductTable, left: Array, right: Array) -> Array:
     return jax.ops.segment_sum(total, target, table.n_targets, indices_are_sorted=True)
 
 
-def _gathered(table: ProductTable, left: Array, right: Array) -> Array:
+def gathered_sums(table: ProductTable, left: Array, right: Array) -> Array:
     """For GPUs, where a scatter adds in any order: two sums of gathered rows."""
     a, b, coefficient, target, of_targets = table.groups(table.balanced_size)
     terms = left[a] * (right if table.n_right == 1 else right[b])

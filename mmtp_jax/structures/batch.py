@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from mmtp_jax.potential.observables import Graph
+from mmtp_jax.potential.sums import Sums, incoming_pairs, members_of
 from mmtp_jax.structures.neighbours import PADDING, NeighbourTable, neighbour_table
 from mmtp_jax.structures.structure import Structure
 
@@ -72,11 +73,12 @@ def pack(
     n_atoms: int = 0,
     width: int = 0,
     n_configurations: int = 0,
+    most: int = 0,
 ) -> Batch:
     """Put configurations and their neighbours into one padded graph.
 
-    The minimal sizes ``n_atoms``, ``width`` and ``n_configurations`` let a caller keep the shape
-    of an earlier graph.
+    The minimal sizes ``n_atoms``, ``width`` and ``n_configurations``, and ``most`` of the atoms of
+    one configuration, let a caller keep the shape of an earlier graph.
     """
     counts = np.array([len(s) for s in structures], int)
     offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -102,7 +104,14 @@ def pack(
         own = neighbours[low:high, :used]
         neighbours[low:high, :used] = np.where(table.index >= 0, table.index + low, own)
         vectors[low:high, :, :used] = table.vectors
-    graph = Graph(types, magmoms, vectors, neighbours, configuration, volumes)
+    sums = None
+    if adds_by_gathering():
+        count = np.zeros(total, int)
+        count[: offsets[-1]] = np.concatenate([table.count for table in tables])
+        incoming = incoming_pairs(neighbours, count, total, width)
+        most = rounded_size(max(most, counts.max(initial=0)))
+        sums = Sums(incoming, members_of(configuration, n_conf, most))
+    graph = Graph(types, magmoms, vectors, neighbours, configuration, volumes, sums)
     members = np.arange(len(structures)) if members is None else members
     return Batch(graph, members, offsets, int(sum(table.count.sum() for table in tables)))
 
@@ -133,6 +142,7 @@ def make_batches(
             "n_atoms": rounded_size(max(int(sizes[part].sum()) for part in parts)),
             "n_configurations": rounded_size(max(len(part) for part in parts)),
             "width": int(high),
+            "most": int(sizes[inside].max()),
         }
         batches += [
             pack(
@@ -186,6 +196,11 @@ def device_in_use() -> jax.Device:
     if chosen is None or isinstance(chosen, str):
         chosen = jax.local_devices(backend=chosen)[0]
     return chosen
+
+
+def adds_by_gathering() -> bool:
+    """Whether graphs get a list of the terms of their sums, for the device in use."""
+    return device_in_use().platform != "cpu"
 
 
 def default_chunk() -> int:

@@ -21,12 +21,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.potential import sums
 from mmtp_jax.potential.observables import Graph
-from mmtp_jax.structures.batch import rounded_size
+from mmtp_jax.potential.sums import Sums, incoming_pairs, members_of
+from mmtp_jax.structures.batch import adds_by_gathering, rounded_size
 from mmtp_jax.structures.neighbours import PADDING, NeighbourTable, neighbour_table
 from mmtp_jax.structures.structure import Structure
 
@@ -61,6 +62,8 @@ class NeighbourList(NamedTuple):
     """() Angstrom."""
     skin: Array
     """() Angstrom."""
+    sums: Sums | None = None
+    """Where the terms of sums are; on devices that add up by gathering."""
 
     @property
     def width(self) -> int:
@@ -120,7 +123,15 @@ def find_neighbours(
         found.count[rows], found.configuration[rows] = table.count, k
         found.reference_positions[rows] = structure.positions
         found.reference_cell[k], found.inverse_cell[k] = structure.cell, inverse
-    return found
+    return with_sums(found) if adds_by_gathering() else found
+
+
+def with_sums(neighbours: NeighbourList) -> NeighbourList:
+    """A list on the host, with what devices need that add up by gathering."""
+    n_atoms, n_conf = neighbours.index.shape[0], neighbours.reference_cell.shape[0]
+    incoming = incoming_pairs(neighbours.index, neighbours.count, n_atoms, neighbours.width)
+    members = members_of(neighbours.configuration, n_conf)
+    return neighbours._replace(sums=Sums(incoming, members))
 
 
 def warm_width(needed: int, structures: Sequence[Structure], radius: float) -> int:
@@ -170,10 +181,16 @@ def graph_at(
     """
     n_conf, owner = cell.shape[0], neighbours.configuration
     # Padding atoms have no neighbours, so that the clipped index does not matter.
-    of_atoms = cell[jnp.minimum(owner, n_conf - 1)]
-    vectors, nearest = _vectors(positions, of_atoms, neighbours)
-    graph = Graph(types, magmoms, vectors, neighbours.index, owner, volumes)
-    return graph, jnp.sqrt(jax.ops.segment_min(nearest, owner, n_conf))
+    vectors, nearest = _vectors(positions, _at_atoms(cell, neighbours, owner), neighbours)
+    graph = Graph(types, magmoms, vectors, neighbours.index, owner, volumes, neighbours.sums)
+    return graph, jnp.sqrt(-sums.largest(-nearest, owner, n_conf, neighbours.sums))
+
+
+def _at_atoms(values: Array, neighbours: NeighbourList, owner: Array) -> Array:
+    """Rows (C, ...) of configurations at atoms (N, ...); any row at padding."""
+    if neighbours.sums is None:
+        return values[jnp.minimum(owner, values.shape[0] - 1)]
+    return sums.at_atoms(values, owner, neighbours.sums)
 
 
 def used_skin(neighbours: NeighbourList, positions: Array, cell: Array) -> Array:
@@ -188,13 +205,14 @@ def used_skin(neighbours: NeighbourList, positions: Array, cell: Array) -> Array
     owner = neighbours.configuration[:size]
     reference = neighbours.reference_positions.reshape(-1, 3)[:size]
     deformation = neighbours.inverse_cell @ (cell - neighbours.reference_cell)
-    of_atoms = deformation[jnp.minimum(owner, n_conf - 1)]
+    of_atoms = _at_atoms(deformation, neighbours, owner)
     displacement = positions - reference - jnp.einsum("na,nab->nb", reference, of_atoms)
     square = jnp.sum(displacement**2, axis=1)
     # A position that is not finite must not vanish in the maximum.
     square = jnp.where(jnp.isnan(square), jnp.inf, square)
     # Configurations without atoms, which only pad, are -inf.
-    largest = jnp.sqrt(jnp.maximum(jax.ops.segment_max(square, owner, n_conf), 0.0))
+    furthest = sums.largest(square, owner, n_conf, neighbours.sums)
+    largest = jnp.sqrt(jnp.maximum(furthest, 0.0))
     strain = jnp.sqrt(jnp.sum(deformation**2, axis=(-2, -1)))
     room = (1.0 - strain) * (neighbours.cutoff + neighbours.skin) - neighbours.cutoff
     # Nor must it count as one that has not moved.
@@ -223,7 +241,7 @@ def _vectors(positions: Array, cell: Array, neighbours: NeighbourList) -> tuple[
     index, shifts, count = neighbours[:3]
     vectors = jnp.stack(
         [
-            positions[:, x][index]
+            sums.at_neighbours(positions[:, x], index, neighbours.sums)
             - positions[:, x, None]
             + sum(shifts[:, k] * cell[:, k, x, None] for k in range(3))
             for x in range(3)

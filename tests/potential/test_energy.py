@@ -1,5 +1,7 @@
 """Energies against an independent evaluation of the equations in plain numpy."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from mmtp_jax.potential.chebyshev import chebyshev, reversal, to_unit_interval
 from mmtp_jax.potential.energy import site_energies
 from mmtp_jax.potential.observables import neighborhoods, per_configuration
+from mmtp_jax.potential.sums import Sums, members_of
 
 # seed, level, species, N_psi, radial size, symmetrised, intervals, atoms, periodic directions
 CASES = [
@@ -75,9 +78,21 @@ def test_energies_are_the_sums_of_site_energies_per_configuration(
 
 
 def test_sum_per_configuration_leaves_padding_out():
-    graph_like = type("G", (), {"configuration": jnp.array([1, 0, 1, 2]), "n_configurations": 2})
+    like = SimpleNamespace(configuration=jnp.array([1, 0, 1, 2]), n_configurations=2, sums=None)
     sites = jnp.array([1.0, 2.0, 4.0, 8.0])
-    np.testing.assert_array_equal(per_configuration(graph_like, sites), [2.0, 5.0])
+    np.testing.assert_array_equal(per_configuration(like, sites), [2.0, 5.0])
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+def test_energies_in_32_bits_are_added_up_in_64(gathers):
+    owner = np.zeros(60_000, np.int32)
+    sums = Sums(np.zeros((len(owner), 0), np.int32), members_of(owner, 1)) if gathers else None
+    sites = jnp.full(len(owner), -4.1, jnp.float32)
+    (total,) = per_configuration(
+        SimpleNamespace(configuration=owner, n_configurations=1, sums=sums), sites
+    )
+    assert total.dtype == np.float64
+    assert float(total) == pytest.approx(len(owner) * float(sites[0]), abs=1e-7)
 
 
 # --- the basis ----------------------------------------------------------------------

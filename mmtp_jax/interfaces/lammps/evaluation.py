@@ -53,6 +53,7 @@ def graph_of_rows(potential: Potential, rows: Rows, positions: Array, magmoms: A
         neighbours=rows.neighbours,
         configuration=rows.configuration,
         volumes=jnp.ones(1),
+        sums=rows.sums,
     )
     dtype = potential.radial_coeffs.dtype
     return with_floats(graph, dtype)

@@ -17,6 +17,7 @@ import numpy as np
 from mmtp_jax.interfaces.lammps.options import BridgeOptions
 from mmtp_jax.potential.observables import Graph, Observables
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.sums import Sums
 from mmtp_jax.precision import Precision, double_precision
 from mmtp_jax.simulation.moments.lbfgs import Memory, empty_memory
 from mmtp_jax.simulation.moments.steps import (
@@ -28,6 +29,7 @@ from mmtp_jax.simulation.moments.steps import (
     start_state,
     with_next_trial,
 )
+from mmtp_jax.structures.batch import adds_by_gathering
 
 Array = Any
 
@@ -76,6 +78,9 @@ class SharedMoments:
             neighbours=np.zeros((n, 0), np.int32),
             configuration=np.zeros(n, np.int32),
             volumes=np.ones(1),
+            sums=Sums(np.zeros((n, 0), np.int32), np.arange(n, dtype=np.int32)[None])
+            if adds_by_gathering()
+            else None,
         )
         # Where it will be later, too, so that nothing is compiled twice.
         (device,) = jax.tree.leaves(potential)[0].devices()

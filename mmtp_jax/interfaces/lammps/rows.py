@@ -10,14 +10,15 @@ margin, because every shape costs a compilation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from vesin import NeighborList
 
 from mmtp_jax.potential.chunks import padded_count
-from mmtp_jax.structures.batch import rounded_size
+from mmtp_jax.potential.sums import Sums, incoming_pairs, members_of
+from mmtp_jax.structures.batch import adds_by_gathering, rounded_size
 from mmtp_jax.structures.neighbour_list import RATTLE
 from mmtp_jax.structures.neighbours import SAME_PLACE
 from mmtp_jax.structures.sanity import search_radius
@@ -54,6 +55,8 @@ class Rows(NamedTuple):
     """(N,) neighbours."""
     configuration: Array
     """(N,) 0; 1 for padding."""
+    sums: Sums | None = None
+    """Where the terms of sums are; on devices that add up by gathering."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Sizes:
     """At least N."""
     width: int = 0
     """K."""
+    incoming: int = 0
+    """J of `Sums`, where there are some."""
 
     def with_room(self, n_own: int, n_others: int, n_positions: int, width: int) -> Sizes:
         """The same sizes, or larger ones where they do not suffice."""
@@ -80,7 +85,8 @@ class Sizes:
             own = padded_count(_with_margin(n_own) if self.shared else max(n_own, 1), self.chunk)
         others = _grown(self.others, n_others) if self.shared else 0
         positions = max(_grown(self.positions, n_positions), own)
-        return Sizes(self.shared, self.chunk, own, others, positions, max(self.width, width))
+        width = max(self.width, width)
+        return Sizes(self.shared, self.chunk, own, others, positions, width, self.incoming)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,14 +161,15 @@ def find_rows(atoms: RankAtoms, n_atoms: int, radius: float, sizes: Sizes) -> Ra
     neighbours[i, column] = place[atoms.ids[j]]
     ghosts[i, column] = j
     padding = np.arange(sizes.own) >= n
-    rows = Rows(
-        types=types,
-        neighbours=neighbours,
-        ghosts=ghosts,
-        count=np.pad(count, (0, sizes.own - n)).astype(np.int32),
-        configuration=padding.astype(np.int32),
-    )
-    return RankList(rows, ids, atoms, sizes)
+    count = np.pad(count, (0, sizes.own - n)).astype(np.int32)
+    configuration, sums = padding.astype(np.int32), None
+    if adds_by_gathering():
+        most = int(np.bincount(place[atoms.ids[j]], minlength=1).max())
+        if most > sizes.incoming:
+            sizes = replace(sizes, incoming=rounded_size(most))
+        incoming = incoming_pairs(neighbours, count, len(ids), sizes.incoming)
+        sums = Sums(incoming, members_of(configuration, 1))
+    return RankList(Rows(types, neighbours, ghosts, count, configuration, sums), ids, atoms, sizes)
 
 
 def _pairs(atoms: RankAtoms, radius: float) -> tuple[np.ndarray, np.ndarray]:

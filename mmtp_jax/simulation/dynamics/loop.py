@@ -145,7 +145,11 @@ def take_steps(
         stop = _all_stop(rules, state)
         grade = watch.grade(watched) if isinstance(watch, GradedWatch) else None
         row = row_of(state, grade)
-        rows = jax.tree.map(lambda all, one: all.at[at.n_done].set(one), at.rows, row)
+        rows = jax.tree.map(
+            lambda all, one: jax.lax.dynamic_update_index_in_dim(all, one, at.n_done, 0),
+            at.rows,
+            row,
+        )
         reason = jnp.where(stop, Reason.STOPPED, Reason.DONE).astype(at.reason.dtype)
         after = Block(state, watched, rows, at.n_done + 1, reason, at.stale)
         if watch is None:

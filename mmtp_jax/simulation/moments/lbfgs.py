@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mmtp_jax.potential import sums
 from mmtp_jax.potential.observables import Graph
+from mmtp_jax.potential.sums import Sums
 
 Array = Any
 
@@ -37,24 +39,29 @@ class Segments(NamedTuple):
     """(N,) the configuration; C for padding."""
     n: int
     """C."""
+    sums: Sums | None = None
+    """Where the terms of sums are; None: they are added in their own order."""
 
     @classmethod
     def of(cls, graph: Graph) -> Segments:
         """Those of the atoms of a graph."""
-        return cls(graph.configuration, graph.n_configurations)
+        return cls(graph.configuration, graph.n_configurations, graph.sums)
 
     def at_atoms(self, values: Array) -> Array:
         """A number of each configuration (C,) at its atoms (N,); 0 at padding atoms."""
-        return jnp.append(values, jnp.zeros_like(values[:1]))[self.owner]
+        return sums.at_atoms(values, self.owner, self.sums)
 
     def totals(self, *values: Array) -> tuple[Array, ...]:
         """The sum of each (N,) over the atoms of every configuration, each (C,)."""
-        summed = jax.ops.segment_sum(jnp.stack(values, axis=-1), self.owner, self.n)
-        return tuple(jnp.moveaxis(summed, -1, 0))
+        return tuple(jnp.moveaxis(self.total(jnp.stack(values, axis=-1)), -1, 0))
+
+    def total(self, values: Array) -> Array:
+        """The sum (C, ...) of (N, ...) over the atoms of every configuration."""
+        return sums.per_configuration(values, self.owner, self.n, self.sums)
 
     def largest(self, values: Array) -> Array:
         """The largest of (N,) in each configuration (C,), at least 0."""
-        return jnp.maximum(jax.ops.segment_max(values, self.owner, self.n), 0)
+        return jnp.maximum(sums.largest(values, self.owner, self.n, self.sums), 0)
 
     def any(self, flags: Array) -> Array:
         """(C,) bool: is one of the flags (N,) of a configuration set?"""
@@ -112,10 +119,8 @@ def forget(memory: Memory, pieces: Segments, which: Array) -> Memory:
 def direction(memory: Memory, pieces: Segments, gradient: Array, free: Array) -> Array:
     """-H g (N,) with the inverse Hessian H of the ``free`` atoms (N,); 0 at the others."""
     steps, changes = (jnp.where(free, rows, 0.0) for rows in memory[:2])
-    products = jax.ops.segment_sum(
-        jnp.stack([steps * changes, steps * steps, changes * changes], axis=-1).swapaxes(0, 1),
-        pieces.owner,
-        pieces.n,
+    products = pieces.total(
+        jnp.stack([steps * changes, steps * steps, changes * changes], axis=-1).swapaxes(0, 1)
     )
     sy, ss, yy = jnp.moveaxis(products, -1, 0).swapaxes(1, 2)
     used = sy > LEAST_CURVATURE * jnp.sqrt(ss * yy)
@@ -126,7 +131,8 @@ def direction(memory: Memory, pieces: Segments, gradient: Array, free: Array) ->
         row = SIZE - 1 - k
         (along,) = pieces.totals(steps[row] * q)
         alpha = inverse[row] * along
-        return q - pieces.at_atoms(alpha) * changes[row], alphas.at[row].set(alpha)
+        alphas = jax.lax.dynamic_update_index_in_dim(alphas, alpha, row, 0)
+        return q - pieces.at_atoms(alpha) * changes[row], alphas
 
     def forward(row: Array, state: Array) -> Array:
         (along,) = pieces.totals(changes[row] * state)

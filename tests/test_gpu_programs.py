@@ -1,0 +1,224 @@
+"""What GPUs are given: programs lowered for CUDA, and the same way run on the CPU."""
+
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mmtp_jax as mmtp
+from mmtp_jax.fitting.dataset import make_targets
+from mmtp_jax.fitting.loss import loss
+from mmtp_jax.fitting.weights import Weights
+from mmtp_jax.potential.displacement import displaced
+from mmtp_jax.potential.jacobian import energy_jacobian, site_jacobian
+from mmtp_jax.potential.observables import energies, evaluate, observables
+from mmtp_jax.precision import require_precision, with_floats
+from mmtp_jax.simulation.dynamics.loop import before_start, take_steps
+from mmtp_jax.simulation.dynamics.options import DynamicsOptions
+from mmtp_jax.simulation.dynamics.run import Run
+from mmtp_jax.simulation.dynamics.thermostats import keys_of
+from mmtp_jax.simulation.system import system_of
+from mmtp_jax.structures import batch, neighbour_list
+from mmtp_jax.structures.batch import make_batches
+from mmtp_jax.structures.structure import Structure
+
+LEVEL = 4
+N_STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def lists():
+    """lists(yes): whether graphs and lists of neighbours know the terms of sums."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def of(yes):
+            for module in (batch, neighbour_list):
+                patch.setattr(module, "adds_by_gathering", lambda: yes)
+
+        yield of
+
+
+@pytest.fixture(scope="module")
+def potentials(random_potential):
+    """One of each form."""
+    rng = np.random.default_rng(5)
+    parity = mmtp.Potential.new(
+        level=LEVEL, species=("Fe", "Al"), form="parity", radial_size=4, min_dist=1.6, cutoff=4.0,
+        max_magmom=3.0,
+    )  # fmt: skip
+    return {
+        "parity": parity.replace(
+            moment_coeffs=rng.normal(size=parity.tables.n_scalars),
+            species_coeffs=rng.normal(size=2),
+        ),
+        "symmetrised": random_potential(3, level=LEVEL),
+    }
+
+
+@pytest.fixture(scope="module")
+def structures(random_structure, labelled, potentials):
+    """Of several sizes, labelled."""
+    of = [random_structure(k, n) for k, n in enumerate((3, 6, 1))]
+    return labelled(potentials["symmetrised"], of)
+
+
+@pytest.fixture(scope="module")
+def programs(lists, structures, potentials):
+    """programs(gathering, form, dtype): name -> (function, arguments)."""
+
+    def of(gathering, form, dtype="float64"):
+        lists(gathering)
+        precision = require_precision(dtype)
+        potential = potentials[form].astype(*precision)
+        (packed,) = make_batches(structures, float(potential.cutoff))
+        graph = with_floats(packed.graph, precision.edges)
+        n, c = graph.magmoms.shape[0], graph.n_configurations
+        (targets,) = with_floats(make_targets(structures, [packed], Weights()), precision.edges)
+        whole = {
+            "displacements": np.zeros((n, 3)),
+            "magmom_changes": np.zeros(n),
+            "strain": np.zeros((c, 3, 3)),
+        }
+
+        def total(change):
+            return jnp.sum(energies(potential, displaced(graph, **change)))
+
+        found = {
+            "evaluation": (evaluate, (potential, graph)),
+            "evaluation in blocks": (partial(evaluate, chunk=8), (potential, graph)),
+            "gradient by positions": (jax.grad(total), (with_floats(whole, precision.edges),)),
+        }
+        if precision.edges == precision.contraction:
+            found |= {
+                "rows": (energy_jacobian, (potential, graph)),
+                "rows of atoms": (partial(site_jacobian, chunk=8), (potential, graph)),
+                "loss and gradient": (
+                    jax.value_and_grad(partial(loss, chunk=8)),
+                    (jnp.asarray(potential.flatten()), potential, [targets]),
+                ),
+                "observables along": (
+                    lambda theta, dot: jax.jvp(
+                        lambda t: observables(t, potential, graph), (theta,), (dot,)
+                    )[1],
+                    (potential.flatten(), jnp.ones(potential.n_parameters, precision.edges)),
+                ),
+            }
+        return found
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def steps(lists, iron):
+    """steps(gathering, dtype, moments): what `take_steps` is called with, for two replicas."""
+
+    def of(gathering, dtype="float64", moments="equilibrate"):
+        lists(gathering)
+        options = DynamicsOptions(
+            ensemble="nve", timestep_fs=1.0, moments=moments, dtype=dtype, chunk_steps=N_STEPS
+        )
+        rng = np.random.default_rng(1)
+        corners = np.stack(np.meshgrid(*[range(2)] * 3, indexing="ij"), -1).reshape(-1, 3)
+        positions = 2.85 * np.concatenate([corners, corners + 0.5])
+        system = system_of(
+            [
+                Structure(
+                    cell=5.7 * np.eye(3),
+                    periodic=np.ones(3, bool),
+                    positions=positions + rng.normal(0.0, 0.05, positions.shape),
+                    types=np.zeros(len(positions), np.int32),
+                    magmoms=rng.uniform(1.8, 2.4, len(positions)),
+                    name=f"replica {k}",
+                )
+                for k in range(2)
+            ],
+            np.full(len(positions), 55.8),
+            rng.normal(0.0, 0.003, (2, *positions.shape)),
+        )
+        run = Run(iron, system, options)
+        run.search(system)
+        state = before_start(
+            system,
+            keys_of(range(2)),
+            run.list.index.shape[0],
+            run.model.potential.radial_coeffs.dtype,
+        )
+        return (run.plan, run.model, run.bath, run.rules, state, run.list, N_STEPS)
+
+    return of
+
+
+def lowered(function, arguments, **options):
+    traced = jax.jit(function, **options).trace(*arguments)
+    return traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+def check(text):
+    """No sum in an order of chance, nothing that is slow or on the host, and no rounded product."""
+    found = set(
+        re.findall(r"stablehlo\.(\w*scatter|sort|custom_call|infeed|outfeed|send|recv)\b", text)
+    )
+    assert not found, found
+    assert "callback" not in text
+    assert "inlineable" not in text
+    for line in text.splitlines():
+        if "stablehlo.dot" in line and "xf32>" in line:
+            assert "precision = [HIGHEST, HIGHEST]" in line, line
+
+
+@pytest.mark.parametrize(
+    ("form", "dtype"), [("parity", "float32"), ("symmetrised", "float64"), ("parity", "mixed")]
+)
+def test_programs_for_gpus_have_no_scatter(programs, form, dtype):
+    for function, arguments in programs(True, form, dtype).values():
+        check(lowered(function, arguments))
+
+
+def test_the_check_would_find_a_scatter_and_a_rounded_product(programs):
+    function, arguments = programs(False, "parity")["evaluation"]
+    with pytest.raises(AssertionError, match="scatter"):
+        check(lowered(function, arguments))
+    x = np.ones((2, 2), np.float32)
+    with pytest.raises(AssertionError, match="dot"):
+        check(lowered(jnp.dot, (x, x)))
+
+
+@pytest.mark.parametrize("moments", ["equilibrate", "fixed"])
+def test_steps_of_dynamics_have_no_scatter(steps, moments):
+    plan, *arguments = steps(True, "float32", moments)
+    check(lowered(take_steps, (plan, *arguments), static_argnums=0))
+
+
+def values(of):
+    return {
+        name: jax.device_get(jax.jit(function)(*arguments))
+        for name, (function, arguments) in of.items()
+    }
+
+
+@pytest.fixture(scope="class")
+def on_cpu(programs, steps):
+    """What the way of CPUs gives."""
+    return values(programs(False, "parity")), take_steps(*steps(False))
+
+
+class TestOnTheWayOfGPUs:
+    """The same numbers as on the way of CPUs."""
+
+    def test_values(self, on_cpu, gpu_path, programs):
+        found = values(programs(True, "parity"))
+        for name, want in on_cpu[0].items():
+            for a, b in zip(jax.tree.leaves(found[name]), jax.tree.leaves(want), strict=True):
+                scale = 1e-12 * np.abs(b).max(initial=1e-3)
+                np.testing.assert_allclose(a, b, rtol=0.0, atol=scale, err_msg=name)
+
+    def test_steps(self, on_cpu, gpu_path, steps):
+        found, wanted = take_steps(*steps(True)), on_cpu[1]
+        assert int(found.n_done) == int(wanted.n_done) == N_STEPS
+        assert np.all(found.state.known.n_equilibration == wanted.state.known.n_equilibration)
+        for name in ("positions", "velocities", "magmoms"):
+            a, b = (getattr(of.state.system, name) for of in (found, wanted))
+            np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8)
