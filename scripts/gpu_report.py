@@ -1,0 +1,69 @@
+"""What the GPU path is worth: compiled for cards that are not here, or run on one that is.
+
+    python scripts/gpu_report.py                      # estimates, without any GPU
+    python scripts/gpu_report.py --cards h200 a100 --levels 8 16 --dtypes float32 float64
+    python scripts/gpu_report.py --run                # on a card, at most ten minutes
+
+Without a card XLA compiles for a description of one: kernels, atomic instructions in the PTX, bytes
+that are read and written per atom, and XLA's model of the time. All times are then ESTIMATES.
+Launches take about 2 microseconds each beside them, and the model knows no contention.
+
+This needs XLA's compiler for CUDA, 4.5 GB in an environment of its own, but neither a GPU nor a
+driver:
+
+    python -m venv gpu
+    gpu/bin/pip install . "jax[cuda13]"
+    gpu/bin/python scripts/gpu_report.py
+
+With a card and its driver the same environment does for ``--run``, which checks the numbers in
+float64 against those of the CPU, and that equal inputs give equal bits, before it measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+CARDS = ("h200", "h100", "a100")
+CASES = ("evaluate", "gradient", "rows", "md", "md-equilibrate")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", action="store_true", help="measure on the GPU of this machine")
+    parser.add_argument("--cards", nargs="+", choices=CARDS, default=["h200"])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=["evaluate"])
+    parser.add_argument("--levels", nargs="+", type=int, default=[16])
+    parser.add_argument("--dtypes", nargs="+", default=["float32"])
+    parser.add_argument("--forms", nargs="+", default=["parity"])
+    parser.add_argument("--atoms", nargs="+", type=int, help="98304, or 1e3 to 1e6 with --run")
+    parser.add_argument("--seconds", type=float, default=540.0, help="--run ends after these")
+    parser.add_argument("--keep", type=Path, help="folder for the optimised programs")
+    options = parser.parse_args()
+    if options.run:
+        from gpu_run import measure
+
+        measure(options)
+        return
+    dump = Path(tempfile.mkdtemp(prefix="mmtp-gpu-"))
+    # XLA reads them when it is loaded.
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["XLA_FLAGS"] = (
+        "--xla_gpu_collect_cost_model_stats=true --xla_gpu_enable_analytical_latency_estimator=true"
+        f" --xla_dump_to={dump} {os.environ.get('XLA_FLAGS', '')}"
+    )
+    try:
+        from gpu_estimate import estimate
+
+        estimate(options, dump)
+    finally:
+        shutil.rmtree(dump, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
