@@ -22,11 +22,13 @@ class Thresholds:
     """
 
     grade_select: float = option(
-        "Grade from which on a configuration is kept.", 2.0, bounds=POSITIVE, old=("low",),
+        "Grade from which on a configuration is kept as a candidate for a label; the simulation "
+        "goes on.", 2.0, bounds=POSITIVE, old=("low",),
         old_flags={"--grade-low": "--grade-select", "--grade-save": "--grade-select"},
     )  # fmt: skip
     grade_break: float = option(
-        "Grade above which a simulation stops.", 10.0, bounds=POSITIVE, old=("high",),
+        "Grade above which a simulation stops, for what it does is no longer what the potential "
+        "was fitted to.", 10.0, bounds=POSITIVE, old=("high",),
         old_flags={"--grade-high": "--grade-break"},
     )  # fmt: skip
 

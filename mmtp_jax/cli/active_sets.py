@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.active.beside import path_beside
 from mmtp_jax.active.options import Choice
@@ -116,6 +116,27 @@ def active_set(settings: SetSettings, potential: Potential) -> ActiveSet:
     return mmtp.ActiveSet.from_configurations(
         potential, atoms_list, **{k: v for k, v in options.items() if v is not None}
     )
+
+
+def head(settings: SetSettings, active: ActiveSet) -> dict[str, Any]:
+    """Of JSON files: what was graded, and by what."""
+    train, data = split_data(settings)
+    beside = None if train else str(path_beside(settings.potential))
+    return {
+        "potential": settings.potential,
+        "data": list(data),
+        "train": list(train),
+        "active_set": settings.active_set or beside,
+        "mode": active.mode,
+    }
+
+
+def named_grades(atoms_list: Sequence[Atoms], grades: Iterable[float]) -> list[dict[str, Any]]:
+    """Of JSON files: configurations by their names, and their grades."""
+    from mmtp_jax.io.schema import SOURCE
+
+    names = [getattr(atoms, SOURCE, f"configuration {k}") for k, atoms in enumerate(atoms_list, 1)]
+    return [{"name": n, "grade": float(g)} for n, g in zip(names, grades, strict=True)]
 
 
 def with_grade(atoms: Atoms, grade: float) -> Atoms:

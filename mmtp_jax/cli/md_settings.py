@@ -69,6 +69,7 @@ class Output:
     plot: str | None = file(
         "Figure of temperature, energy, pressure, volume and moments over time.", "thermo.png"
     )
+    json: str | None = file("Averages, their errors, and how the run ended as JSON.", "md.json")
     checkpoint: str | None = file("File that the run can be resumed from, bit for bit.", "md.npz")
     checkpoint_every: int = option("Steps between two checkpoints.", 1000, bounds=STEPS)
 

@@ -195,9 +195,10 @@ class Preselection(Keeping, Thresholds):
     """What is kept because the potential extrapolates to it, and when to stop for that."""
 
     active_set: str | None = option(
-        "Watch the grade by this active set. That beside the potential, pot.active.npz, is looked "
-        "for without: then grades are reported and stop nothing, unless --grade-select, "
-        "--grade-break or --candidates is given; 'none' for no grades.",
+        "Watch the grade of each step by this active set, with the thresholds --grade-select and "
+        "--grade-break. That beside the potential, pot.active.npz, is looked for without: then the "
+        "grades of some configurations (of md about 100) are reported and stop nothing, unless a "
+        "threshold or --candidates is given; 'none' for no grades.",
         example="active.npz", metavar="NPZ",
     )  # fmt: skip
     candidates: str | None = file(

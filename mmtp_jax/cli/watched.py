@@ -7,7 +7,7 @@ costs little and stops nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.shared_settings import NO_ACTIVE_SET
@@ -33,15 +33,22 @@ class Watched:
         path: the file of the potential.
         potential: of the simulation.
         go_on: the file of candidates is continued.
+        every: steps between configurations that are graded where nothing is watched; 0 where those
+            of the end are.
 
     Raises:
         ValueError: if the active set that is asked for belongs to another potential.
     """
 
     def __init__(
-        self, settings: Settings, path: str, potential: Potential, go_on: bool = False
+        self,
+        settings: Settings,
+        path: str,
+        potential: Potential,
+        go_on: bool = False,
+        every: int = 0,
     ) -> None:
-        self.settings, self.watch, self.file = settings, None, None
+        self.settings, self.watch, self.file, self.every = settings, None, None, every
         self.highest: dict[int, tuple[float, int]] = {}
         """Highest grade of each replica, and the step of it."""
         self.sampled: ActiveSet | None = None
@@ -113,6 +120,18 @@ class Watched:
         at = f" at {steps} {step}" if steps else ""
         return f"{who} stopped{at}: its grade is {grade:.4g}, above {high:g} (--grade-break)"
 
+    def content(self) -> dict[str, Any] | None:
+        """What `report` says, for JSON; None where no grades are known."""
+        if self.watch is not None:
+            tally, low = self.watch.tally, self.settings.grade_select
+            return {"watched": True, "highest": tally.highest, "n_kept": tally.n_kept, "from": low}
+        if not self._n_sampled:
+            return None
+        return {
+            "watched": False, "highest": max(self.highest.values())[0], "n_graded": self._n_sampled,
+            "n_above": self._n_above, "from": self.settings.grade_select,
+        }  # fmt: skip
+
     def report(self) -> None:
         """Write what is left, and say what was kept."""
         if self.watch is None:
@@ -141,9 +160,18 @@ class Watched:
         low, high = self.settings.grade_select, self.settings.grade_break
         grade, step = max(self.highest.values())
         at = f" at step {step}" if step else ""
+        which = f"at every step that {self.every} divides" if self.every else "at the end"
+        if self.every == 1:
+            which = "at every step"
         print(
-            f"extrapolation grades by {path_beside(self._path)}: highest {grade:.4g}{at}, "
-            f"{self._n_above} of {self._n_sampled} graded configurations above {low:g}"
+            f"extrapolation grades by {path_beside(self._path)} of {self._n_sampled} "
+            f"{'configuration' if self._n_sampled == 1 else 'configurations'} {which}: highest "
+            f"{grade:.4g}{at}, {self._n_above} of at least {low:g}"
+        )
+        others = ", and no other step was graded" if self.every > 1 else ""
+        print(
+            f"  only looked at: nothing was stopped or kept for its grade{others}; --grade-break "
+            "X, --grade-select X or --candidates FILE watch each step"
         )
         if grade > 1.0 and self.sampled.mode != NEIGHBORHOOD:
             print("  by whole cells: those larger than the training cells have larger grades")

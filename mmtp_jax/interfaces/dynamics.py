@@ -38,11 +38,14 @@ from mmtp_jax.simulation.dynamics.outcome import Simulation
 from mmtp_jax.simulation.dynamics.series import UNITS, Series
 from mmtp_jax.simulation.moments.collapse import collapse_message, is_zero, warn_of_collapse
 from mmtp_jax.simulation.system import System, system_of, thermal_velocities, without_drift
-from mmtp_jax.simulation.watch import BoundWatch, Watch
+from mmtp_jax.simulation.watch import BoundWatch, GradedWatch, Watch
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.tables import with_error
 
 logger = logging.getLogger(__name__)
+
+MOST_ERRORS = 4.0
+"""Standard errors between the temperature of a run and that of its bath, which chance may make."""
 
 _SHOWN = ("temperature", "pressure", "energy", "volume", "magnetisation", "n_equilibration")
 
@@ -54,6 +57,8 @@ class MDResult(Simulation):
 
     atoms: list[Atoms] = field(repr=False)
     """The replicas at the end, with velocities, moments and results."""
+    bath_K: np.ndarray | None = field(default=None, repr=False)
+    """(R,) temperatures of the heat baths, K; None without any."""
 
     def __str__(self) -> str:
         """Why the run ended, and averages of each replica over the second half of its steps.
@@ -74,6 +79,7 @@ class MDResult(Simulation):
             lines.append(f"  {name:<22}{text}")
         if max(counts) // 2 < MIN_BLOCKS:
             lines.append("  (no errors: there are too few rows)")
+        lines += self._off_temperature(averages)
         drift = "  ".join(f"{value:.3g}" for value in self.drift())
         lines.append(f"  drift of the conserved energy (meV/atom/ps): {drift}")
         return "\n".join(lines)
@@ -96,6 +102,30 @@ class MDResult(Simulation):
                     np.array([block_error(half) for half in halves]),
                 )
         return found
+
+    def _off_temperature(self, averages: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[str]:
+        """Which replicas are not at the temperature of their bath, in words."""
+        found = averages.get(f"temperature ({UNITS.temperature})")
+        if self.bath_K is None or found is None:
+            return []
+        lines = []
+        for r, (mean, error, bath) in enumerate(zip(*found, self.bath_K, strict=True)):
+            # Of few rows: how much the temperature of a canonical ensemble fluctuates.
+            error = error if np.isfinite(error) else bath * np.sqrt(2.0 / self._freedom)
+            apart = (mean - bath) / error if error > 0.0 else 0.0
+            if abs(apart) > MOST_ERRORS:
+                who = f"replica {r} is" if len(self.bath_K) > 1 else "the run is"
+                lines.append(
+                    f"  NOT EQUILIBRATED: {who} {abs(mean - bath):.0f} K, {abs(apart):.0f} errors, "
+                    f"{'below' if apart < 0 else 'above'} the {bath:g} K of its bath, and so are "
+                    "other averages those of a run that still heats or cools; take more steps"
+                )
+        return lines
+
+    @property
+    def _freedom(self) -> int:
+        """Degrees of freedom of a replica."""
+        return max(1, 3 * self.system.n_atoms - 3)
 
     @property
     def _counts(self) -> list[int]:
@@ -187,6 +217,7 @@ def md(
         kept=[Path(path) for path in kept_files],
         checkpoint=checkpoint,
         belongs_to=_fingerprint(potential, system, chosen),
+        graded=isinstance(watch, GradedWatch),
     )
     last: list[Snapshot] = []
 
@@ -218,7 +249,10 @@ def md(
         )  # fmt: skip
     if chosen.moments == "equilibrate":
         _warn_of_collapse(system, last[-1].state.system)
-    return MDResult(**vars(result), atoms=atoms_at(last[-1]))
+    bath_K = None
+    if chosen.ensemble != "nve":
+        bath_K = chosen.per_replica("temperature_K", len(atoms_list))
+    return MDResult(**vars(result), atoms=atoms_at(last[-1]), bath_K=bath_K)
 
 
 def _warn_of_collapse(start: System, end: System) -> None:
@@ -267,6 +301,8 @@ class Files:
     kept: list[Path]
     checkpoint: str | Path | None
     belongs_to: str
+    graded: bool
+    """A watch knows grades."""
     frames: TrajectoryWriter | None = None
     thermo: ThermoLog | None = None
 
@@ -307,7 +343,8 @@ class Files:
             self.frames = TrajectoryWriter(self.trajectories, self.symbols, self.every, last)
         if self.log is not None:
             go_on = saved is not None
-            self.thermo = ThermoLog(self.log, timestep_fs, len(self.symbols), go_on)
+            n_atoms = len(self.symbols)
+            self.thermo = ThermoLog(self.log, timestep_fs, n_atoms, go_on, self.graded)
         return saved
 
     def save(self, snapshot: Snapshot) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 
 
-def read_series(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def read_series(
+    path: str | Path, names: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, np.ndarray]:
     """Columns (t, R) of a log, t rows of each of R replicas, by name without unit.
 
     Args:
         path: the file, CSV.
         names: the columns that are wanted, e.g. ``("temperature", "volume")``.
+        optional: those that a log need not have; they are NaN then.
 
     Raises:
         ValueError: if a column is missing, there are no rows, or not as many of each replica.
@@ -21,6 +24,8 @@ def read_series(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarra
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.reader(file)
         header = [name.split(" (")[0] for name in next(reader, [])]
+        absent = [name for name in optional if name not in header]
+        names = tuple(name for name in (*names, *optional) if name not in absent)
         missing = sorted({"replica", *names} - set(header))
         if missing:
             raise ValueError(
@@ -36,7 +41,8 @@ def read_series(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarra
     n_replicas = int(columns[0].max()) + 1
     # A run that is still going on may have written a part of its last step.
     n_whole = columns.shape[1] // n_replicas * n_replicas
-    return {
+    found = {
         name: column[:n_whole].reshape(-1, n_replicas)
         for name, column in zip(names, columns[1:], strict=True)
     }
+    return found | {name: np.full((n_whole // n_replicas, n_replicas), np.nan) for name in absent}

@@ -27,6 +27,9 @@ from mmtp_jax.structures.results import VOIGT
 
 SUFFIXES = (".extxyz", ".xyz")
 
+GRADE_COLUMN = "grade"
+"""Of a log, where grades were watched."""
+
 
 def atoms_of_state(state: State, replica: int, symbols: Sequence[str]) -> Atoms:
     """One replica as atoms with velocities, moments and results.
@@ -153,20 +156,29 @@ class ThermoLog:
         path: the file.
         timestep_fs: time step.
         n_atoms: atoms of a replica.
-        go_on: the file is continued.
+        go_on: the file is continued, with the columns that it has.
+        graded: grades are known, and have a column.
     """
 
     def __init__(
-        self, path: str | Path, timestep_fs: float, n_atoms: int, go_on: bool = False
+        self,
+        path: str | Path,
+        timestep_fs: float,
+        n_atoms: int,
+        go_on: bool = False,
+        graded: bool = True,
     ) -> None:
         self.path, self.timestep_fs, self.n_atoms = Path(path), timestep_fs, n_atoms
+        if go_on:
+            with open(self.path, encoding="utf-8") as file:
+                graded = GRADE_COLUMN in file.readline().strip().split(",")
+        self.names = [name for name in Series._fields if graded or name != GRADE_COLUMN]
         if not go_on:
             self.path.write_text(",".join(self.header()) + "\n", encoding="utf-8")
 
-    @staticmethod
-    def header() -> list[str]:
+    def header(self) -> list[str]:
         """Names of the columns, with units."""
-        of_series = zip(Series._fields, UNITS, strict=True)
+        of_series = [(name, getattr(UNITS, name)) for name in self.names]
         names = [f"{name} ({unit})" if unit else name for name, unit in of_series]
         return ["step", "time (fs)", "replica", "atoms", *names]
 
@@ -174,7 +186,7 @@ class ThermoLog:
         """Add rows (t, R); cells of numbers that are not known are empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        columns = [np.asarray(column) for column in rows]
+        columns = [np.asarray(getattr(rows, name)) for name in self.names]
         for k, step in enumerate(steps):
             for r in range(columns[0].shape[1]):
                 values = [

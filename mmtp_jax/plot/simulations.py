@@ -73,7 +73,8 @@ def read_thermo(path: str | Path) -> Thermo:
     Raises:
         ValueError: if the file has no such columns, or no rows.
     """
-    columns = read_series(path, ("time", "atoms", *_SERIES))
+    always = tuple(name for name in _SERIES if name != "grade")
+    columns = read_series(path, ("time", "atoms", *always), optional=("grade",))
     return Thermo(
         time_ps=columns["time"][:, 0] * 1e-3,
         n_atoms=int(columns["atoms"][0, 0]),

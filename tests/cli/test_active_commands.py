@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,8 +45,9 @@ def active(files) -> mmtp.ActiveSet:
 def test_grade_writes_the_grades(read_back, run, files, active, tmp_path, suffix) -> None:
     output, plot = tmp_path / f"graded.{suffix}", tmp_path / "grades.png"
     done = run(
-        "grade", files.potential, files.train, files.candidates, "-o", output, "--plot", plot
-    )
+        "grade", files.potential, files.train, files.candidates, "-o", output, "--plot", plot,
+        "--json", tmp_path / "grades.json",
+    )  # fmt: skip
     assert done.status == 0, done.err
     graded = mmtp.read(output, species=("Fe",))
     expected = active.grade(files.pool)
@@ -53,6 +55,12 @@ def test_grade_writes_the_grades(read_back, run, files, active, tmp_path, suffix
     for atoms, before in zip(graded, files.pool, strict=True):
         assert atoms.get_potential_energy() == pytest.approx(before.get_potential_energy())
     assert f"largest {expected.max():.4g}" in done.out
+    content = json.loads((tmp_path / "grades.json").read_text())
+    assert [of["grade"] for of in content["configurations"]] == pytest.approx(expected.tolist())
+    assert content["configurations"][0]["name"] == "candidates.extxyz, configuration 1"
+    assert content["largest"] == pytest.approx(expected.max())
+    assert sum(of["configurations"] for of in content["histogram"]) == len(expected)
+    assert (content["train"], content["active_set"]) == ([str(files.train)], None)
     assert read_back(plot)
     # The saved set says the same.
     again = run("grade", files.potential, "--active-set", files.active, files.candidates)
@@ -92,7 +100,7 @@ def test_select_writes_what_is_worth_a_label(run, files, active, tmp_path) -> No
     output, grown = tmp_path / "selected.cfg", tmp_path / "grown.npz"
     done = run(
         "select", files.potential, files.train, files.candidates, "-o", output,
-        "--save-active-set", grown,
+        "--save-active-set", grown, "--json", tmp_path / "selected.json",
     )  # fmt: skip
     assert done.status == 0, done.err
     expected = mmtp.Selection.of(active, files.pool)
@@ -105,6 +113,10 @@ def test_select_writes_what_is_worth_a_label(run, files, active, tmp_path) -> No
         )
         assert atoms.info["MV_grade"] == pytest.approx(grade, rel=1e-5)
     assert "7 candidates, 1 of them duplicates" in done.out
+    content = json.loads((tmp_path / "selected.json").read_text())
+    assert [of["grade"] for of in content["selected"]] == pytest.approx(expected.grades.tolist())
+    assert content["selected"][0]["name"].startswith("candidates.extxyz, configuration ")
+    assert (len(content["candidates"]), content["n_duplicates"]) == (7, 1)
     assert f"{len(selected)} selected" in done.out
     # With them in the set there is nothing left to select, and nothing is written.
     nothing = tmp_path / "nothing.cfg"

@@ -94,12 +94,16 @@ def test_simulations_report_grades_and_go_on(run, potential, cell) -> None:
     options = ("--steps", 4, "--ensemble", "nvt", "--temperature", 50, "--moments", "fixed")
     done = run("md", potential, cell, *options)
     assert done.status == 0, done.err
-    line = re.search(r"grades by \S+pot.active.npz: highest ([\d.e+-]+),? .*of 5 graded", done.out)
+    line = re.search(
+        r"grades by \S+pot.active.npz of 5 configurations at every step: highest ([\d.e+-]+)",
+        done.out,
+    )
     assert line, done.out
     active = mmtp.ActiveSet.load(path_beside(potential), mmtp.load(potential))
     assert float(line[1]) >= active.grade(mmtp.read(cell))[0] * (1 - 1e-3)
     assert "grades by" not in run("md", potential, cell, *options, "--active-set", "none").out
-    assert "1 graded configurations" in run("equilibrate", potential, cell).out
+    assert "nothing was stopped or kept for its grade" in done.out
+    assert "of 1 configuration at the end: highest" in run("equilibrate", potential, cell).out
 
 
 def test_stale_sets_are_told_and_not_used(run, stale, cell) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,7 +39,8 @@ def command(iron_file, run, start):
             "md", iron_file, *start, "--repeat", 2, 2, 2, "--ensemble", "nvt",
             "--temperature", 200, 400, "--timestep", 2, "-o", folder / "run.extxyz",
             "--trajectory-every", 10, "--log", folder / "thermo.csv",
-            "--checkpoint", folder / "md.npz", "--checkpoint-every", 15, *options,
+            "--checkpoint", folder / "md.npz", "--checkpoint-every", 15,
+            "--json", folder / "md.json", *options,
         )  # fmt: skip
 
     return of
@@ -73,10 +75,30 @@ def test_run_writes_trajectories_log_and_summary(whole) -> None:
     assert [int(row["step"]) for row in rows[::2]] == list(range(41))
     frames = mmtp.read(folder / "run.1.extxyz")
     assert [atoms.info["step"] for atoms in frames] == [0, 10, 20, 30, 40]
+    # No grades were known.
+    assert "grade" not in rows[0]
+    assert np.isnan(read_thermo(folder / "thermo.csv").grade).all()
     assert [atoms.info["time_fs"] for atoms in frames] == [0, 20, 40, 60, 80]
     of_frame = next(row for row in rows if row["replica"] == "1" and row["step"] == "30")
     assert np.isclose(frames[3].get_potential_energy(), float(of_frame["energy (eV)"]), atol=1e-6)
     assert np.isclose(frames[3].get_kinetic_energy(), float(of_frame["kinetic (eV)"]), rtol=1e-5)
+
+
+def test_averages_that_are_not_those_of_the_bath_are_told(whole) -> None:
+    """Half of the kinetic energy of the start goes to the potential one, slower than 40 steps."""
+    content = json.loads((whole.folder / "md.json").read_text())
+    assert content["bath_K"] == [200.0, 400.0]
+    rows = _rows(whole.folder / "thermo.csv")
+    for r, of in enumerate(content["averages"]):
+        found = [float(row["temperature (K)"]) for row in rows[r::2]][20:]
+        assert of["temperature (K)"] == pytest.approx(np.mean(found))
+        error = of["temperature (K) error"]
+        apart = abs(np.mean(found) - content["bath_K"][r]) / error
+        told = f"NOT EQUILIBRATED: replica {r} is" in whole.result.out
+        assert told == (apart > 4.0)
+        assert of["counts"]
+        assert of["message"] == f"replica {r} ran to step 40"
+    assert "NOT EQUILIBRATED" in whole.result.out
 
 
 def test_labels_of_frames_are_those_of_the_potential(iron_file, whole) -> None:

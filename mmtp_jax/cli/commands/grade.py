@@ -11,6 +11,8 @@ from mmtp_jax.cli import console
 from mmtp_jax.cli.active_sets import (
     SetSettings,
     active_set,
+    head,
+    named_grades,
     no_data,
     read_settled,
     split_data,
@@ -55,6 +57,7 @@ class GradeSettings(SetSettings):
 
     output: str | None = output("Them with grades, .cfg or .extxyz.", "graded.cfg")
     plot: str | None = file("Histogram (.png, .pdf or .svg).", "grades.png")
+    json: str | None = file("Grades and histogram as JSON.", "grades.json")
 
 
 def add_parser(commands: Any) -> None:
@@ -75,15 +78,20 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     settings, _ = collect(args)
     console.check_outputs(
-        settings.save_active_set, plots=(settings.plot,), configurations=(settings.output,)
+        settings.save_active_set,
+        settings.json,
+        plots=(settings.plot,),
+        configurations=(settings.output,),
     )
     _, data = split_data(settings)
-    for path in (settings.output, settings.plot, settings.save_active_set):
+    for path in (settings.output, settings.plot, settings.save_active_set, settings.json):
         console.check_distinct(path, inputs_of(settings, args))
     if not data and not settings.save_active_set:
         raise ValueError(no_data(settings, "configurations to grade"))
-    if not data and (settings.output or settings.plot):
+    if not data and (settings.output or settings.plot or settings.json):
         raise ValueError("there are no configurations to grade, so there is nothing to write")
+
+    import numpy as np
 
     import mmtp_jax as mmtp
 
@@ -105,6 +113,22 @@ def run(args: argparse.Namespace) -> None:
         console.say_kept(settings.output)
         mmtp.write(settings.output, graded, species=potential.species)
         print(f"wrote {settings.output}")
+    if settings.json is not None:
+        counts = [
+            {"above": low, "up_to": high, "configurations": n}
+            for (low, high), n in zip(pairwise(_EDGES), counts_of(grades), strict=True)
+        ]
+        content = {"smallest": grades.min(), "median": np.median(grades), "largest": grades.max()}
+        console.write_json(
+            settings.json,
+            {
+                **head(settings, active),
+                **{name: float(value) for name, value in content.items()},
+                "histogram": counts,
+                "configurations": named_grades(atoms_list, grades),
+            },
+        )
+        print(f"wrote {settings.json}")
     if settings.plot is not None:
         from mmtp_jax import plot
         from mmtp_jax.plot.style import save_figure
@@ -131,14 +155,21 @@ def with_grades(active: ActiveSet, atoms_list: Sequence[Atoms]) -> tuple[list[At
     return copies, grades
 
 
+def counts_of(grades: np.ndarray) -> list[int]:
+    """Numbers of configurations between the edges of the histogram."""
+    import numpy as np
+
+    return [
+        int(np.sum((low < grades) & (grades <= high)))
+        for low, high in zip((-1.0, *_EDGES[1:-1]), _EDGES[1:], strict=True)
+    ]
+
+
 def histogram(grades: np.ndarray) -> str:
     """Numbers of configurations by grade, and the extreme and typical grades."""
     import numpy as np
 
-    counts = [
-        int(np.sum((low < grades) & (grades <= high)))
-        for low, high in zip((-1.0, *_EDGES[1:-1]), _EDGES[1:], strict=True)
-    ]
+    counts = counts_of(grades)
     labels = [
         f"{low:.3g} to {high:.3g}" if np.isfinite(high) else f"above {low:.3g}"
         for low, high in pairwise(_EDGES)

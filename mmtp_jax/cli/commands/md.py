@@ -84,7 +84,8 @@ def _run(settings: MDSettings, member: Member, resume: bool) -> Found:
     atoms_list = read_start(settings.input, potential)
     dynamics, output = settings.dynamics, settings.output
     go_on = resume and Path(output.checkpoint).exists()
-    watched = Watched(settings.preselection, member.name, potential, go_on)
+    every = max(1, dynamics.steps // SAMPLES)
+    watched = Watched(settings.preselection, member.name, potential, go_on, every)
     print(
         f"{len(atoms_list)} {'replica' if len(atoms_list) == 1 else 'replicas'} of "
         f"{len(atoms_list[0])} atoms, {dynamics.ensemble}, {dynamics.steps} steps of "
@@ -109,7 +110,7 @@ def _run(settings: MDSettings, member: Member, resume: bool) -> Found:
             kept_files=watched.files,
             callback=progress,
             observe=None if watched.sampled is None else watched.sample,
-            observe_every=max(1, dynamics.steps // SAMPLES),
+            observe_every=watched.every,
             **_options(settings),
         )
     print(result)
@@ -144,10 +145,22 @@ def _run(settings: MDSettings, member: Member, resume: bool) -> Found:
             COUNTS: result.n_steps >= result.n_wanted and not result.outcomes[r],
             "message": result.message_of(r),
             **{name: float(mean[r]) for name, (mean, _) in averages.items()},
+            **{f"{name} error": float(error[r]) for name, (_, error) in averages.items()},
         }
         for r in range(len(atoms_list))
     ]
-    return Found(status, {"averages": replicas}, figure=figure)
+    content = {
+        "ensemble": dynamics.ensemble,
+        "timestep_fs": dynamics.timestep_fs,
+        "n_steps": result.n_steps,
+        "n_wanted": result.n_wanted,
+        "n_atoms": result.system.n_atoms,
+        "bath_K": None if result.bath_K is None else result.bath_K.tolist(),
+        "message": result.message,
+        "averages": replicas,
+        "grades": watched.content(),
+    }
+    return Found(status, content, figure=figure)
 
 
 class DynamicsProgress:
@@ -207,7 +220,13 @@ def _check_files(resume: bool, inputs: Sequence[str], settings: MDSettings) -> N
     if resume and settings.output.checkpoint is None:
         raise ValueError("to resume a run, give the checkpoint that it wrote, --checkpoint FILE")
     output = settings.output
-    written = (output.trajectory, output.log, output.checkpoint, settings.preselection.candidates)
+    written = (
+        output.trajectory,
+        output.log,
+        output.json,
+        output.checkpoint,
+        settings.preselection.candidates,
+    )
     written = [path for path in written if path is not None]
     console.check_outputs(*written, plots=[output.plot])
     written += [output.plot] if output.plot is not None else []

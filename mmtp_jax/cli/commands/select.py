@@ -10,6 +10,8 @@ from mmtp_jax.cli import console
 from mmtp_jax.cli.active_sets import (
     SetSettings,
     active_set,
+    head,
+    named_grades,
     no_data,
     read_settled,
     split_data,
@@ -17,7 +19,7 @@ from mmtp_jax.cli.active_sets import (
 )
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.console import add_command
-from mmtp_jax.cli.shared_settings import output
+from mmtp_jax.cli.shared_settings import file, output
 from mmtp_jax.options import like, option, options
 from mmtp_jax.structures.rules import RULES
 
@@ -42,6 +44,7 @@ class SelectSettings(SetSettings):
     """What is selected from, by what, and what is written."""
 
     output: str | None = output("Selected ones, .cfg or .extxyz.", "selected.cfg", needed=True)
+    json: str | None = file("Which are selected, and all grades as JSON.", "selected.json")
     limit: int | None = like(Choice, "limit", help="Select at most so many.", example=20)
     making: str = option(
         "Training labels of different making: refuse them, or go on; grades do not depend on "
@@ -67,9 +70,11 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     settings, _ = collect(args)
-    console.check_outputs(settings.save_active_set, configurations=(settings.output,))
+    console.check_outputs(
+        settings.save_active_set, settings.json, configurations=(settings.output,)
+    )
     _, data = split_data(settings)
-    for path in (settings.output, settings.save_active_set):
+    for path in (settings.output, settings.save_active_set, settings.json):
         console.check_distinct(path, inputs_of(settings, args))
     if not data:
         raise ValueError(no_data(settings, "candidates"))
@@ -93,6 +98,18 @@ def run(args: argparse.Namespace) -> None:
         print(f"wrote {settings.output}")
     else:
         print(f"nothing to label, so {settings.output} is not written")
+    if settings.json is not None:
+        taken = [candidates[k] for k in selection.indices]
+        console.write_json(
+            settings.json,
+            {
+                **head(settings, active),
+                "n_duplicates": len(selection.duplicates),
+                "selected": named_grades(taken, selection.grades),
+                "candidates": named_grades(candidates, selection.candidate_grades),
+            },
+        )
+        print(f"wrote {settings.json}")
     if settings.save_active_set:
         console.say_kept(settings.save_active_set)
         selection.active.save(settings.save_active_set)
