@@ -150,7 +150,7 @@ class Output:
     )
     active_set: bool = option(
         "Write the active set of the training set beside the potential, pot.active.npz, for "
-        "extrapolation grades.",
+        "extrapolation grades; also beside each member of an ensemble.",
         True, off="--no-active-set", off_help="Write no active set beside the potential.",
     )  # fmt: skip
     report: str | None = file("Errors and settings as JSON.", "report.json", aliases=("json",))

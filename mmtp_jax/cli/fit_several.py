@@ -112,6 +112,8 @@ def _ensemble(
                 # At once: nothing that happens to a later member may cost this one.
                 path = str(numbered(output.potential, task.index))
                 print(f"wrote {console.save_potential(path, news.potential)}", flush=True)
+                if output.active_set:
+                    write_active_set(path, news, training)
 
         ensemble = mmtp.fit_ensemble(
             potential,

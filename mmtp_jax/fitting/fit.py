@@ -136,6 +136,10 @@ def prepared_sets(
     return PreparedSet.of(everything[:n], cutoff, shifts), held_out
 
 
+DOMAIN = ("min_dist", "max_magmom")
+"""Options that say what a potential covers in place of the data."""
+
+
 @dataclass(frozen=True)
 class FitProblem:
     """A fit that is ready to be run: sets, targets, and an optimiser that knows them."""
@@ -174,7 +178,7 @@ class FitProblem:
         for prepared in (training, validation, tested):
             if prepared is not None:
                 found = check_domain(potential, prepared.structures, prepared.tables)
-                found.warn()
+                found.warn([name for name in DOMAIN if getattr(options, name) is not None])
         warn_of_coverage(potential, training.structures, options.weights)
         found = energy_constants(training.structures, potential.n_species)
         constants, shifts = (None, None) if found is None else found

@@ -38,7 +38,10 @@ OUTSIDE = "steps outside of the distances and moments that the potential was fit
 
 
 class Reach(NamedTuple):
-    """How far a simulation may go before it has to stop."""
+    """A shortest distance, and intervals of moments: those of a potential, or how far one may go.
+
+    Arrays of numpy stay those.
+    """
 
     min_dist: Array
     """() Angstrom."""
@@ -48,7 +51,7 @@ class Reach(NamedTuple):
     """(S,) mu_B."""
 
     def too_close(self, shortest: Array) -> Array:
-        """Whether distances are too short, Angstrom; arrays of numpy stay those."""
+        """Whether distances are too short, Angstrom."""
         # The shortest pair of a training set defines R_min, and must not count by round-off.
         return shortest < self.min_dist * (1 - 1e-9)
 
@@ -58,14 +61,26 @@ class Reach(NamedTuple):
         margin = 1e-6 * (high - low)
         return (magmoms < low - margin) | (magmoms > high + margin)
 
+    def at_end(self, types: Array, magmoms: Array) -> Array:
+        """Whether moments (..., n) of atoms of types (n,) are at the ends or beyond, mu_B."""
+        low, high = self.low[types], self.high[types]
+        margin = 1e-9 * (high - low)
+        return (magmoms <= low + margin) | (magmoms >= high - margin)
+
+
+def intervals(potential: Potential) -> Reach:
+    """What a potential was fitted to."""
+    return Reach(potential.min_dist, potential.min_magmom, potential.max_magmom)
+
 
 def reach(potential: Potential) -> Reach:
     """The intervals of a potential, or what lies so far out that its confinement has failed."""
-    low, high = potential.min_magmom, potential.max_magmom
+    inside = intervals(potential)
     if potential.confinement is None:
-        return Reach(potential.min_dist, low, high)
+        return inside
+    min_dist, low, high = inside
     more = BEYOND_MAGMOM * (high - low) / 2
-    return Reach((1 - SWITCH) * potential.min_dist, low - more, high + more)
+    return Reach((1 - SWITCH) * min_dist, low - more, high + more)
 
 
 def is_outside(potential: Potential, types: Array, magmoms: Array, shortest: Array) -> Array:
@@ -77,12 +92,8 @@ def is_outside(potential: Potential, types: Array, magmoms: Array, shortest: Arr
         magmoms: (R, n) mu_B.
         shortest: (R,) shortest distances, Angstrom.
     """
-    # The shortest pair of a training set defines R_min, and must not count by round-off.
-    close = shortest < potential.min_dist * (1 - 1e-9)
-    low = jnp.asarray(potential.min_magmom)[types]
-    high = jnp.asarray(potential.max_magmom)[types]
-    margin = 1e-9 * (high - low)
-    return close | jnp.any((magmoms <= low + margin) | (magmoms >= high - margin), axis=-1)
+    inside = Reach(*map(jnp.asarray, intervals(potential)))
+    return inside.too_close(shortest) | jnp.any(inside.at_end(types, magmoms), axis=-1)
 
 
 def confined(potential: Potential, pairs: Pairs) -> tuple[Pairs, Array | float]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmtp_jax.language import named
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
 from mmtp_jax.structures.structure import Structure
@@ -55,6 +56,8 @@ class DomainReport:
     """Atoms without neighbours."""
     n_configurations: int = 0
     cutoff: float = np.inf
+    intervals: str = ""
+    """Of the moments of species that have some beyond, in words."""
 
     def messages(self) -> list[str]:
         """One sentence per kind of extrapolation; empty where there is none."""
@@ -81,23 +84,31 @@ class DomainReport:
         found = []
         if self.n_close_pairs:
             found.append(
-                f"{self.n_close_pairs} pairs in {len(self.close_configurations)} configurations "
-                f"are closer than min_dist {self.min_dist:.4f} Angstrom (shortest "
-                f"{self.shortest:.4f}, first in {self.close_configurations[0]}); their energies "
-                "are extrapolated"
+                f"{self.n_close_pairs} pairs in {len(self.close_configurations)} of "
+                f"{self.n_configurations} configurations are closer than min_dist "
+                f"{self.min_dist:.4f} Angstrom (shortest {self.shortest:.4f}, first in "
+                f"{self.close_configurations[0]}); their energies are extrapolated"
             )
         if self.n_magmoms:
             found.append(
-                f"{self.n_magmoms} moments in {len(self.magmom_configurations)} configurations "
-                f"are outside of the interval of the potential (largest {self.largest:.4f} mu_B, "
-                f"first in {self.magmom_configurations[0]}); their energies are extrapolated"
+                f"{self.n_magmoms} moments in {len(self.magmom_configurations)} of "
+                f"{self.n_configurations} configurations are outside of the interval of the "
+                f"potential ({self.intervals} mu_B; largest {self.largest:.4f}, first in "
+                f"{self.magmom_configurations[0]}); their energies are extrapolated"
             )
         return found
 
-    def warn(self) -> None:
-        """Issue the messages as warnings of their kinds."""
+    def warn(self, chosen: Sequence[str] = ()) -> None:
+        """Issue the messages as warnings of their kinds.
+
+        Args:
+            chosen: arguments by which the intervals were chosen, where a fit would take those of
+                its data without.
+        """
+        advice = f"; without {' and '.join(map(named, chosen))} a fit covers its data"
         for category, message in self._messages():
-            warn(message, category)
+            extrapolates = category is ExtrapolationWarning and chosen
+            warn(f"{message}{advice}" if extrapolates else message, category)
 
 
 def check_domain(
@@ -111,7 +122,7 @@ def check_domain(
     min_dist = float(potential.min_dist)
     close, n_close, shortest = [], 0, np.inf
     outside, n_outside, largest = [], 0, 0.0
-    lonely, n_lonely = [], 0
+    lonely, n_lonely, kinds = [], 0, set()
     for structure, table in zip(structures, tables, strict=True):
         lengths = table.lengths
         if lengths.size:
@@ -131,12 +142,18 @@ def check_domain(
         if np.any(beyond):
             outside.append(structure.name)
             n_outside += int(beyond.sum())
+            kinds |= set(structure.types[beyond].tolist())
             largest = max(largest, float(np.abs(structure.magmoms[beyond]).max()))
+    beyond_of = [
+        f"{potential.species[k]} {potential.min_magmom[k]:.4g} to {potential.max_magmom[k]:.4g}"
+        for k in sorted(kinds)
+    ]
     return DomainReport(
         tuple(close), n_close, shortest, tuple(outside), n_outside, largest, min_dist,
         unknown_moments=tuple(
             s.name for s in structures if not s.moments_known and potential.magnetic_size > 1
         ),
+        intervals=", ".join(beyond_of),
         lonely=tuple(lonely),
         n_lonely=n_lonely,
         n_configurations=len(structures),

@@ -56,7 +56,7 @@ def test_evaluate_without_labels_gives_a_summary_and_warns_of_extrapolation(
     assert "no labels to compare with" in result.out
     assert "energy (eV/atom)" in result.out
     assert "pressure (GPa)" in result.out
-    assert result.err.startswith("mmtp evaluate: warning: 1 moments in 1 configurations")
+    assert result.err.startswith("mmtp evaluate: warning: 1 moments in 1 of 1 configurations")
     assert result.err.count("\n") == 1
 
 

@@ -57,6 +57,9 @@ def test_ensemble_writes_members_the_best_and_a_report(
     assert best == int(np.argmin([member["validation_loss"] for member in members]))
     assert f"pot.{best}.mtp has the lowest loss of the validation set" in result.out
     assert output.read_bytes() == (tmp_path / f"pot.{best}.mtp").read_bytes()
+    for k in range(2):
+        member = mmtp.load(tmp_path / f"pot.{k}.mtp")
+        assert mmtp.ActiveSet.load(tmp_path / f"pot.{k}.active.npz", member).n_seen > 0
     assert content["settings"]["several"]["ensemble"] == 2
     assert read_back(tmp_path / "best.png")
     # The same members from Python.

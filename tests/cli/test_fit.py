@@ -344,7 +344,8 @@ def test_quickstart(run, fitted, data, tmp_path, monkeypatch) -> None:
         assert re.search(rf"made by ABINIT.*, {n} configurations", result.out)
     assert "do not say" not in result.out + result.err
     assert "MMTPCalculator" in result.out
-    assert sorted(p.name for p in folder.iterdir()) == ["parity.png", "pot.mtp", "report.json"]
+    files = ["parity.png", "pot.active.npz", "pot.mtp", "report.json"]
+    assert sorted(p.name for p in folder.iterdir()) == files
     assert json.loads((folder / "report.json").read_text())["fit"]["n_iterations"] == 5
 
 
@@ -358,3 +359,17 @@ def test_quickstart_as_users_run_it(run, tmp_path) -> None:
     assert errors["forces"]["rmse"] < 200.0
     assert errors["stress"]["rmse"] < 3.0
     assert errors["magnetic_forces"]["rmse"] < 60.0
+
+
+def test_moments_beyond_what_was_chosen_are_told(run, data, form, tmp_path) -> None:
+    options = ("--max-iterations", 0, "--no-active-set", "-o", tmp_path / "pot.mtp")
+    result = run("fit", data.extxyz, *form, *options, "--max-magmom", 1)
+    assert result.status == 0, result.err
+    moments = np.abs([atoms.get_magnetic_moments() for atoms in data.atoms_list])
+    beyond = (moments > 1.0).any(axis=1).sum()
+    assert (
+        f"{(moments > 1.0).sum()} moments in {beyond} of {len(moments)} configurations are outside "
+        f"of the interval of the potential (Fe -1 to 1 mu_B; largest {moments.max():.4f}, first in "
+    ) in result.err
+    assert "extrapolated; without --max-magmom a fit covers its data" in result.err
+    assert "a fit covers" not in run("fit", data.extxyz, *form, *options).err

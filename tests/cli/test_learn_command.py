@@ -105,6 +105,38 @@ def test_a_loop_from_a_file(read_back, run, files) -> None:
     assert "fit to" not in again.out
 
 
+def test_a_loop_with_a_species_without_moments(run, tmp_path) -> None:
+    teacher, start = tmp_path / "teacher.mtp", tmp_path / "start.extxyz"
+    form = {"species": ("Fe", "Al"), "radial_size": 3, "cutoff": 4.2, "non_magnetic": ("Al",)}
+    mmtp.save(teacher, mmtp.Potential.new(level=2, seed=3, **form))
+    cells = []
+    for k in range(3):
+        cells.append(bulk("Fe", "bcc", a=2.8 + 0.03 * k, cubic=True))
+        cells[-1].symbols[1] = "Al"
+        cells[-1].rattle(0.05, seed=k)
+        cells[-1].set_initial_magnetic_moments([2.0 + 0.1 * k, 0.0])
+    jobs = mmtp.label_all(mmtp.PotentialOracle(teacher), cells, tmp_path / "jobs")
+    mmtp.write(start, [answer.atoms for answer in jobs.labelled])
+    text = TOML.format(start=start, teacher=teacher, folder=tmp_path / "loop")
+    text = text.replace('species = ["Fe"]', 'species = ["Fe", "Al"]\nnon_magnetic = ["Al"]')
+    # No dynamics, which other loops have.
+    hot = text[text.index("[[simulation]]") : text.rindex("[[simulation]]")]
+    settings = tmp_path / "learn.toml"
+    settings.write_text(text.replace(hot, "").replace("limit = 3", "limit = 1"))
+    done = run("learn", settings)
+    assert done.status in (0, 1), done.err
+    # One size of moments is that of the species that have some, and needs no warning.
+    assert "non-magnetic" not in done.err
+    potential = mmtp.load(tmp_path / "loop" / "potential.mtp")
+    assert potential.non_magnetic == ("Al",)
+    trained = mmtp.read(tmp_path / "loop" / "iteration-001" / "train.cfg", species=("Fe", "Al"))
+    assert len(trained) == 4
+    for atoms in trained:
+        moments = atoms.get_magnetic_moments()
+        assert (moments[atoms.symbols == "Al"] == 0.0).all()
+        assert (moments[atoms.symbols == "Fe"] != 0.0).all()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

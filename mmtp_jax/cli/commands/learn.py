@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     species = tuple(potential.species)
     start = console.read_data(settings.data.files, species, settings.data)
     oracle = _oracle(settings, species)
-    simulations = [_simulation(s, species) for s in settings.simulation]
+    simulations = [_simulation(s, potential) for s in settings.simulation]
     print("potential:")
     print(console.describe(potential, domain=False), flush=True)
     since = time.monotonic()
@@ -142,9 +142,10 @@ def _options(settings: LearnSettings) -> LearnOptions:
     )
 
 
-def _simulation(of: Simulation, species: tuple[str, ...]) -> LearningSimulation:
+def _simulation(of: Simulation, potential: mmtp.Potential) -> LearningSimulation:
     import mmtp_jax as mmtp
 
+    species = potential.species
     atoms_list = [_start(atoms, of) for atoms in console.read_data(of.start, species, of)]
     magmoms = None
     if of.magmoms is not None:
@@ -153,7 +154,10 @@ def _simulation(of: Simulation, species: tuple[str, ...]) -> LearningSimulation:
                 f"simulation {of.name!r}: magmoms has {len(of.magmoms)} numbers for the species "
                 f"{' '.join(species)}; give one number, or one per species"
             )
-        sizes = of.magmoms * len(species) if len(of.magmoms) == 1 else of.magmoms
+        sizes = of.magmoms
+        if len(sizes) == 1:
+            # One number is that of all species that have moments.
+            sizes = [sizes[0] if magnetic else 0.0 for magnetic in potential.magnetic]
         magmoms = dict(zip(species, sizes, strict=True))
     shared = {
         "states": of.states,

@@ -7,6 +7,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmtp_jax.active.beside import path_beside
 from mmtp_jax.cli import console
 from mmtp_jax.cli.command_line import number
 from mmtp_jax.cli.console import add_command
@@ -14,6 +15,7 @@ from mmtp_jax.cli.fit_output import (
     print_labels,
     report_content,
     run_fit,
+    write_active_set,
     write_parity,
 )
 from mmtp_jax.options import LEVEL, SEED, Bounds
@@ -40,7 +42,7 @@ def add_parser(commands: Any) -> None:
         "quickstart",
         help="fit real DFT data of iron in about a minute",
         description="Fit a potential to constrained-DFT data of magnetic iron that come with the "
-        "program, and write potential, report and parity plot.",
+        "program, and write potential, active set, report and parity plot.",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: str(folder / name) for name in ("pot.mtp", "report.json", "parity.png")}
-    console.check_outputs(*paths.values())
+    console.check_outputs(*paths.values(), path_beside(paths["pot.mtp"]))
 
     import mmtp_jax as mmtp
 
@@ -97,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     print("validation set close to those of the training set mean that it is not overfitted.")
     print()
     print(f"wrote {console.save_potential(paths['pot.mtp'], fit.potential)}")
+    write_active_set(paths["pot.mtp"], fit, training)
     settings = {"level": args.level, "max_iterations": args.max_iterations, "seed": args.seed}
     console.write_json(paths["report.json"], report_content(fit, {"quickstart": settings}))
     print(f"wrote {paths['report.json']}")

@@ -21,7 +21,7 @@ from mmtp_jax.interfaces.lammps.moments import Totals
 from mmtp_jax.interfaces.lammps.options import BridgeOptions
 from mmtp_jax.interfaces.lammps.ranks import Ranks
 from mmtp_jax.interfaces.lammps.rows import RankAtoms, RankList, Sizes, find_rows
-from mmtp_jax.potential.confinement import reach
+from mmtp_jax.potential.confinement import Reach, intervals, reach
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision, require_precision
 from mmtp_jax.structures.batch import default_chunk
@@ -98,9 +98,11 @@ class SharedEvaluator:
         self.outside = self.close = False
         """A distance of the last evaluation was below R_min, or too short to go on."""
         self._skin, self._radius = options.skin, float(potential.cutoff) + options.skin
-        # The shortest pair of a training set defines R_min, and must not count by round-off.
-        self._shortest = float(potential.min_dist) * (1 - 1e-9)
-        self._limit = float(reach(potential).min_dist) * (1 - 1e-9)
+        self.inside, self.far = (
+            Reach(*(np.asarray(of, float) for of in found))
+            for found in (intervals(potential), reach(potential))
+        )
+        """What the potential was fitted to, and how far a run may go."""
         self._device = jax.local_devices()[ranks.place_on_node() % jax.local_device_count()]
         with double_precision():
             self.precision = require_precision(options.dtype)
@@ -212,8 +214,8 @@ class SharedEvaluator:
         sums.sites[found.own_ids - 1] = values.sites[:own]
 
     def _compare(self, sums: Sums, shortest: float) -> None:
-        sums.n_outside[...] = shortest < self._shortest
-        sums.n_close[...] = shortest < self._limit
+        sums.n_outside[...] = self.inside.too_close(shortest)
+        sums.n_close[...] = self.far.too_close(shortest)
 
     def _present(self) -> tuple[RankList, np.ndarray]:
         """The neighbours, searched again if need be, and padded positions."""

@@ -9,7 +9,6 @@ from mmtp_jax.interfaces.lammps.evaluator import SharedEvaluator, own_positions
 from mmtp_jax.interfaces.lammps.host import GRADE, MAGMOM, MAGNETIC_FORCE, Thermo
 from mmtp_jax.interfaces.lammps.moments import SharedMoments, Totals
 from mmtp_jax.interfaces.lammps.options import BridgeOptions
-from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.structures.domain import moment_at_end
@@ -46,11 +45,6 @@ class Steps:
         self.n_steps = self.n_unconverged = self.n_outside = 0
         self._evaluator, self._host = evaluator, evaluator.host
         self._types, self._potential = types, potential
-        far = reach(potential)
-        self._min_dist = float(far.min_dist)
-        self._far_low, self._far_high = (np.asarray(of, float)[types] for of in far[1:])
-        self._low = np.asarray(potential.min_magmom, float)[types]
-        self._high = np.asarray(potential.max_magmom, float)[types]
         self._constants = float(np.asarray(potential.species_coeffs, float)[types].sum())
         self._moments = SharedMoments(evaluator.potential, types, options, evaluator.precision)
         self._step: int | None = None
@@ -130,22 +124,20 @@ class Steps:
             self._stop(f"the extrapolation grade {grade:.4g} is above {high:g}")
 
     def _is_outside(self, magmoms: np.ndarray) -> bool:
-        margin = 1e-9 * (self._high - self._low)
-        large = (magmoms <= self._low + margin) | (magmoms >= self._high - margin)
-        return bool(self._evaluator.outside or large.any())
+        at_end = self._evaluator.inside.at_end(self._types, magmoms)
+        return bool(self._evaluator.outside or at_end.any())
 
     def _check_bounds(self) -> None:
         self.n_outside += self._is_outside(self.magmoms)
         if not self.options.bounded:
             return
-        margin = 1e-6 * (self._high - self._low)
-        outside = (self.magmoms < self._far_low - margin) | (self.magmoms > self._far_high + margin)
+        far = self._evaluator.far
         if self._evaluator.close:
             self._stop(
                 "two atoms are closer than the shortest distance that the potential covers, "
-                f"{self._min_dist:.4g} Angstrom"
+                f"{float(far.min_dist):.4g} Angstrom"
             )
-        elif outside.any():
+        elif far.too_large(self._types, self.magmoms).any():
             self._stop_at_moment()
 
     def _stop_at_moment(self) -> None:

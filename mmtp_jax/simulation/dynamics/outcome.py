@@ -62,7 +62,7 @@ class Simulation:
     min_dist: float = field(repr=False)
     """Distance at which replicas stop, Angstrom."""
     moments: tuple[str, ...] = field(repr=False)
-    """Of each replica, which moment is nearest to the end of its interval, in words."""
+    """Which moment has stopped each replica, in words; empty where none has."""
 
     @property
     def completed(self) -> bool:

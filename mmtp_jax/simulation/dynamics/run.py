@@ -219,6 +219,7 @@ class Run(HostLoop):
             kept=tuple(self.kept),
             min_dist=float(reach(self.potential).min_dist),
             moments=tuple(
-                moment_at_end(self.potential, state.system.types, of) for of in state.system.magmoms
+                moment_at_end(self.potential, state.system.types, of) if k == Outcome.MOMENT else ""
+                for of, k in zip(state.system.magmoms, state.outcome, strict=True)
             ),
         )

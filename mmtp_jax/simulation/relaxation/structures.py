@@ -68,7 +68,7 @@ class RelaxedStructure:
     shortest: float
     """Shortest distance, Angstrom."""
     moment: str
-    """Which moment is nearest to the end of its interval, in words."""
+    """Which moment has stopped it at the end of its interval, in words; empty where none has."""
 
     @property
     def converged(self) -> bool:
@@ -81,8 +81,7 @@ class RelaxedStructure:
         whole = float(np.abs(self.result.magnetic_forces).max(initial=0.0))
         # Moments that are held, or fixed, are not among those that the search counts.
         held = f", {whole:.2g} on held moments" if whole > 1.01 * self.magnetic_force else ""
-        at_bound = self.status == RelaxStatus.MOMENT_AT_BOUND
-        why = self.moment if at_bound else self.status.message
+        why = self.moment or self.status.message
         text = (
             f"{why} ({self.n_steps} steps, force {self.force:.2g} eV/Angstrom, "
             f"stress {self.stress_GPa:.2g} GPa, magnetic force {self.magnetic_force:.2g} eV/mu_B"
@@ -256,7 +255,9 @@ def _results(run: RelaxRun, interrupted: bool) -> list[RelaxedStructure]:
                 stress_GPa=float(state.largest_stress[k]) / GPA,
                 magnetic_force=float(at.residual[k]),
                 shortest=float(at.shortest[k]),
-                moment=moment_at_end(run.model.potential, end.types, end.magmoms),
+                moment=moment_at_end(run.model.potential, end.types, end.magmoms)
+                if status == RelaxStatus.MOMENT_AT_BOUND
+                else "",
             )
         )
     return results
