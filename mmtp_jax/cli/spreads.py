@@ -207,7 +207,7 @@ def _scalars(means: Any, widths: Any, prefix: str) -> list[tuple[str, float, flo
         name = f"{prefix}{key}".replace("_", " ")
         if isinstance(width, dict):
             found += _scalars(means[key], width, f"{key}: ")
-        elif isinstance(width, float) and math.isfinite(width):
+        elif isinstance(width, float) and math.isfinite(width) and width > 0:
             found.append((name, means[key], width))
     return found
 

@@ -55,11 +55,11 @@ def small_memory(potential, mode) -> int:
 # --- rows ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("symmetrised", [True, False])
+@pytest.mark.parametrize("form", ["parity", "symmetrised", "bare"])
 def test_rows_are_derivatives_of_the_energy(
-    symmetrised, random_potential, random_structure, relative_error, atoms_of
+    form, random_potential, random_structure, relative_error, atoms_of
 ):
-    potential = random_potential(1, level=6, magnetic_size=3, symmetrised=symmetrised)
+    potential = random_potential(1, level=6, magnetic_size=3, form=form)
     structures = [random_structure(k, n) for k, n in enumerate((3, 1, 4))]
     rows = energy_rows(potential, structures)
     theta, step = potential.flatten(), 1e-5
@@ -86,7 +86,7 @@ def test_rows_are_those_of_motep(
     engine = pytest.importorskip("motep.potentials.mmtp.cext.engine", exc_type=ImportError)
     files = pytest.importorskip("motep.io.mlip.mtp")
     potential = random_potential(
-        4, level=6, n_species=2, magnetic_size=3, symmetrised=False, intervals="common"
+        4, level=6, n_species=2, magnetic_size=3, form="bare", intervals="common"
     )
     mmtp.save(tmp_path / "pot.mtp", potential)
     data = files.read_mmtp(tmp_path / "pot.mtp")

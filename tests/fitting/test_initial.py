@@ -24,7 +24,7 @@ from mmtp_jax.structures.batch import make_batches
 from mmtp_jax.structures.neighbours import neighbour_table
 
 
-@pytest.mark.parametrize("symmetrised", [False, True])
+@pytest.mark.parametrize("form", ["bare", "symmetrised"])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -36,11 +36,9 @@ from mmtp_jax.structures.neighbours import neighbour_table
     ids=str,
 )
 def test_another_domain_changes_no_energy(
-    changes, symmetrised, random_potential, random_structure, evaluated, relative_error
+    changes, form, random_potential, random_structure, evaluated, relative_error
 ):
-    potential = random_potential(
-        61, level=4, magnetic_size=3, symmetrised=symmetrised, intervals="asymmetric"
-    )
+    potential = random_potential(61, level=4, magnetic_size=3, form=form, intervals="asymmetric")
     moved = with_domain(potential, **changes)
     structure = random_structure(61, 5)
     got, expected = evaluated(moved, structure), evaluated(potential, structure)

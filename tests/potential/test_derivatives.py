@@ -29,8 +29,8 @@ MARGIN = 6e-3
 """Angstrom, more than what finite differences move a neighbour by."""
 
 POTENTIALS = {
-    "bare": {"symmetrised": False, "level": 6, "radial_size": 3, "intervals": "asymmetric"},
-    "symmetrised": {"symmetrised": True, "level": 6, "radial_size": 3, "intervals": "asymmetric"},
+    "bare": {"form": "bare", "level": 6, "radial_size": 3, "intervals": "asymmetric"},
+    "symmetrised": {"form": "symmetrised", "level": 6, "radial_size": 3, "intervals": "asymmetric"},
 }
 
 
@@ -272,7 +272,7 @@ def test_gradient_of_the_bare_potential_is_that_of_plain_autodiff(
     random_potential, random_structure, graph_of, relative_error
 ):
     graph = graph_of(random_structure(8, 3, n_species=1))
-    potential = random_potential(17, level=6, radial_size=2, n_species=1, symmetrised=False)
+    potential = random_potential(17, level=6, radial_size=2, n_species=1, form="bare")
     theta = jnp.asarray(potential.flatten())
     got, expected = (
         jax.jit(jax.grad(loss))(theta, potential, graph) for loss in (with_rule, by_autodiff)
@@ -364,7 +364,7 @@ def test_rows_of_site_energies_are_those_of_plain_autodiff(
     random_potential, random_structure, graph_of, relative_error
 ):
     """Per neighbourhood, two radial functions, the bare energy."""
-    potential = random_potential(24, level=6, radial_size=2, symmetrised=False)
+    potential = random_potential(24, level=6, radial_size=2, form="bare")
     graph = graph_of(random_structure(9, 3))
     theta = jnp.asarray(potential.flatten())
     expected = jax.jit(

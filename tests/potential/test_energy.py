@@ -12,21 +12,21 @@ from mmtp_jax.potential.energy import site_energies
 from mmtp_jax.potential.observables import neighborhoods, per_configuration
 from mmtp_jax.potential.sums import Sums, members_of
 
-# seed, level, species, N_psi, radial size, symmetrised, intervals, atoms, periodic directions
+# seed, level, species, N_psi, radial size, form, intervals, atoms, periodic directions
 CASES = [
-    (0, 2, 1, 1, 3, False, "common", 3, True),
-    (1, 2, 2, 2, 4, True, "per species", 4, True),
-    (2, 4, 1, 3, 4, True, "asymmetric", 2, True),
-    (3, 4, 3, 2, 2, False, "per species", 6, False),
-    (4, 6, 2, 4, 3, True, "asymmetric", 4, True),
-    (5, 6, 3, 1, 4, True, "common", 6, True),
-    (6, 8, 2, 2, 8, False, "asymmetric", 5, (True, True, False)),
-    (7, 8, 1, 4, 3, True, "per species", 4, (False, True, False)),
-    (8, 10, 3, 3, 2, True, "asymmetric", 6, True),
-    (9, 12, 2, 2, 4, False, "per species", 2, True),
-    (10, 14, 2, 2, 2, True, "asymmetric", 4, False),
-    (11, 16, 1, 2, 3, True, "per species", 3, True),
-    (12, 16, 2, 3, 2, False, "asymmetric", 2, True),
+    (0, 2, 1, 1, 3, "bare", "common", 3, True),
+    (1, 2, 2, 2, 4, "symmetrised", "per species", 4, True),
+    (2, 4, 1, 3, 4, "symmetrised", "asymmetric", 2, True),
+    (3, 4, 3, 2, 2, "bare", "per species", 6, False),
+    (4, 6, 2, 4, 3, "symmetrised", "asymmetric", 4, True),
+    (5, 6, 3, 1, 4, "symmetrised", "common", 6, True),
+    (6, 8, 2, 2, 8, "bare", "asymmetric", 5, (True, True, False)),
+    (7, 8, 1, 4, 3, "symmetrised", "per species", 4, (False, True, False)),
+    (8, 10, 3, 3, 2, "symmetrised", "asymmetric", 6, True),
+    (9, 12, 2, 2, 4, "bare", "per species", 2, True),
+    (10, 14, 2, 2, 2, "symmetrised", "asymmetric", 4, False),
+    (11, 16, 1, 2, 3, "symmetrised", "per species", 3, True),
+    (12, 16, 2, 3, 2, "bare", "asymmetric", 2, True),
 ]
 
 compiled_sites = jax.jit(lambda potential, graph: site_energies(potential, neighborhoods(graph)))
@@ -36,14 +36,14 @@ compiled_sites = jax.jit(lambda potential, graph: site_energies(potential, neigh
 def test_site_energies_are_those_of_the_equations(
     case, random_potential, random_structure, graph_of, reference_energies, relative_error
 ):
-    seed, level, n_species, magnetic_size, radial_size, symmetrised, intervals, n, periodic = case
+    seed, level, n_species, magnetic_size, radial_size, form, intervals, n, periodic = case
     potential = random_potential(
         seed,
         level=level,
         n_species=n_species,
         magnetic_size=magnetic_size,
         radial_size=radial_size,
-        symmetrised=symmetrised,
+        form=form,
         intervals=intervals,
     )
     for repeat in range(2):

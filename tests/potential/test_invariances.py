@@ -15,9 +15,7 @@ KINDS = ("energies", "forces", "stress", "magnetic_forces")
 
 @pytest.fixture(scope="module", params=["bare", "symmetrised"])
 def potential(request, random_potential):
-    return random_potential(
-        31, level=8, symmetrised=request.param == "symmetrised", intervals="asymmetric"
-    )
+    return random_potential(31, level=8, form=request.param, intervals="asymmetric")
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ def test_random_potentials_give_what_motep_gives(
         n_species=n_species,
         magnetic_size=magnetic_size,
         radial_size=3,
-        symmetrised=False,
+        form="bare",
         intervals="asymmetric",
     )
     path = tmp_path / "random.mtp"

@@ -189,7 +189,9 @@ def test_symmetrised_energy_as_one_of_this_form(
     level, intervals, random_potential, random_structure, evaluated, relative_error
 ):
     seed = 7 + level
-    before = random_potential(seed, level=level, magnetic_size=3, intervals=intervals)
+    before = random_potential(
+        seed, level=level, magnetic_size=3, intervals=intervals, form="symmetrised"
+    )
     after = as_parity(before)
     assert after.form == "parity"
     assert set(after.parities) == {"e", "o"}
@@ -200,21 +202,21 @@ def test_symmetrised_energy_as_one_of_this_form(
 
 
 def test_a_function_without_an_odd_half_stays_one(random_potential):
-    before = random_potential(5, level=8, magnetic_size=3, n_species=1)
+    before = random_potential(5, level=8, magnetic_size=3, n_species=1, form="symmetrised")
     c = np.array(before.radial_coeffs)
     c[:, :, 1][..., ~FREE[0]] = 0.0
     assert as_parity(before.replace(radial_coeffs=c)).parities == "eoe"
 
 
 def test_products_of_the_converted_form_are_at_most_four_for_each(random_potential):
-    before = random_potential(5, level=12, magnetic_size=2)
+    before = random_potential(5, level=12, magnetic_size=2, form="symmetrised")
     rows = len(as_parity(before).tables.products)
     assert rows < 4 * len(before.tables.products)
 
 
 def test_bare_energy_cannot_be_converted(random_potential):
     with pytest.raises(ValueError, match="not even"):
-        as_parity(random_potential(1, symmetrised=False))
+        as_parity(random_potential(1, form="bare"))
 
 
 def test_zeros_and_tables_tell_the_form(random_parity, random_potential):
@@ -227,7 +229,7 @@ def test_zeros_and_tables_tell_the_form(random_parity, random_potential):
     assert parities_of(moved) == ""
     odd = np.zeros_like(filled)
     odd[..., 0, 1] = 1.0
-    whole = random_potential(4, level=8, magnetic_size=3, symmetrised=False, intervals="common")
+    whole = random_potential(4, level=8, magnetic_size=3, form="bare", intervals="common")
     assert parities_of(whole.replace(radial_coeffs=odd[:, :, :2])) == ""
 
 

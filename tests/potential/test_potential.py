@@ -111,16 +111,18 @@ def test_astype_changes_every_number(random_potential):
     assert {leaf.dtype for leaf in jax.tree.leaves(single)} == {np.dtype(np.float32)}
 
 
-@pytest.mark.parametrize(("magnetic_size", "symmetrised"), [(1, True), (2, False), (4, True)])
+@pytest.mark.parametrize(
+    ("magnetic_size", "form"), [(1, "symmetrised"), (2, "bare"), (4, "symmetrised")]
+)
 def test_common_interval_changes_no_energy(
-    magnetic_size, symmetrised, random_potential, random_structure, evaluated, relative_error
+    magnetic_size, form, random_potential, random_structure, evaluated, relative_error
 ):
     potential = random_potential(
         7,
         level=2,
         n_species=3,
         magnetic_size=magnetic_size,
-        symmetrised=symmetrised,
+        form=form,
         intervals="asymmetric",
     )
     common = potential.with_common_interval()

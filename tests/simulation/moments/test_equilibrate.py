@@ -27,8 +27,8 @@ from mmtp_jax.simulation.moments.structures import (
 )
 from mmtp_jax.structures.neighbours import neighbour_table
 
-FORMS = [(1, 6, True), (1, 6, False), (2, 8, True)]
-"""Number of species, level, symmetrised."""
+FORMS = [(1, 6, "parity"), (1, 6, "bare"), (2, 8, "symmetrised")]
+"""Number of species, level, form."""
 _compiled = jax.jit(equilibrate_graph, static_argnames=("allow_flips", "observe", "halt"))
 
 
@@ -42,15 +42,15 @@ def compiled(potential, graph, *, tolerance=1e-3, max_steps=200, memory=None, **
 
 @pytest.fixture(scope="module")
 def magnetic(random_potential):
-    """potential(n_species, level, symmetrised): atoms that want moments of about 1.7 mu_B.
+    """potential(n_species, level, form): atoms that want moments of about 1.7 mu_B.
 
     A pair energy that falls and rises with the square of the moment, as in Landau's expansion, is
     added to a random potential of some size.
     """
 
-    def of(n_species=1, level=6, symmetrised=True, seed=3):
+    def of(n_species=1, level=6, form="parity", seed=3):
         potential = random_potential(
-            seed, level=level, n_species=n_species, magnetic_size=5, symmetrised=symmetrised
+            seed, level=level, n_species=n_species, magnetic_size=5, form=form
         )
         radial = 0.02 * np.asarray(potential.radial_coeffs)
         # (m / M)^2 - 2/3 and its square, in Chebyshev polynomials of the central moment.
