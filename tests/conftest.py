@@ -236,8 +236,7 @@ def atoms_of() -> Callable[..., Atoms]:
 def random_potential() -> Callable[..., Potential]:
     """potential(seed, level=4, n_species=2, ...) with all coefficients of the size of one.
 
-    ``intervals`` of the moments: "common", "per species" or "asymmetric" (and per species); the
-    form is "parity" if not given, which takes no asymmetric ones: "symmetrised" there.
+    ``intervals`` of the moments: "common", "per species" or "asymmetric" (and per species).
     """
 
     def potential(
@@ -247,7 +246,7 @@ def random_potential() -> Callable[..., Potential]:
         n_species: int = 2,
         radial_size: int = 4,
         magnetic_size: int = 2,
-        form: str = "",
+        form: str = "symmetrised",
         intervals: str = "per species",
         cutoff: float = CUTOFF,
     ) -> Potential:
@@ -260,7 +259,7 @@ def random_potential() -> Callable[..., Potential]:
             min_dist=1.6,
             cutoff=cutoff,
             max_magmom=3.0,
-            form=form or ("symmetrised" if intervals == "asymmetric" else "parity"),
+            form=form,
             seed=seed,
         )
         # A factor per power of the moments keeps high levels from drowning the low ones.

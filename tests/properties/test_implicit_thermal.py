@@ -159,7 +159,7 @@ def test_reverse_mode_agrees(iron, volumes, along) -> None:
 
 def test_the_hessian_is_that_of_the_response(random_potential, crystal, volumes) -> None:
     """And its derivative in reverse mode is that of the response."""
-    potential = random_potential(7, n_species=1, magnetic_size=3)
+    potential = random_potential(7, n_species=1, form="parity", magnetic_size=3)
     start = volumes.starts[0]
     atoms = crystal.repeat(REPEAT)
     atoms.set_cell(start.cell, scale_atoms=True)

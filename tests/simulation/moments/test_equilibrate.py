@@ -27,7 +27,7 @@ from mmtp_jax.simulation.moments.structures import (
 )
 from mmtp_jax.structures.neighbours import neighbour_table
 
-FORMS = [(1, 6, "parity"), (1, 6, "bare"), (2, 8, "symmetrised")]
+FORMS = [(1, 6, "symmetrised"), (1, 6, "bare"), (2, 8, "symmetrised")]
 """Number of species, level, form."""
 _compiled = jax.jit(equilibrate_graph, static_argnames=("allow_flips", "observe", "halt"))
 
@@ -48,7 +48,7 @@ def magnetic(random_potential):
     added to a random potential of some size.
     """
 
-    def of(n_species=1, level=6, form="parity", seed=3):
+    def of(n_species=1, level=6, form="symmetrised", seed=3):
         potential = random_potential(
             seed, level=level, n_species=n_species, magnetic_size=5, form=form
         )
@@ -226,7 +226,7 @@ def test_a_converged_start_costs_one_evaluation(magnetic, structures, graph_for)
 
 
 def test_moments_reversed_at_the_start_are_reversed_at_the_end(magnetic, structures, graph_for):
-    potential, graph = magnetic(2, 8, True), graph_for(structures(2))
+    potential, graph = magnetic(2, 8, "symmetrised"), graph_for(structures(2))
     found, _ = compiled(potential, graph)
     reversed_, _ = compiled(potential, graph._replace(magmoms=-graph.magmoms))
     np.testing.assert_allclose(reversed_.magmoms, -found.magmoms, atol=1e-9)
@@ -239,7 +239,7 @@ def test_moments_reversed_at_the_start_are_reversed_at_the_end(magnetic, structu
 
 def test_signs_are_kept_unless_flips_are_allowed(magnetic, structures, graph_for):
     """A bare potential with a slope in the moment of each atom: its minimum is at one side."""
-    potential, graph = magnetic(1, 6, False), graph_for(structures(1))
+    potential, graph = magnetic(1, 6, "bare"), graph_for(structures(1))
     tilted = np.array(potential.radial_coeffs)
     tilted[:, :, 0, 0, 1, 0] += 0.1
     potential = potential.replace(radial_coeffs=tilted)
@@ -253,7 +253,7 @@ def test_signs_are_kept_unless_flips_are_allowed(magnetic, structures, graph_for
 
 
 def test_moments_stop_at_the_ends_of_their_intervals(magnetic, structures, graph_for):
-    potential, graph = magnetic(1, 6, True), graph_for(structures(1))
+    potential, graph = magnetic(1, 6, "symmetrised"), graph_for(structures(1))
     narrow = potential.with_intervals(np.array([-0.9]), np.array([1.1]))
     found, _ = compiled(narrow, graph)
     n = int((graph.configuration < 4).sum())
@@ -265,7 +265,7 @@ def test_moments_stop_at_the_ends_of_their_intervals(magnetic, structures, graph
 
 def test_concave_starts_are_left_downhill(magnetic, graph_for, structures):
     """Near zero the energy is a maximum in each moment."""
-    potential, graph = magnetic(1, 6, True), graph_for(structures(1))
+    potential, graph = magnetic(1, 6, "symmetrised"), graph_for(structures(1))
     small = graph._replace(magmoms=1e-3 * graph.magmoms)
     found, _ = compiled(potential, small, tolerance=1e-6)
     assert np.asarray(found.status)[:3].tolist() == [Status.CONVERGED] * 3
@@ -274,7 +274,7 @@ def test_concave_starts_are_left_downhill(magnetic, graph_for, structures):
 
 
 def test_limits_end_it(magnetic, structures, graph_for):
-    potential, graph = magnetic(1, 6, True), graph_for(structures(1))
+    potential, graph = magnetic(1, 6, "symmetrised"), graph_for(structures(1))
     found, _ = compiled(potential, graph, tolerance=1e-8, max_steps=4)
     assert np.asarray(found.status)[:3].tolist() == [Status.STEP_LIMIT] * 3
     assert int(found.n_steps.max()) == 4
@@ -284,7 +284,7 @@ def test_limits_end_it(magnetic, structures, graph_for):
 
 
 def test_it_works_inside_scan(magnetic, structures, graph_for):
-    potential, graph = magnetic(1, 6, True), graph_for(structures(1))
+    potential, graph = magnetic(1, 6, "symmetrised"), graph_for(structures(1))
     graph = jax.tree.map(jnp.asarray, graph)
 
     def step(magmoms, scale):
