@@ -330,6 +330,9 @@ def _optimiser(
     potential: Potential, training: PreparedSet, data: TrainingData, options: FitOptions
 ) -> Optimiser:
     targets, mesh = data.targets, data.mesh
+    if not check_domain(potential, training.structures, training.tables).extrapolates:
+        # Inside of its intervals a confined potential is the same, and a step takes a tenth more.
+        potential = without_confinement(potential)
     if options.method == "gauss-newton":
         return GaussNewton(potential, targets, default_chunk(), mesh)
     part = sample(training, targets, options.weights, potential.n_parameters, mesh)

@@ -59,6 +59,11 @@ class DomainReport:
     intervals: str = ""
     """Of the moments of species that have some beyond, in words."""
 
+    @property
+    def extrapolates(self) -> bool:
+        """Whether anything lies outside of the intervals."""
+        return bool(self.n_close_pairs or self.n_magmoms)
+
     def messages(self) -> list[str]:
         """One sentence per kind of extrapolation; empty where there is none."""
         return [message for _, message in self._messages()]

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from mmtp_jax.fitting import lbfgs
-from mmtp_jax.fitting.fit import fit_structures
+from mmtp_jax.fitting.fit import FitProblem, fit_structures, prepared_sets
+from mmtp_jax.fitting.initial import with_domain
 from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interfaces.evaluation import evaluate_structures
+from mmtp_jax.structures.domain import ExtrapolationWarning
 from mmtp_jax.structures.structure import LABELS
 
 
@@ -130,6 +132,19 @@ def test_a_fit_confines_its_potential_unless_told_otherwise(student, data):
     assert found.repulsion.shape == (1, 1)
     assert confinement(keep_domain=True).decay[0, 0] != found.decay[0, 0]
     assert confinement(confine=False) is None
+
+
+def test_steps_evaluate_a_confinement_only_where_data_are_outside(student, data):
+    options = FitOptions(max_iterations=0, keep_domain=True)
+
+    def in_steps(potential):
+        sets = prepared_sets(data[:8], (), potential)
+        return FitProblem.of(potential, *sets, options).optimiser.data[0].confinement
+
+    inside = with_domain(student, min_dist=0.5, max_magmom=10.0)
+    assert in_steps(inside) is None
+    with pytest.warns(ExtrapolationWarning):
+        assert in_steps(with_domain(student, min_dist=0.5, max_magmom=0.1)) is not None
 
 
 def test_no_steps_give_the_least_squares_start(student, data):
