@@ -57,7 +57,7 @@ PARSED: dict[str, str] = {
 
 SLOW: dict[str, str] = {
     "mmtp quickstart": "a minute",
-    "mmtp fit mmtp_jax/data/fe_cdft.extxyz --level 8 --species Fe": "Python fits the same before",
+    "mmtp fit mmtp_jax/data/": "Python fits the same before",
     "mmtp fit vasp.extxyz": "Python fits in another README",
     "mmtp fit train.cfg --level 8 --species Fe --ensemble": "fits several",
     "mmtp fit train.cfg --level 8 --species Fe --folds": "fits several",
