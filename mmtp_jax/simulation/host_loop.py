@@ -2,10 +2,10 @@
 
 A compiled program takes steps until it has done those of a block, or something needs the host (a
 `Reason`); a step that cannot be taken safely is undone, with its random numbers. Between blocks the
-host searches neighbours, drains the watch, records, and looks for Ctrl-C. What a state is, how a
-block is taken and where atoms are for a search belong to each simulation, and only they know the
-form of the moments. A program that searches neighbours itself comes back for them only when its
-places do not suffice: `Reason.NEIGHBOURS` then asks for a wider list, by the same way.
+host has neighbours searched, drains the watch, records, and looks for Ctrl-C. What a state is, how
+a block is taken and where atoms are for a search belong to each simulation, and only they know the
+form of the moments. Who searches, host or device, is the `ListMaker`'s business: where it is the
+device, positions stay there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ import numpy as np
 
 from mmtp_jax.interruption import check
 from mmtp_jax.simulation.watch import Watch, drained
+from mmtp_jax.structures.list_maker import ListMaker
 from mmtp_jax.structures.neighbour_list import NeighbourList
+from mmtp_jax.structures.structure import Structure
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +75,9 @@ class HostLoop:
     watched: Any = None
     step: int = 0
     """Steps done."""
-    host_list: NeighbourList | None = None
-    """As numpy arrays; ``list`` is the same on the device."""
+    maker: ListMaker | None = None
+    neighbours: NeighbourList | None = None
+    """On the device."""
     n_searches: int = 0
     n_widened: int = 0
     seconds_per_step: float = SECONDS_PER_BLOCK
@@ -99,12 +102,8 @@ class HostLoop:
         """Does nothing go on?"""
         raise NotImplementedError
 
-    def find(self, where: Any, **options: Any) -> NeighbourList:
-        """The neighbours of atoms; ``options`` are those of `find_neighbours`."""
-        raise NotImplementedError
-
-    def search_again(self, stale: np.ndarray) -> None:
-        """A list that holds for the next step of the ``stale`` ones, by `search`."""
+    def search_again(self, stale: Any) -> None:
+        """A list that holds for the next step of the ``stale`` ones, by `renew`."""
         raise NotImplementedError
 
     def without(self, stale: Any) -> Any:
@@ -160,7 +159,7 @@ class HostLoop:
                 self.give_up(reason, block.stale)
                 reason = Reason.DONE
             elif reason == Reason.NEIGHBOURS:
-                self.search_again(np.asarray(block.stale))
+                self.search_again(block.stale)
             elif reason == Reason.WATCH_IS_FULL:
                 self.drain()
             fruitless = None if reason == Reason.DONE else reason
@@ -170,18 +169,22 @@ class HostLoop:
         """Steps until the host looks again."""
         return max(1, min(self.most_steps, int(SECONDS_PER_BLOCK / self.seconds_per_step)))
 
-    def search(self, where: Any, **options: Any) -> None:
-        """Make the list of neighbours, and put it on the device; see `find`."""
-        self.host_list = self.find(where, **options)
-        previous = options.get("previous")
-        if previous is not None and previous.width != self.host_list.width:
+    def search(self, structures: Sequence[Structure], **options: Any) -> None:
+        """The first list of neighbours; arguments are those of `ListMaker.first`."""
+        self.neighbours = self.maker.first(structures, **options)
+        self.n_searches += 1
+
+    def renew(self, positions: Any, cell: Any, which: Any) -> None:
+        """The list where the atoms are now; arguments are those of `ListMaker.again`."""
+        width = self.neighbours.width
+        self.neighbours = self.maker.again(self.neighbours, positions, cell, which)
+        self.n_searches += 1
+        if self.neighbours.width != width:
             self.n_widened += 1
             logger.info(
                 "the list of neighbours is widened from %d to %d places; the program is compiled "
-                "again", previous.width, self.host_list.width,
+                "again", width, self.neighbours.width,
             )  # fmt: skip
-        self.list = jax.device_put(self.host_list)
-        self.n_searches += 1
 
     def give_up(self, reason: Reason, stale: Any) -> None:
         """One step needs more than a fresh list or an empty watch gives."""

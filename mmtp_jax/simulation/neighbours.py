@@ -17,6 +17,23 @@ from mmtp_jax.structures.structure import Structure
 Array = Any
 
 
+def structures_of(system: System) -> list[Structure]:
+    """Replicas as structures, without moments."""
+    return [
+        Structure(
+            cell=cell,
+            periodic=np.asarray(system.periodic),
+            positions=positions,
+            types=np.asarray(system.types),
+            magmoms=np.zeros(system.n_atoms),
+            name=f"replica {r}",
+        )
+        for r, (positions, cell) in enumerate(
+            zip(np.array(system.positions, float), np.array(system.cell, float), strict=True)
+        )
+    ]
+
+
 def find_neighbours(
     system: System, cutoff: float, skin: float, *, chunk: int | None = None, **options: Any
 ) -> NeighbourList:
@@ -32,23 +49,10 @@ def find_neighbours(
     Raises:
         ValueError: if two atoms are at the same place.
     """
-    structures = [
-        Structure(
-            cell=cell,
-            periodic=np.asarray(system.periodic),
-            positions=positions,
-            types=np.asarray(system.types),
-            magmoms=np.zeros(system.n_atoms),
-            name=f"replica {r}",
-        )
-        for r, (positions, cell) in enumerate(
-            zip(np.array(system.positions, float), np.array(system.cell, float), strict=True)
-        )
-    ]
     n_atoms = padded_count(system.n_atoms * system.n_replicas, chunk)
     room = neighbour_list.warm_width
     return neighbour_list.find_neighbours(
-        structures, cutoff, skin, n_atoms=n_atoms, room=room, **options
+        structures_of(system), cutoff, skin, n_atoms=n_atoms, room=room, **options
     )
 
 

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmtp_jax.potential import sums
+from mmtp_jax.potential.chunks import in_chunks
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.sums import Sums, incoming_pairs, members_of
 from mmtp_jax.structures.batch import adds_by_gathering, rounded_size
@@ -71,8 +72,15 @@ class NeighbourList(NamedTuple):
         return self.index.shape[-1]
 
 
-Room = Callable[[int, Sequence[Structure], float], int]
-"""(places needed, structures, radius) -> places that a list is made with."""
+Widest = Callable[[Sequence[Structure], float], int]
+"""(structures, radius) -> most neighbours of an atom."""
+Room = Callable[[int, Sequence[Structure], float, Widest], int]
+"""(places needed, structures, radius, widest) -> places that a list is made with."""
+
+
+def just_enough(needed: int, *_: Any) -> int:
+    """Places for the neighbours that there are, of few values."""
+    return rounded_size(needed)
 
 
 def find_neighbours(
@@ -83,7 +91,7 @@ def find_neighbours(
     n_atoms: int = 0,
     n_configurations: int = 0,
     width: int = 0,
-    room: Room = lambda needed, *_: rounded_size(needed),
+    room: Room = just_enough,
     previous: NeighbourList | None = None,
     which: np.ndarray | None = None,
 ) -> NeighbourList:
@@ -109,20 +117,22 @@ def find_neighbours(
     if previous is not None:
         width = max(width, previous.width)
     if width < needed:
-        width = room(needed, structures, cutoff + skin)
-    offsets = np.concatenate([[0], np.cumsum([len(s) for s in structures])])
-    shape = (max(int(offsets[-1]), n_atoms), max(len(structures), n_configurations))
-    found = _start(shape, width, cutoff, skin, previous)
-    for k, table in tables.items():
-        structure, rows, used = structures[k], slice(*offsets[k : k + 2]), table.index.shape[1]
-        inverse = np.linalg.pinv(np.asarray(structure.cell, float))
-        own = np.arange(offsets[k], offsets[k + 1], dtype=np.int32)[:, None]
-        found.index[rows], found.shifts[rows] = own, 0
-        found.index[rows, :used] = np.where(table.index >= 0, table.index + offsets[k], own)
-        found.shifts[rows, :, :used] = image_shifts(table, structure.positions, inverse)
-        found.count[rows], found.configuration[rows] = table.count, k
-        found.reference_positions[rows] = structure.positions
-        found.reference_cell[k], found.inverse_cell[k] = structure.cell, inverse
+        width = room(needed, structures, cutoff + skin, _widest)
+    shape = {"n_atoms": n_atoms, "n_configurations": n_configurations, "width": width}
+    found = placed(structures, cutoff, skin, previous=previous, which=again, **shape)
+    low = 0
+    for k, structure in enumerate(structures):
+        high = low + len(structure)
+        if k in tables:
+            table, rows, used = tables[k], slice(low, high), tables[k].index.shape[1]
+            own = np.arange(low, high, dtype=np.int32)[:, None]
+            found.index[rows], found.shifts[rows] = own, 0
+            found.index[rows, :used] = np.where(table.index >= 0, table.index + low, own)
+            found.shifts[rows, :, :used] = image_shifts(
+                table, structure.positions, found.inverse_cell[k]
+            )
+            found.count[rows] = table.count
+        low = high
     return with_sums(found) if adds_by_gathering() else found
 
 
@@ -134,23 +144,26 @@ def with_sums(neighbours: NeighbourList) -> NeighbourList:
     return neighbours._replace(sums=Sums(incoming, members))
 
 
-def warm_width(needed: int, structures: Sequence[Structure], radius: float) -> int:
+def _widest(structures: Sequence[Structure], radius: float) -> int:
+    return max(neighbour_table(s, radius).index.shape[1] for s in structures)
+
+
+def warm_width(needed: int, structures: Sequence[Structure], radius: float, widest: Widest) -> int:
     """Places for the neighbours that atoms have after displacements of `RATTLE`."""
     rng = np.random.default_rng(0)
-    moved = (
+    moved = [
         replace(s, positions=s.positions + rng.normal(0.0, RATTLE, s.positions.shape))
         for s in structures
-    )
-    widths = [neighbour_table(structure, radius).index.shape[1] for structure in moved]
-    return rounded_size(max(needed, *widths))
+    ]
+    return rounded_size(max(needed, widest(moved, radius)))
 
 
-def roomy_width(needed: int, structures: Sequence[Structure], radius: float) -> int:
+def roomy_width(needed: int, structures: Sequence[Structure], radius: float, widest: Widest) -> int:
     """Places for neighbours up to `ROOM` further away; of few values, m 2^k with m of 4 to 7.
 
     Crystals that are alike so share a program.
     """
-    n, step = max(neighbour_table(s, radius + ROOM).index.shape[1] for s in structures), 1
+    n, step = widest(structures, radius + ROOM), 1
     while n > 7 * step:
         step *= 2
     return -(-max(n, needed) // step) * step
@@ -193,6 +206,13 @@ def _at_atoms(values: Array, neighbours: NeighbourList, owner: Array) -> Array:
     return sums.at_atoms(values, owner, neighbours.sums)
 
 
+def closest(neighbours: NeighbourList) -> Array:
+    """(N,) distance to the nearest neighbour, Angstrom, where the list was made."""
+    cell, owner = neighbours.reference_cell, neighbours.configuration
+    of_atoms = cell[jnp.minimum(owner, cell.shape[0] - 1)]
+    return jnp.sqrt(_vectors(neighbours.reference_positions, of_atoms, neighbours)[1])
+
+
 def used_skin(neighbours: NeighbourList, positions: Array, cell: Array) -> Array:
     """Share (C,) of the skin that is used up since the search; above 1, pairs may be missing.
 
@@ -219,6 +239,35 @@ def used_skin(neighbours: NeighbourList, positions: Array, cell: Array) -> Array
     safe = (room >= 0.0) & (2.0 * largest <= room)
     # A skin of zero is good as long as nothing moves.
     return jnp.where(safe, 2.0 * largest / jnp.maximum(room, jnp.finfo(room.dtype).tiny), jnp.inf)
+
+
+def reverse_places(neighbours: NeighbourList, chunk: int | None = None) -> Array:
+    """Where the other direction of each pair is: (N, K) int32.
+
+    Place K j + l is that of pair (j, l), whose neighbour is atom i in the image that is opposite
+    to that of pair (i, k); -1 where there is no pair. Both directions are in every list. A sum
+    over the pairs that an atom is the neighbour in becomes a gather with it.
+
+    Args:
+        neighbours: the list.
+        chunk: most atoms per block of a loop.
+    """
+    index, shifts, count = map(jnp.asarray, neighbours[:3])
+    width = index.shape[1]
+    # Injective for images of one atom in one row, which are few cells apart; odd in the image.
+    image = shifts[:, 0] + 1021 * (shifts[:, 1] + 1021 * shifts[:, 2])
+    slots = jnp.arange(width, dtype=jnp.int32)
+    index = jnp.where(slots < count[:, None], index, -1)
+
+    def block(rows: tuple[Array, Array, Array]) -> Array:
+        atom, neighbour, image_of = rows
+        back = (index[neighbour] == atom[:, None, None]) & (
+            image[neighbour] == -image_of[:, :, None]
+        )
+        place = width * neighbour + jnp.argmax(back, axis=2).astype(jnp.int32)
+        return jnp.where(neighbour >= 0, place, -1)
+
+    return in_chunks(block, (jnp.arange(len(index), dtype=jnp.int32), index, image), chunk)
 
 
 def image_shifts(table: NeighbourTable, positions: np.ndarray, inverse: np.ndarray) -> np.ndarray:
@@ -253,11 +302,23 @@ def _vectors(positions: Array, cell: Array, neighbours: NeighbourList) -> tuple[
     return vectors, jnp.min(jnp.sum(vectors * vectors, axis=1), axis=1, initial=jnp.inf)
 
 
-def _start(
-    shape: tuple[int, int], width: int, cutoff: float, skin: float, previous: NeighbourList | None
+def placed(
+    structures: Sequence[Structure],
+    cutoff: float,
+    skin: float,
+    *,
+    n_atoms: int = 0,
+    n_configurations: int = 0,
+    width: int = 0,
+    previous: NeighbourList | None = None,
+    which: Sequence[bool] | None = None,
 ) -> NeighbourList:
-    """A list to write into: what ``previous`` has, or nothing."""
-    n_atoms, n_conf = shape
+    """A list with the places of structures, and the neighbours that ``previous`` has, or none.
+
+    Arguments are those of `find_neighbours`; numpy arrays to write into.
+    """
+    n_atoms = max(sum(map(len, structures)), n_atoms)
+    n_conf = max(len(structures), n_configurations)
     found = NeighbourList(
         index=np.tile(np.arange(n_atoms, dtype=np.int32)[:, None], (1, width)),
         shifts=np.zeros((n_atoms, 3, width), np.int32),
@@ -274,4 +335,13 @@ def _start(
         found.index[:, :old], found.shifts[:, :, :old] = previous.index, previous.shifts
         for new, kept in zip(found[2:7], previous[2:7], strict=True):
             new[:] = kept
+    low = 0
+    for k, structure in enumerate(structures):
+        high = low + len(structure)
+        if which is None or which[k]:
+            found.configuration[low:high] = k
+            found.reference_positions[low:high] = structure.positions
+            found.reference_cell[k] = structure.cell
+            found.inverse_cell[k] = np.linalg.pinv(np.asarray(structure.cell, float))
+        low = high
     return found

@@ -48,8 +48,9 @@ def neighbour_table(structure: Structure, cutoff: float) -> NeighbourTable:
             lengths cannot be in Angstrom (see `mmtp_jax.structures.sanity`).
     """
     n_atoms = len(structure)
+    radius = checked_radius(structure, float(cutoff))
     try:
-        i, j, vector = _pairs(structure, float(cutoff))
+        i, j, vector = _pairs(structure, float(cutoff), radius)
         count = np.bincount(i, minlength=n_atoms)
         width = int(count.max(initial=0))
         if n_atoms * width > FREE_PAIRS + MOST_NEIGHBOURS * n_atoms:
@@ -69,10 +70,21 @@ def neighbour_table(structure: Structure, cutoff: float) -> NeighbourTable:
     return NeighbourTable(index, vectors, count)
 
 
-def _pairs(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def checked_radius(structure: Structure, cutoff: float) -> float:
+    """`sanity.search_radius` of a structure, whose name is in the errors."""
+    periodic = np.asarray(structure.periodic, bool)
+    positions = np.asarray(structure.positions, float)
+    try:
+        return search_radius(structure.cell, periodic, positions, cutoff)
+    except ValueError as error:
+        raise ValueError(f"{structure.name}: {error}") from error
+
+
+def _pairs(
+    structure: Structure, cutoff: float, radius: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     periodic = np.asarray(structure.periodic, bool)
     positions = np.ascontiguousarray(structure.positions, float)
-    radius = search_radius(structure.cell, periodic, positions, cutoff)
     search = NeighborList(cutoff=radius, full_list=True, sorted=True)
     i, j, vector = search.compute(
         points=positions,

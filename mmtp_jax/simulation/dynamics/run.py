@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.potential.chunks import padded_count
 from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.constants import FS, GPA, KB
@@ -24,17 +25,25 @@ from mmtp_jax.simulation.dynamics.outcome import Simulation
 from mmtp_jax.simulation.dynamics.series import Series
 from mmtp_jax.simulation.dynamics.thermostats import Bath, keys_of
 from mmtp_jax.simulation.host_loop import Block, HostLoop
-from mmtp_jax.simulation.neighbours import NeighbourList, find_neighbours, used_skin
+from mmtp_jax.simulation.neighbours import structures_of, used_skin
 from mmtp_jax.simulation.spins.dynamics import SpinPlan, SpinSites
 from mmtp_jax.simulation.spins.moves import magnetic_atoms
 from mmtp_jax.simulation.system import System, volumes
 from mmtp_jax.structures.batch import default_chunk
 from mmtp_jax.structures.domain import moment_at_end
+from mmtp_jax.structures.list_maker import ListMaker
+from mmtp_jax.structures.neighbour_list import NeighbourList, warm_width
 
 SEARCH_AGAIN = 0.5
 """Share of the skin beyond which a replica's neighbours are searched along with another's."""
 
-_used_now = jax.jit(used_skin)
+
+@jax.jit
+def _where(system: System, neighbours: NeighbourList, stale: Any) -> tuple[Any, Any, Any]:
+    """Positions, cells and which replicas (R,) are to be searched again."""
+    near = used_skin(system, neighbours) > SEARCH_AGAIN
+    positions = system.positions.reshape(-1, 3)
+    return positions, system.cell, stale | (near & system.running)
 
 
 @dataclass
@@ -53,6 +62,8 @@ class Run(HostLoop):
         options, n_replicas = self.options, self.system.n_replicas
         self.model = model_of(self.potential, options.dtype, options.tolerance)
         self.chunk, self.most_steps = default_chunk(), options.chunk_steps
+        self.maker = ListMaker(float(self.potential.cutoff), options.skin, warm_width)
+        self.n_padded = padded_count(self.system.n_atoms * n_replicas, self.chunk)
         without_bath = options.ensemble == "nve"
         self.plan = Plan(
             ensemble=Ensemble(
@@ -114,10 +125,10 @@ class Run(HostLoop):
         """Make the first list of neighbours, and the first state."""
         self.started = time.perf_counter()
         if resume is None:
-            self.search(self.system)
+            self.search(structures_of(self.system), n_atoms=self.n_padded)
             keys = keys_of(self.options.seed + k for k in range(self.system.n_replicas))
-            n_padded, dtype = self.list.index.shape[0], self.model.potential.radial_coeffs.dtype
-            self.state, self.step = before_start(self.system, keys, n_padded, dtype), -1
+            dtype = self.model.potential.radial_coeffs.dtype
+            self.state, self.step = before_start(self.system, keys, self.n_padded, dtype), -1
             if self.watch is not None:
                 self.watched = self.watch.start(self.state.system)
             self.advance(1, bath=self.bath._replace(timestep=0.0 * self.bath.timestep))
@@ -125,7 +136,7 @@ class Run(HostLoop):
         reference = resume.state.system._replace(
             positions=resume.reference_positions, cell=resume.reference_cell
         )
-        self.search(reference, width=int(resume.width))
+        self.search(structures_of(reference), n_atoms=self.n_padded, width=int(resume.width))
         if self.watch is not None:
             self.watched = self.watch.start(resume.state.system)
         self.state, self.step = jax.device_put(resume.state), int(resume.state.step)
@@ -133,20 +144,14 @@ class Run(HostLoop):
     def take(self, n_steps: int, bath: Bath | None = None) -> Block:
         """Steps with the bath of the run, or with another."""
         return take_steps(
-            self.plan, self.model, bath or self.bath, self.rules, self.state, self.list, n_steps,
-            self.watch, self.watched, self.spin_sites,
+            self.plan, self.model, bath or self.bath, self.rules, self.state, self.neighbours,
+            n_steps, self.watch, self.watched, self.spin_sites,
         )  # fmt: skip
 
-    def find(self, where: System, **options: Any) -> NeighbourList:
-        """The neighbours of replicas."""
-        cutoff = float(self.potential.cutoff)
-        return find_neighbours(where, cutoff, self.options.skin, chunk=self.chunk, **options)
-
-    def search_again(self, stale: np.ndarray) -> None:
+    def search_again(self, stale: Any) -> None:
         """Make the list anew for these replicas, and for those that are near to it."""
-        system = jax.device_get(self.state.system)
-        near = np.asarray(_used_now(system, self.host_list)) > SEARCH_AGAIN
-        self.search(system, previous=self.host_list, which=stale | (near & system.running))
+        system = self.state.system
+        self.renew(*_where(system, self.neighbours, stale))
 
     def without(self, stale: Any) -> State:
         """The state after replicas blew up."""
@@ -181,14 +186,14 @@ class Run(HostLoop):
             return
         if any(observer.drains for observer in due):
             self.drain()
-        shape = self.system.positions.shape
+        shape, made = self.system.positions.shape, self.neighbours
         saved = Saved(
-            jax.device_get(self.state),
-            # Without the padding.
-            self.host_list.reference_positions[: shape[0] * shape[1]].reshape(shape),
-            self.host_list.reference_cell,
-            np.asarray(self.host_list.width),
+            *jax.device_get((self.state, made.reference_positions, made.reference_cell)),
+            np.asarray(made.width),
         )
+        # Without the padding.
+        reference = saved.reference_positions[: shape[0] * shape[1]].reshape(shape)
+        saved = saved._replace(reference_positions=reference)
         snapshot = Snapshot(self.step, n_steps, self.options.timestep_fs, saved, final)
         for observer in due:
             observer.tell(snapshot)

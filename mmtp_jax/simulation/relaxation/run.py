@@ -23,12 +23,8 @@ from mmtp_jax.simulation.relaxation.status import RelaxStatus
 from mmtp_jax.simulation.relaxation.steps import Limits, RelaxState, before_start
 from mmtp_jax.structures.batch import default_chunk
 from mmtp_jax.structures.device import without_constants
-from mmtp_jax.structures.neighbour_list import (
-    NeighbourList,
-    find_neighbours,
-    longest_step,
-    roomy_width,
-)
+from mmtp_jax.structures.list_maker import ListMaker
+from mmtp_jax.structures.neighbour_list import longest_step, roomy_width
 from mmtp_jax.structures.structure import Structure
 
 STEPS_PER_CALL = 20
@@ -91,7 +87,11 @@ class RelaxRun(HostLoop):
             n_shown=counts[0] if self.watch is not None else 0,
         )
         self.problem = jax.device_put(self._problem(counts))
-        self.search(self.structures)
+        model = self.model
+        self.maker = ListMaker(model.cutoff, options.skin, roomy_width)
+        n_atoms, n_conf = self.shape
+        self.search(self.structures, n_atoms=n_atoms, n_configurations=n_conf, width=model.width)
+        model.width = self.neighbours.width
         self.state = self._first_state()
 
     @property
@@ -116,23 +116,18 @@ class RelaxRun(HostLoop):
             )
         return relax_steps(
             self.plan, model.on_device, model.constants, self.problem, model.limits, self.state,
-            self.list, n_steps, self.watch, self.watched, self.step,
+            self.neighbours, n_steps, self.watch, self.watched, self.step,
         )  # fmt: skip
 
-    def find(self, where: Sequence[Structure], **options: Any) -> NeighbourList:
-        """The neighbours of configurations; all batches have the places of the widest."""
-        model, (n_atoms, n_conf) = self.model, self.shape
-        found = find_neighbours(
-            where, model.cutoff, model.options.skin, n_atoms=n_atoms, n_configurations=n_conf,
-            width=model.width, room=roomy_width, **options,
-        )  # fmt: skip
-        model.width = found.width
-        return found
-
-    def search_again(self, stale: np.ndarray) -> None:
-        """Make the list anew for these configurations."""
-        now = self.present()
-        self.search(now, previous=self.host_list, which=stale[: len(now)])
+    def search_again(self, stale: Any) -> None:
+        """Make the list anew for these configurations, at their last accepted geometries."""
+        made, at = self.neighbours, self.state.at.geometry
+        where = (at.positions, at.cell)
+        if self.step == 0:
+            where = (made.reference_positions, made.reference_cell)
+        self.renew(*where, stale)
+        # All batches that follow have the places of the widest.
+        self.model.width = self.neighbours.width
 
     def without(self, stale: Any) -> RelaxState:
         """The state after configurations were given up."""

@@ -16,6 +16,7 @@ from mmtp_jax.simulation.dynamics.loop import take_steps
 from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
 from mmtp_jax.simulation.dynamics.observer import Observer
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
+from mmtp_jax.structures import list_maker
 
 FIXED = DynamicsOptions(moments="fixed", chunk_steps=64)
 EQUILIBRATED = replace(FIXED, moments="equilibrate", tolerance=1e-5)
@@ -148,6 +149,32 @@ def test_a_restart_is_exact(iron, crystal) -> None:
         for name in ("positions", "velocities", "cell", "magmoms"):
             assert np.array_equal(getattr(run.system, name), getattr(whole.system, name)), name
     assert np.array_equal(resumed.series.conserved, whole.series.conserved[38:])
+
+
+def test_lists_of_the_device_give_the_same_course(iron, crystal, monkeypatch) -> None:
+    """Searches there and on the host, with moments, cell and replicas that need them at times."""
+    system = crystal(temperature=600.0, seeds=(1, 2))
+    options = DynamicsOptions(
+        ensemble="npt", barostat="full", temperature_K=600.0, skin=0.3, timestep_fs=2.0,
+        moments_every=3, chunk_steps=16,
+    )  # fmt: skip
+    host = simulate(iron, system, 60, options)
+    monkeypatch.setattr(list_maker, "ON_DEVICE", True)
+    monkeypatch.setattr(list_maker, "find_neighbours", None)
+    device = simulate(iron, system, 60, options)
+    assert device.n_searches == host.n_searches > 3
+    for name in ("positions", "velocities", "cell", "magmoms"):
+        np.testing.assert_allclose(
+            getattr(device.system, name), getattr(host.system, name), atol=1e-9, err_msg=name
+        )
+    saved = {}
+    watched = simulate(
+        iron, system, 60, options,
+        observers=[Observer(37, lambda at: saved.update({at.step: at.saved}))],
+    )  # fmt: skip
+    resumed = simulate(iron, system, 60, options, resume=saved[37])
+    for run in (watched, resumed):
+        assert np.array_equal(run.system.positions, device.system.positions)
 
 
 def test_a_run_compiles_once(iron, crystal) -> None:

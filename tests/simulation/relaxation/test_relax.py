@@ -32,6 +32,7 @@ from mmtp_jax.simulation.relaxation.options import RelaxOptions
 from mmtp_jax.simulation.relaxation.run import RelaxModel, RelaxRun
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
 from mmtp_jax.simulation.relaxation.structures import relax_structures as relax
+from mmtp_jax.structures import list_maker
 from mmtp_jax.structures.neighbour_list import (
     find_neighbours,
     graph_at,
@@ -174,8 +175,10 @@ def test_no_pair_is_missed_after_the_longest_step(iron, bcc) -> None:
         change *= np.asarray(run.problem.weight)[:, None]
         step = np.concatenate([move.ravel(), change.ravel()])
         geometry = geometry_of(run.problem, np.asarray(run.state.coordinates) + step)
-        assert np.all(np.asarray(used_skin(run.list, geometry.positions, geometry.cell)) <= 1.0)
-        graph = _graph(run.problem, run.list, geometry, run.state.at.magmoms)
+        assert np.all(
+            np.asarray(used_skin(run.neighbours, geometry.positions, geometry.cell)) <= 1.0
+        )
+        graph = _graph(run.problem, run.neighbours, geometry, run.state.at.magmoms)
         found = evaluate_graph(iron, graph)[1]
         moved = [
             replace(s, positions=np.asarray(geometry.positions)[a:b],
@@ -185,7 +188,7 @@ def test_no_pair_is_missed_after_the_longest_step(iron, bcc) -> None:
         for k, result in enumerate(evaluate_structures(iron, moved)):
             assert float(found.energy[k]) == pytest.approx(result.energy, abs=1e-8)
     far = geometry_of(run.problem, np.asarray(run.state.coordinates) + 4 * step)
-    assert np.all(np.asarray(used_skin(run.list, far.positions, far.cell)) > 1.0)
+    assert np.all(np.asarray(used_skin(run.neighbours, far.positions, far.cell)) > 1.0)
 
 
 # --- minima -------------------------------------------------------------------------
@@ -240,6 +243,19 @@ def test_iron_relaxes_until_all_three_residuals_are_small(iron, bcc, afm) -> Non
         assert end.n_evaluations > end.n_steps
         signs = np.sign(end.structure.magmoms)
         np.testing.assert_array_equal(signs, np.sign(end.start.magmoms))
+
+
+def test_lists_of_the_device_lead_to_the_same_minimum(iron, bcc, monkeypatch) -> None:
+    structures = [bcc(k, (2, 2, k), rattle=0.03) for k in (1, 2)]
+    options = RelaxOptions(pressure_GPa=5.0, skin=0.1)
+    host = relax_structures(iron, structures, options)
+    monkeypatch.setattr(list_maker, "ON_DEVICE", True)
+    monkeypatch.setattr(list_maker, "find_neighbours", None)
+    for one, other in zip(relax_structures(iron, structures, options), host, strict=True):
+        assert one.converged
+        assert one.n_steps == other.n_steps
+        np.testing.assert_allclose(one.structure.positions, other.structure.positions, atol=1e-7)
+        np.testing.assert_allclose(one.structure.cell, other.structure.cell, atol=1e-7)
 
 
 def test_a_single_atom_next_to_its_place_goes_back(iron, bcc) -> None:
