@@ -29,7 +29,7 @@ from mmtp_jax.potential.chunks import in_chunks
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.sums import Sums, incoming_pairs, members_of
 from mmtp_jax.structures.batch import adds_by_gathering, rounded_size
-from mmtp_jax.structures.neighbours import PADDING, NeighbourTable, neighbour_table
+from mmtp_jax.structures.neighbours import PADDING, neighbour_table
 from mmtp_jax.structures.structure import Structure
 
 Array = Any
@@ -128,9 +128,7 @@ def find_neighbours(
             own = np.arange(low, high, dtype=np.int32)[:, None]
             found.index[rows], found.shifts[rows] = own, 0
             found.index[rows, :used] = np.where(table.index >= 0, table.index + low, own)
-            found.shifts[rows, :, :used] = image_shifts(
-                table, structure.positions, found.inverse_cell[k]
-            )
+            found.shifts[rows, :, :used] = table.shifts
             found.count[rows] = table.count
         low = high
     return with_sums(found) if adds_by_gathering() else found
@@ -268,21 +266,6 @@ def reverse_places(neighbours: NeighbourList, chunk: int | None = None) -> Array
         return jnp.where(neighbour >= 0, place, -1)
 
     return in_chunks(block, (jnp.arange(len(index), dtype=jnp.int32), index, image), chunk)
-
-
-def image_shifts(table: NeighbourTable, positions: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """The images (n, 3, K) int32 of the neighbours that a search found; zero in free places.
-
-    Args:
-        table: what the search found.
-        positions: (n, 3) where it was made, Angstrom.
-        inverse: (3, 3) pseudo-inverse of the cell, 1/Angstrom.
-    """
-    # The search gives vectors; what is left of them beside the positions are whole cells.
-    partner = positions[np.maximum(table.index, 0)]
-    beside = np.swapaxes(table.vectors, 1, 2) - partner + positions[:, None]
-    shifts = np.swapaxes(np.rint(beside @ inverse), 1, 2).astype(np.int32)
-    return np.where((table.index >= 0)[:, None], shifts, 0)
 
 
 def _vectors(positions: Array, cell: Array, neighbours: NeighbourList) -> tuple[Array, Array]:

@@ -33,6 +33,8 @@ class NeighbourTable(NamedTuple):
     """(n, 3, K) from the atom to its neighbour, Angstrom; beyond the cutoff in free places."""
     count: np.ndarray
     """(n,) number of neighbours."""
+    shifts: np.ndarray
+    """(n, 3, K) int32, image of the neighbour in units of the cell vectors; zero in free places."""
 
     @property
     def lengths(self) -> np.ndarray:
@@ -50,7 +52,7 @@ def neighbour_table(structure: Structure, cutoff: float) -> NeighbourTable:
     n_atoms = len(structure)
     radius = checked_radius(structure, float(cutoff))
     try:
-        i, j, vector = _pairs(structure, float(cutoff), radius)
+        i, j, shift, vector = _pairs(structure, float(cutoff), radius)
         count = np.bincount(i, minlength=n_atoms)
         width = int(count.max(initial=0))
         if n_atoms * width > FREE_PAIRS + MOST_NEIGHBOURS * n_atoms:
@@ -60,14 +62,17 @@ def neighbour_table(structure: Structure, cutoff: float) -> NeighbourTable:
             )
     except ValueError as error:
         raise ValueError(f"{structure.name}: {error}") from error
-    place = np.arange(len(i)) - np.repeat(np.cumsum(count) - count, count)
-
+    used = np.arange(width) < count[:, None]
     index = np.full((n_atoms, width), -1, np.int32)
     vectors = np.zeros((n_atoms, 3, width))
     vectors[:, 0] = PADDING * cutoff
-    index[i, place] = j
-    vectors[i, :, place] = vector
-    return NeighbourTable(index, vectors, count)
+    shifts = np.zeros((n_atoms, 3, width), np.int32)
+    # Pairs come sorted by their first atom.
+    index[used] = j
+    for x in range(3):
+        vectors[:, x][used] = vector[:, x]
+        shifts[:, x][used] = shift[:, x]
+    return NeighbourTable(index, vectors, count, shifts)
 
 
 def checked_radius(structure: Structure, cutoff: float) -> float:
@@ -80,25 +85,24 @@ def checked_radius(structure: Structure, cutoff: float) -> float:
         raise ValueError(f"{structure.name}: {error}") from error
 
 
-def _pairs(
-    structure: Structure, cutoff: float, radius: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pairs(structure: Structure, cutoff: float, radius: float) -> tuple[np.ndarray, ...]:
+    """Both atoms, image and vector of every pair."""
     periodic = np.asarray(structure.periodic, bool)
     positions = np.ascontiguousarray(structure.positions, float)
     search = NeighborList(cutoff=radius, full_list=True, sorted=True)
-    i, j, vector = search.compute(
+    i, j, shift, vector = search.compute(
         points=positions,
         box=np.where(periodic[:, None], structure.cell, 0.0),
         periodic=periodic.tolist(),
-        quantities="ijD",
+        quantities="ijSD",
     )
     square = np.einsum("ka,ka->k", vector, vector)
     if radius > cutoff:
         inside = square < cutoff**2
-        i, j, vector, square = i[inside], j[inside], vector[inside], square[inside]
+        i, j, shift, vector, square = (a[inside] for a in (i, j, shift, vector, square))
     if len(square) and square.min() < _CLOSE**2:
         check_distances(i, j, np.sqrt(square), len(positions))
-    return i, j, vector
+    return i, j, shift, vector
 
 
 def check_distances(i: np.ndarray, j: np.ndarray, distance: np.ndarray, n_atoms: int) -> None:
