@@ -78,7 +78,9 @@ def require_precision(dtype: Any) -> Precision:
 
 def with_floats(tree: Any, dtype: Any) -> Any:
     """A pytree of arrays with its floating-point numbers in another type."""
-    return jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, tree)
+    return jax.tree.map(
+        lambda a: a.astype(dtype) if a.dtype.kind == "f" and a.dtype != dtype else a, tree
+    )
 
 
 class _Fork:

@@ -12,8 +12,8 @@ from mmtp_jax.interruption import check
 from mmtp_jax.potential.committee import committee_of
 from mmtp_jax.potential.observables import evaluate_graph
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.precision import double_precision, with_floats
-from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack
+from mmtp_jax.precision import double_precision, require_precision, with_floats
+from mmtp_jax.structures.batch import Batch, default_chunk, make_batches
 from mmtp_jax.structures.device import OnDevice
 from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.neighbours import neighbour_table
@@ -38,6 +38,13 @@ def evaluate_structures(
     Warns:
         ExtrapolationWarning: if distances or moments lie outside of the potential's intervals.
     """
+    structures = list(structures)
+    if len(structures) == 1:
+        check()
+        evaluator = _Last.take(potential, dtype)
+        found = [evaluator(structures[0])]
+        _Last.evaluator = evaluator
+        return found
     return _of_all([potential], structures, dtype, max_atoms)[0]
 
 
@@ -96,19 +103,32 @@ class CommitteeEvaluator:
         return CommitteeResult.of([evaluator(structure) for evaluator in self._evaluators])
 
 
+class _Last:
+    """The last evaluator of a single structure: whoever moves atoms calls again with the same."""
+
+    evaluator: StructureEvaluator | None = None
+
+    @classmethod
+    def take(cls, potential: Potential, dtype: Any) -> StructureEvaluator:
+        """That of the potential, for the caller alone; a new one where there is none."""
+        found, cls.evaluator = cls.evaluator, None
+        if found is not None and found.potential is potential:
+            with double_precision():
+                if found.precision == require_precision(dtype):
+                    return found
+        return StructureEvaluator(potential, dtype)
+
+
 class StructureEvaluator(OnDevice):
     """A potential on the device, ready for one structure after the other.
 
-    The widest graph so far sets the shape of the next ones: during dynamics a neighbour more or
-    less must not compile anything again.
+    Neighbours stay there while atoms move little, see `mmtp_jax.structures.kept_graph`.
     """
 
     def __call__(self, structure: Structure) -> Result:
         """All observables of one structure."""
-        table = neighbour_table(structure, self.cutoff)
+        batch, table = self.graph_of(structure)
         check_domain(self.potential, [structure], [table]).warn()
-        batch = pack([structure], [table], self.cutoff, width=self._width)
-        self._width = batch.graph.neighbours.shape[1]
         return self.of_batch(batch, [structure])[0][1]
 
     def of_batch(self, batch: Batch, structures: Sequence[Structure]) -> list[tuple[int, Result]]:

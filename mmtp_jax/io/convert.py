@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
 
 from mmtp_jax.io.fields import shown
 from mmtp_jax.io.schema import (
@@ -217,12 +219,21 @@ def _cell(atoms: Atoms, periodic: np.ndarray) -> np.ndarray:
 
 
 def _types(atoms: Atoms, species: tuple[str, ...]) -> np.ndarray:
-    symbols = atoms.get_chemical_symbols()
-    unknown = sorted(set(symbols) - set(species))
-    if unknown:
+    types = _index_of_numbers(species)[atoms.numbers]
+    if types.min() < 0:
+        unknown = sorted({chemical_symbols[k] for k in set(atoms.numbers[types < 0].tolist())})
         raise ValueError(f"has {', '.join(unknown)}, but the potential is for {', '.join(species)}")
-    index = {symbol: k for k, symbol in enumerate(species)}
-    return np.array([index[symbol] for symbol in symbols], np.int32)
+    return types
+
+
+@lru_cache
+def _index_of_numbers(species: tuple[str, ...]) -> np.ndarray:
+    """The index among the species of each atomic number; -1 where it is none of them."""
+    index = np.full(len(chemical_symbols), -1, np.int32)
+    for k, symbol in enumerate(species):
+        if symbol in atomic_numbers:
+            index[atomic_numbers[symbol]] = k
+    return index
 
 
 def _moments(moments: np.ndarray, size: int) -> np.ndarray:

@@ -10,6 +10,11 @@ import numpy as np
 
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import Precision, double_precision, require_precision
+from mmtp_jax.structures.batch import Batch
+from mmtp_jax.structures.kept_graph import KeptGraph
+from mmtp_jax.structures.list_maker import CLOSE
+from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
+from mmtp_jax.structures.structure import Structure
 
 
 def without_constants(
@@ -33,8 +38,8 @@ class OnDevice:
         self.potential = potential
         self.cutoff = float(potential.cutoff)
         self._constants = np.asarray(potential.species_coeffs, float)
-        # The widest graph so far sets the shape of the next ones.
-        self._width = 0
+        # Closer ones are looked at one by one.
+        self._least = max(float(potential.min_dist), CLOSE)
         with double_precision():
             self.precision = require_precision(dtype)
 
@@ -43,6 +48,23 @@ class OnDevice:
         with double_precision():
             return without_constants(self.potential, self.precision)[0]
 
+    @cached_property
+    def _kept(self) -> KeptGraph:
+        return KeptGraph(self.cutoff, self.precision.edges)
+
+    def graph_of(self, structure: Structure) -> tuple[Batch, NeighbourTable | None]:
+        """The structure as a batch, its graph on the device, and its neighbours for `check_domain`.
+
+        The latter are None where all distances are inside of what the potential covers.
+
+        Raises:
+            ValueError: if two atoms are at the same place.
+        """
+        batch, distances = self._kept.of(structure)
+        if self._least <= distances.shortest and distances.loneliest < self.cutoff:
+            return batch, None
+        return batch, neighbour_table(structure, self.cutoff)
+
     def __getstate__(self) -> dict[str, Any]:
         """Without what is on the device: it is put there anew where a copy is used."""
-        return {name: value for name, value in vars(self).items() if name != "_on_device"}
+        return {k: value for k, value in vars(self).items() if k not in ("_on_device", "_kept")}

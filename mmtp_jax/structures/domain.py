@@ -117,11 +117,14 @@ class DomainReport:
 
 
 def check_domain(
-    potential: Potential, structures: Sequence[Structure], tables: Sequence[NeighbourTable]
+    potential: Potential,
+    structures: Sequence[Structure],
+    tables: Sequence[NeighbourTable | None],
 ) -> DomainReport:
     """Count what lies outside of R_min and the moment intervals of a potential, and what lacks.
 
-    A free atom, alone and not periodic, has no neighbours to miss.
+    A table is None where distances are known to be inside, and every atom to have a neighbour. A
+    free atom, alone and not periodic, has no neighbours to miss.
     """
     # The shortest pair of a training set defines R_min, and must not count by round-off.
     min_dist = float(potential.min_dist)
@@ -129,14 +132,14 @@ def check_domain(
     outside, n_outside, largest = [], 0, 0.0
     lonely, n_lonely, kinds = [], 0, set()
     for structure, table in zip(structures, tables, strict=True):
-        lengths = table.lengths
+        lengths = np.empty(0) if table is None else table.lengths
         if lengths.size:
             shortest = min(shortest, float(lengths.min()))
             short = int(np.sum(lengths < min_dist * (1 - 1e-9)))
             if short:
                 close.append(structure.name)
                 n_close += short // 2
-        alone = int(np.sum(table.count == 0))
+        alone = 0 if table is None else int(np.sum(table.count == 0))
         if alone and (len(structure) > 1 or structure.periodic.any()):
             lonely.append(structure.name)
             n_lonely += alone

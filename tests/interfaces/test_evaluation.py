@@ -114,7 +114,7 @@ def test_one_evaluator_does_not_compile_for_every_neighbour_more_or_less(
         moved = structure.positions + rng.normal(scale=0.1, size=structure.positions.shape)
         scale = rng.uniform(0.98, 1.05)
         evaluator(replace(structure, positions=scale * moved, cell=scale * structure.cell))
-        widths.add(evaluator._width)
+        widths.add(evaluator._kept._width)
     assert evaluate_graph._cache_size() - before == len(widths) <= 4
 
 

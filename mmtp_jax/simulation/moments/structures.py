@@ -219,9 +219,7 @@ class StructureEquilibrator(OnDevice):
 
     def __call__(self, structure: Structure) -> EquilibratedStructure:
         """Equilibrate one structure."""
-        table = neighbour_table(structure, self.cutoff)
-        batch = pack([structure], [table], self.cutoff, width=self._width)
-        self._width = batch.graph.neighbours.shape[1]
+        batch, table = self.graph_of(structure)
         if not np.array_equal(structure.types, self._types):
             self._types, self._memory = structure.types, None
         found, self._memory = self.of_batch(batch, [structure], self._memory)
