@@ -25,6 +25,7 @@ from mmtp_jax.simulation.moments.structures import (
     equilibrate_batch,
     equilibrate_structures,
 )
+from mmtp_jax.structures.kept_graph import SKIN
 from mmtp_jax.structures.neighbours import neighbour_table
 
 FORMS = [(1, 6, "symmetrised"), (1, 6, "bare"), (2, 8, "symmetrised")]
@@ -319,7 +320,7 @@ def test_nothing_is_compiled_twice_for_one_shape(magnetic, structures):
     equilibrator = StructureEquilibrator(potential, MomentOptions())
     # The widest first: narrower ones keep its shape.
     given = [structures(1, sizes=(8,), seed=seed)[0] for seed in (21, 22, 23)]
-    given.sort(key=lambda s: neighbour_table(s, 4.0).index.shape[1], reverse=True)
+    given.sort(key=lambda s: neighbour_table(s, 4.0 + SKIN).index.shape[1], reverse=True)
     equilibrator(given[0])
     before = equilibrate_batch._cache_size()
     found = [equilibrator(s) for s in (*given[1:], replace(given[0], magmoms=np.full(8, 0.7)))]
