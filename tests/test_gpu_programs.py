@@ -20,6 +20,7 @@ from mmtp_jax.simulation.dynamics.loop import before_start, take_steps
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 from mmtp_jax.simulation.dynamics.run import Run
 from mmtp_jax.simulation.dynamics.thermostats import keys_of
+from mmtp_jax.simulation.neighbours import structures_of
 from mmtp_jax.simulation.system import system_of
 from mmtp_jax.structures import batch, neighbour_list
 from mmtp_jax.structures.batch import make_batches
@@ -139,14 +140,14 @@ def steps(lists, iron):
             rng.normal(0.0, 0.003, (2, *positions.shape)),
         )
         run = Run(iron, system, options)
-        run.search(system)
+        run.search(structures_of(system), n_atoms=run.n_padded)
         state = before_start(
             system,
             keys_of(range(2)),
-            run.list.index.shape[0],
+            run.neighbours.index.shape[0],
             run.model.potential.radial_coeffs.dtype,
         )
-        return (run.plan, run.model, run.bath, run.rules, state, run.list, N_STEPS)
+        return (run.plan, run.model, run.bath, run.rules, state, run.neighbours, N_STEPS)
 
     return of
 

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.potential.sums import Sums, members_of
+from mmtp_jax.structures import neighbour_list
 from mmtp_jax.structures.batch import default_chunk, device_in_use
 from mmtp_jax.structures.cell_list import Found, Places, expected_places, pseudo_inverse, search
 from mmtp_jax.structures.neighbour_list import (
@@ -24,6 +26,7 @@ from mmtp_jax.structures.neighbour_list import (
     find_neighbours,
     just_enough,
     placed,
+    reverse_places,
 )
 from mmtp_jax.structures.neighbours import checked_radius, neighbour_table
 from mmtp_jax.structures.sanity import MOST_NEIGHBOURS
@@ -72,7 +75,11 @@ class ListMaker:
         if self.on_device:
             for structure in structures:
                 checked_radius(structure, self.radius)
-            at = jax.device_put(placed(structures, self.cutoff, self.skin, **shape))
+            at = placed(structures, self.cutoff, self.skin, **shape)
+            if neighbour_list.adds_by_gathering():
+                members = members_of(at.configuration, at.reference_cell.shape[0])
+                at = at._replace(sums=Sums(np.zeros_like(at.index), members))
+            at = jax.device_put(at)
             made = self._made(at, at, width)
             if made is not None:
                 if float(_shortest(made)) < CLOSE or made.width > MOST_NEIGHBOURS:
@@ -125,7 +132,7 @@ class ListMaker:
             return None
         if which is None:
             which = jnp.ones(at.reference_cell.shape[0], bool)
-        return _taken(old, at, found._replace(needed=None), which)
+        return _taken(old, at, found._replace(needed=None), which, default_chunk())
 
     def _search(self, at: NeighbourList, radius: float, width: int) -> Found | None:
         """A search with enough columns and candidates, and ``width`` neighbours of each atom."""
@@ -186,8 +193,10 @@ def _padded(neighbours: NeighbourList, positions: Array) -> Array:
     return jnp.pad(positions, [(0, padding), (0, 0)]) if padding else positions
 
 
-@jax.jit
-def _taken(old: NeighbourList, at: NeighbourList, found: Found, which: Array) -> NeighbourList:
+@partial(jax.jit, static_argnames="chunk")
+def _taken(
+    old: NeighbourList, at: NeighbourList, found: Found, which: Array, chunk: int | None
+) -> NeighbourList:
     """The new list of some configurations, and the old one of the others."""
     width = found.index.shape[1]
     of_atoms = jnp.append(which, True)[at.configuration]
@@ -198,7 +207,7 @@ def _taken(old: NeighbourList, at: NeighbourList, found: Found, which: Array) ->
     own = jnp.arange(len(of_atoms), dtype=jnp.int32)[:, None]
     beyond = jnp.broadcast_to(own, (len(own), width - old.width))
     matrices = which[:, None, None]
-    return old._replace(
+    made = old._replace(
         index=rows(found.index, jnp.concatenate([old.index, beyond], axis=1)),
         shifts=rows(found.shifts, jnp.pad(old.shifts, [(0, 0), (0, 0), (0, beyond.shape[1])])),
         count=rows(found.count, old.count),
@@ -206,3 +215,6 @@ def _taken(old: NeighbourList, at: NeighbourList, found: Found, which: Array) ->
         reference_cell=jnp.where(matrices, at.reference_cell, old.reference_cell),
         inverse_cell=jnp.where(matrices, pseudo_inverse(at.reference_cell), old.inverse_cell),
     )
+    if old.sums is None:
+        return made
+    return made._replace(sums=old.sums._replace(incoming=reverse_places(made, chunk)))

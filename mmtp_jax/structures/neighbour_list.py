@@ -240,11 +240,10 @@ def used_skin(neighbours: NeighbourList, positions: Array, cell: Array) -> Array
 
 
 def reverse_places(neighbours: NeighbourList, chunk: int | None = None) -> Array:
-    """Where the other direction of each pair is: (N, K) int32.
+    """Where the other direction of each pair is: (N, K) int32, `Sums.incoming` without a sort.
 
     Place K j + l is that of pair (j, l), whose neighbour is atom i in the image that is opposite
-    to that of pair (i, k); -1 where there is no pair. Both directions are in every list. A sum
-    over the pairs that an atom is the neighbour in becomes a gather with it.
+    to that of pair (i, k); -1 where there is no pair. Both directions are in every list.
 
     Args:
         neighbours: the list.

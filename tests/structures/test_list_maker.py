@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import mmtp_jax as mmtp
-from mmtp_jax.structures import list_maker
+from mmtp_jax.potential import sums
+from mmtp_jax.structures import list_maker, neighbour_list
 from mmtp_jax.structures.list_maker import ListMaker
 from mmtp_jax.structures.neighbour_list import reverse_places, roomy_width, used_skin, warm_width
 from mmtp_jax.structures.structure import Structure
@@ -57,7 +58,7 @@ def sets(made):
 
 def same(a, b):
     assert sets(a) == sets(b)
-    for name in a._fields[2:]:
+    for name in a._fields[2:9]:
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-12, atol=1e-12)
 
 
@@ -116,6 +117,25 @@ def test_again_searches_those_that_it_is_told_and_widens(makers) -> None:
     expected = host.again(lists[0], dense[0], cells[0])
     assert wider.width == expected.width > lists[0].width
     same(wider, expected)
+
+
+def test_sums_are_gathered_as_they_are_scattered(makers, monkeypatch) -> None:
+    """What devices need that add up by gathering, after searches of all and of some."""
+    monkeypatch.setattr(neighbour_list, "adds_by_gathering", lambda: True)
+    _, device = makers()
+    made = device.first(cubes(), n_atoms=40, n_configurations=3)
+    moved = made.reference_positions.at[:32].add(0.2 * np.sin(np.arange(32.0))[:, None])
+    for which in (None, np.array([False, True, False])):
+        made = device.again(made, moved, made.reference_cell, which)
+        values = np.random.default_rng(1).normal(size=(*made.index.shape, 2))
+        values[np.arange(made.width) >= np.asarray(made.count)[:, None]] = 0.0
+        expected = np.zeros((40, 2))
+        np.add.at(expected, np.asarray(made.index), values)
+        found = sums.to_neighbours(values, made.index, made.sums)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    host = neighbour_list.with_sums(jax.device_get(made))
+    assert np.array_equal(np.sort(host.sums.incoming), np.sort(made.sums.incoming))
+    assert np.array_equal(host.sums.members, made.sums.members)
 
 
 def test_positions_do_not_come_back(makers, monkeypatch) -> None:
