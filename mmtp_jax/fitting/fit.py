@@ -32,7 +32,8 @@ from mmtp_jax.fitting.shifts import known_shifts, prepared_makings
 from mmtp_jax.fitting.training_data import TrainingData
 from mmtp_jax.interruption import deferred
 from mmtp_jax.io.lock import locked
-from mmtp_jax.potential.potential import Potential, declared
+from mmtp_jax.potential.largest_moments import declared
+from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.readable import readable
 from mmtp_jax.structures.batch import default_chunk
