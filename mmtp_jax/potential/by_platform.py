@@ -1,7 +1,8 @@
 """Two ways to compute the same, of which one is chosen where a program is lowered.
 
 Like `jax.lax.platform_dependent`, but only what is chosen is traced, and no conditional is left in
-the program. It has no derivative, so it belongs into functions that bring their own.
+the program. Its derivative is that of the way of CPUs everywhere, so it belongs into functions that
+bring their own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
+from jax.interpreters import ad, batching, mlir
 
 from mmtp_jax.potential.bound import Batched, Bound
 
@@ -61,6 +62,18 @@ def _batch(args: Any, axes: Any, *, cpu: Callable, elsewhere: Callable, out: Any
     return by_platform(Batched(cpu, axes), Batched(elsewhere, axes), args, like), 0
 
 
+def _jvp(primals: Any, tangents: Any, *, cpu: Callable, **params: Any) -> Any:
+    moving = [k for k, dot in enumerate(tangents) if not isinstance(dot, ad.Zero)]
+
+    def of_moving(*values: Array) -> Array:
+        changed = dict(zip(moving, values, strict=True))
+        return cpu(*(changed.get(k, a) for k, a in enumerate(primals)))
+
+    start, along = ([of[k] for k in moving] for of in (primals, tangents))
+    return _by_platform.bind(*primals, cpu=cpu, **params), jax.jvp(of_moving, start, along)[1]
+
+
+ad.primitive_jvps[_by_platform] = _jvp
 batching.primitive_batchers[_by_platform] = _batch
 
 

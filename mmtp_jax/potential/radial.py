@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from mmtp_jax.potential.by_platform import by_platform
 from mmtp_jax.potential.chebyshev import chebyshev, reversal, to_unit_interval
 from mmtp_jax.potential.einsum import einsum, matmul
 from mmtp_jax.potential.linear_map import linear_map
@@ -141,16 +142,23 @@ def radial_functions_along(potential: Potential, pairs: Pairs, dots: Pairs) -> t
     p = product_rows(phi, psi)
     p_dot = product_rows(phi_dot, psi) + product_rows(phi, psi_dot)
     c, c_dot = (
-        _of_atom(coefficients, basis).reshape(p.shape[0], -1, p.shape[1])
+        _of_atom(coefficients, jnp.stack(basis, axis=-1)).reshape(p.shape[0], -1, p.shape[1])
         for basis in (central, central_dot)
     )
     value = einsum("nmz,nzk->nmk", c, p)
     return value, einsum("nmz,nzk->nmk", c, p_dot) + einsum("nmz,nzk->nmk", c_dot, p)
 
 
-def _of_atom(coefficients: Array, central: list[Array]) -> Array:
-    """C (N, N_mu, N_phi, blocks) from c and psi_a(m_i)."""
-    return einsum("na,amzb->nmzb", jnp.stack(central, axis=-1), coefficients)
+def _of_atom(coefficients: Array, central: Array) -> Array:
+    """C (N, N_mu, N_phi, blocks) from c and psi_a(m_i) (N, blocks)."""
+    return einsum("na,amzb->nmzb", central, coefficients)
+
+
+def _of_atom_by_terms(coefficients: Array, central: Array) -> Array:
+    """The same for GPUs, which fuse it with what needs it: a product would be cut into elements."""
+    return sum(
+        central[:, a, None, None, None] * coefficients[a] for a in range(coefficients.shape[0])
+    )
 
 
 def product_rows(phi: list[Array], psi: list[Array]) -> Array:
@@ -220,7 +228,11 @@ def _factors(
     psi = basis(
         lambda m: magnetic_basis(settings, size, point.neighbour_types, m), "neighbour_magmoms"
     )
-    return _of_atom(point.coefficients, central), phi, psi
+    like = jax.ShapeDtypeStruct(
+        (point.magmoms.shape[0], *point.coefficients.shape[1:]), point.coefficients.dtype
+    )
+    args = (point.coefficients, jnp.stack(central, axis=-1))
+    return by_platform(_of_atom, _of_atom_by_terms, args, like), phi, psi
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

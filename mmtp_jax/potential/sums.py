@@ -141,7 +141,8 @@ def _at_neighbours(neighbours: Array, incoming: Array, values: Array) -> Array:
 
 def _to_neighbours(neighbours: Array, incoming: Array, pairs: Array) -> Array:
     del neighbours
-    return jnp.sum(_gathered(pairs.reshape(-1, *pairs.shape[2:]), incoming), axis=1)
+    # Over the first axis a GPU adds while it gathers; over the second it would store the terms.
+    return jnp.sum(_gathered(pairs.reshape(-1, *pairs.shape[2:]), incoming.T), axis=0)
 
 
 def _per_configuration(configuration: Array, members: Array, values: Array) -> Array:
