@@ -63,7 +63,7 @@ class Parser(argparse.ArgumentParser):
         )
 
 
-_WORDS = re.compile(r"^argument (?:-\w/)?(\S+): (?:expected (\w+) arguments?)?")
+_WORDS = re.compile(r"^argument (?:-\w/)?(\S+): (?:expected (at least one|\w+) arguments?)?")
 """How argparse begins to say which argument is wrong."""
 
 
@@ -71,7 +71,7 @@ def _in_words(found: re.Match[str]) -> str:
     name, count = found[1].split("/")[-1], found[2]
     if count is None:
         return f"{name} "
-    return f"{name} takes {'at least one value' if count == 'at' else f'{count} values'}"
+    return f"{name} takes {count} {'value' if count.endswith('one') else 'values'}"
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

@@ -167,8 +167,8 @@ class Targets:
             self._packed = packed = _pack(self._structures_of, self._weights, potential)
         if packed.species != species:
             raise ValueError(
-                f"the targets are packed for the species {packed.species}, the potential is for "
-                f"{species}"
+                f"the targets are packed for the species {' '.join(packed.species)}, the potential "
+                f"is for {' '.join(species)}"
             )
         return packed.parts
 

@@ -25,6 +25,8 @@ def format_to_read(path: Path) -> str:
     try:
         return get_ioformat(filetype(os.fspath(path))).name
     except UnknownFileTypeError as error:
+        if path.suffix.lower() == ".mtp":
+            raise ValueError(f"{path} is a potential, not configurations") from error
         raise ValueError(
             f"{path} is of no format that ASE knows by its name; rename it"
             + in_python(", or give format=..., as ase.io.read takes it")

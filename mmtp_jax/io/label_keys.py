@@ -30,8 +30,9 @@ def checked_keys(keys: Keys | None) -> dict[str, str]:
     for label, name in pairs:
         if label not in LABELS or not name:
             raise ValueError(
-                f"'{label}={name}' maps no label; give LABEL=NAME, e.g. magmoms=spins, with a "
-                f"label of {', '.join(LABELS)} and its name in the files, or {NOT_READ}"
+                f"'{label}{'=' * bool(name)}{name}' maps no label; give LABEL=NAME, e.g. "
+                f"magmoms=spins, with a label of {', '.join(LABELS)} and its name in the files, "
+                f"or {NOT_READ}"
             )
         if found.setdefault(label, name) != name:
             raise ValueError(f"the label {label} has two names, {found[label]!r} and {name!r}")

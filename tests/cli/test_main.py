@@ -208,3 +208,21 @@ def test_options_are_the_same_in_all_commands() -> None:
     for name in ("md", "montecarlo", "sample", "equilibrate", "relax", "elastic", "eos",
                  "magnetisation", "phonons", "qha", "lammps"):  # fmt: skip
         assert "--repeat" in options[name], name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("md", "--repeat", "2"), "--repeat takes 3 values"),
+        (("fit", "--folds"), "--folds takes one value"),
+        (("fit", "--species", "--level", "4"), "--species takes at least one value"),
+        (("md", "--ensemble", "NVT"), "--ensemble must be one of nve, nvt, npt, got 'NVT'; did"),
+        (("template", "abinti"), "NAME must be one of fit, "),
+    ],
+)
+def test_errors_of_options_are_a_sentence_below_one_line(run, words, said) -> None:
+    result = run(*words)
+    assert result.status == 2
+    usage, error = result.err.splitlines()
+    assert usage.startswith(f"usage: mmtp {words[0]} ")
+    assert f"mmtp {words[0]}: error: {said}" in error

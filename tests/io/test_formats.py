@@ -225,6 +225,11 @@ class TestRead:
         with pytest.raises(ValueError, match=r"a.strange is of no format.*format="):
             read(tmp_path / "a.strange")
 
+    def test_potential_is_named(self, tmp_path):
+        (tmp_path / "pot.mtp").write_text("MTP\n")
+        with pytest.raises(ValueError, match=r"pot\.mtp is a potential, not configurations"):
+            read(tmp_path / "pot.mtp")
+
     def test_source_is_in_no_file_and_no_copy(self, tmp_path):
         write(tmp_path / "a.xyz", labelled())
         (atoms,) = read(tmp_path / "a.xyz")

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from mmtp_jax.language import listed
+
 SMEARINGS = {"fermi-dirac": 3, "cold": 4, "methfessel-paxton": 6, "gaussian": 7}
 """ABINIT's ``occopt``."""
 _GIVEN = """
@@ -116,7 +118,8 @@ class AbinitSettings:
         for symbol, numbers in self.hubbard.items():
             if len(numbers) != 3 or numbers[0] not in (0, 1, 2, 3):
                 raise ValueError(
-                    f"hubbard of {symbol} must be l (0 to 3), U in eV and J in eV, got {numbers}"
+                    f"hubbard of {symbol} must be l (0 to 3), U in eV and J in eV, got "
+                    f"{listed(numbers)}"
                 )
         for name in self.extra:
             if name.lower() in GIVEN or not re.fullmatch(r"[a-zA-Z]\w*", name):
