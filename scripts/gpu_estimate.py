@@ -26,6 +26,7 @@ from mmtp_jax.simulation.dynamics.loop import Plan, Rules, before_start, take_st
 from mmtp_jax.simulation.dynamics.thermostats import Bath
 from mmtp_jax.simulation.neighbours import NeighbourList
 from mmtp_jax.simulation.system import System
+from mmtp_jax.structures.cell_list import Places, search
 
 jax.config.update("jax_enable_x64", True)
 
@@ -111,6 +112,11 @@ def program(case: str, level: int, form: str, dtype: str, n: int) -> tuple[Any, 
     """A function, what it is called with, and what comes before that and is static."""
     potential, (edges, _) = potential_of(level, form, dtype), require_precision(dtype)
     configurations = n // 96 if case in ("gradient", "rows") else 1
+    if case == "search":
+        where = (array((n,), "i4"), array((n, 3), float), array((1, 3, 3), float))
+        # A block of an H200; columns of bins as thick as cutoff and skin, 6 Angstrom.
+        found = partial(search.__wrapped__, chunk=2**15)
+        return found, (*where, array((), float)), (Places((1, 1), 56, MD_WIDTH),)
     graph = graph_of(n, configurations, edges)
     if case == "evaluate":
         return partial(evaluate, chunk=None), (potential, graph), ()

@@ -28,7 +28,7 @@ import tempfile
 from pathlib import Path
 
 CARDS = ("h200", "h100", "a100")
-CASES = ("evaluate", "gradient", "rows", "md", "md-equilibrate")
+CASES = ("evaluate", "gradient", "rows", "md", "md-equilibrate", "search")
 
 
 def main() -> None:

@@ -11,8 +11,9 @@ displacements of the atoms beside it. A pair that was left out, d0 > R_cut + ski
     d >= (1 - |F - 1|) (R_cut + skin) - 2 max |u|
 
 with the Frobenius norm. While this is above R_cut, no pair is missed (`used_skin`). The search is
-made on the host (`find_neighbours`), with all images, for cells of any size. Index conventions are
-those of `Graph`: C configurations, N atoms one after the other, K neighbours.
+made on the host (`find_neighbours`) or on the device (`mmtp_jax.structures.list_maker`), with all
+images, for cells of any size. Index conventions are those of `Graph`: C configurations, N atoms one
+after the other, K neighbours.
 """
 
 from __future__ import annotations
