@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import jax
@@ -107,11 +108,13 @@ class _Last:
     """The last evaluator of a single structure: whoever moves atoms calls again with the same."""
 
     evaluator: StructureEvaluator | None = None
+    lock = Lock()
 
     @classmethod
     def take(cls, potential: Potential, dtype: Any) -> StructureEvaluator:
         """That of the potential, for the caller alone; a new one where there is none."""
-        found, cls.evaluator = cls.evaluator, None
+        with cls.lock:
+            found, cls.evaluator = cls.evaluator, None
         if found is not None and found.potential is potential:
             with double_precision():
                 if found.precision == require_precision(dtype):
