@@ -188,11 +188,12 @@ def compiled(
         (options.keep / f"{card.name}-{case}-{level}-{form}-{dtype}-{n}.hlo").write_text(text)
     cost, memory = cost_of(text), made.memory_analysis()
     moved = cost.read + cost.written
+    model = f"{1e3 * cost.estimate_us / n:.1f}" if cost.estimate_us else "-"
     kinds = ", ".join(f"{count:.0f} {kind}" for kind, count in cost.kinds.most_common(5))
     return (
         f"| {card.name} | {case} | {level} {form} {dtype} | {cost.kernels:.0f} ({kinds}) "
         f"| {atomics(dump)} | {moved / n / 1e3:.1f} | {1e9 * moved / n / card.bandwidth:.1f} "
-        f"| {1e3 * cost.estimate_us / n:.1f} | {memory.temp_size_in_bytes / n / 1e3:.1f} "
+        f"| {model} | {memory.temp_size_in_bytes / n / 1e3:.1f} "
         f"| {seconds:.0f} | {' '.join(sorted(cost.custom_calls)) or '-'} |"
     )
 
