@@ -94,10 +94,10 @@ def _join(panels: Sequence[Any]) -> None:
         low, high = min(low for low, _ in limits), max(high for _, high in limits)
         drawn = getattr(first.dataLim, f"interval{which}")
         # Room for the bands, but none below what begins at zero or has a logarithm.
-        room = 0.03 * (high - low)
-        if drawn[1] > high:
+        room, round_off = 0.03 * (high - low), 1e-9 * (high - low)
+        if drawn[1] > high + round_off:
             high = drawn[1] + room
-        if drawn[0] < low and (low < 0.0 or drawn[0] > 0.0):
+        if drawn[0] < low - round_off and (low < 0.0 or drawn[0] > 0.0):
             low = drawn[0] - room
         getattr(first, f"set_{which}lim")(low, high)
 

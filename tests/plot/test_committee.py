@@ -83,6 +83,9 @@ def test_bands_go_together_by_their_place_on_the_path() -> None:
     np.testing.assert_allclose(second.get_xdata(), (1 + X) / 2)
     np.testing.assert_allclose(second.get_ydata(), 1.05 * (1 - X))
     assert axes.get_xticks() == pytest.approx([0.0, 0.5, 1.0])
+    # The path fills the panel; the band has room above.
+    assert axes.get_xlim() == pytest.approx((0.0, 1.0))
+    assert axes.get_ylim()[1] > axes.dataLim.ymax
 
 
 def test_runs_of_members_are_drawn_for_each() -> None:
