@@ -46,7 +46,8 @@ def evaluate(
     """Energies, forces, stresses and magnetic forces of configurations.
 
     Moments are the achieved ones where a configuration carries results of a calculator, else its
-    initial ones. Configurations of any sizes go together; they are batched and padded inside.
+    initial ones: (n,) collinear ones, or (n, 3) vectors for potentials that are even.
+    Configurations of any sizes go together; they are batched and padded inside.
 
     Args:
         potential: the potential; or several, a committee, for means over its members and their
@@ -56,8 +57,9 @@ def evaluate(
             their moments in float64.
 
     Raises:
-        ValueError: if a configuration has an unknown element, noncollinear moments or values that
-            are not finite; or potentials of a committee differ in their species.
+        ValueError: if a configuration has an unknown element, vectors as moments where the
+            potential has no energy of them, or values that are not finite; or potentials of a
+            committee differ in their species.
 
     Returns:
         A `Result` of each configuration, or a `CommitteeResult`.
@@ -76,7 +78,7 @@ def evaluate(
     first = committee_of(potential)[0] if several else potential
     atoms_list = given_configurations(atoms_list, first.species)
     tell_of_other_names(atoms_list)
-    structures = structures_for(first, atoms_list)
+    structures = structures_for(first, atoms_list, vectors=True)
     evaluate_all = evaluate_committee if several else evaluate_structures
     return evaluate_all(potential, structures, dtype)
 

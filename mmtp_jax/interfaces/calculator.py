@@ -46,7 +46,8 @@ class MMTPCalculator(Calculator):
 
     Moments are ``atoms.get_initial_magnetic_moments()``. Atoms without any, whose own calculator
     (a DFT output that ASE has read, say) has moments among its results, are evaluated at those:
-    ``calc.get_potential_energy(atoms)`` works on them as they are.
+    ``calc.get_potential_energy(atoms)`` works on them as they are. Moments (n, 3) are vectors, and
+    so are magnetic forces then; the potential must be even, and they are not equilibrated.
 
     ``results`` holds energy, free_energy, energies, forces, stress (3D-periodic cells), magmoms
     and magmom: names that ASE knows, so that ``SinglePointCalculator(atoms, **calc.results)``
@@ -167,7 +168,11 @@ class MMTPCalculator(Calculator):
         self.results, self._own_results = {}, {}
         super().calculate(None if atoms is None else self._with_moments(atoms))
         (structure,) = structures_for(
-            self.potential, [self.atoms], [str(self.atoms.symbols)], moments="initial"
+            self.potential,
+            [self.atoms],
+            [str(self.atoms.symbols)],
+            moments="initial",
+            vectors=not isinstance(self._evaluator, EquilibratedMoments),
         )
         magmoms = structure.magmoms
         if isinstance(self._evaluator, EquilibratedMoments):
@@ -187,7 +192,7 @@ class MMTPCalculator(Calculator):
             "energies": result.energies,
             "forces": result.forces,
             "magmoms": magmoms,
-            "magmom": float(magmoms.sum()),
+            "magmom": float(magmoms.sum()) if magmoms.ndim == 1 else magmoms.sum(axis=0),
         }
         if result.stress is not None:
             results["stress"] = result.stress

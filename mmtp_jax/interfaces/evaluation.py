@@ -75,17 +75,21 @@ def _of_all(
     if not structures:
         return results
     pairs = [(StructureEvaluator(p, dtype), of) for p, of in zip(potentials, results, strict=True)]
+    kinds = [[k for k, s in enumerate(structures) if s.magmoms.ndim == n] for n in (1, 2)]
     for cutoff in dict.fromkeys(evaluator.cutoff for evaluator, _ in pairs):
         alike = [pair for pair in pairs if pair[0].cutoff == cutoff]
         tables = [neighbour_table(s, cutoff) for s in structures]
         told = [check_domain(evaluator.potential, structures, tables) for evaluator, _ in alike]
         for report in dict.fromkeys(told):
             report.warn()
-        for batch in make_batches(structures, cutoff, max_atoms=max_atoms, tables=tables):
-            for evaluator, of in alike:
-                check()
-                for member, result in evaluator.of_batch(batch, structures):
-                    of[member] = result
+        # Collinear moments and vectors go through different programs.
+        for kind in filter(None, kinds):
+            own, found = ([of[k] for k in kind] for of in (structures, tables))
+            for batch in make_batches(own, cutoff, max_atoms=max_atoms, tables=found):
+                for evaluator, of in alike:
+                    check()
+                    for member, result in evaluator.of_batch(batch, own):
+                        of[kind[member]] = result
     return results
 
 

@@ -72,8 +72,9 @@ def graph(
         width: least number of neighbours per atom.
 
     Raises:
-        ValueError: if an element is none of the potential's species, moments are noncollinear,
-            numbers are not finite, atoms coincide, the skin is negative; or where JAX would
+        ValueError: if an element is none of the potential's species, moments are vectors in a part
+            of the configurations or for a potential that has no energy of them, numbers are not
+            finite, atoms coincide, the skin is negative; or where JAX would
             truncate float64 silently.
 
     Example:
@@ -88,7 +89,12 @@ def graph(
     given = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     if not given:
         raise ValueError("there is no configuration to make a graph of; give at least one")
-    structures = structures_for(potential, given)
+    structures = structures_for(potential, given, vectors=True)
+    if len({structure.magmoms.ndim for structure in structures}) > 1:
+        raise ValueError(
+            "moments are vectors in some configurations and numbers in others; make a graph of "
+            "each kind"
+        )
     cutoff = float(potential.cutoff)
     make = atom_graphs if stack else atom_graph
     found = make(structures, cutoff, skin, precision, n_atoms=n_atoms, width=width)
@@ -107,7 +113,7 @@ def move(
         graph: the atoms.
         positions: (N, 3) Angstrom. They are Cartesian: a new cell alone does not move atoms.
         cell: (C, 3, 3) Angstrom; (3, 3) for one configuration.
-        magmoms: (N,) mu_B.
+        magmoms: (N,) mu_B; (N, 3) where they are vectors.
 
     Returns:
         The graph, and for each configuration (C,) whether a pair within the cutoff may be missing
@@ -133,7 +139,8 @@ def observables(potential: Potential, graph: AtomGraph) -> Observables:
     Returns:
         ``energy`` (C,) eV; ``forces`` (N, 3) = -dE/dr at fixed moments and cell, eV/Angstrom;
         ``stress`` (C, 3, 3) = (1/V) dE/d(strain), eV/Angstrom^3, zero where a configuration is not
-        periodic in three directions; ``magnetic_forces`` (N,) = -dE/dm, eV/mu_B.
+        periodic in three directions; ``magnetic_forces`` = -dE/dm, eV/mu_B, (N,) or (N, 3) as the
+        moments.
     """
     return _observables(potential, graph, default_chunk())
 

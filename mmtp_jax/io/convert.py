@@ -43,6 +43,7 @@ def to_structure(
     species: Sequence[str],
     name: str | None = None,
     moments: str = "achieved",
+    vectors: bool = False,
 ) -> Structure:
     """One configuration as arrays, with every label that it has.
 
@@ -57,22 +58,25 @@ def to_structure(
         moments: ``"achieved"``, those of the calculator where it has them and the initial ones
             elsewhere, for labelled data; ``"initial"`` for calculations, whatever the moments
             are that the labels belong to. Without any, zeros that are marked as unknown.
+        vectors: moments (n, 3) stay vectors, also along one axis; else those along one axis are
+            collinear moments, and others are refused.
 
     Raises:
-        ValueError: if an element is not among the species, moments are noncollinear, a label
-            has a wrong shape or a value that is not finite, or the cell is degenerate.
+        ValueError: if an element is not among the species, moments are noncollinear without
+            ``vectors``, a label has a wrong shape or a value that is not finite, or the cell is
+            degenerate.
     """
     if moments not in ("achieved", "initial"):
         raise ValueError(f"moments must be 'achieved' or 'initial', got {moments!r}")
     name = name or getattr(atoms, SOURCE, "configuration")
-    structure, labels = _converted(atoms, species, name, moments)
+    structure, labels = _converted(atoms, species, name, moments, vectors)
     if moments == "achieved":
         tell_of_forces([labels], [name])
     return structure
 
 
 def _converted(
-    atoms: Atoms, species: Sequence[str], name: str, moments: str
+    atoms: Atoms, species: Sequence[str], name: str, moments: str, vectors: bool
 ) -> tuple[Structure, Labels]:
     labels = labels_of(atoms)
     # In a calculation old results are nothing to speak of; in labelled data they are lost labels.
@@ -83,7 +87,7 @@ def _converted(
             name,
         )
     try:
-        return _structure(atoms, tuple(species), name, moments, labels), labels
+        return _structure(atoms, tuple(species), name, moments, labels, vectors), labels
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
@@ -117,6 +121,7 @@ def to_structures(
     species: Sequence[str],
     names: Sequence[str] | None = None,
     moments: str = "achieved",
+    vectors: bool = False,
 ) -> list[Structure]:
     """All configurations as arrays; see `to_structure`.
 
@@ -126,6 +131,7 @@ def to_structures(
         names: what messages call them; by default the ``source`` of each, or else its number,
             counted from 1.
         moments: ``"achieved"`` or ``"initial"``.
+        vectors: moments (n, 3) stay vectors.
 
     Raises:
         ValueError: as `to_structure`, or if the number of names is another.
@@ -141,7 +147,7 @@ def to_structures(
     if moments not in ("achieved", "initial"):
         raise ValueError(f"moments must be 'achieved' or 'initial', got {moments!r}")
     found = [
-        _converted(atoms, species, name, moments)
+        _converted(atoms, species, name, moments, vectors)
         for atoms, name in zip(configurations, names, strict=True)
     ]
     if moments == "achieved":
@@ -154,17 +160,36 @@ def structures_for(
     atoms_list: Iterable[Atoms],
     names: Sequence[str] | None = None,
     moments: str = "achieved",
+    vectors: bool = False,
 ) -> list[Structure]:
     """`to_structures` for a potential, whose non-magnetic species have no moments.
+
+    Raises:
+        ValueError: as there; or if moments are vectors, and the potential has no energy of those.
 
     Warns:
         NonMagneticWarning: if moments of such species are given.
     """
-    return for_potential(potential, to_structures(atoms_list, potential.species, names, moments))
+    found = to_structures(atoms_list, potential.species, names, moments, vectors)
+    first = next((structure for structure in found if structure.magmoms.ndim > 1), None)
+    if first is not None:
+        # Those who only read and label start without JAX.
+        from mmtp_jax.potential.vectors import check_vectors
+
+        try:
+            check_vectors(potential)
+        except ValueError as error:
+            raise ValueError(f"{first.name}: {error}") from error
+    return for_potential(potential, found)
 
 
 def _structure(
-    atoms: Atoms, species: tuple[str, ...], name: str, kind: str, labels: Labels
+    atoms: Atoms,
+    species: tuple[str, ...],
+    name: str,
+    kind: str,
+    labels: Labels,
+    vectors: bool,
 ) -> Structure:
     size = len(atoms)
     if size == 0:
@@ -172,6 +197,7 @@ def _structure(
     periodic = np.array(atoms.pbc, bool)
     results = labels.results
     moments = labels.initial_moments if kind == "initial" else labels.moments
+    magmoms = None if moments is None else _moments(moments, size, vectors)
     energy = results.get("energy")
     forces = results.get("forces")
     stress = results.get("stress") if periodic.all() else None
@@ -180,12 +206,12 @@ def _structure(
         periodic=periodic,
         positions=_array(atoms.positions, (size, 3), "positions"),
         types=_types(atoms, species),
-        magmoms=np.zeros(size) if moments is None else _moments(moments, size),
+        magmoms=np.zeros(size) if moments is None else magmoms,
         moments_known=moments is not None,
         energy=None if energy is None else float(_array(energy, (), "energy")),
         forces=None if forces is None else _array(forces, (size, 3), "forces"),
         stress=None if stress is None else _stress(stress),
-        magnetic_forces=_magnetic_forces(labels, size),
+        magnetic_forces=_magnetic_forces(labels, size, np.ndim(magmoms) == 2),
         weight=_weight(atoms.info.get("weight", 1.0)),
         making=read_making(atoms.info.get(MAKING, "")) if results else "",
         kmesh=read_mesh(atoms.info.get(KMESH)) if results else None,
@@ -236,20 +262,24 @@ def _index_of_numbers(species: tuple[str, ...]) -> np.ndarray:
     return index
 
 
-def _moments(moments: np.ndarray, size: int) -> np.ndarray:
+def _moments(moments: np.ndarray, size: int, vectors: bool) -> np.ndarray:
+    if vectors and np.shape(moments) == (size, 3):
+        return _array(moments, (size, 3), "magnetic moments")
     collinear = collapse(np.asarray(moments))
     if collinear.shape == (size, 3):
         raise ValueError(
-            "has noncollinear magnetic moments; only collinear ones are supported, "
-            "one number per atom or one non-zero column"
+            "has noncollinear magnetic moments; give collinear ones here, one number per atom or "
+            "one non-zero column (evaluations and the calculator take vectors)"
         )
     return _array(collinear, (size,), "magnetic moments")
 
 
-def _magnetic_forces(labels: Labels, size: int) -> np.ndarray | None:
+def _magnetic_forces(labels: Labels, size: int, vectors: bool) -> np.ndarray | None:
     forces = labels.magnetic_forces
     if forces is None:
         return None
+    if vectors:
+        return _array(forces, (size, 3), "magnetic_forces")
     if forces.shape == (size, 3):
         moments = labels.moments
         axes = moments if moments is not None and moments.shape == forces.shape else None

@@ -104,16 +104,21 @@ def confined(potential: Potential, pairs: Pairs) -> tuple[Pairs, Array | float]:
     r_min, soft = potential.min_dist, SOFT_DISTANCE * (potential.cutoff - potential.min_dist)
     low, high = (_of_atoms(of, pairs.types) for of in (potential.min_magmom, potential.max_magmom))
     half = (high - low) / 2
-    u = (jnp.maximum(pairs.magmoms - high, 0.0) + jnp.maximum(low - pairs.magmoms, 0.0)) / half
+    if pairs.magmoms.ndim > 1:
+        u = (_length(pairs.magmoms, high) - high) / half
+        clipped = _shortened
+    else:
+        u = (jnp.maximum(pairs.magmoms - high, 0.0) + jnp.maximum(low - pairs.magmoms, 0.0)) / half
+        clipped = _clipped
     energy = _of_atoms(confinement.stiffness, pairs.types) * half * u**3
     distance = stored(pairs.distance)
     strength = _of_pairs(confinement.repulsion, pairs)
     rate = _of_pairs(1 / confinement.decay, pairs)
     repulsion = jnp.sum(_repulsion(distance, r_min, strength, rate), axis=1)
     inside = pairs._replace(
-        magmoms=_clipped(pairs.magmoms, low, high),
+        magmoms=clipped(pairs.magmoms, low, high),
         distance=_far_enough(distance, r_min, soft),
-        neighbour_magmoms=_clipped(
+        neighbour_magmoms=clipped(
             pairs.neighbour_magmoms,
             _of_atoms(potential.min_magmom, pairs.neighbour_types),
             _of_atoms(potential.max_magmom, pairs.neighbour_types),
@@ -147,6 +152,18 @@ def _clipped(magmoms: Array, low: Array, high: Array) -> Array:
     return jnp.clip(magmoms, low, high) + soft * (
         _saturating(above / soft) - _saturating(below / soft)
     )
+
+
+def _length(vectors: Array, least: Array) -> Array:
+    """Lengths of vectors (N, 3, ...), or the least one, which has no slope at zero."""
+    square = sum(vectors[:, k] * vectors[:, k] for k in range(3))
+    return jnp.sqrt(jnp.maximum(square, least * least))
+
+
+def _shortened(magmoms: Array, low: Array, high: Array) -> Array:
+    """`_clipped` lengths of vectors (N, 3, ...); unchanged to the last bit inside."""
+    size = _length(magmoms, high)
+    return magmoms * (_clipped(size, low, high) / size)[:, None]
 
 
 def _of_atoms(values: Array, types: Array) -> Array:

@@ -20,8 +20,10 @@ from mmtp_jax.potential.confinement import confined
 from mmtp_jax.potential.contraction import contract, contraction_plan
 from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import stored
+from mmtp_jax.potential.moments import MomentTables
 from mmtp_jax.potential.potential import Potential, traced
 from mmtp_jax.potential.radial import Pairs, radial_functions, radial_functions_along
+from mmtp_jax.potential.vectors import vector_tables
 
 Array = Any
 
@@ -32,13 +34,13 @@ class Neighborhoods(NamedTuple):
     types: Array
     """(N,) species of the central atoms."""
     magmoms: Array
-    """(N,) moments of the central atoms, mu_B."""
+    """(N,) moments of the central atoms, mu_B; (N, 3) where they are vectors."""
     vectors: Array
     """(N, 3, K) from the central atom to the neighbour, Angstrom."""
     neighbour_types: Array
     """(N, K) species of the neighbours."""
     neighbour_magmoms: Array
-    """(N, K) moments of the neighbours, mu_B."""
+    """(N, K) moments of the neighbours, mu_B; (N, 3, K) where they are vectors."""
 
 
 def geometry(vectors: Array) -> tuple[Array, tuple[Array, Array, Array]]:
@@ -50,27 +52,40 @@ def geometry(vectors: Array) -> tuple[Array, tuple[Array, Array, Array]]:
 
 
 def basic_moments(
-    potential: Potential, radial: Array, direction: tuple[Array, Array, Array]
+    potential: Potential,
+    tables: MomentTables,
+    radial: Array,
+    direction: tuple[Array, Array, Array],
 ) -> Array:
     """Components of all M_{mu,nu}, (n_basic, lanes), from f (N, parities * N_mu, K).
 
-    Usually there is one lane per atom. The symmetrised one has 2 N: the moments with the
-    given magnetic moments, then those with all of them reversed.
+    Usually there is one lane per atom. The symmetrised one has 2 N for collinear moments: the
+    moments with the given magnetic moments, then those with all of them reversed.
     """
     # In mixed precision the linear coefficients carry more digits than the radial ones.
     dtype = jnp.result_type(radial, potential.moment_coeffs)
-    sets = component_lanes(basic_plan(potential.tables), radial, direction, dtype)
-    if potential.form != "symmetrised":
+    sets = component_lanes(basic_plan(tables), radial, direction, dtype)
+    if len(sets) == 1:
         return sets[0]
     even, odd = sets
     return jnp.concatenate([even + odd, even - odd], axis=1)
 
 
-def contracted(potential: Potential, radial: Array, direction: tuple[Array, Array, Array]) -> Array:
-    """sum_a xi_a B_a (N,), averaged over reversal of all moments if symmetrised."""
-    plan = contraction_plan(potential.tables)
-    values = contract(plan, potential.moment_coeffs, basic_moments(potential, radial, direction))
-    return values.reshape(2, -1).mean(axis=0) if potential.form == "symmetrised" else values
+def contracted(
+    potential: Potential,
+    radial: Array,
+    direction: tuple[Array, Array, Array],
+    vectors: bool = False,
+) -> Array:
+    """sum_a xi_a B_a (N,), averaged over reversal of all moments if symmetrised.
+
+    With ``vectors`` the radial functions are those of `vector_tables`.
+    """
+    tables = vector_tables(potential).tables if vectors else potential.tables
+    basic = basic_moments(potential, tables, radial, direction)
+    values = contract(contraction_plan(tables), potential.moment_coeffs, basic)
+    n_atoms = radial.shape[0]
+    return values if len(values) == n_atoms else values.reshape(2, n_atoms).mean(axis=0)
 
 
 def site_energies(potential: Potential, neighborhoods: Neighborhoods) -> Array:
@@ -78,7 +93,8 @@ def site_energies(potential: Potential, neighborhoods: Neighborhoods) -> Array:
     potential = traced(potential)
     distance, direction = geometry(neighborhoods.vectors)
     pairs, outside = confined(potential, pairs_of(neighborhoods, distance))
-    energies = contracted(potential, radial_functions(potential, pairs), direction) + outside
+    radial, vectors = radial_functions(potential, pairs), pairs.magmoms.ndim > 1
+    energies = contracted(potential, radial, direction, vectors) + outside
     return energies + of_species(potential.species_coeffs, neighborhoods.types)
 
 
@@ -109,7 +125,7 @@ def site_energies_along(
     )
     radial, radial_dot = stored((radial, radial_dot))
     energies, energies_dot = jax.jvp(
-        lambda f, u: contracted(potential, f, u),
+        lambda f, u: contracted(potential, f, u, neighborhoods.magmoms.ndim > 1),
         (radial, direction),
         (radial_dot, direction_dot),
     )

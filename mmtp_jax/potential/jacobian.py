@@ -29,6 +29,7 @@ from mmtp_jax.potential.energy import Neighborhoods, basic_moments, geometry, pa
 from mmtp_jax.potential.observables import Graph, neighborhoods
 from mmtp_jax.potential.potential import Potential, traced
 from mmtp_jax.potential.radial import bases, pair_coefficients, product_rows, radial_functions
+from mmtp_jax.potential.vectors import vector_tables
 
 Array = Any
 
@@ -42,10 +43,11 @@ def site_jacobian(potential: Potential, graph: Graph, chunk: int | None = None) 
         chunk: most atoms per step of a loop over blocks.
     """
     potential, graph = traced((potential, graph))
+    vectors = graph.magmoms.ndim > 1
 
     def of_block(rows: Neighborhoods) -> Array:
         linear, blocked = _factors(potential, rows)
-        return _joined(potential, linear, jax.vmap(_outer)(*blocked))
+        return _joined(potential, linear, jax.vmap(_outer)(*blocked), vectors)
 
     return in_chunks(of_block, neighborhoods(graph), chunk)
 
@@ -53,6 +55,7 @@ def site_jacobian(potential: Potential, graph: Graph, chunk: int | None = None) 
 def energy_jacobian(potential: Potential, graph: Graph, chunk: int | None = None) -> Array:
     """dE/dtheta (C, P) of each configuration, the columns in the order of `Potential.flatten`."""
     potential, graph = traced((potential, graph))
+    vectors = graph.magmoms.ndim > 1
     if graph.sums is not None:
         linear, (central, projected) = in_chunks(
             partial(_factors, potential), neighborhoods(graph), chunk
@@ -62,7 +65,8 @@ def energy_jacobian(potential: Potential, graph: Graph, chunk: int | None = None
             for factor in (central, projected)
         )
         blocked = einsum("cna,cnmz->camz", central, projected)
-        return _joined(potential, jnp.sum(sums.of_members(linear, graph.sums), axis=1), blocked)
+        linear = jnp.sum(sums.of_members(linear, graph.sums), axis=1)
+        return _joined(potential, linear, blocked, vectors)
 
     def of_block(block: tuple[Neighborhoods, Array]) -> tuple[Array, Array]:
         rows, owner = block
@@ -73,7 +77,7 @@ def energy_jacobian(potential: Potential, graph: Graph, chunk: int | None = None
         return to_configuration(linear), to_configuration(jax.vmap(_outer)(*blocked))
 
     totals = sum_over_chunks(of_block, (neighborhoods(graph), graph.configuration), chunk)
-    return _joined(potential, *totals)
+    return _joined(potential, *totals, vectors)
 
 
 def _factors(potential: Potential, rows: Neighborhoods) -> tuple[Array, tuple[Array, Array]]:
@@ -85,11 +89,12 @@ def _factors(potential: Potential, rows: Neighborhoods) -> tuple[Array, tuple[Ar
     distance, direction = geometry(rows.vectors)
     pairs, _ = confined(potential, pairs_of(rows, distance))
     radial = radial_functions(potential, pairs)
-    basic, pull_back = jax.vjp(lambda f: basic_moments(potential, f, direction), radial)
+    tables = vector_tables(potential).tables if pairs.magmoms.ndim > 1 else potential.tables
+    basic, pull_back = jax.vjp(lambda f: basic_moments(potential, tables, f, direction), radial)
 
-    plan = contraction_plan(potential.tables)
+    plan = contraction_plan(tables)
     moments = all_moments(plan, basic)
-    lanes = 2 if potential.form == "symmetrised" else 1
+    lanes = basic.shape[1] // rows.types.shape[0]
     gradient = moment_gradient(plan, potential.moment_coeffs, moments) / lanes
     (radial_bar,) = pull_back(gradient)
     scalars = scalar_moments(plan, moments).reshape(len(plan.scalars), lanes, -1).mean(axis=1).T
@@ -105,11 +110,11 @@ def _outer(central: Array, projected: Array) -> Array:
     return central[:, None, None] * projected[None]
 
 
-def _joined(potential: Potential, linear: Array, blocked: Array) -> Array:
+def _joined(potential: Potential, linear: Array, blocked: Array, vectors: bool) -> Array:
     """Rows over theta from rows over e0, xi and the blocks of `pair_coefficients`."""
 
     def blocks_of(radial_coeffs: Array) -> Array:
-        return pair_coefficients(potential.replace(radial_coeffs=radial_coeffs))
+        return pair_coefficients(potential.replace(radial_coeffs=radial_coeffs), vectors)
 
     shape = jax.eval_shape(blocks_of, potential.radial_coeffs)
     (transposed,) = jax.vmap(jax.linear_transpose(blocks_of, potential.radial_coeffs))(

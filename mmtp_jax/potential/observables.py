@@ -49,7 +49,7 @@ class Graph(NamedTuple):
     types: Array
     """(N,) or (M,) species index."""
     magmoms: Array
-    """(N,) or (M,) mu_B."""
+    """(N,) or (M,) mu_B; (N, 3) or (M, 3) where they are vectors."""
     vectors: Array
     """(N, 3, K) to the neighbours, Angstrom."""
     neighbours: Array
@@ -77,7 +77,7 @@ class Observables(NamedTuple):
     stress: Array
     """(C, 3, 3) (1/V) dE/d(strain), eV/Angstrom^3."""
     magnetic_forces: Array
-    """(N,) -dE/dm at fixed positions, eV/mu_B."""
+    """(N,), or (N, 3) for vectors: -dE/dm at fixed positions, eV/mu_B."""
 
 
 class EdgeTerms(NamedTuple):
@@ -88,9 +88,9 @@ class EdgeTerms(NamedTuple):
     vectors: Array
     """(N, 3, K) dE/d(r_ij), eV/Angstrom."""
     magmoms: Array
-    """(N,) dE/dm_i through the atom's own site energy, eV/mu_B."""
+    """(N,) or (N, 3) dE/dm_i through the atom's own site energy, eV/mu_B."""
     neighbour_magmoms: Array
-    """(N, K) dE/dm_j through the site energy of atom i, eV/mu_B."""
+    """(N, K) or (N, 3, K) dE/dm_j through the site energy of atom i, eV/mu_B."""
 
 
 def neighborhoods(graph: Graph) -> Neighborhoods:
@@ -147,20 +147,23 @@ def evaluate(
 
     def block(of_neighbours: Array, rows: _Rows) -> tuple[Array, tuple[Array, ...]]:
         terms = edge_terms(potential, stored(_neighborhoods(graph, rows)))
-        # The four derivatives of each neighbour, neighbours first: products of two row-major
+        # The derivatives of each neighbour, neighbours first: products of two row-major
         # matrices are fastest, and one scatter moves them back to its atom.
-        of_pairs = jnp.concatenate([terms.vectors, terms.neighbour_magmoms[:, None]], axis=1)
+        n, _, k = terms.vectors.shape
+        magnetic = terms.neighbour_magmoms.reshape(n, -1, k)
+        of_pairs = jnp.concatenate([terms.vectors, magnetic], axis=1)
         of_pairs = stored(jnp.swapaxes(of_pairs, 1, 2))
         if graph.sums is None:
             of_neighbours = of_neighbours.at[rows.neighbours].add(-of_pairs)
         # (x, y, z, 1) times these: the virial, and the own force.
         with_one = jnp.concatenate([rows.vectors, jnp.ones_like(rows.vectors[:, :1])], axis=1)
         outer = einsum("nak,nkb->nab", with_one, of_pairs)[:, :, :3]
-        own = jnp.concatenate([outer[:, 3], -terms.magmoms[:, None]], axis=1)
+        own = jnp.concatenate([outer[:, 3], -terms.magmoms.reshape(n, -1)], axis=1)
         kept = () if graph.sums is None else (of_pairs,)
         return of_neighbours, (terms.energies, outer[:, :3], own, *kept)
 
-    nothing = jnp.zeros((graph.types.shape[0], 4), graph.vectors.dtype)
+    n_moments = int(np.prod(graph.magmoms.shape[1:]))
+    nothing = jnp.zeros((graph.types.shape[0], 3 + n_moments), graph.vectors.dtype)
     of_neighbours, (sites, outer, own, *kept) = fold_chunks(block, nothing, _rows(graph), chunk)
     if graph.sums is not None:
         of_neighbours = -sums.to_neighbours(*kept, graph.neighbours, graph.sums)
@@ -172,7 +175,7 @@ def evaluate(
         energy=per_configuration(graph, sites),
         forces=of_atom[:, :3],
         stress=virial / graph.volumes[:, None, None],
-        magnetic_forces=of_atom[:, 3],
+        magnetic_forces=of_atom[:, 3:].reshape(graph.magmoms.shape),
     )
 
 
@@ -204,8 +207,13 @@ def _neighborhoods(graph: Graph, rows: _Rows) -> Neighborhoods:
         rows.magmoms,
         rows.vectors,
         sums.at_neighbours(graph.types, rows.neighbours, None),
-        sums.at_neighbours(graph.magmoms, rows.neighbours, of_all),
+        _components_first(sums.at_neighbours(graph.magmoms, rows.neighbours, of_all)),
     )
+
+
+def _components_first(of_pairs: Array) -> Array:
+    """(N, K) as it is, (N, K, 3) as (N, 3, K)."""
+    return jnp.swapaxes(of_pairs, 1, -1)
 
 
 def observables(
@@ -228,7 +236,7 @@ def _pack(result: Observables) -> Array:
 
 def _unpack(flat: Array, graph: Graph) -> Observables:
     n_conf, n_atoms = graph.n_configurations, graph.types.shape[0]
-    shapes = ((n_conf,), (n_atoms, 3), (n_conf, 3, 3), (n_atoms,))
+    shapes = ((n_conf,), (n_atoms, 3), (n_conf, 3, 3), graph.magmoms.shape)
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
     parts = [p.reshape(s) for p, s in zip(jnp.split(flat, ends[:-1]), shapes, strict=True)]
     energy, forces, stress, magnetic_forces = parts
@@ -316,7 +324,7 @@ def parameter_gradient(
                     -own_magnetic_forces,
                     vectors_dot,
                     rows.neighbours,
-                    -magnetic_forces[rows.neighbours],
+                    -_components_first(magnetic_forces[rows.neighbours]),
                 ),
             )
         )

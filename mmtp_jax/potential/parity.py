@@ -160,7 +160,8 @@ def as_parity(potential: Potential) -> Potential:
     most = np.maximum(np.abs(potential.min_magmom), np.abs(potential.max_magmom))
     potential = potential.with_intervals(-most, most)
     halves = _halves(potential)
-    tables, kept, scalars = _split_tables(potential.tables, _letters(halves))
+    tables, functions, scalars = split_tables(potential.tables, _letters(halves))
+    kept = [(mu, "eo"[odd]) for mu, odd, _ in functions]
     return dataclasses.replace(
         potential,
         radial_coeffs=np.stack([halves[letter][:, :, mu] for mu, letter in kept], axis=2),
@@ -171,10 +172,23 @@ def as_parity(potential: Potential) -> Potential:
     )
 
 
-def _split_tables(
-    tables: MomentTables, parities: str
-) -> tuple[MomentTables, list[tuple[int, str]], list[int]]:
-    """Tables of the even parts of the scalars, (mu, parity) of their functions, which scalars."""
+Function = tuple[int, int, int]
+"""mu, whether it is odd, and which component of an odd one."""
+
+
+def split_tables(
+    tables: MomentTables, parities: str, dimension: int = 1
+) -> tuple[MomentTables, list[Function], list[int]]:
+    """Tables of the even parts of the scalars, their radial functions, and which scalars.
+
+    Even parts are scalars. Odd ones have as many components as the moments of atoms: the product
+    of two is the sum over these, that of an even and an odd part has those of the odd one.
+
+    Args:
+        tables: of moments whose radial functions may have both parts.
+        parities: ``e``, ``o`` or ``b`` for each radial function.
+        dimension: 1 for collinear moments, 3 for vectors.
+    """
     lanes = _lanes(tables, parities)
     rows = []
     for a, b, factor, target in tables.products.tolist():
@@ -182,22 +196,24 @@ def _split_tables(
         pairs = [(0, 0, 1), (1, 1, 1), (0, 1, 1 + (a == b))] + [(1, 0, 1)] * (a != b)
         for odd_a, odd_b, times in pairs:
             if lanes[a][odd_a] and lanes[b][odd_b]:
-                part = (target, (odd_a + odd_b) % 2)
-                rows.append(((a, odd_a), (b, odd_b), factor * times, part))
+                for p in range(dimension if odd_a or odd_b else 1):
+                    part = (target, 0, 0) if odd_a == odd_b else (target, 1, p)
+                    pair = (a, odd_a, p * odd_a), (b, odd_b, p * odd_b)
+                    rows.append((*pair, factor * times, part))
     scalars = [k for k, moment in enumerate(tables.scalars.tolist()) if lanes[moment][0]]
-    wanted = {(int(tables.scalars[k]), 0) for k in scalars}
+    wanted = {(int(tables.scalars[k]), 0, 0) for k in scalars}
     for a, b, _, target in reversed(rows):
         if target in wanted:
             wanted |= {a, b}
     rows = [row for row in rows if row[3] in wanted]
 
     basic = tables.basic.tolist()
-    functions = sorted({(basic[k][0], odd) for k, odd in wanted if k < tables.n_basic})
+    functions = sorted({(basic[k][0], odd, p) for k, odd, p in wanted if k < tables.n_basic})
     places, components = {}, []
-    for number, (mu, odd) in enumerate(functions):
+    for number, (mu, odd, p) in enumerate(functions):
         for k, (of, *exponents) in enumerate(basic):
             if of == mu:
-                places[k, odd] = len(components)
+                places[k, odd, p] = len(components)
                 components.append((number, *exponents))
     for *_, target in rows:
         places.setdefault(target, len(places))
@@ -205,6 +221,6 @@ def _split_tables(
     new = MomentTables(
         basic=np.array(components),
         products=np.array(products, int).reshape(-1, 4),
-        scalars=np.array([places[int(tables.scalars[k]), 0] for k in scalars]),
+        scalars=np.array([places[int(tables.scalars[k]), 0, 0] for k in scalars]),
     )
-    return new, [(mu, "eo"[odd]) for mu, odd in functions], scalars
+    return new, functions, scalars

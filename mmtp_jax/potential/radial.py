@@ -6,6 +6,9 @@
 phi_zeta is a Chebyshev polynomial of the distance times s (R_cut - r)^2. a and b run over blocks
 of N_psi magnetic polynomials per species, of which an atom fills its own and leaves zeros in the
 others: the sum over species pairs becomes an ordinary sum. C belongs to the central atom.
+
+Moments may be vectors (`vectors`). Then psi has three blocks for each odd order, and an odd
+function three components; the sums stay the same.
 """
 
 from __future__ import annotations
@@ -24,6 +27,12 @@ from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import materialised
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.potential.rows import stacked
+from mmtp_jax.potential.vectors import (
+    DIMENSION,
+    component_basis,
+    component_coefficients,
+    vector_tables,
+)
 
 Array = Any
 
@@ -48,9 +57,9 @@ class Pairs(NamedTuple):
     neighbour_types: Array
     """(N, K)"""
     magmoms: Array
-    """(N,) mu_B."""
+    """(N,) or (N, 3) mu_B."""
     neighbour_magmoms: Array
-    """(N, K) mu_B."""
+    """(N, K) or (N, 3, K) mu_B."""
     distance: Array
     """(N, K) Angstrom."""
 
@@ -61,12 +70,18 @@ def settings_of(potential: Potential) -> Settings:
 
 
 def magnetic_basis(settings: Settings, size: int, types: Array, magmoms: Array) -> list[Array]:
-    """psi_b(m): T_beta(y(m)) on the interval of each atom's own species, 0 in other blocks."""
+    """psi_b(m): T_beta(y(m)) on the interval of each atom's own species, 0 in other blocks.
+
+    Moments that are vectors have their components on the second axis, and intervals [-M, M].
+    """
     n_species = settings.min_magmom.shape[0]
     blocks = []
     for species in range(n_species):
         y = to_unit_interval(magmoms, settings.min_magmom[species], settings.max_magmom[species])
-        values = chebyshev(y, size)
+        if magmoms.ndim > types.ndim:
+            values = component_basis([y[:, k] for k in range(DIMENSION)], size)
+        else:
+            values = chebyshev(y, size)
         if n_species > 1:
             values = [jnp.where(types == species, value, 0.0) for value in values]
         blocks += values
@@ -80,11 +95,11 @@ def radial_basis(settings: Settings, size: int, distance: Array) -> list[Array]:
     return [smooth * value for value in chebyshev(x, size)]
 
 
-def pair_coefficients(potential: Potential) -> Array:
+def pair_coefficients(potential: Potential, vectors: bool = False) -> Array:
     """c as (blocks, parities * N_mu, N_phi, blocks), for the blocks of `magnetic_basis`.
 
     The symmetrised potential has two parities: the parts of c that are even and odd under reversal
-    of all moments. Others have one.
+    of all moments. Others have one. With ``vectors`` the functions are those of `vector_tables`.
     """
     # Coefficients that are zero by declaration have no derivative either, whoever changes them.
     c = potential.masked(potential.radial_coeffs)
@@ -97,6 +112,9 @@ def pair_coefficients(potential: Potential) -> Array:
         # f(-m) = psi(-m_i) c psi(-m_j) = psi(m_i) [A^T c A] psi(m_j)
         reversed_c = einsum("ijmzbg,ibp,jgq->ijmzpq", c, flip, flip)
         parts = [(c + reversed_c) / 2, (c - reversed_c) / 2]
+    if vectors:
+        functions = vector_tables(potential).functions
+        return component_coefficients(jnp.concatenate(parts, axis=2), functions, c.shape[2])
     stacked = jnp.transpose(jnp.stack(parts), (1, 5, 0, 3, 4, 2, 6))
     return stacked.reshape(n_blocks, len(parts) * c.shape[2], c.shape[3], n_blocks)
 
@@ -117,7 +135,7 @@ def radial_functions(potential: Potential, pairs: Pairs) -> Array:
         jax.tree.map(jnp.asarray, settings_of(potential)),
         pairs.types,
         pairs.neighbour_types,
-        pair_coefficients(potential),
+        pair_coefficients(potential, pairs.magmoms.ndim > 1),
         pairs.magmoms,
         pairs.distance,
         pairs.neighbour_magmoms,
@@ -131,7 +149,7 @@ def radial_functions_along(potential: Potential, pairs: Pairs, dots: Pairs) -> t
     The same numbers as the Jacobian-vector product of `radial_functions`, as matrix products
     C P whose transpose in c is cheap. ``dots`` holds the direction; its types are not used.
     """
-    coefficients = pair_coefficients(potential)
+    coefficients = pair_coefficients(potential, pairs.magmoms.ndim > 1)
     (central, phi, psi), (central_dot, phi_dot, psi_dot) = jax.jvp(
         lambda m, r, n: bases(
             potential, pairs._replace(magmoms=m, distance=r, neighbour_magmoms=n)
@@ -244,11 +262,12 @@ def _radial(size: int, point: _Point) -> Array:
 def _(size: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
     (point,), (dots,) = primals, tangents
     value = _radial(size, point)
+    of_moments = _along if point.magmoms.ndim == 1 else _along_vectors
     rules = {
         "coefficients": _along_coefficients,
-        "magmoms": partial(_along, "magmoms"),
+        "magmoms": partial(of_moments, "magmoms"),
         "distance": partial(_along, "distance"),
-        "neighbour_magmoms": partial(_along, "neighbour_magmoms"),
+        "neighbour_magmoms": partial(of_moments, "neighbour_magmoms"),
     }
     terms = [
         rule(size, point, getattr(dots, name), value)
@@ -297,6 +316,42 @@ def _to_slope(argument: str, size: int, per_atom: bool, *residuals_and_rows: Arr
     return matmul(projected, jnp.ones(projected.shape[1], rows.dtype)) if per_atom else projected
 
 
+def _along_vectors(argument: str, size: int, point: _Point, dot: Array, like: Array) -> Array:
+    """The derivative along vectors, of the central atoms (N, 3) or of the neighbours (N, 3, K)."""
+    residuals = (*point.settings, *point[1:])
+    static = (argument, size)
+    return linear_map(_slope_of_vectors, _to_vectors, residuals, dot, like, static=static)
+
+
+def _basis_of(argument: str, size: int, point: _Point) -> Any:
+    """The magnetic basis as a function of the moments that an argument names."""
+    types = point.types if argument == "magmoms" else point.neighbour_types
+    return partial(magnetic_basis, point.settings, size, types)
+
+
+def _slope_of_vectors(argument: str, size: int, *residuals_and_dot: Array) -> Array:
+    *residuals, dot = residuals_and_dot
+    point = _point_of(residuals)
+    slope = jax.jvp(_basis_of(argument, size, point), (getattr(point, argument),), (dot,))[1]
+    of_atom, phi, psi = _factors(size, point)
+    if argument == "magmoms":
+        return _combine(_of_atom(point.coefficients, slope), phi, psi)
+    return _combine(of_atom, phi, slope)
+
+
+def _to_vectors(argument: str, size: int, *residuals_and_rows: Array) -> Array:
+    *residuals, rows = residuals_and_rows
+    point = _point_of(residuals)
+    of_atom, phi, psi = _factors(size, point)
+    if argument == "magmoms":
+        weights = _to_of_atom(rows, phi, psi)
+        weights = list(einsum("nmzb,amzb->an", weights, point.coefficients))
+    else:
+        weights = [_project(of_atom[..., b : b + 1], phi, [1.0], rows) for b in range(len(psi))]
+    (found,) = jax.vjp(_basis_of(argument, size, point), getattr(point, argument))[1](weights)
+    return found
+
+
 def _along_coefficients(size: int, point: _Point, dot: Array, like: Array) -> Array:
     """The derivative along c, in which the functions are linear."""
     residuals = (*point.settings, *point[1:])
@@ -315,6 +370,11 @@ def _to_coefficients(size: int, *residuals_and_rows: Array) -> Array:
     central = magnetic_basis(settings, size, point.types, point.magmoms)
     phi = radial_basis(settings, n_phi, point.distance)
     psi = magnetic_basis(settings, size, point.neighbour_types, point.neighbour_magmoms)
-    of_atom = einsum("nmk,nzk->nmz", rows, product_rows(phi, psi))
-    of_atom = of_atom.reshape(*of_atom.shape[:2], n_phi, len(psi))
+    of_atom = _to_of_atom(rows, phi, psi)
     return einsum("na,nmzb->amzb", jnp.stack(central, axis=-1), of_atom)
+
+
+def _to_of_atom(rows: Array, phi: list[Array], psi: list[Array]) -> Array:
+    """sum_k rows phi_zeta psi_b, (N, N_mu, N_phi, blocks)."""
+    found = einsum("nmk,nzk->nmz", rows, product_rows(phi, psi))
+    return found.reshape(*found.shape[:2], len(phi), len(psi))

@@ -42,7 +42,7 @@ class AtomGraph:
     cell: Array
     """(C, 3, 3) Angstrom, rows are the cell vectors; zero rows where not periodic."""
     magmoms: Array
-    """(N,) mu_B."""
+    """(N,) mu_B; (N, 3) where moments are vectors."""
     n_atoms: Array
     """(C,) int32, atoms of each configuration."""
     solid: Array
@@ -87,11 +87,12 @@ def atom_graph(
     """
     neighbours = find_neighbours(structures, cutoff, skin, n_atoms=n_atoms, width=width)
     padding = neighbours.index.shape[0] - sum(map(len, structures))
+    magmoms = [structure.magmoms.astype(float) for structure in structures]
     found = AtomGraph(
         types=np.pad(np.concatenate([s.types for s in structures]), (0, padding)).astype(np.int32),
         positions=neighbours.reference_positions,
         cell=neighbours.reference_cell,
-        magmoms=np.pad(np.concatenate([s.magmoms for s in structures]).astype(float), (0, padding)),
+        magmoms=np.concatenate([*magmoms, np.zeros((padding, *magmoms[0].shape[1:]))]),
         n_atoms=np.array([len(structure) for structure in structures], np.int32),
         solid=np.array([structure.volume is not None for structure in structures]),
         neighbours=neighbours,
@@ -122,7 +123,7 @@ def moved(
     cell: Array | None = None,
     magmoms: Array | None = None,
 ) -> AtomGraph:
-    """The graph with other positions (N, 3), cells (C, 3, 3) or moments (N,); same neighbours.
+    """The graph with other positions (N, 3), cells (C, 3, 3) or moments; same neighbours.
 
     For one configuration the cell may be (3, 3).
 

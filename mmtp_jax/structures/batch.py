@@ -77,6 +77,8 @@ def pack(
 ) -> Batch:
     """Put configurations and their neighbours into one padded graph.
 
+    Moments are collinear in all of them, or vectors in all of them.
+
     The minimal sizes ``n_atoms``, ``width`` and ``n_configurations``, and ``most`` of the atoms of
     one configuration, let a caller keep the shape of an earlier graph.
     """
@@ -87,7 +89,7 @@ def pack(
     n_conf = max(rounded_size(len(structures)), n_configurations)
 
     types = np.zeros(total, np.int32)
-    magmoms = np.zeros(total)
+    magmoms = np.zeros((total, *(structures[0].magmoms.shape[1:] if structures else ())))
     neighbours = np.tile(np.arange(total, dtype=np.int32)[:, None], (1, width))
     vectors = np.zeros((total, 3, width))
     vectors[:, 0] = PADDING * cutoff

@@ -146,12 +146,15 @@ def check_domain(
         low = np.asarray(potential.min_magmom)[structure.types]
         high = np.asarray(potential.max_magmom)[structure.types]
         margin = 1e-9 * (high - low)
-        beyond = (structure.magmoms < low - margin) | (structure.magmoms > high + margin)
+        magmoms = structure.magmoms
+        if magmoms.ndim > 1:
+            magmoms = np.linalg.norm(magmoms, axis=1)
+        beyond = (magmoms < low - margin) | (magmoms > high + margin)
         if np.any(beyond):
             outside.append(structure.name)
             n_outside += int(beyond.sum())
             kinds |= set(structure.types[beyond].tolist())
-            largest = max(largest, float(np.abs(structure.magmoms[beyond]).max()))
+            largest = max(largest, float(np.abs(magmoms[beyond]).max()))
     beyond_of = [
         f"{potential.species[k]} {potential.min_magmom[k]:.4g} to {potential.max_magmom[k]:.4g}"
         for k in sorted(kinds)

@@ -32,7 +32,7 @@ def for_potential(potential: Potential, structures: Sequence[Structure]) -> list
         return list(structures)
     found = [_without(potential, structure) for structure in structures]
     lost = [
-        int(np.sum(before.magmoms != after.magmoms))
+        int(np.sum((before.magmoms != after.magmoms).reshape(len(after), -1).any(axis=1)))
         for before, after in zip(structures, found, strict=True)
     ]
     where = np.flatnonzero(lost)
@@ -56,7 +56,7 @@ def _without(potential: Potential, structure: Structure) -> Structure:
     magnetic = np.asarray(potential.magnetic)[structure.types]
     return replace(
         structure,
-        magmoms=np.where(magnetic, structure.magmoms, 0.0),
+        magmoms=np.where(magnetic, structure.magmoms.T, 0.0).T,
         magnetic_forces=structure.magnetic_forces if magnetic.any() else None,
         magnetic=magnetic,
         moments_known=structure.moments_known or not magnetic.any(),

@@ -29,7 +29,7 @@ class Result:
     stress: np.ndarray | None
     """(6,) ASE order and sign, eV/Angstrom^3; None where the cell is not periodic in 3D."""
     magnetic_forces: np.ndarray
-    """(n,) -dE/dm, eV/mu_B."""
+    """(n,), or (n, 3) for vectors: -dE/dm, eV/mu_B."""
     energies: np.ndarray
     """(n,) energy of each atom, eV."""
 
@@ -49,7 +49,7 @@ class CommitteeResult(Result):
     stress_std: np.ndarray | None
     """(6,) eV/Angstrom^3; None where the cell is not periodic in 3D."""
     magnetic_forces_std: np.ndarray
-    """(n,) eV/mu_B."""
+    """As the magnetic forces, eV/mu_B."""
     energies_std: np.ndarray
     """(n,) eV. Energies of atoms may differ more than those of configurations."""
     members: tuple[Result, ...] = field(repr=False)

@@ -26,7 +26,7 @@ class Structure:
     types: np.ndarray
     """(n,) int32, index of each atom's species in the potential's species."""
     magmoms: np.ndarray
-    """(n,) collinear moments, mu_B; zeros where they are unknown."""
+    """(n,) collinear moments, or (n, 3) vectors, mu_B; zeros where they are unknown."""
     energy: float | None = None
     """eV, of the whole configuration."""
     forces: np.ndarray | None = None
@@ -34,7 +34,7 @@ class Structure:
     stress: np.ndarray | None = None
     """(3, 3) eV/Angstrom^3, sign of (1/V) dE/d(strain)."""
     magnetic_forces: np.ndarray | None = None
-    """(n,) T = -dE/dm, eV/mu_B."""
+    """(n,), or (n, 3) for vectors: T = -dE/dm, eV/mu_B."""
     magnetic: np.ndarray | None = None
     """(n,) bool, which atoms have moments in the potential that this is for; None for all.
 

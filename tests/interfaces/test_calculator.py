@@ -516,3 +516,29 @@ def test_committee_equilibrates_on_its_mean_energy(atoms, iron_file):
     assert np.abs(calc.magnetic_forces).max() < 1e-6
     assert calc.magnetic_forces_std.max() > 1e-3
     assert calc.results["energy"] == pytest.approx(calc.equilibration.result.energy, rel=1e-10)
+
+
+# --- vectors ------------------------------------------------------------------------
+
+
+def test_vectors_have_forces_and_magnetic_forces_by_differences(random_potential, atoms):
+    potential = random_potential(81, form="parity", magnetic_size=3)
+    rng = np.random.default_rng(4)
+    moments = rng.normal(size=(len(atoms), 3))
+    del atoms.arrays["initial_magmoms"]
+    atoms.set_initial_magnetic_moments(moments)
+    atoms.calc = mmtp.MMTPCalculator(potential)
+    scale = np.abs(atoms.get_forces()).max()
+    forces = calculate_numerical_forces(atoms, eps=1e-4)
+    np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-6 * scale)
+    found = atoms.calc.get_magnetic_forces(atoms)
+    dot, step, ends = rng.normal(size=moments.shape), 1e-5, []
+    for sign in (1, -1):
+        atoms.set_initial_magnetic_moments(moments + sign * step * dot)
+        ends.append(atoms.get_potential_energy())
+    assert -np.sum(found * dot) == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-6)
+    np.testing.assert_array_equal(atoms.calc.results["magmoms"], moments - step * dot)
+    np.testing.assert_allclose(atoms.calc.results["magmom"], (moments - step * dot).sum(axis=0))
+    atoms.calc = mmtp.MMTPCalculator(potential, equilibrate=True)
+    with pytest.raises(ValueError, match="noncollinear"):
+        atoms.get_potential_energy()

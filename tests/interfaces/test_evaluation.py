@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 
 import mmtp_jax as mmtp
 from mmtp_jax.interfaces.evaluation import (
@@ -230,17 +231,58 @@ def test_unknown_elements_are_named(potential):
         mmtp.evaluate(potential, Atoms("FeAu", positions=[[0, 0, 0], [0, 0, 2.5]]))
 
 
-def test_noncollinear_moments_are_refused(potential):
-    atoms = Atoms("Fe2", positions=[[0, 0, 0], [0, 0, 2.5]], magmoms=[[1, 0, 0], [0, 1, 0]])
-    with pytest.raises(ValueError, match="noncollinear"):
+def test_vectors_in_and_vectors_out(random_potential):
+    """Beside collinear moments; parallel ones have the collinear energy, each in its shape."""
+    potential = random_potential(3, form="parity", magnetic_size=3, n_species=1)
+    atoms = bulk("Fe", cubic=True, a=2.9)
+    atoms.rattle(0.1, seed=1)
+    del atoms.arrays["initial_magmoms"]  # ASE's, of another shape
+    collinear, along, canted = (atoms.copy() for _ in range(3))
+    collinear.set_initial_magnetic_moments([2.0, -1.0])
+    along.set_initial_magnetic_moments([[0, 0, 2.0], [0, 0, -1.0]])
+    canted.set_initial_magnetic_moments([[0, 0, 2.0], [1.0, 0, 0]])
+    one, two, three = mmtp.evaluate(potential, [collinear, along, canted])
+    assert two.energy == pytest.approx(one.energy, rel=1e-13)
+    assert abs(three.energy - one.energy) > 1e-3
+    assert one.magnetic_forces.shape == (2,)
+    np.testing.assert_allclose(two.magnetic_forces[:, 2], one.magnetic_forces, rtol=1e-12)
+    assert np.all(two.magnetic_forces[:, :2] == 0.0)
+    assert three.magnetic_forces.shape == (2, 3)
+    assert np.all(three.magnetic_forces[:, 1] == 0.0)
+    committee = mmtp.evaluate([potential, potential], canted)[0]
+    np.testing.assert_allclose(committee.magnetic_forces, three.magnetic_forces, rtol=1e-13)
+    single = mmtp.evaluate(potential, canted, dtype=np.float32)[0]
+    assert single.energy == pytest.approx(three.energy, rel=1e-5)
+
+
+def test_vectors_beyond_the_interval_are_told_by_their_length(random_potential):
+    potential = random_potential(3, form="parity", magnetic_size=3, n_species=1)
+    atoms = Atoms("Fe2", positions=[[0, 0, 0], [0, 0, 2.5]])
+    most = float(potential.max_magmom[0])
+    atoms.set_initial_magnetic_moments([[0.8 * most, 0, 0.8 * most], [0.5, 0, 0]])
+    with pytest.warns(
+        mmtp.ExtrapolationWarning, match=rf"1 moments .*largest {np.hypot(0.8, 0.8) * most:.4f}"
+    ):
         mmtp.evaluate(potential, atoms)
+
+
+def test_vectors_need_an_even_potential_and_a_place_that_takes_them(random_potential):
+    atoms = Atoms("Fe2", positions=[[0, 0, 0], [0, 0, 2.2]])
+    atoms.set_initial_magnetic_moments([[0, 0, 2.0], [1.0, 0, 0]])
+    bare = random_potential(3, form="bare", n_species=1)
+    with pytest.raises(ValueError, match=r"configuration 1: .*form 'bare'"):
+        mmtp.evaluate(bare, atoms)
+    even = random_potential(3, form="parity", n_species=1)
+    with pytest.raises(ValueError, match="noncollinear magnetic moments; give collinear ones here"):
+        mmtp.equilibrate(even, atoms)
 
 
 def test_moments_along_one_axis_are_collinear(potential):
     plain = Atoms("Fe2", positions=[[0, 0, 0], [0, 0, 2.5]], magmoms=[1.0, -2.0])
     vectors = Atoms("Fe2", positions=plain.positions)
     vectors.set_initial_magnetic_moments([[0, 1.0, 0], [0, -2.0, 0]])
-    assert mmtp.evaluate(potential, plain)[0].energy == mmtp.evaluate(potential, vectors)[0].energy
+    energies = [result.energy for result in mmtp.evaluate(potential, [plain, vectors])]
+    assert energies[0] == pytest.approx(energies[1], rel=1e-14)
 
 
 def test_an_energy_that_is_no_number_is_an_error(one_at_a_time, mixed, monkeypatch):

@@ -223,3 +223,32 @@ def test_lower_precision_keeps_the_digits_of_large_energies(potential, cells, dt
 def test_float64_that_jax_would_truncate_is_refused(potential, cells):
     with jax.enable_x64(False), pytest.raises(ValueError, match="JAX is limited to 32 bits"):
         mmtp.graph(potential, cells)
+
+
+def test_vectors_as_pure_functions(random_potential):
+    """Torques on moments that turn together cancel: the energy does not depend on that turn."""
+    potential = random_potential(3, form="parity", magnetic_size=3, n_species=1)
+    atoms = bulk("Fe", cubic=True, a=2.8)
+    atoms.rattle(0.05, seed=1)
+    del atoms.arrays["initial_magmoms"]  # ASE's, of another shape
+    atoms.set_initial_magnetic_moments([[0, 0, 2.0], [1.0, 0.5, 0]])
+    with mmtp.double_precision():
+        graph = mmtp.graph(potential, atoms)
+        assert graph.magmoms.shape == (2, 3)
+
+        def energy(magmoms):
+            return mmtp.energy(potential, mmtp.move(graph, magmoms=magmoms)[0])[0]
+
+        slope = jax.grad(energy)(graph.magmoms)
+        forces = mmtp.observables(potential, graph).magnetic_forces
+        np.testing.assert_allclose(slope, -forces, rtol=1e-12)
+        torques = np.cross(graph.magmoms, forces)
+        assert np.abs(torques).max() > 1e-3
+        np.testing.assert_allclose(torques.sum(axis=0), 0.0, atol=1e-12)
+        expected = mmtp.evaluate(potential, atoms)[0]
+        np.testing.assert_allclose(energy(graph.magmoms), expected.energy, rtol=1e-13)
+    other = atoms.copy()
+    del other.arrays["initial_magmoms"]
+    other.set_initial_magnetic_moments([2.0, 1.0])
+    with pytest.raises(ValueError, match="vectors in some configurations and numbers in others"):
+        mmtp.graph(potential, [atoms, other])

@@ -194,3 +194,29 @@ def test_derivatives_by_the_ends_of_the_intervals_are_kept(outside, structure, g
     expected = (float(energy(r + STEP)) - float(energy(r - STEP))) / (2 * STEP)
     got = float(jax.jit(jax.grad(energy))(jnp.asarray(r)))
     assert got == pytest.approx(expected, rel=1e-6)
+
+
+def test_lengths_of_vectors_are_confined_as_collinear_moments(outside, structure, graph_of):
+    """Along any axis the same energy and slopes; the slopes of others are those of differences."""
+    rng = np.random.default_rng(3)
+    axis = np.linalg.qr(rng.normal(size=(3, 3)))[0][0]
+    graph = graph_of(structure)
+    compiled = jax.jit(evaluate)
+    _, expected = compiled(outside, graph)
+    along = graph._replace(magmoms=graph.magmoms[:, None] * axis)
+    _, found = compiled(outside, along)
+    np.testing.assert_allclose(found.energy, expected.energy, rtol=1e-12)
+    np.testing.assert_allclose(found.forces, expected.forces, rtol=1e-9, atol=1e-9)
+    slopes = np.asarray(expected.magnetic_forces)[:, None] * axis
+    np.testing.assert_allclose(found.magnetic_forces, slopes, rtol=1e-9, atol=1e-9)
+
+    canted = along._replace(magmoms=along.magmoms + rng.normal(size=along.magmoms.shape))
+    lengths = np.linalg.norm(canted.magmoms[: len(structure)], axis=1)
+    assert np.any(lengths > outside.max_magmom[structure.types])
+    dot = rng.normal(size=canted.magmoms.shape)
+    ends = [
+        compiled(outside, canted._replace(magmoms=canted.magmoms + h * dot))[1].energy[0]
+        for h in (STEP, -STEP)
+    ]
+    slope = -np.sum(compiled(outside, canted)[1].magnetic_forces * dot)
+    assert slope == pytest.approx(float(ends[0] - ends[1]) / (2 * STEP), rel=1e-6)
