@@ -229,15 +229,18 @@ class _Point(NamedTuple):
 
 
 def _factors(
-    size: int, point: _Point, slope: str | None = None
+    size: int, point: _Point, slope: str | None = None, dot: Array | None = None
 ) -> tuple[Array, list[Array], list[Array]]:
-    """C, phi and psi; the one that depends on the argument named ``slope`` as its derivative."""
+    """C, phi and psi; the one that depends on the argument named ``slope`` as its derivative.
+
+    That is the slope by numbers, or the change along ``dot``.
+    """
 
     def basis(function: Any, argument: str) -> list[Array]:
         value = getattr(point, argument)
         if slope != argument:
             return function(value)
-        return jax.jvp(function, (value,), (jnp.ones_like(value),))[1]
+        return jax.jvp(function, (value,), (jnp.ones_like(value) if dot is None else dot,))[1]
 
     settings = point.settings
     n_phi = point.coefficients.shape[2]
@@ -323,20 +326,9 @@ def _along_vectors(argument: str, size: int, point: _Point, dot: Array, like: Ar
     return linear_map(_slope_of_vectors, _to_vectors, residuals, dot, like, static=static)
 
 
-def _basis_of(argument: str, size: int, point: _Point) -> Any:
-    """The magnetic basis as a function of the moments that an argument names."""
-    types = point.types if argument == "magmoms" else point.neighbour_types
-    return partial(magnetic_basis, point.settings, size, types)
-
-
 def _slope_of_vectors(argument: str, size: int, *residuals_and_dot: Array) -> Array:
     *residuals, dot = residuals_and_dot
-    point = _point_of(residuals)
-    slope = jax.jvp(_basis_of(argument, size, point), (getattr(point, argument),), (dot,))[1]
-    of_atom, phi, psi = _factors(size, point)
-    if argument == "magmoms":
-        return _combine(_of_atom(point.coefficients, slope), phi, psi)
-    return _combine(of_atom, phi, slope)
+    return _combine(*_factors(size, _point_of(residuals), argument, dot))
 
 
 def _to_vectors(argument: str, size: int, *residuals_and_rows: Array) -> Array:
@@ -344,11 +336,13 @@ def _to_vectors(argument: str, size: int, *residuals_and_rows: Array) -> Array:
     point = _point_of(residuals)
     of_atom, phi, psi = _factors(size, point)
     if argument == "magmoms":
-        weights = _to_of_atom(rows, phi, psi)
+        types, weights = point.types, _to_of_atom(rows, phi, psi)
         weights = list(einsum("nmzb,amzb->an", weights, point.coefficients))
     else:
+        types = point.neighbour_types
         weights = [_project(of_atom[..., b : b + 1], phi, [1.0], rows) for b in range(len(psi))]
-    (found,) = jax.vjp(_basis_of(argument, size, point), getattr(point, argument))[1](weights)
+    basis = partial(magnetic_basis, point.settings, size, types)
+    (found,) = jax.vjp(basis, getattr(point, argument))[1](weights)
     return found
 
 
