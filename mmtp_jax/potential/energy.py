@@ -84,8 +84,8 @@ def contracted(
     tables = vector_tables(potential).tables if vectors else potential.tables
     basic = basic_moments(potential, tables, radial, direction)
     values = contract(contraction_plan(tables), potential.moment_coeffs, basic)
-    n_atoms = radial.shape[0]
-    return values if len(values) == n_atoms else values.reshape(2, n_atoms).mean(axis=0)
+    both = potential.form == "symmetrised" and not vectors
+    return values.reshape(2, -1).mean(axis=0) if both else values
 
 
 def site_energies(potential: Potential, neighborhoods: Neighborhoods) -> Array:

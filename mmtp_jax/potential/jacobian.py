@@ -89,12 +89,13 @@ def _factors(potential: Potential, rows: Neighborhoods) -> tuple[Array, tuple[Ar
     distance, direction = geometry(rows.vectors)
     pairs, _ = confined(potential, pairs_of(rows, distance))
     radial = radial_functions(potential, pairs)
-    tables = vector_tables(potential).tables if pairs.magmoms.ndim > 1 else potential.tables
+    vectors = pairs.magmoms.ndim > 1
+    tables = vector_tables(potential).tables if vectors else potential.tables
     basic, pull_back = jax.vjp(lambda f: basic_moments(potential, tables, f, direction), radial)
 
     plan = contraction_plan(tables)
     moments = all_moments(plan, basic)
-    lanes = basic.shape[1] // rows.types.shape[0]
+    lanes = 2 if potential.form == "symmetrised" and not vectors else 1
     gradient = moment_gradient(plan, potential.moment_coeffs, moments) / lanes
     (radial_bar,) = pull_back(gradient)
     scalars = scalar_moments(plan, moments).reshape(len(plan.scalars), lanes, -1).mean(axis=1).T
