@@ -164,7 +164,7 @@ def check(text):
     )
     assert not found, found
     assert "callback" not in text
-    assert "inlineable" not in text
+    assert 'inlineable = "false"' not in text
     for line in text.splitlines():
         if "stablehlo.dot" in line and "xf32>" in line:
             assert "precision = [HIGHEST, HIGHEST]" in line, line

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 from jax.interpreters.partial_eval import JaxprTracer
@@ -23,7 +24,9 @@ def materialised(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, computed once and stored where XLA would rather recompute."""
 
     def called(*args: Any) -> Any:
-        jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+        # What is inside of a stored result is not stored once more.
+        with set_xla_metadata(inlineable="true"):
+            jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
         results = _stage.bind(*jax.tree.leaves(args), jaxpr=jaxpr)
         return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
