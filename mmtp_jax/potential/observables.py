@@ -144,13 +144,14 @@ def evaluate(
             atoms is halved until it is no larger. Small blocks stay in the cache of a CPU.
     """
     graph = traced(graph)
+    n_moments = int(np.prod(graph.magmoms.shape[1:]))
 
     def block(of_neighbours: Array, rows: _Rows) -> tuple[Array, tuple[Array, ...]]:
         terms = edge_terms(potential, stored(_neighborhoods(graph, rows)))
         # The derivatives of each neighbour, neighbours first: products of two row-major
         # matrices are fastest, and one scatter moves them back to its atom.
         n, _, k = terms.vectors.shape
-        magnetic = terms.neighbour_magmoms.reshape(n, -1, k)
+        magnetic = terms.neighbour_magmoms.reshape(n, n_moments, k)
         of_pairs = jnp.concatenate([terms.vectors, magnetic], axis=1)
         of_pairs = stored(jnp.swapaxes(of_pairs, 1, 2))
         if graph.sums is None:
@@ -158,11 +159,10 @@ def evaluate(
         # (x, y, z, 1) times these: the virial, and the own force.
         with_one = jnp.concatenate([rows.vectors, jnp.ones_like(rows.vectors[:, :1])], axis=1)
         outer = einsum("nak,nkb->nab", with_one, of_pairs)[:, :, :3]
-        own = jnp.concatenate([outer[:, 3], -terms.magmoms.reshape(n, -1)], axis=1)
+        own = jnp.concatenate([outer[:, 3], -terms.magmoms.reshape(n, n_moments)], axis=1)
         kept = () if graph.sums is None else (of_pairs,)
         return of_neighbours, (terms.energies, outer[:, :3], own, *kept)
 
-    n_moments = int(np.prod(graph.magmoms.shape[1:]))
     nothing = jnp.zeros((graph.types.shape[0], 3 + n_moments), graph.vectors.dtype)
     of_neighbours, (sites, outer, own, *kept) = fold_chunks(block, nothing, _rows(graph), chunk)
     if graph.sums is not None:

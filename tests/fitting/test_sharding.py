@@ -148,5 +148,5 @@ def test_devices_that_are_not_there_are_an_error():
     with pytest.raises(ValueError, match=rf"{n + 1} devices were asked for.*JAX_NUM_CPU_DEVICES"):
         mesh_of(n + 1)
     for wrong in (0, -1, "two", 1.5, True):
-        with pytest.raises(ValueError, match="a positive number or 'all'"):
+        with pytest.raises(ValueError, match="a positive number or all"):
             FitOptions(devices=wrong)

@@ -95,7 +95,8 @@ def test_failures_are_counted_and_named(twins, alloys) -> None:
 
 
 def test_potentials_without_reference_do_not_count(iron, ferromagnet) -> None:
-    broken = iron.replace(moment_coeffs=-iron.moment_coeffs)
+    # Its moments are at the end of their interval.
+    broken = iron.replace(min_magmom=-0.4 * iron.max_magmom, max_magmom=0.4 * iron.max_magmom)
     strained = ferromagnet.copy()
     strained.set_cell(1.02 * ferromagnet.cell, scale_atoms=True)
     found = mmtp.formation_energies([iron, broken], [strained])
