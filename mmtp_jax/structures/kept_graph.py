@@ -99,8 +99,10 @@ def _graph_at(
     """The graph; the share of the skin that is used up, and what `Distances` says, in one array."""
     n = positions.shape[0]
     padding = neighbours.index.shape[0] - n
-    types, magmoms = jnp.pad(types, (0, padding)), jnp.pad(magmoms, (0, padding))
-    placed = jnp.pad(positions, [(0, padding), (0, 0)])
+    # Moments may be vectors; only atoms are padded.
+    types, placed, magmoms = (
+        jnp.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1)) for a in (types, positions, magmoms)
+    )
     graph, _ = graph_at(neighbours, types, placed, cell, magmoms, volume)
     square = jnp.min(jnp.sum(graph.vectors**2, axis=1), axis=1, initial=jnp.inf)[:n]
     used = jnp.max(used_skin(neighbours, positions, cell))

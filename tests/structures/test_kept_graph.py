@@ -20,7 +20,7 @@ from mmtp_jax.structures.domain import (
     NoNeighboursWarning,
     check_domain,
 )
-from mmtp_jax.structures.kept_graph import SKIN
+from mmtp_jax.structures.kept_graph import SKIN, KeptGraph
 from mmtp_jax.structures.list_maker import ListMaker
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.results import VOIGT
@@ -100,6 +100,14 @@ def test_only_what_must_be_searched_is(
     call(replace(at, periodic=slab, cell=np.where(slab[:, None], at.cell, 0.0)), True)
     call(at, True)
     call(random_structure(4, 5), True)
+
+
+def test_vectors_of_a_number_of_atoms_that_is_padded(random_structure) -> None:
+    """17 atoms have room for 18."""
+    at = random_structure(3, 17)
+    canted = np.random.default_rng(3).normal(size=(17, 3))
+    graph = KeptGraph(4.0, float).of(replace(at, magmoms=canted))[0].graph
+    np.testing.assert_array_equal(graph.magmoms, [*canted, np.zeros(3)])
 
 
 def test_warnings_and_errors_do_not_depend_on_what_is_kept(potential, random_structure) -> None:
