@@ -12,6 +12,7 @@ import mmtp_jax as mmtp
 from mmtp_jax.fitting.dataset import make_targets
 from mmtp_jax.fitting.loss import loss
 from mmtp_jax.fitting.weights import Weights
+from mmtp_jax.interfaces import evaluation
 from mmtp_jax.potential.displacement import displaced
 from mmtp_jax.potential.jacobian import energy_jacobian, site_jacobian
 from mmtp_jax.potential.observables import energies, evaluate, observables
@@ -77,6 +78,7 @@ def programs(lists, structures, potentials):
         (packed,) = make_batches(structures, float(potential.cutoff))
         graph = with_floats(packed.graph, precision.edges)
         n, c = graph.magmoms.shape[0], graph.n_configurations
+        along = np.outer(graph.magmoms, [0.6, 0.0, 0.8]).astype(precision.edges)
         (targets,) = with_floats(make_targets(structures, [packed], Weights()), precision.edges)
         whole = {
             "displacements": np.zeros((n, 3)),
@@ -90,6 +92,11 @@ def programs(lists, structures, potentials):
         found = {
             "evaluation": (evaluate, (potential, graph)),
             "evaluation in blocks": (partial(evaluate, chunk=8), (potential, graph)),
+            "evaluation of vectors": (evaluate, (potential, graph._replace(magmoms=along))),
+            "evaluation of members": (
+                partial(evaluation.evaluate_members, chunk=8),
+                (jax.tree.map(lambda leaf: np.stack([leaf] * 2), potential), graph),
+            ),
             "gradient by positions": (jax.grad(total), (with_floats(whole, precision.edges),)),
         }
         if precision.edges == precision.contraction:

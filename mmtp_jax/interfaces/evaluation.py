@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from threading import Lock
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mmtp_jax.interruption import check
 from mmtp_jax.potential.committee import committee_of
-from mmtp_jax.potential.observables import evaluate_graph
+from mmtp_jax.potential.observables import Graph, Observables, evaluate, evaluate_graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision, require_precision, with_floats
-from mmtp_jax.structures.batch import Batch, default_chunk, make_batches
+from mmtp_jax.structures.batch import Batch, default_chunk, device_in_use, make_batches
 from mmtp_jax.structures.device import OnDevice
 from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.results import CommitteeResult, Result, results_of
 from mmtp_jax.structures.structure import Structure
 
+Array = Any
+
 MAX_ATOMS = 16384
 """Atoms per batch: bounds the memory, about 100 kB per atom at most."""
+
+TOGETHER: bool | None = None
+"""Whether members of one form are evaluated in one call; None: where the device is no CPU."""
 
 
 def evaluate_structures(
@@ -57,7 +64,8 @@ def evaluate_committee(
 ) -> list[CommitteeResult]:
     """Mean and spread over the members of a committee, for all structures.
 
-    Members go one after the other, those of one form through one compiled program.
+    Members of one form go through one compiled program: one after the other on a CPU, together
+    elsewhere.
 
     Raises:
         ValueError: if there are fewer than two potentials, or their species differ.
@@ -86,11 +94,42 @@ def _of_all(
         for kind in filter(None, kinds):
             own, found = ([of[k] for k in kind] for of in (structures, tables))
             for batch in make_batches(own, cutoff, max_atoms=max_atoms, tables=found):
-                for evaluator, of in alike:
-                    check()
-                    for member, result in evaluator.of_batch(batch, own):
+                predicted = _predictions([evaluator for evaluator, _ in alike], batch)
+                for (evaluator, of), values in zip(alike, predicted, strict=True):
+                    for member, result in evaluator.results(batch, own, *values):
                         of[kind[member]] = result
     return results
+
+
+def _predictions(
+    evaluators: Sequence[StructureEvaluator], batch: Batch
+) -> list[tuple[np.ndarray, Observables]]:
+    """Site energies and observables by each potential, all in one precision, on the host."""
+    graph = with_floats(batch.graph, evaluators[0].precision.edges)
+    on_device = [evaluator.on_device for evaluator in evaluators]
+    forms = [jax.tree.structure(potential) for potential in on_device]
+    alone = device_in_use().platform == "cpu" if TOGETHER is None else not TOGETHER
+    found: dict[int, Any] = {}
+    with double_precision():
+        for form in dict.fromkeys(forms):
+            members = [k for k, of in enumerate(forms) if of == form]
+            if alone or len(members) == 1:
+                for k in members:
+                    check()
+                    found[k] = jax.device_get(evaluate_graph(on_device[k], graph, default_chunk()))
+                continue
+            check()
+            stacked = jax.tree.map(lambda *of: jnp.stack(of), *(on_device[k] for k in members))
+            values = jax.device_get(evaluate_members(stacked, graph, default_chunk()))
+            for place, k in enumerate(members):
+                found[k] = jax.tree.map(lambda of, place=place: of[place], values)
+    return [found[k] for k in range(len(evaluators))]
+
+
+@partial(jax.jit, static_argnames="chunk")
+def evaluate_members(potentials: Potential, graph: Graph, chunk: int) -> tuple[Array, Observables]:
+    """`evaluate` of members of one form, whose numbers are stacked: everything on a first axis."""
+    return jax.vmap(lambda potential: evaluate(potential, graph, chunk))(potentials)
 
 
 class CommitteeEvaluator:
@@ -140,9 +179,12 @@ class StructureEvaluator(OnDevice):
 
     def of_batch(self, batch: Batch, structures: Sequence[Structure]) -> list[tuple[int, Result]]:
         """(index in ``structures``, result) of every configuration of a batch."""
-        graph = with_floats(batch.graph, self.precision.edges)
-        with double_precision():
-            sites, values = jax.device_get(evaluate_graph(self._on_device, graph, default_chunk()))
+        return self.results(batch, structures, *_predictions([self], batch)[0])
+
+    def results(
+        self, batch: Batch, structures: Sequence[Structure], sites: np.ndarray, values: Observables
+    ) -> list[tuple[int, Result]]:
+        """The same from what was predicted for the batch without constant energies."""
         sites = sites.astype(np.float64) + self._constants[batch.graph.types]
         for member, energies in zip(batch.members, batch.split(sites), strict=True):
             if not np.isfinite(energies).all():

@@ -44,7 +44,8 @@ class OnDevice:
             self.precision = require_precision(dtype)
 
     @cached_property
-    def _on_device(self) -> Potential:
+    def on_device(self) -> Potential:
+        """The potential without constant energies, in its precision."""
         with double_precision():
             return without_constants(self.potential, self.precision)[0]
 
@@ -67,4 +68,4 @@ class OnDevice:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is on the device: it is put there anew where a copy is used."""
-        return {k: value for k, value in vars(self).items() if k not in ("_on_device", "_kept")}
+        return {k: value for k, value in vars(self).items() if k not in ("on_device", "_kept")}

@@ -11,8 +11,10 @@ from ase import Atoms
 from ase.build import bulk
 
 import mmtp_jax as mmtp
+from mmtp_jax.interfaces import evaluation
 from mmtp_jax.interfaces.evaluation import (
     StructureEvaluator,
+    evaluate_committee,
     evaluate_graph,
     evaluate_structures,
 )
@@ -319,3 +321,20 @@ def test_committee_is_mean_and_spread_over_members_that_share_a_program(
     other = members[1].replace(species=("Fe", "Cr"))
     with pytest.raises(ValueError, match="potential 2 has the species Fe Cr and potential 1 Fe Al"):
         mmtp.evaluate([members[0], other], atoms_list)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, "mixed"])
+def test_members_together_are_members_one_by_one(dtype, mixed, random_potential, monkeypatch):
+    """As on a GPU: those of one form in one call, one of another form beside them."""
+    members = [random_potential(k) for k in (71, 72)]
+    members.insert(1, random_potential(73, form="parity", magnetic_size=3))
+    alone = evaluate_committee(members, mixed, dtype)
+    monkeypatch.setattr(evaluation, "TOGETHER", True)
+    together = evaluate_committee(members, mixed, dtype)
+    assert evaluation.evaluate_members._cache_size() == 1
+    tolerance = 1e-12 if dtype == np.float64 else 1e-4
+    for one, other in zip(alone, together, strict=True):
+        for a, b in zip(one.members, other.members, strict=True):
+            same(b, a, tolerance)
+        same(other, one, tolerance)
+    evaluation.evaluate_members.clear_cache()

@@ -267,7 +267,7 @@ class StructureEquilibrator(OnDevice):
         options = self.options
         with double_precision():
             return equilibrate_batch(
-                self._on_device,
+                self.on_device,
                 graph,
                 empty_memory(graph) if memory is None else memory,
                 options.tolerance,
@@ -288,7 +288,7 @@ class StructureEquilibrator(OnDevice):
         options, members = self.options, batch.members.tolist()
         with double_precision():
             return search_watched(
-                self._on_device, self._constants, graph, [structures[k] for k in members],
+                self.on_device, self._constants, graph, [structures[k] for k in members],
                 (options.tolerance, options.max_steps, options.max_change), options.allow_flips,
                 default_chunk(), watch, members, keep,
             )  # fmt: skip
