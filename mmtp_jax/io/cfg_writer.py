@@ -23,6 +23,7 @@ from mmtp_jax.io.schema import (
     along_moments,
     check_periodic,
     collapse,
+    is_total,
     labels_of,
     tell_of_forces,
     voigt,
@@ -130,7 +131,8 @@ def _left_out(atoms: Atoms, labels: Labels) -> list[str]:
     """What there is no place for, but for entries of ``info``."""
     found = dropped(atoms, labels)
     no_place = labels.results.keys() & set(all_properties) - _RESULTS
-    if _is_sum_of_moments(labels):
+    # It says nothing that the moments do not.
+    if is_total(labels.results.get("magmom"), labels.achieved_moments):
         no_place.discard("magmom")
     found += [f"results[{name!r}]" for name in sorted(no_place)]
     if "stress" in labels.results and not _volume(atoms):
@@ -149,14 +151,6 @@ def _left_out(atoms: Atoms, labels: Labels) -> list[str]:
     found += [f"arrays[{name!r}]" for name in sorted(arrays.keys() - held, key=str)]
     found += sorted({f"constraint {type(one).__name__}" for one in atoms.constraints})
     return found
-
-
-def _is_sum_of_moments(labels: Labels) -> bool:
-    """Whether the total moment says nothing that the moments do not."""
-    total, moments = labels.results.get("magmom"), labels.achieved_moments
-    if total is None or moments is None or np.ndim(total) != 0:
-        return False
-    return bool(np.isclose(total, np.sum(moments), rtol=1e-9, atol=1e-9))
 
 
 def _volume(atoms: Atoms) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
-from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE, labels_of
+from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE, is_total, labels_of
 from mmtp_jax.language import argument
 from mmtp_jax.structures.structure import LABELS, Structure
 
@@ -123,7 +123,10 @@ def _unread(atoms_list: Sequence[Atoms]) -> Counter[tuple[str, str]]:
         arrays = {key: value for key, value in atoms.arrays.items() if key not in _NOT_LABELS}
         results = getattr(atoms.calc, "results", None) or {}
         known = "magmoms" in results or atoms.has("initial_magmoms")
-        for key, value in {"magmom": results.get("magmom"), **atoms.info, **arrays}.items():
+        total = results.get("magmom")
+        if is_total(total, results.get("magmoms")):
+            total = None
+        for key, value in {"magmom": total, **atoms.info, **arrays}.items():
             target = _target(str(key), value, len(atoms))
             if target is not None and not (known and target == _ONE_MOMENT):
                 found[str(key), target] += 1

@@ -24,7 +24,7 @@ from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.label_keys import LABELS, NOT_READ, Keys, checked_keys
-from mmtp_jax.io.schema import MAGNETIC_FORCES, STAMP, collapse
+from mmtp_jax.io.schema import MAGNETIC_FORCES, STAMP, collapse, is_total
 from mmtp_jax.language import argument, numbers
 
 _PREFIX = r"(?:(?:ref|dft|vasp|abinit|mace)_)?"
@@ -139,7 +139,9 @@ class Names:
         for home, is_one in ((results, _is_column), (atoms.arrays, _is_column),
                              (atoms.info, _is_entry)):  # fmt: skip
             for name, values in home.items():
-                if is_one(name, values, size):
+                # The total of three vectors looks like three moments.
+                total = home is results and is_total(values, results.get("magmoms"))
+                if not total and is_one(name, values, size):
                     found.append(
                         (name, home, collapse(np.reshape(values, (size, -1)).astype(float)))
                     )

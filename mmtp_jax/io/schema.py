@@ -273,6 +273,17 @@ def collapse(values: np.ndarray) -> np.ndarray:
     return values
 
 
+def is_total(total: Any, moments: Any) -> bool:
+    """Whether a total moment, a number or a vector (3,), is no more than the sum of moments.
+
+    ASE writes eight decimals of each moment to extended XYZ.
+    """
+    if total is None or moments is None or np.shape(total) != np.shape(moments)[1:]:
+        return False
+    tolerance = 1e-8 * max(len(moments), 1)
+    return bool(np.allclose(total, np.sum(moments, axis=0), rtol=1e-9, atol=tolerance))
+
+
 def check_periodic(atoms: Atoms) -> None:
     """Refuse a periodic direction without a cell vector, which no file can hold.
 

@@ -4,10 +4,13 @@ import logging
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.label_keys import checked_keys
 from mmtp_jax.io.other_names import reads
 from mmtp_jax.io.reading import read
+from mmtp_jax.io.writing import write
 
 
 def written(path, columns="", rows=("", ""), entries="", lattice='Lattice="3 0 0 0 3 0 0 0 3"'):
@@ -70,6 +73,22 @@ class TestMoments:
             read(path)
         (atoms,) = read(path, keys={"magmoms": "spin"})
         assert atoms.calc.results["magmoms"].tolist() == [1.0, -2.1]
+
+    @pytest.mark.parametrize("n", [2, 3])
+    def test_a_total_of_vectors_is_no_moments(self, tmp_path, caplog, n):
+        """As ASE writes the results of its calculators; of three atoms it has the same shape."""
+        moments = np.random.default_rng(n).normal(size=(n, 3))
+        atoms = Atoms(f"Fe{n}", positions=2.0 * np.eye(3)[:n])
+        total = moments.sum(axis=0)
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0, magmoms=moments, magmom=total)
+        atoms.write(tmp_path / "a.extxyz")
+        (found,) = read(tmp_path / "a.extxyz")
+        np.testing.assert_allclose(found.calc.results["magmoms"], moments, atol=1e-8)
+        write(tmp_path / "a.cfg", [found], species=("Fe",))
+        assert not caplog.records
+        atoms.calc.results["magmom"] = total + 0.1
+        write(tmp_path / "a.cfg", [atoms], species=("Fe",))
+        assert "results['magmom'] (1)" in caplog.text
 
     def test_predictions_of_mace_only_where_there_is_nothing_else(self, file):
         rows = ("2.2 1.0", "-2.1 -1.0")
