@@ -63,7 +63,8 @@ def _joined(values: list[Any]) -> tuple[Any, Any]:
             return ([mean for mean, _ in items] if agree else MISSING), MISSING
         return tuple([None if of[k] is MISSING else of[k] for of in items] for k in (0, 1))
     if any(_is_number(v) for v in values) and all(_is_number(v) or v is None for v in values):
-        if None in values:
+        # What is not a number in one member, as an error of a short run, has no mean over all.
+        if not all(v is not None and math.isfinite(v) for v in values):
             return None, MISSING
         if len(values) == 1 or all(isinstance(v, int) and v == first for v in values):
             return first, MISSING

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,10 @@ def reads(name: object, value: object, n_atoms: int, per_atom: bool) -> bool:
     """Whether an array or an entry of ``info`` would be taken for a label, and not stay itself."""
     if per_atom:
         return _is_column(name, value, n_atoms)
+    if isinstance(value, (list, tuple)):
+        # Extended XYZ gives numbers back as an array.
+        with suppress(ValueError):
+            value = np.array(value)
     return name == "virial" or _is_entry(name, value, n_atoms)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -355,3 +356,10 @@ def test_evaluate_gives_mean_and_spread(members, data, run, tmp_path) -> None:
     assert content["spread"]["energy"] == {"unit": "meV/atom", "rms": pytest.approx(rms)}
     assert f"{rms:.3f}" in result.out
     assert content["potentials"] == [str(path) for path in members]
+
+
+def test_what_is_no_number_in_a_member_has_no_mean() -> None:
+    found = spreads.joined([{"a": 1.0, "b": math.nan}, {"a": 3.0, "b": 2.0}])
+    assert found["a"] == 2.0
+    assert found["b"] is None
+    assert found["two_sigma"] == {"a": pytest.approx(2 * 2**0.5)}

@@ -225,3 +225,13 @@ class TestCommentLine:
     def test_text_may_look_like_entries(self, file):
         (atoms,) = read(written(file, entries='note="stress=1 stress=2" words words'))
         assert atoms.info["note"] == "stress=1 stress=2"
+
+
+@pytest.mark.parametrize("value", [[1.0], (1.0,), np.array([1.0])])
+def test_a_list_like_moments_is_told_when_it_is_written(tmp_path, value, caplog):
+    """Extended XYZ gives it back as an array, which would be the moment of the one atom."""
+    atoms = Atoms("Fe", cell=[3, 3, 3], pbc=True)
+    atoms.info["REF_magmom"] = value
+    write(tmp_path / "a.extxyz", [atoms])
+    assert "REF_magmom" in caplog.text
+    assert "REF_magmom" not in read(tmp_path / "a.extxyz")[0].info
