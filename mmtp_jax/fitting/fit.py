@@ -147,6 +147,8 @@ class FitProblem:
 
     potential: Potential
     """With the intervals that are fitted."""
+    in_steps: Potential
+    """The same without its confinement, where no label of the training set feels it."""
     training: PreparedSet
     validation: PreparedSet | None
     options: FitOptions
@@ -176,10 +178,14 @@ class FitProblem:
             data: the training set, where it is on its devices already.
         """
         potential = _with_training_domain(potential.astype(np.float64), training, options)
+        in_steps = potential
         for prepared in (training, validation, tested):
             if prepared is not None:
                 found = check_domain(potential, prepared.structures, prepared.tables)
                 found.warn([name for name in DOMAIN if getattr(options, name) is not None])
+                if prepared is training and not found.extrapolates:
+                    # Inside a confined potential is the same, and a step takes a tenth more.
+                    in_steps = without_confinement(potential)
         warn_of_coverage(potential, training.structures, options.weights)
         found = energy_constants(training.structures, potential.n_species)
         constants, shifts = (None, None) if found is None else found
@@ -189,8 +195,8 @@ class FitProblem:
             data = TrainingData.of(
                 training, options.weights, options.method, options.devices, potential.n_parameters
             )
-        optimiser = _optimiser(potential, training, data, options)
-        return cls(potential, training, validation, options, data, optimiser, tested)
+        optimiser = _optimiser(in_steps, training, data, options)
+        return cls(potential, in_steps, training, validation, options, data, optimiser, tested)
 
     def on(self, training: PreparedSet) -> FitProblem:
         """The same fit to a part of its training set, with the intervals of all."""
@@ -198,7 +204,7 @@ class FitProblem:
         data = TrainingData.of(
             training, options.weights, options.method, options.devices, self.potential.n_parameters
         )
-        optimiser = _optimiser(self.potential, training, data, options)
+        optimiser = _optimiser(self.in_steps, training, data, options)
         return replace(
             self, training=training, validation=None, data=data, optimiser=optimiser, tested=None
         )
@@ -331,9 +337,6 @@ def _optimiser(
     potential: Potential, training: PreparedSet, data: TrainingData, options: FitOptions
 ) -> Optimiser:
     targets, mesh = data.targets, data.mesh
-    if not check_domain(potential, training.structures, training.tables).extrapolates:
-        # Inside of its intervals a confined potential is the same, and a step takes a tenth more.
-        potential = without_confinement(potential)
     if options.method == "gauss-newton":
         return GaussNewton(potential, targets, default_chunk(), mesh)
     part = sample(training, targets, options.weights, potential.n_parameters, mesh)

@@ -23,7 +23,7 @@ from mmtp_jax.potential.materialise import stored
 from mmtp_jax.potential.moments import MomentTables
 from mmtp_jax.potential.potential import Potential, traced
 from mmtp_jax.potential.radial import Pairs, radial_functions, radial_functions_along
-from mmtp_jax.potential.vectors import vector_tables
+from mmtp_jax.potential.vectors import reversed_too, tables_for
 
 Array = Any
 
@@ -81,11 +81,10 @@ def contracted(
 
     With ``vectors`` the radial functions are those of `vector_tables`.
     """
-    tables = vector_tables(potential).tables if vectors else potential.tables
+    tables = tables_for(potential, vectors)
     basic = basic_moments(potential, tables, radial, direction)
     values = contract(contraction_plan(tables), potential.moment_coeffs, basic)
-    both = potential.form == "symmetrised" and not vectors
-    return values.reshape(2, -1).mean(axis=0) if both else values
+    return values.reshape(2, -1).mean(axis=0) if reversed_too(potential, vectors) else values
 
 
 def site_energies(potential: Potential, neighborhoods: Neighborhoods) -> Array:

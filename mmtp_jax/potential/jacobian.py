@@ -29,7 +29,7 @@ from mmtp_jax.potential.energy import Neighborhoods, basic_moments, geometry, pa
 from mmtp_jax.potential.observables import Graph, neighborhoods
 from mmtp_jax.potential.potential import Potential, traced
 from mmtp_jax.potential.radial import bases, pair_coefficients, product_rows, radial_functions
-from mmtp_jax.potential.vectors import vector_tables
+from mmtp_jax.potential.vectors import reversed_too, tables_for
 
 Array = Any
 
@@ -90,12 +90,12 @@ def _factors(potential: Potential, rows: Neighborhoods) -> tuple[Array, tuple[Ar
     pairs, _ = confined(potential, pairs_of(rows, distance))
     radial = radial_functions(potential, pairs)
     vectors = pairs.magmoms.ndim > 1
-    tables = vector_tables(potential).tables if vectors else potential.tables
+    tables = tables_for(potential, vectors)
     basic, pull_back = jax.vjp(lambda f: basic_moments(potential, tables, f, direction), radial)
 
     plan = contraction_plan(tables)
     moments = all_moments(plan, basic)
-    lanes = 2 if potential.form == "symmetrised" and not vectors else 1
+    lanes = 2 if reversed_too(potential, vectors) else 1
     gradient = moment_gradient(plan, potential.moment_coeffs, moments) / lanes
     (radial_bar,) = pull_back(gradient)
     scalars = scalar_moments(plan, moments).reshape(len(plan.scalars), lanes, -1).mean(axis=1).T

@@ -51,6 +51,16 @@ def vector_tables(potential: Potential) -> VectorTables:
     return _vector_tables(potential.tables, parts_of(potential))
 
 
+def tables_for(potential: Potential, vectors: bool) -> MomentTables:
+    """The tables that moments of one kind, vectors or collinear ones, go through."""
+    return vector_tables(potential).tables if vectors else potential.tables
+
+
+def reversed_too(potential: Potential, vectors: bool) -> bool:
+    """Whether basic moments come twice: as they are, and with all moments reversed."""
+    return potential.form == "symmetrised" and not vectors
+
+
 def parts_of(potential: Potential) -> str:
     """Parts of each radial function: ``e`` or ``o``, or ``b`` for both."""
     return potential.parities or "b" * potential.tables.n_radial
