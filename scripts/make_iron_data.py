@@ -14,14 +14,10 @@ core.
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 from ase import Atoms
+from make_data_common import arguments, label_list, strained, with_grids
 
-import mmtp_jax as mmtp
 from mmtp_jax.oracles.abinit import AbinitOracle
 from mmtp_jax.oracles.abinit.inputs import overlap_of
 
@@ -36,8 +32,6 @@ ORACLE = AbinitOracle(
     radii_bohr={"Fe": 2.12},
 )
 """Settings of the shipped data. Coarse: absolute numbers are not converged."""
-KEPT = {"making", "kmesh", "magnetic_forces_of"}
-"""What a label says of itself, beside what its configuration says."""
 SHAPES = {
     2: ((1, 1, 1), (4, 4, 4)),
     4: ((1, 1, 2), (4, 4, 2)),
@@ -63,11 +57,7 @@ LISTS = {
 def oracle_of(atoms: Atoms) -> AbinitOracle:
     """The oracle with the grids of a cell of this size."""
     repeats, kmesh = SHAPES[len(atoms)]
-    grids = {
-        "ngfft": [20 * n for n in repeats],
-        "ngfftdg": [30 * n for n in repeats],
-    }
-    return replace(ORACLE, kmesh=kmesh, extra=grids)
+    return with_grids(ORACLE, kmesh, repeats, coarse=(20, 20, 20), fine=(30, 30, 30))
 
 
 def configurations(number: int, seed: int, kinds: list[str]) -> list[Atoms]:
@@ -83,8 +73,7 @@ def _configuration(rng: np.random.Generator, kind: str, number: int) -> Atoms:
         a = rng.uniform(2.74, 2.98)
         corners = np.array(list(np.ndindex(*repeats)), float)
         scaled = np.concatenate([[c, c + 0.5] for c in corners]) / repeats
-        strain = rng.normal(0.0, 0.02, (3, 3))
-        cell = np.diag(a * repeats) @ (np.eye(3) + (strain + strain.T) / 2)
+        cell = strained(rng, np.diag(a * repeats), 0.02)
         positions = scaled @ cell + rng.normal(0.0, 0.06, (n, 3))
         sizes = rng.uniform(0.7, 2.9, n)
         atoms = Atoms(f"Fe{n}", positions, cell=cell, pbc=True, magmoms=_moments(rng, order, sizes))
@@ -110,35 +99,10 @@ def _moments(rng: np.random.Generator, order: str, sizes: np.ndarray) -> np.ndar
 
 def main() -> None:
     """Label, and write the file after each configuration."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--list", choices=LISTS, default="more", help="which configurations")
-    parser.add_argument("--number", type=int, default=50, help="how many configurations")
-    parser.add_argument("--jobs", default="iron_jobs", help="folder of the jobs")
-    parser.add_argument("-o", "--output", default="fe_cdft_more.extxyz", help="file to write")
-    args = parser.parse_args()
-    labelled = mmtp.read(args.output) if Path(args.output).exists() else []
-    present = {answer.info["config_id"] for answer in labelled}
-    for k, atoms in enumerate(configurations(args.number, *LISTS[args.list])):
-        if k in present:
-            continue
-        folder = Path(args.jobs) / f"{k:04d}"
-        jobs = mmtp.label_all(oracle_of(atoms), [atoms], folder, timeout_s=3600.0)
-        for failure in jobs.failures.values():
-            print(f"{k}: {failure.reason}", flush=True)
-        for answer in jobs.labelled:
-            info = answer.atoms.info
-            for name in set(info) - KEPT:
-                del info[name]
-            info.update(atoms.info)
-            labelled.append(answer.atoms)
-            mmtp.write(args.output, labelled)
-            seconds = answer.provenance.seconds
-            print(
-                f"{k}: {atoms.info['label']}, {seconds:.0f} s, {len(labelled)} in all", flush=True
-            )
-
-    for suspect in mmtp.screen(labelled):
-        print(f"stands apart: {suspect}")
+    args = arguments(
+        __doc__.splitlines()[0], list(LISTS), output="fe_cdft_more.extxyz", jobs="iron_jobs"
+    )
+    label_list(configurations(args.number, *LISTS[args.list]), oracle_of, args)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""DFT data of CrN, all of one making: LDA+U with hard constraints on the moments of Cr.
+
+Rock salt in cells of four and eight atoms, lattice parameters 4.03 to 4.25 Angstrom, strained and
+displaced at random; moments ferromagnetic, antiferromagnetic by single [001] layers, by double
+layers along [110] (the order of the orthorhombic phase), or of random signs, their lengths spread
+by 15 % (every fifth: over the whole interval). The list `test` is for testing only. Each list is
+always the same; what the output file holds already is not computed again. Needs ABINIT and the
+datasets Cr.xml and N.xml of the JTH table (LDA, version 1.1, from PseudoDojo); about five minutes
+for four atoms and fifteen for eight, on one core.
+
+    python scripts/make_crn_data.py --datasets jth/lda --number 100 -o crn_cdft.extxyz
+    python scripts/make_crn_data.py --datasets jth/lda --list test --number 40 -o crn_test.extxyz
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from make_data_common import arguments, label_list, strained, with_grids
+
+from mmtp_jax.oracles.abinit import AbinitOracle
+from mmtp_jax.oracles.abinit.inputs import overlap_of
+
+ORACLE = AbinitOracle(
+    {"Cr": "Cr.xml", "N": "N.xml"},
+    ecut_Ha=25.0,
+    pawecutdg_Ha=50.0,
+    kmesh=(6, 6, 4),
+    smearing="gaussian",
+    smearing_Ha=0.01,
+    empty_bands_per_atom=2.0,
+    tolerance=1e-6,
+    radii_bohr={"Cr": 2.11, "N": 1.20},
+    constrained=("Cr",),
+    hubbard={"Cr": (2, 3.0, 0.0)},
+    hubbard_kind=1,
+)
+"""Settings of all labels; what they leave open is in the README of the scripts."""
+SHAPES = {
+    "4": ((1, 1, 1), (6, 6, 4)),
+    "8a": ((2, 1, 1), (3, 6, 4)),
+    "8c": ((1, 1, 2), (6, 6, 2)),
+}
+"""Cells (a/sqrt2, a/sqrt2, a) along each axis, and the mesh: the same points of reciprocal space
+for each shape. 8a is the cell of the orthorhombic phase."""
+LISTS = {
+    "start": (
+        20261129,
+        ["4-afm", "8a-random", "4-fm", "4-afm", "8a-double",
+         "4-fm", "4-afm", "8c-random", "4-fm", "8a-random", "4-afm"],
+    ),
+    "test": (20261130, ["4-afm", "8a-random", "4-fm", "8a-double", "8c-random"]),
+}  # fmt: skip
+"""Seed and kinds of configurations, again and again: shape, and the order of the moments."""
+MOMENT = 2.6
+"""Of Cr in its sphere, mu_B, about where magnetic forces vanish."""
+
+
+def configurations(number: int, seed: int, kinds: list[str]) -> list[Atoms]:
+    """The first of an endless list."""
+    rng = np.random.default_rng(seed)
+    return [_configuration(rng, kinds[k % len(kinds)], k) for k in range(number)]
+
+
+def _configuration(rng: np.random.Generator, kind: str, number: int) -> Atoms:
+    shape, order = kind.split("-")
+    repeats = np.array(SHAPES[shape][0])
+    corners = np.array(list(np.ndindex(*repeats)), float)
+    basis = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0, 0, 0.5]])
+    scaled = np.concatenate([c + basis for c in corners]) / repeats
+    symbols = ["Cr", "Cr", "N", "N"] * len(corners)
+    chromium = np.array([s == "Cr" for s in symbols])
+    while True:
+        a = rng.uniform(4.03, 4.25)
+        cell = strained(rng, np.diag(a * repeats * [0.5**0.5, 0.5**0.5, 1.0]), 0.012)
+        positions = scaled @ cell + rng.normal(0.0, rng.uniform(0.02, 0.09), (len(symbols), 3))
+        moments = np.zeros(len(symbols))
+        moments[chromium] = _signs(rng, order, int(chromium.sum())) * _lengths(
+            rng, int(chromium.sum()), spread=number % 5 == 4
+        )
+        atoms = Atoms(symbols, positions, cell=cell, pbc=True, magmoms=moments)
+        if overlap_of(atoms, ORACLE.radii_bohr, chromium) is None:
+            atoms.info.update(config_id=number, label=kind, constrained=True)
+            return atoms
+
+
+def _signs(rng: np.random.Generator, order: str, n: int) -> np.ndarray:
+    """Of the atoms of Cr in their order: along a doubled axis they come layer by layer."""
+    if order == "fm":
+        return np.ones(n)
+    if order == "afm":
+        return np.resize([1.0, -1.0], n)
+    if order == "double":
+        return np.resize([1.0, 1.0, -1.0, -1.0], n)
+    return rng.choice([-1.0, 1.0], n)
+
+
+def _lengths(rng: np.random.Generator, n: int, *, spread: bool) -> np.ndarray:
+    if spread:
+        return rng.uniform(1.2, 3.2, n)
+    return (MOMENT * rng.normal(1.0, 0.15, n)).clip(1.2, 3.3)
+
+
+def main() -> None:
+    """Label, and write the file after each configuration."""
+    args = arguments(
+        __doc__.splitlines()[0],
+        list(LISTS),
+        output="crn_cdft.extxyz",
+        jobs="crn_jobs",
+        datasets="folder of Cr.xml and N.xml",
+    )
+    oracle = ORACLE.varied(datasets={s: str(args.datasets / f"{s}.xml") for s in ORACLE.datasets})
+
+    def oracle_of(atoms: Atoms) -> AbinitOracle:
+        repeats, kmesh = SHAPES[atoms.info["label"].split("-")[0]]
+        return with_grids(oracle, kmesh, repeats, coarse=(27, 27, 40), fine=(40, 40, 54))
+
+    label_list(configurations(args.number, *LISTS[args.list]), oracle_of, args)
+
+
+if __name__ == "__main__":
+    main()

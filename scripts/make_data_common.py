@@ -1,0 +1,83 @@
+"""Shared by the scripts that make DFT data: label a list, and write the file after each label."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+import mmtp_jax as mmtp
+from mmtp_jax.oracles.abinit import AbinitOracle
+
+KEPT = {"making", "kmesh", "magnetic_forces_of"}
+"""What a label says of itself, beside what its configuration says."""
+
+
+def arguments(
+    description: str, lists: Sequence[str], *, output: str, jobs: str, datasets: str | None = None
+) -> argparse.Namespace:
+    """Those that all these scripts have; the first list is what is made unless told."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--list", choices=lists, default=lists[0], help="which configurations")
+    parser.add_argument("--number", type=int, default=50, help="how many configurations")
+    parser.add_argument("--jobs", default=jobs, help="folder of the jobs")
+    parser.add_argument("--timeout", type=float, default=14400.0, help="of one label, seconds")
+    parser.add_argument("-o", "--output", default=output, help="file to write")
+    if datasets is not None:
+        parser.add_argument("--datasets", type=Path, required=True, help=datasets)
+    return parser.parse_args()
+
+
+def with_grids(
+    oracle: AbinitOracle,
+    kmesh: tuple[int, int, int],
+    repeats: tuple[int, int, int],
+    *,
+    coarse: Sequence[int],
+    fine: Sequence[int],
+) -> AbinitOracle:
+    """The oracle with mesh and FFT grids of a cell: grids are given for one of its repeats."""
+    grids = {
+        "ngfft": [n * r for n, r in zip(coarse, repeats, strict=True)],
+        "ngfftdg": [n * r for n, r in zip(fine, repeats, strict=True)],
+    }
+    return replace(oracle, kmesh=kmesh, extra=grids)
+
+
+def strained(rng: np.random.Generator, cell: np.ndarray, spread: float) -> np.ndarray:
+    """A cell (3, 3), Angstrom, with a random symmetric strain of this spread."""
+    strain = rng.normal(0.0, spread, (3, 3))
+    return cell @ (np.eye(3) + (strain + strain.T) / 2)
+
+
+def label_list(
+    wanted: Sequence[Atoms], oracle_of: Callable[[Atoms], AbinitOracle], args: argparse.Namespace
+) -> None:
+    """Label what the output file does not hold yet; at its end say what stands apart."""
+    labelled = mmtp.read(args.output) if Path(args.output).exists() else []
+    present = {answer.info["config_id"] for answer in labelled}
+    for k, atoms in enumerate(wanted):
+        if k in present:
+            continue
+        folder = Path(args.jobs) / f"{k:04d}"
+        jobs = mmtp.label_all(oracle_of(atoms), [atoms], folder, timeout_s=args.timeout)
+        for failure in jobs.failures.values():
+            print(f"{k}: {failure.reason}", flush=True)
+        for answer in jobs.labelled:
+            info = answer.atoms.info
+            for name in set(info) - KEPT:
+                del info[name]
+            info.update(atoms.info)
+            labelled.append(answer.atoms)
+            mmtp.write(args.output, labelled)
+            print(
+                f"{k}: {atoms.info['label']}, {answer.provenance.seconds:.0f} s, "
+                f"{len(labelled)} in all",
+                flush=True,
+            )
+    for suspect in mmtp.screen(labelled):
+        print(f"stands apart: {suspect}")
