@@ -3,10 +3,12 @@
 Rock salt in cells of four and eight atoms, lattice parameters 4.03 to 4.25 Angstrom, strained and
 displaced at random; moments ferromagnetic, antiferromagnetic by single [001] layers, by double
 layers along [110] (the order of the orthorhombic phase), or of random signs, their lengths spread
-by 15 % (every fifth: over the whole interval). The list `test` is for testing only. Each list is
-always the same; what the output file holds already is not computed again. Needs ABINIT and the
-datasets Cr.xml and N.xml of the JTH table (LDA, version 1.1, from PseudoDojo); about five minutes
-for four atoms and fifteen for eight, on one core.
+by 15 % (every fifth: over the whole interval). The list `test` is for testing only; `properties`
+has free moments: strained ferro- and antiferromagnetic cells of four atoms and such with one atom
+displaced, for elastic constants and frozen phonons. Each list is always the same; what the output
+file holds already is not computed again. Needs ABINIT and the datasets Cr.xml and N.xml of the JTH
+table (LDA, version 1.1, from PseudoDojo); about five minutes for four atoms and fifteen for eight,
+on one core.
 
     python scripts/make_crn_data.py --datasets jth/lda --number 100 -o crn_cdft.extxyz
     python scripts/make_crn_data.py --datasets jth/lda --list test --number 40 -o crn_test.extxyz
@@ -54,6 +56,18 @@ LISTS = {
 """Seed and kinds of configurations, again and again: shape, and the order of the moments."""
 MOMENT = 2.6
 """Of Cr in its sphere, mu_B, about where magnetic forces vanish."""
+BASIS = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0, 0, 0.5]])
+"""Of Cr, Cr, N, N in the cell of four atoms, in its vectors."""
+
+LATTICE = 4.13
+"""Angstrom; of the list `properties`, whose axes are those of the cubic cell."""
+STRAINS = {
+    "fm": ("xx+", "xx-", "yz+"),
+    "afm": ("xx+", "xx-", "zz+", "zz-", "yz+", "xy+"),
+}
+"""Of one per cent (shears as engineers count); the other sign of a shear is its mirror image."""
+DISPLACED = {"Cr-x": (0, 0), "Cr-z": (0, 2), "N-x": (2, 0), "N-z": (2, 2)}
+"""Atom and direction, by 0.03 Angstrom: modes at Gamma and X of the cubic cell."""
 
 
 def configurations(number: int, seed: int, kinds: list[str]) -> list[Atoms]:
@@ -62,12 +76,38 @@ def configurations(number: int, seed: int, kinds: list[str]) -> list[Atoms]:
     return [_configuration(rng, kinds[k % len(kinds)], k) for k in range(number)]
 
 
+def properties() -> list[Atoms]:
+    """Reference, strained and displaced cells of both orders."""
+    found = []
+    for order, strains in STRAINS.items():
+        for change in ("reference", *strains, *DISPLACED):
+            atoms = _cell(order, change)
+            atoms.info.update(config_id=len(found), label=f"4-{order}-{change}", constrained=False)
+            found.append(atoms)
+    return found
+
+
+def _cell(order: str, change: str) -> Atoms:
+    cell = LATTICE * np.array([[0.5, -0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    if change in STRAINS[order]:
+        i, j = ("xyz".index(letter) for letter in change[:2])
+        strain = np.zeros((3, 3))
+        strain[i, j] = strain[j, i] = 0.01 if i == j else 0.005
+        cell = cell @ (np.eye(3) + (-strain if change.endswith("-") else strain))
+    atoms = Atoms("Cr2N2", BASIS @ cell, cell=cell, pbc=True)
+    if change in DISPLACED:
+        atom, axis = DISPLACED[change]
+        atoms.positions[atom, axis] += 0.03
+    sign = 1.0 if order == "fm" else -1.0
+    atoms.set_initial_magnetic_moments([MOMENT, sign * MOMENT, 0.0, 0.0])
+    return atoms
+
+
 def _configuration(rng: np.random.Generator, kind: str, number: int) -> Atoms:
     shape, order = kind.split("-")
     repeats = np.array(SHAPES[shape][0])
     corners = np.array(list(np.ndindex(*repeats)), float)
-    basis = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0, 0, 0.5]])
-    scaled = np.concatenate([c + basis for c in corners]) / repeats
+    scaled = np.concatenate([c + BASIS for c in corners]) / repeats
     symbols = ["Cr", "Cr", "N", "N"] * len(corners)
     chromium = np.array([s == "Cr" for s in symbols])
     while True:
@@ -105,7 +145,7 @@ def main() -> None:
     """Label, and write the file after each configuration."""
     args = arguments(
         __doc__.splitlines()[0],
-        list(LISTS),
+        [*LISTS, "properties"],
         output="crn_cdft.extxyz",
         jobs="crn_jobs",
         datasets="folder of Cr.xml and N.xml",
@@ -114,9 +154,15 @@ def main() -> None:
 
     def oracle_of(atoms: Atoms) -> AbinitOracle:
         repeats, kmesh = SHAPES[atoms.info["label"].split("-")[0]]
-        return with_grids(oracle, kmesh, repeats, coarse=(27, 27, 40), fine=(40, 40, 54))
+        held = oracle if atoms.info["constrained"] else oracle.varied(constrained=())
+        return with_grids(held, kmesh, repeats, coarse=(27, 27, 40), fine=(40, 40, 54))
 
-    label_list(configurations(args.number, *LISTS[args.list]), oracle_of, args)
+    wanted = (
+        properties()
+        if args.list == "properties"
+        else configurations(args.number, *LISTS[args.list])
+    )
+    label_list(wanted, oracle_of, args)
 
 
 if __name__ == "__main__":
