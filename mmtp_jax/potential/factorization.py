@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmtp_jax.potential.multigraphs import Tensor, canonical, slot_symmetries
+from mmtp_jax.potential.multigraphs import Tensor, automorphisms, canonical, slot_symmetries
 
 # Above the highest rank of a slot, which is (L - 4) / 2 at level L.
 _DIGIT = 32
@@ -226,13 +226,26 @@ def product_rows(whole: Tensor, split: Split) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(np.unravel_index(packed, shape), axis=1), multipliers
 
 
+def _pairs_alike(whole: Tensor, left_nodes: tuple[int, ...]) -> bool:
+    """Whether components that are equal by symmetry have their factors in the same pairs.
+
+    For moments that are vectors a (b c) and b (a c) differ (`mmtp_jax.potential.vectors`).
+    """
+    left = set(left_nodes)
+    sides = left, set(range(len(whole.mus))) - left
+    kept = {order for nodes, order in automorphisms(whole) if {nodes[k] for k in left} in sides}
+    return kept == set(slot_symmetries(whole))
+
+
 @cache
 def splits(whole: Tensor) -> list[Split]:
-    """All ways to write a tensor as a product of two."""
+    """All ways to write a tensor as a product of two that pair its nodes alike."""
     nodes = range(len(whole.mus))
     found: dict[tuple[Tensor, Tensor], Split] = {}
     for size in range(1, len(whole.mus) // 2 + 1):
         for left_nodes in combinations(nodes, size):
+            if not _pairs_alike(whole, left_nodes):
+                continue
             right_nodes = tuple(k for k in nodes if k not in left_nodes)
             # Not both by destination: an edge between two mixed slots could not be told
             # from the others in them.
@@ -318,7 +331,7 @@ class _Plan:
 
     def _price(self, tensor: Tensor) -> tuple[float, int]:
         """The cost that having a tensor adds to the plan, and its depth."""
-        if tensor == self.banned:
+        if tensor == self.banned or not (tensor.is_moment or splits(tensor)):
             return inf, 0
         if tensor.is_moment or tensor in self.split:
             return 0, self.depth(tensor)
@@ -347,7 +360,7 @@ def _possible_users(tensors: Iterable[Tensor]) -> dict[Tensor, list[Tensor]]:
             continue
         seen.add(tensor)
         for part in {part: None for split in splits(tensor) for part in split[:2]}:
-            if not part.is_moment:
+            if not part.is_moment and splits(part):
                 users.setdefault(part, []).append(tensor)
                 waiting.append(part)
     return users

@@ -114,18 +114,24 @@ def canonical(
 
 
 @cache
-def slot_symmetries(tensor: Tensor) -> list[tuple[int, ...]]:
-    """Permutations of the slots that leave the values of a tensor unchanged."""
+def automorphisms(tensor: Tensor) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Permutations of the nodes, each with one of the slots, that leave a tensor what it is."""
     mus, edges, slots = tensor
-    found = set()
+    found = []
     for nodes, pairs in _relabellings(len(mus)):
         same_mus = all(mus[k] == mu for k, mu in zip(nodes, mus, strict=True))
         if same_mus and all(edges[k] == e for k, e in zip(pairs, edges, strict=True)):
             moved = [tuple(v[k] for k in nodes) for v in slots]
             for order in permutations(range(len(slots))):
                 if all(moved[s] == v for s, v in zip(order, slots, strict=True)):
-                    found.add(order)
-    return sorted(found)
+                    found.append((nodes, order))
+    return found
+
+
+@cache
+def slot_symmetries(tensor: Tensor) -> list[tuple[int, ...]]:
+    """Permutations of the slots that leave the values of a tensor unchanged."""
+    return sorted({order for _, order in automorphisms(tensor)})
 
 
 # --- enumeration of the basis -------------------------------------------------------

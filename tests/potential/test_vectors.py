@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmtp_jax.potential import factorization
 from mmtp_jax.potential.jacobian import energy_jacobian
+from mmtp_jax.potential.moments import tables_of
+from mmtp_jax.potential.multigraphs import scalar_contractions
 from mmtp_jax.potential.observables import energies, evaluate, observables
 from mmtp_jax.potential.parity import split_tables
 from mmtp_jax.potential.vectors import check_vectors, vector_tables
@@ -206,7 +211,18 @@ def test_what_has_no_energy_of_vectors_is_refused(random_potential):
         check_vectors(random_potential(3, form="bare"))
     with pytest.raises(ValueError, match=r"intervals \[-M, M\]"):
         check_vectors(random_potential(3, intervals="asymmetric"))
-    for level in (8, 12, 16):
-        check_vectors(random_potential(3, level=level, form="symmetrised"))
+
+
+@pytest.mark.parametrize("level", [8, 12, 16, 20, pytest.param(24, marks=pytest.mark.slow)])
+def test_generated_tables_pair_alike(random_potential, level):
+    check_vectors(random_potential(3, level=level, form="symmetrised"))
+
+
+def test_tables_that_pair_differently_are_refused(random_potential, monkeypatch):
+    monkeypatch.setattr(factorization, "_pairs_alike", lambda *_: True)
+    factorization.splits.cache_clear()
+    tables = tables_of(scalar_contractions(20), 20)
+    factorization.splits.cache_clear()
+    potential = random_potential(3, level=20, form="symmetrised")
     with pytest.raises(ValueError, match="1 of the 288 basis functions"):
-        check_vectors(random_potential(3, level=20, form="symmetrised"))
+        check_vectors(replace(potential, tables=tables))
