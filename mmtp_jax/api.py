@@ -100,7 +100,7 @@ def screen(atoms_list: Sequence[Atoms]) -> list[Suspect]:
         ...     print(suspect)
     """
     species = sorted({symbol for atoms in atoms_list for symbol in atoms.symbols})
-    return screen_structures(to_structures(atoms_list, species), species)
+    return screen_structures(to_structures(atoms_list, species, vectors=True), species)
 
 
 @takes(FitOptions)
@@ -281,7 +281,7 @@ def scan_weights(
     Args:
         potential: start of each fit.
         atoms_list: labelled configurations, as for `fit`.
-        kind: of the weight: energy, forces, stress or magnetic_forces.
+        kind: of the weight, a field of `Weights`.
         values: of the weight, positive.
         n_folds: number of parts; they are the same for all values.
         validation: as for `cross_validate`.
@@ -352,7 +352,7 @@ def _labelled(potential: Potential, atoms_list: Given, missing_moments: str) -> 
     tell_of_other_names(atoms_list)
     if potential.magnetic_size > 1:
         atoms_list = with_moments(atoms_list, missing_moments, non_magnetic=potential.non_magnetic)
-    return structures_for(potential, atoms_list)
+    return structures_for(potential, atoms_list, vectors=True)
 
 
 def split(n: int, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -82,4 +82,4 @@ def as_structures(
             may_skip=not one_each,
             non_magnetic=potential.non_magnetic,
         )
-    return structures_for(potential, configurations)
+    return structures_for(potential, configurations, vectors=True)

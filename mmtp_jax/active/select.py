@@ -113,7 +113,8 @@ def first_of_its_kind(structures: Sequence[Structure], tolerance: float = SAME) 
     first = np.arange(len(structures))
     groups: dict[tuple, list[int]] = {}
     for k, structure in enumerate(structures):
-        key = (structure.types.tobytes(), np.asarray(structure.periodic, bool).tobytes())
+        periodic = np.asarray(structure.periodic, bool).tobytes()
+        key = (structure.types.tobytes(), periodic, structure.vectors)
         groups.setdefault(key, []).append(k)
     for members in groups.values():
         first[members] = np.array(members)[_firsts([structures[k] for k in members], tolerance)]

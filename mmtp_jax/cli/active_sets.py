@@ -107,7 +107,7 @@ def active_set(settings: SetSettings, potential: Potential) -> ActiveSet:
         return mmtp.ActiveSet.load(path, potential)
     print(f"training set: {' '.join(training)}" + (f"; to look at: {' '.join(data)}" * bool(data)))
     atoms_list = read_settled(settings, training, potential)
-    makings = makings_of(structures_for(potential, atoms_list), potential.species)
+    makings = makings_of(structures_for(potential, atoms_list, vectors=True), potential.species)
     if hasattr(settings, "making"):
         makings.check(settings.making)
     for difference in (*makings.differences, *makings.mesh_differences):

@@ -69,7 +69,7 @@ def evaluated(
     atoms_list = [atoms for of in files.values() for atoms in of]
     warn_of_unconverged(atoms_list)
     first = potential[0] if isinstance(potential, list) else potential
-    structures = structures_for(first, atoms_list)
+    structures = structures_for(first, atoms_list, vectors=True)
     results = mmtp.evaluate(potential, atoms_list, dtype=dtype)
     each = [comparison([s], [r]) for s, r in zip(structures, results, strict=True)]
     return Evaluated(atoms_list, results, each, {name: len(of) for name, of in files.items()})

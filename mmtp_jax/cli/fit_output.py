@@ -129,7 +129,7 @@ def print_labels(name: str, atoms_list: list[Atoms], potential: Potential) -> No
     from mmtp_jax.io.labels import count_labels
     from mmtp_jax.structures.making import makings_of
 
-    structures = structures_for(potential, atoms_list)
+    structures = structures_for(potential, atoms_list, vectors=True)
     makings = makings_of(structures, potential.species)
     lines = [str(count_labels(structures, atoms_list)), str(makings)]
     text = "\n".join(filter(None, lines))

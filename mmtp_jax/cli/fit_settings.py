@@ -124,7 +124,9 @@ class Several:
     )  # fmt: skip
     scan: str | None = option(
         "Cross-validate for several values of this weight, with 5 folds if not given.",
-        example="magnetic-forces", choices=("energy", "forces", "stress", "magnetic-forces"),
+        example="magnetic-forces",
+        choices=("energy", "forces", "stress", "magnetic-forces", "magnetic-forces-along",
+                 "magnetic-forces-across"),
     )  # fmt: skip
     scan_values: tuple[float, ...] = option(
         "Values of the weight that is scanned.",

@@ -271,7 +271,7 @@ def _write_held_out_parity(path: str, folds: CrossValidation, atoms_list: list[A
     for held_out, fit in zip(folds.held_out, folds.fits, strict=True):
         part = [atoms_list[k] for k in held_out]
         results += mmtp.evaluate(fit.potential, part)
-        labelled += structures_for(fit.potential, part)
+        labelled += structures_for(fit.potential, part, vectors=True)
     save_figure(path, plot.parity_of({"held out": comparison(labelled, results)}))
 
 

@@ -100,10 +100,11 @@ def missing_labels(
     >>> missing_labels(potential, structures)
     ['all magnetic forces are below 5 meV/mu_B, so all moments are at equilibrium: ...']
     """
+    vectors = any(structure.vectors for structure in structures)
     kinds = {
         kind: [s for s in structures if getattr(s, kind) is not None]
         for kind in LABELS
-        if getattr(weights, kind) > 0.0
+        if weights.has(kind, vectors)
     }
     found = []
     magnetic = potential.magnetic_size > 1 and any(s.magmoms.any() for s in structures)
@@ -138,6 +139,11 @@ def _of_moments(with_forces: Sequence[Structure]) -> list[str]:
             "right place: label some with constrained moments, or, where DFT left the moments "
             f"free, say so by {declare}"
         ]
+    if all(s.transverse for s in with_forces):
+        return [
+            "magnetic forces are known across the moments only, so that nothing but energies says "
+            "what other lengths cost; label some configurations with the lengths held as well"
+        ]
     largest = max(float(np.abs(s.magnetic_labels).max(initial=0.0)) for s in with_forces)
     if largest >= AT_EQUILIBRIUM:
         return []
@@ -150,11 +156,11 @@ def _of_moments(with_forces: Sequence[Structure]) -> list[str]:
 
 def _parallel_only(structures: Sequence[Structure]) -> int:
     """Number of magnetic configurations if the moments are parallel in each, or else 0."""
-    largest = max(float(np.abs(s.magmoms).max(initial=0.0)) for s in structures)
+    largest = max(float(s.lengths.max(initial=0.0)) for s in structures)
     # Small moments are induced by the others, and may oppose them.
-    signs = [np.sign(s.magmoms[np.abs(s.magmoms) > INDUCED * largest]) for s in structures]
-    signs = [of for of in signs if of.size]
-    return len(signs) if all(np.all(of == of[0]) for of in signs) else 0
+    moments = [s.magmoms[s.lengths > INDUCED * largest] for s in structures]
+    moments = [of.reshape(len(of), -1) for of in moments if len(of)]
+    return len(moments) if all(np.all(of @ of.sum(axis=0) > 0.0) for of in moments) else 0
 
 
 def count_numbers(structures: Sequence[Structure], weights: Weights = Weights()) -> int:
@@ -163,7 +169,7 @@ def count_numbers(structures: Sequence[Structure], weights: Weights = Weights())
         structure.count(kind)
         for structure in structures
         for kind in LABELS
-        if getattr(weights, kind) > 0.0 and getattr(structure, kind) is not None
+        if weights.has(kind, structure.vectors) and getattr(structure, kind) is not None
     )
 
 

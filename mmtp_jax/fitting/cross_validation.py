@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,12 @@ from mmtp_jax.fitting.series import (
 )
 from mmtp_jax.fitting.shifts import prepared_makings
 from mmtp_jax.fitting.statistics import CONFIDENCE, Spread, Statistics
+from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interruption import deferred
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.readable import readable
-from mmtp_jax.structures.structure import LABELS, Structure
+from mmtp_jax.structures.structure import Structure
 from mmtp_jax.tables import aligned
 
 SCAN_VALUES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -204,7 +205,7 @@ def scan_weights(
     Args:
         potential: start of each fit.
         structures: labelled structures.
-        kind: of the weight: energy, forces, stress or magnetic_forces.
+        kind: of the weight, a field of `Weights`.
         values: of the weight, positive.
         n_folds: number of parts.
         options: other weights, limits; fold k of value i has the checkpoint ``NAME.i.k.npz``.
@@ -216,8 +217,9 @@ def scan_weights(
     Raises:
         ValueError: for an unknown kind, or values that are not positive.
     """
-    if kind not in LABELS:
-        raise ValueError(f"kind must be one of {', '.join(LABELS)}, got {kind!r}")
+    kinds = [field.name for field in fields(Weights) if field.name != "scaling"]
+    if kind not in kinds:
+        raise ValueError(f"kind must be one of {', '.join(kinds)}, got {kind!r}")
     values = tuple(float(value) for value in values)
     if not values or not all(0.0 < value < math.inf for value in values):
         raise ValueError(f"the values of a scan must be positive numbers, got {list(values)}")

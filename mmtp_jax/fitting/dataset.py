@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from mmtp_jax.fitting.weights import SCALINGS, Weights
+from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.observables import Graph, Observables
+from mmtp_jax.potential.vector_moments import are_vectors
 from mmtp_jax.structures.batch import Batch
+from mmtp_jax.structures.magnetic_parts import directions
 from mmtp_jax.structures.structure import LABELS, Structure
+
+Array = Any
 
 
 class Targets(NamedTuple):
@@ -20,9 +26,18 @@ class Targets(NamedTuple):
     values: Observables
     """Labels; 0 where there is none."""
     weights: Observables
-    """Factor of each squared error; 0 where there is no label, and for padding."""
+    """Factor of each squared error; 0 where there is no label, and for padding. Of magnetic forces
+    that are vectors matrices (N, 3, 3), by which their errors are multiplied before they are
+    squared (`scaled`)."""
     shift_counts: np.ndarray | None = None
     """(C, m) what each constant of `mmtp_jax.fitting.shifts` counts for; None without any."""
+
+
+def scaled(weight: Array, errors: Array) -> Array:
+    """Errors whose plain squares are the terms of the loss: sqrt(weight) times them."""
+    if weight.ndim > errors.ndim:
+        return einsum("nab,nb->na", weight, errors)
+    return jnp.sqrt(weight) * errors
 
 
 def make_targets(
@@ -31,7 +46,9 @@ def make_targets(
     """Labels and weights of batched structures.
 
     A kind of label that a configuration lacks has weight 0 for it, and the sum over a kind is
-    divided by the (weighted) number of configurations that have it.
+    divided by the (weighted) number of configurations that have it. Of magnetic forces that are
+    vectors the parts along and across the moment have weights of their own; where only that across
+    is known, it is all that counts, and atoms without a moment have none.
 
     Raises:
         ValueError: if no configuration has any label with a positive weight.
@@ -39,7 +56,8 @@ def make_targets(
     totals = {
         kind: sum(s.weight for s in structures if getattr(s, kind) is not None) for kind in LABELS
     }
-    if not any(totals[kind] > 0 and getattr(weights, kind) > 0 for kind in LABELS):
+    vectors = any(structure.vectors for structure in structures)
+    if not any(totals[kind] > 0 and weights.has(kind, vectors) for kind in LABELS):
         raise ValueError(
             f"none of the {len(structures)} configurations has a label with a positive weight; "
             f"labels found: {[kind for kind in LABELS if totals[kind] > 0] or 'none'}"
@@ -52,10 +70,14 @@ def _targets(
 ) -> Targets:
     n_conf, n_atoms = batch.graph.n_configurations, len(batch.graph.types)
     values = Observables(
-        np.zeros(n_conf), np.zeros((n_atoms, 3)), np.zeros((n_conf, 3, 3)), np.zeros(n_atoms)
+        np.zeros(n_conf),
+        np.zeros((n_atoms, 3)),
+        np.zeros((n_conf, 3, 3)),
+        np.zeros(batch.graph.magmoms.shape),
     )
+    of_moments = (n_atoms, 3, 3) if are_vectors(batch.graph.magmoms) else n_atoms
     factors = Observables(
-        np.zeros(n_conf), np.zeros((n_atoms, 1)), np.zeros((n_conf, 1, 1)), np.zeros(n_atoms)
+        np.zeros(n_conf), np.zeros((n_atoms, 1)), np.zeros((n_conf, 1, 1)), np.zeros(of_moments)
     )
     power_energy, power_forces = SCALINGS[weights.scaling]
     shift_counts = None
@@ -77,12 +99,25 @@ def _targets(
             if label is None or totals[kind] == 0.0:
                 continue
             getattr(values, kind)[place] = label
+            each = totals[kind] * len(structure) ** power
+            if kind == "magnetic_forces" and structure.vectors:
+                factors.magnetic_forces[place] = _roots(structure, weights, each)
+                continue
             getattr(factors, kind)[place] = (
-                getattr(weights, kind)
-                * structure.weight
-                * factor
-                / (totals[kind] * len(structure) ** power)
+                getattr(weights, kind) * structure.weight * factor / each
             )
         if structure.magnetic is not None:
-            factors.magnetic_forces[atoms] *= structure.magnetic
+            factors.magnetic_forces[atoms][~structure.magnetic] = 0.0
     return Targets(batch.graph, values, factors, shift_counts)
+
+
+def _roots(structure: Structure, weights: Weights, each: float) -> np.ndarray:
+    """(n, 3, 3) sqrt(w_along) n n + sqrt(w_across) (1 - n n), n the direction of each moment."""
+    w_along, w_across = np.multiply(weights.parts, structure.weight / each)
+    axis = directions(structure.magmoms)
+    outer = axis[:, :, None] * axis[:, None, :]
+    if structure.transverse:
+        # Without a moment there is nothing across it.
+        there = axis.any(axis=1)[:, None, None]
+        return np.sqrt(w_across) * np.where(there, np.eye(3) - outer, 0.0)
+    return np.sqrt(w_along) * outer + np.sqrt(w_across) * (np.eye(3) - outer)

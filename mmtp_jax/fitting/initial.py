@@ -21,6 +21,7 @@ from mmtp_jax.potential.chebyshev import chebyshev_rescaling
 from mmtp_jax.potential.einsum import matmul
 from mmtp_jax.potential.observables import Graph, Observables, evaluate
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.vector_moments import are_vectors
 from mmtp_jax.structures.neighbours import NeighbourTable
 from mmtp_jax.structures.structure import Structure
 
@@ -50,7 +51,7 @@ def largest_magmoms(structures: Sequence[Structure], n_species: int) -> np.ndarr
     """(S,) largest absolute moment of each species, mu_B; 0 where there is none."""
     largest = np.zeros(n_species)
     for structure in structures:
-        np.maximum.at(largest, structure.types, np.abs(structure.magmoms))
+        np.maximum.at(largest, structure.types, structure.lengths)
     return largest
 
 
@@ -190,6 +191,10 @@ def _of_part(
         # Energies come first among the observables.
         more = jnp.concatenate([part.shift_counts.T, rest], axis=1)
         columns = jnp.concatenate([columns, more])
+    matrices = part.weights.magnetic_forces if are_vectors(part.graph.magmoms) else None
+    factors = part.weights
+    if matrices is not None:
+        factors = factors._replace(magnetic_forces=jnp.ones((len(matrices), 1)))
     weighted = jax.tree.map(
         lambda p, label, w: (
             jnp.ravel(jnp.sqrt(jnp.broadcast_to(w, p.shape))),
@@ -197,11 +202,21 @@ def _of_part(
         ),
         now,
         part.values,
-        part.weights,
+        factors,
     )
     root, rest = (jnp.concatenate(found) for found in zip(*weighted, strict=True))
-    rows = columns * root
-    return matmul(rows, rows.T), matmul(rows, root * rest)
+    rows, rest = columns * root, root * rest
+    if matrices is not None:
+        rows, rest = (_with_parts(matrices, values) for values in (rows, rest))
+    return matmul(rows, rows.T), matmul(rows, rest)
+
+
+def _with_parts(matrices: Array, values: Array) -> Array:
+    """Values (..., M), the last of which are vectors of N atoms, times matrices (N, 3, 3)."""
+    others, vectors = jnp.split(values, [values.shape[-1] - matrices[..., 0].size], axis=-1)
+    vectors = vectors.reshape(*values.shape[:-1], len(matrices), 3)
+    parts = jnp.sum(matrices * vectors[..., None, :], axis=-1)
+    return jnp.concatenate([others, parts.reshape(*values.shape[:-1], -1)], axis=-1)
 
 
 def _linear_columns(

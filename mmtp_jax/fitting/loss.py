@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from mmtp_jax.fitting.dataset import Targets
+from mmtp_jax.fitting.dataset import Targets, scaled
 from mmtp_jax.fitting.sharding import add_up
 from mmtp_jax.potential.einsum import matmul
 from mmtp_jax.potential.observables import observables
@@ -31,7 +31,7 @@ def residuals(theta: Array, potential: Potential, part: Targets, chunk: int | No
         shifted = predicted.energy + matmul(part.shift_counts, theta[n:])
         predicted = predicted._replace(energy=shifted)
     weighted = jax.tree.map(
-        lambda p, label, w: jnp.ravel(jnp.sqrt(w) * (p - label)),
+        lambda p, label, w: jnp.ravel(scaled(w, p - label)),
         predicted,
         part.values,
         part.weights,

@@ -17,7 +17,7 @@ from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack, rounded_size
 from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
 from mmtp_jax.structures.results import Result, results_of
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import Structure, of_one_kind
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class PreparedSet:
     def of(
         cls, structures: Sequence[Structure], cutoff: float, shifts: Shifts | None = None
     ) -> PreparedSet:
-        """Find the neighbours and pack."""
+        """Find the neighbours and pack; collinear moments among vectors are along z."""
+        structures, _ = of_one_kind(structures)
         tables = [neighbour_table(s, cutoff) for s in structures]
         batches = make_batches(structures, cutoff, tables=tables)
         return cls(structures, tables, batches, cutoff, shifts)
@@ -122,7 +123,10 @@ class PreparedSet:
         total = 0.0
         for part, predicted in zip(targets, self.predictions(potential), strict=True):
             for p, label, w in zip(predicted, part.values, part.weights, strict=True):
-                total += float(np.sum(w * (p - label) ** 2))
+                if w.ndim > p.ndim:
+                    total += float(np.sum(np.einsum("nab,nb->na", w, p - label) ** 2))
+                else:
+                    total += float(np.sum(w * (p - label) ** 2))
         return total
 
     def _evaluated(self, potential: Potential) -> list[tuple[np.ndarray, Observables]]:

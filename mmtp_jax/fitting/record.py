@@ -64,7 +64,7 @@ def record_of(
         "shifts": [asdict(shift) for shift in report.shifts],
         "fit": {
             **{name: getattr(options, name) for name in _OPTIONS},
-            "weights": asdict(options.weights),
+            "weights": options.weights.as_dict(),
             **outcome,
         },
         "rmse": {k.kind: f"{k.rmse:.4g} {k.unit}" for k in report.training.kinds},

@@ -10,8 +10,9 @@ import numpy as np
 
 from mmtp_jax.fitting.shifts import Shift
 from mmtp_jax.readable import readable
+from mmtp_jax.structures.magnetic_parts import across, along, torques
 from mmtp_jax.structures.results import VOIGT, Result
-from mmtp_jax.structures.structure import LABELS, Structure
+from mmtp_jax.structures.structure import Structure
 from mmtp_jax.tables import aligned
 
 EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
@@ -20,8 +21,14 @@ UNITS = {
     "forces": ("meV/Angstrom", 1e3),
     "stress": ("GPa", EV_PER_CUBIC_ANGSTROM_IN_GPA),
     "magnetic_forces": ("meV/mu_B", 1e3),
+    "magnetic_forces_along": ("meV/mu_B", 1e3),
+    "magnetic_forces_across": ("meV/mu_B", 1e3),
+    "torques": ("meV", 1e3),
 }
-"""Unit of each kind in reports, and its factor from eV, Angstrom and mu_B."""
+"""Unit of each kind in reports, and its factor from eV, Angstrom and mu_B.
+
+After the kinds of label, of moments that are vectors: magnetic forces along the moments, those
+across them, and the torques m x (-dE/dm)."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +116,12 @@ Comparison = dict[str, tuple[np.ndarray, np.ndarray, int]]
 
 
 def comparison(structures: Sequence[Structure], results: Sequence[Result]) -> Comparison:
-    """Labels and predictions of each kind that has labels, in the order of `LABELS`.
+    """Labels and predictions of each kind that has labels, in the order of `UNITS`.
 
-    Energies are per atom; stresses are the six independent components. Units are eV, Angstrom
-    and mu_B.
+    Energies are per atom; stresses are the six independent components. Vectors have three, also
+    the parts of magnetic forces across the moments. Units are eV, Angstrom and mu_B.
     """
-    pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {kind: [] for kind in LABELS}
+    pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {kind: [] for kind in UNITS}
     for structure, result in zip(structures, results, strict=True):
         predictions = {
             "energy": np.array([result.energy / len(structure)]),
@@ -130,8 +137,14 @@ def comparison(structures: Sequence[Structure], results: Sequence[Result]) -> Co
                 label = np.array([label / len(structure)])
             elif kind == "stress":
                 label = label[VOIGT]
-            elif kind == "magnetic_forces" and structure.magnetic is not None:
-                label, predicted = structure.magnetic_labels, predicted[structure.magnetic]
+            elif kind == "magnetic_forces":
+                magnetic = slice(None) if structure.magnetic is None else structure.magnetic
+                label, predicted = structure.magnetic_labels, predicted[magnetic]
+                if structure.vectors:
+                    of = _parts(label, predicted, structure.magmoms[magnetic], structure.transverse)
+                    for part, pair in of.items():
+                        pairs[part].append(pair)
+                    continue
             pairs[kind].append((np.ravel(label), predicted))
     return {
         kind: (np.concatenate([a for a, _ in of]), np.concatenate([b for _, b in of]), len(of))
@@ -140,9 +153,30 @@ def comparison(structures: Sequence[Structure], results: Sequence[Result]) -> Co
     }
 
 
+def _parts(
+    label: np.ndarray, predicted: np.ndarray, magmoms: np.ndarray, transverse: bool
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Labels and predictions of magnetic forces that are vectors, and of their parts."""
+    both = (label, predicted)
+    there = magmoms.any(axis=1)
+    if transverse:
+        # Nothing is known along a moment, nor where there is none.
+        both, magmoms = tuple(across(of[there], magmoms[there]) for of in both), magmoms[there]
+        there = there[there]
+    found = {
+        "magnetic_forces": both,
+        "magnetic_forces_along": tuple(along(of[there], magmoms[there]) for of in both),
+        "magnetic_forces_across": tuple(across(of, magmoms) for of in both),
+        "torques": tuple(torques(of, magmoms) for of in both),
+    }
+    if transverse:
+        del found["magnetic_forces_along"]
+    return {kind: tuple(map(np.ravel, pair)) for kind, pair in found.items() if pair[0].size}
+
+
 def joined(parts: Sequence[Comparison]) -> Comparison:
     """Comparisons of several sets as that of one."""
-    kinds = [kind for kind in LABELS if any(kind in part for part in parts)]
+    kinds = [kind for kind in UNITS if any(kind in part for part in parts)]
     return {
         kind: (
             np.concatenate([part[kind][0] for part in parts if kind in part]),

@@ -10,13 +10,16 @@ potential its e0.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mmtp_jax.structures.making import Makings, makings_of
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import Structure, of_one_kind
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,19 @@ def with_shifts(
 def prepared_makings(
     structures: Sequence[Structure], rule: str, species: Sequence[str] = ()
 ) -> tuple[list[Structure], Shifts | None]:
-    """Structures that may be fitted together.
+    """Structures that may be fitted together: of one making, with moments of one kind.
 
     Raises:
         ValueError: if they are of different making and the rule is "refuse".
     """
+    structures, n_collinear = of_one_kind(structures)
+    if n_collinear:
+        logger.warning(
+            "moments of %d of %d configurations are collinear and count as vectors along z, as "
+            "those of the others are vectors",
+            n_collinear,
+            len(structures),
+        )
     makings = makings_of(structures, species)
     makings.check(rule)
     return with_shifts(structures, makings) if rule == "shift" else (list(structures), None)

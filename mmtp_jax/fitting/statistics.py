@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmtp_jax.fitting.report import Errors
-from mmtp_jax.structures.structure import LABELS
+from mmtp_jax.fitting.report import UNITS, Errors
 from mmtp_jax.tables import aligned
 
 CONFIDENCE = {1: "68 %", 2: "95 %"}
@@ -86,7 +85,7 @@ class Statistics:
     def of(cls, errors: Sequence[Errors]) -> Statistics:
         """Statistics of the errors of each fit; a kind counts where a fit has labels of it."""
         kinds = []
-        for kind in LABELS:
+        for kind in UNITS:
             of = [e[kind] for e in errors if kind in e]
             if of:
                 numbers = (
@@ -112,7 +111,7 @@ class Statistics:
 
 def statistics_table(sets: dict[str, Statistics], n_sigma: int) -> str:
     """RMSE of each quantity in each of the named sets, as ``mean +- n_sigma * sigma``."""
-    kinds = [kind for kind in LABELS if any(kind in of for of in sets.values())]
+    kinds = [kind for kind in UNITS if any(kind in of for of in sets.values())]
     rows = [("RMSE", "unit", *sets)]
     for kind in kinds:
         unit = next(of[kind].unit for of in sets.values() if kind in of)

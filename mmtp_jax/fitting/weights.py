@@ -40,6 +40,15 @@ class Weights:
         flag="--magnetic-forces-weight",
         bounds=NOT_NEGATIVE,
     )
+    magnetic_forces_along: float | None = option(
+        "Weight of the part of magnetic forces along the moment, where moments are vectors, "
+        "mu_B^2; that of magnetic forces if not given.",
+        flag="--magnetic-forces-along-weight", example=0.1, bounds=NOT_NEGATIVE,
+    )  # fmt: skip
+    magnetic_forces_across: float | None = option(
+        "Weight of the part across the moment, mu_B^2; that of magnetic forces if not given.",
+        flag="--magnetic-forces-across-weight", example=0.1, bounds=NOT_NEGATIVE,
+    )  # fmt: skip
     scaling: str = option(
         "How errors scale with the number n of atoms: 'vibrations' divides squared errors of "
         "energy and stress by n, 'molecules' nothing, 'structures' those by n^2 and those of "
@@ -48,9 +57,22 @@ class Weights:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        if not any((self.energy, self.forces, self.stress, self.magnetic_forces)):
-            raise ValueError("all four weights are zero; give at least one a positive value")
+        if not any((self.energy, self.forces, self.stress, self.magnetic_forces, *self.parts)):
+            raise ValueError("all weights are zero; give at least one a positive value")
+
+    @property
+    def parts(self) -> tuple[float, float]:
+        """Of magnetic forces along and across moments that are vectors."""
+        of_both, given = self.magnetic_forces, (
+            self.magnetic_forces_along, self.magnetic_forces_across
+        )  # fmt: skip
+        return tuple(of_both if weight is None else weight for weight in given)
+
+    def has(self, kind: str, vectors: bool) -> bool:
+        """Whether labels of a kind have a weight, beside moments that are vectors or not."""
+        of_parts = vectors and kind == "magnetic_forces"
+        return any(self.parts) if of_parts else getattr(self, kind) > 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """For reports and checkpoints."""
-        return asdict(self)
+        """For reports and checkpoints, without what is not given."""
+        return {name: value for name, value in asdict(self).items() if value is not None}

@@ -21,6 +21,7 @@ from mmtp_jax.io.mtp import load
 from mmtp_jax.io.schema import MAGNETIC_FORCES
 from mmtp_jax.potential.committee import mean_potential
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.vector_moments import are_vectors
 from mmtp_jax.precision import is_fork
 from mmtp_jax.simulation.moments.collapse import EquilibrationWarning
 from mmtp_jax.simulation.moments.structures import (
@@ -192,7 +193,7 @@ class MMTPCalculator(Calculator):
             "energies": result.energies,
             "forces": result.forces,
             "magmoms": magmoms,
-            "magmom": float(magmoms.sum()) if magmoms.ndim == 1 else magmoms.sum(axis=0),
+            "magmom": magmoms.sum(axis=0) if are_vectors(magmoms) else float(magmoms.sum()),
         }
         if result.stress is not None:
             results["stress"] = result.stress

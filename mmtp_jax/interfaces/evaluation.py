@@ -21,7 +21,7 @@ from mmtp_jax.structures.device import OnDevice
 from mmtp_jax.structures.domain import check_domain
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.results import CommitteeResult, Result, results_of
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import Structure, kinds_of_moments
 
 Array = Any
 
@@ -83,15 +83,13 @@ def _of_all(
     if not structures:
         return results
     pairs = [(StructureEvaluator(p, dtype), of) for p, of in zip(potentials, results, strict=True)]
-    kinds = [[k for k, s in enumerate(structures) if s.magmoms.ndim == n] for n in (1, 2)]
     for cutoff in dict.fromkeys(evaluator.cutoff for evaluator, _ in pairs):
         alike = [pair for pair in pairs if pair[0].cutoff == cutoff]
         tables = [neighbour_table(s, cutoff) for s in structures]
         told = [check_domain(evaluator.potential, structures, tables) for evaluator, _ in alike]
         for report in dict.fromkeys(told):
             report.warn()
-        # Collinear moments and vectors go through different programs.
-        for kind in filter(None, kinds):
+        for kind in kinds_of_moments(structures):
             own, found = ([of[k] for k in kind] for of in (structures, tables))
             for batch in make_batches(own, cutoff, max_atoms=max_atoms, tables=found):
                 predicted = _predictions([evaluator for evaluator, _ in alike], batch)

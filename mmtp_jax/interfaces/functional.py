@@ -90,7 +90,7 @@ def graph(
     if not given:
         raise ValueError("there is no configuration to make a graph of; give at least one")
     structures = structures_for(potential, given, vectors=True)
-    if len({structure.magmoms.ndim for structure in structures}) > 1:
+    if len({structure.vectors for structure in structures}) > 1:
         raise ValueError(
             "moments are vectors in some configurations and numbers in others; make a graph of "
             "each kind"

@@ -23,6 +23,7 @@ from mmtp_jax.io.schema import (
     SOURCE,
     Labels,
     along_moments,
+    axis_of,
     collapse,
     labels_of,
     tell_of_forces,
@@ -78,7 +79,10 @@ def to_structure(
 def _converted(
     atoms: Atoms, species: Sequence[str], name: str, moments: str, vectors: bool
 ) -> tuple[Structure, Labels]:
-    labels = labels_of(atoms)
+    try:
+        labels = labels_of(atoms)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     # In a calculation old results are nothing to speak of; in labelled data they are lost labels.
     if labels.stale and moments == "achieved":
         logger.warning(
@@ -157,7 +161,7 @@ def to_structures(
 
 def structures_for(
     potential: Potential,
-    atoms_list: Iterable[Atoms],
+    atoms_list: Sequence[Atoms],
     names: Sequence[str] | None = None,
     moments: str = "achieved",
     vectors: bool = False,
@@ -170,8 +174,12 @@ def structures_for(
     Warns:
         NonMagneticWarning: if moments of such species are given.
     """
+    if vectors and not potential.even:
+        # Of these forms vectors along one axis are collinear moments.
+        vectors = any(_canted(atoms, moments) for atoms in atoms_list)
     found = to_structures(atoms_list, potential.species, names, moments, vectors)
-    first = next((structure for structure in found if structure.magmoms.ndim > 1), None)
+    given = [structure for structure in found if structure.vectors]
+    first = next((s for s in given if potential.even or axis_of(s.magmoms) is None), None)
     if first is not None:
         # Those who only read and label start without JAX.
         from mmtp_jax.potential.vectors import check_vectors
@@ -201,6 +209,7 @@ def _structure(
     energy = results.get("energy")
     forces = results.get("forces")
     stress = results.get("stress") if periodic.all() else None
+    vectors = np.ndim(magmoms) == 2
     return Structure(
         cell=_cell(atoms, periodic),
         periodic=periodic,
@@ -211,12 +220,19 @@ def _structure(
         energy=None if energy is None else float(_array(energy, (), "energy")),
         forces=None if forces is None else _array(forces, (size, 3), "forces"),
         stress=None if stress is None else _stress(stress),
-        magnetic_forces=_magnetic_forces(labels, size, np.ndim(magmoms) == 2),
+        magnetic_forces=_magnetic_forces(labels, size, vectors),
+        transverse=labels.transverse and vectors,
         weight=_weight(atoms.info.get("weight", 1.0)),
         making=read_making(atoms.info.get(MAKING, "")) if results else "",
         kmesh=read_mesh(atoms.info.get(KMESH)) if results else None,
         name=name,
     )
+
+
+def _canted(atoms: Atoms, kind: str) -> bool:
+    labels = labels_of(atoms)
+    moments = labels.initial_moments if kind == "initial" else labels.moments
+    return moments is not None and collapse(np.asarray(moments)).ndim > 1
 
 
 def _array(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
@@ -269,14 +285,15 @@ def _moments(moments: np.ndarray, size: int, vectors: bool) -> np.ndarray:
     if collinear.shape == (size, 3):
         raise ValueError(
             "has noncollinear magnetic moments; give collinear ones here, one number per atom or "
-            "one non-zero column (evaluations and the calculator take vectors)"
+            "one non-zero column (fits, evaluations, grades and the calculator take vectors)"
         )
     return _array(collinear, (size,), "magnetic moments")
 
 
 def _magnetic_forces(labels: Labels, size: int, vectors: bool) -> np.ndarray | None:
     forces = labels.magnetic_forces
-    if forces is None:
+    # Across collinear moments there is no force by symmetry, so this part says nothing.
+    if forces is None or (labels.transverse and not vectors):
         return None
     if vectors:
         return _array(forces, (size, 3), "magnetic_forces")

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 
 LABELS = (
     "energy", "forces", "stress", "virial", "magmoms", "initial_magmoms", "magnetic_forces",
+    "transverse_magnetic_forces",
 )  # fmt: skip
-"""What can be mapped."""
+"""What can be mapped; magnetic forces also as those of which only the part across each moment is
+known."""
 
 NOT_READ = "none"
 """Name of a label that is not to be read at all."""

@@ -25,7 +25,13 @@ from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mmtp_jax.io.label_keys import LABELS, NOT_READ, Keys, checked_keys
-from mmtp_jax.io.schema import MAGNETIC_FORCES, STAMP, collapse, is_total
+from mmtp_jax.io.schema import (
+    MAGNETIC_FORCES,
+    TRANSVERSE,
+    collapse,
+    is_total,
+    remove_magnetic_forces,
+)
 from mmtp_jax.language import argument, numbers
 
 _PREFIX = r"(?:(?:ref|dft|vasp|abinit|mace)_)?"
@@ -106,12 +112,16 @@ class Names:
             if values is not None:
                 self._found.add(label)
                 taken[label] = np.asarray(values)
+        if {MAGNETIC_FORCES, TRANSVERSE} <= taken.keys():
+            raise ValueError(
+                f"{MAGNETIC_FORCES} and {TRANSVERSE} are two labels of one kind; map one"
+            )
         for label in self.keys:
             _forget(atoms, results, label)
             if label == "energy":
                 results.pop("free_energy", None)
-            if label == MAGNETIC_FORCES:
-                atoms.info.pop(STAMP, None)
+            if label in (MAGNETIC_FORCES, TRANSVERSE):
+                remove_magnetic_forces(atoms)
         for label, values in taken.items():
             if values.dtype.kind not in "iuf":
                 raise ValueError(f"{self.keys[label]!r}, mapped to {label}, is no number")
@@ -132,6 +142,9 @@ class Names:
                     values = _shaped(label, values, (size,), of_atoms)
                 if label == "magmoms":
                     results[label] = values.astype(float)
+                elif label == TRANSVERSE:
+                    atoms.set_array(MAGNETIC_FORCES, values.astype(float))
+                    atoms.info[TRANSVERSE] = True
                 else:
                     atoms.set_array(label, values.astype(float))
         return virial

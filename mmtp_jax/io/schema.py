@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from mmtp_jax.io.fields import shown
 from mmtp_jax.language import numbers
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,10 @@ which mesh of k-points, ``"4x4x2"``."""
 
 STAMP = "magnetic_forces_of"
 """Entry of ``info``: the state that the magnetic forces of the arrays belong to."""
+
+TRANSVERSE = "transverse_magnetic_forces"
+"""Entry of ``info``, true or false: the magnetic forces of the arrays are only the part across each
+moment, as the fields of a calculation that constrains directions are; the rest is unknown."""
 
 SOURCE = "source"
 """Attribute that `mmtp_jax.io.reading.read` sets on each Atoms: what messages call it.
@@ -63,6 +68,8 @@ class Labels:
     """The calculator has results, but for other positions, cell or moments: none is used."""
     forces_stale: bool = False
     """There are magnetic forces, but of other results, positions or moments: they are not used."""
+    transverse: bool = False
+    """Of the magnetic forces only the part across each moment is known."""
     forces_unstamped: bool = False
     """Nothing says which results the magnetic forces belong to: they are taken for these."""
 
@@ -82,12 +89,13 @@ def labels_of(atoms: Atoms, fresh: bool = False) -> Labels:
     """
     results, stale = (_usable(atoms), False) if fresh else _results_of(atoms)
     forces = None if stale else _forces_of_calculator(atoms, results)
-    forces_stale = forces_unstamped = False
+    forces_stale = forces_unstamped = transverse = False
     if forces is None and not stale and MAGNETIC_FORCES in atoms.arrays:
         stamp = atoms.info.get(STAMP, getattr(atoms.arrays[MAGNETIC_FORCES], "stamp", None))
         forces_unstamped = stamp is None
         forces_stale = not forces_unstamped and not _fits(stamp, atoms, results)
         forces = None if forces_stale else atoms.arrays[MAGNETIC_FORCES]
+        transverse = forces is not None and _transverse(atoms.info.get(TRANSVERSE, False))
     achieved = results.get("magmoms")
     return Labels(
         results=results,
@@ -96,11 +104,18 @@ def labels_of(atoms: Atoms, fresh: bool = False) -> Labels:
         initial_moments=atoms.arrays.get("initial_magmoms"),
         stale=stale,
         forces_stale=forces_stale,
+        transverse=transverse,
         forces_unstamped=forces_unstamped,
     )
 
 
-def set_magnetic_forces(atoms: Atoms, values: np.ndarray) -> None:
+def _transverse(said: object) -> bool:
+    if said not in (True, False):
+        raise ValueError(f"{TRANSVERSE} must be true or false, got {shown(said)}")
+    return bool(said)
+
+
+def set_magnetic_forces(atoms: Atoms, values: np.ndarray, *, transverse: bool = False) -> None:
     """Give atoms the magnetic forces T = -dE/dm that belong to their present results.
 
     Call it last: a change of positions, cell, moments or results afterwards makes them those of
@@ -109,6 +124,8 @@ def set_magnetic_forces(atoms: Atoms, values: np.ndarray) -> None:
     Args:
         atoms: with their moments, and the calculator whose results the forces come with.
         values: (n,) eV/mu_B, or (n, 3).
+        transverse: only the part across each moment (n, 3) is known, as of a calculation that
+            constrains directions; what is along it is not looked at.
 
     Raises:
         ValueError: if there is not one for each atom.
@@ -121,6 +138,8 @@ def set_magnetic_forces(atoms: Atoms, values: np.ndarray) -> None:
         )
     remove_magnetic_forces(atoms)
     atoms.set_array(MAGNETIC_FORCES, values)
+    if transverse:
+        atoms.info[TRANSVERSE] = True
     atoms.info[STAMP] = _stamp(atoms, _results_of(atoms)[0])
 
 
@@ -160,6 +179,7 @@ def remove_magnetic_forces(atoms: Atoms) -> None:
     """Take magnetic forces off the atoms' arrays, together with their stamp."""
     atoms.arrays.pop(MAGNETIC_FORCES, None)
     atoms.info.pop(STAMP, None)
+    atoms.info.pop(TRANSVERSE, None)
 
 
 def tell_of_forces(labels: Sequence[Labels], names: Sequence[str], file: str = "") -> None:

@@ -55,6 +55,8 @@ _SCAN_WEIGHTS = {
     "forces": "forces (Å²)",
     "stress": "stresses",
     "magnetic_forces": r"magnetic forces ($\mu_\mathrm{B}^2$)",
+    "magnetic_forces_along": r"magnetic forces along moments ($\mu_\mathrm{B}^2$)",
+    "magnetic_forces_across": r"magnetic forces across moments ($\mu_\mathrm{B}^2$)",
 }
 
 
@@ -85,7 +87,7 @@ def parity(
     compared = {}
     for name, (of, given) in pairs.items():
         configurations = given_configurations(given, of.species)
-        structures = structures_for(of, configurations)
+        structures = structures_for(of, configurations, vectors=True)
         compared[name] = comparison(structures, evaluate(of, configurations))
     return parity_of(compared)
 

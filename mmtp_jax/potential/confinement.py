@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from mmtp_jax.potential.materialise import pointwise, stored
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.potential.radial import Pairs
+from mmtp_jax.potential.vector_moments import are_vectors
 
 Array = Any
 
@@ -104,7 +105,7 @@ def confined(potential: Potential, pairs: Pairs) -> tuple[Pairs, Array | float]:
     r_min, soft = potential.min_dist, SOFT_DISTANCE * (potential.cutoff - potential.min_dist)
     low, high = (_of_atoms(of, pairs.types) for of in (potential.min_magmom, potential.max_magmom))
     half = (high - low) / 2
-    if pairs.magmoms.ndim > 1:
+    if are_vectors(pairs.magmoms):
         u = (_length(pairs.magmoms, high) - high) / half
         clipped = _shortened
     else:

@@ -23,6 +23,7 @@ from mmtp_jax.potential.materialise import stored
 from mmtp_jax.potential.moments import MomentTables
 from mmtp_jax.potential.potential import Potential, traced
 from mmtp_jax.potential.radial import Pairs, radial_functions, radial_functions_along
+from mmtp_jax.potential.vector_moments import are_vectors
 from mmtp_jax.potential.vectors import reversed_too, tables_for
 
 Array = Any
@@ -92,7 +93,7 @@ def site_energies(potential: Potential, neighborhoods: Neighborhoods) -> Array:
     potential = traced(potential)
     distance, direction = geometry(neighborhoods.vectors)
     pairs, outside = confined(potential, pairs_of(neighborhoods, distance))
-    radial, vectors = radial_functions(potential, pairs), pairs.magmoms.ndim > 1
+    radial, vectors = radial_functions(potential, pairs), are_vectors(pairs.magmoms)
     energies = contracted(potential, radial, direction, vectors) + outside
     return energies + of_species(potential.species_coeffs, neighborhoods.types)
 
@@ -124,7 +125,7 @@ def site_energies_along(
     )
     radial, radial_dot = stored((radial, radial_dot))
     energies, energies_dot = jax.jvp(
-        lambda f, u: contracted(potential, f, u, neighborhoods.magmoms.ndim > 1),
+        lambda f, u: contracted(potential, f, u, are_vectors(neighborhoods.magmoms)),
         (radial, direction),
         (radial_dot, direction_dot),
     )

@@ -29,6 +29,7 @@ from mmtp_jax.potential.energy import Neighborhoods, basic_moments, geometry, pa
 from mmtp_jax.potential.observables import Graph, neighborhoods
 from mmtp_jax.potential.potential import Potential, traced
 from mmtp_jax.potential.radial import bases, pair_coefficients, product_rows, radial_functions
+from mmtp_jax.potential.vector_moments import are_vectors
 from mmtp_jax.potential.vectors import reversed_too, tables_for
 
 Array = Any
@@ -43,7 +44,7 @@ def site_jacobian(potential: Potential, graph: Graph, chunk: int | None = None) 
         chunk: most atoms per step of a loop over blocks.
     """
     potential, graph = traced((potential, graph))
-    vectors = graph.magmoms.ndim > 1
+    vectors = are_vectors(graph.magmoms)
 
     def of_block(rows: Neighborhoods) -> Array:
         linear, blocked = _factors(potential, rows)
@@ -55,7 +56,7 @@ def site_jacobian(potential: Potential, graph: Graph, chunk: int | None = None) 
 def energy_jacobian(potential: Potential, graph: Graph, chunk: int | None = None) -> Array:
     """dE/dtheta (C, P) of each configuration, the columns in the order of `Potential.flatten`."""
     potential, graph = traced((potential, graph))
-    vectors = graph.magmoms.ndim > 1
+    vectors = are_vectors(graph.magmoms)
     if graph.sums is not None:
         linear, (central, projected) = in_chunks(
             partial(_factors, potential), neighborhoods(graph), chunk
@@ -89,7 +90,7 @@ def _factors(potential: Potential, rows: Neighborhoods) -> tuple[Array, tuple[Ar
     distance, direction = geometry(rows.vectors)
     pairs, _ = confined(potential, pairs_of(rows, distance))
     radial = radial_functions(potential, pairs)
-    vectors = pairs.magmoms.ndim > 1
+    vectors = are_vectors(pairs.magmoms)
     tables = tables_for(potential, vectors)
     basic, pull_back = jax.vjp(lambda f: basic_moments(potential, tables, f, direction), radial)
 

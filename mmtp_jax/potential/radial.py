@@ -27,6 +27,7 @@ from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import materialised
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.potential.rows import stacked
+from mmtp_jax.potential.vector_moments import are_vectors
 from mmtp_jax.potential.vectors import (
     DIMENSION,
     component_basis,
@@ -135,7 +136,7 @@ def radial_functions(potential: Potential, pairs: Pairs) -> Array:
         jax.tree.map(jnp.asarray, settings_of(potential)),
         pairs.types,
         pairs.neighbour_types,
-        pair_coefficients(potential, pairs.magmoms.ndim > 1),
+        pair_coefficients(potential, are_vectors(pairs.magmoms)),
         pairs.magmoms,
         pairs.distance,
         pairs.neighbour_magmoms,
@@ -149,7 +150,7 @@ def radial_functions_along(potential: Potential, pairs: Pairs, dots: Pairs) -> t
     The same numbers as the Jacobian-vector product of `radial_functions`, as matrix products
     C P whose transpose in c is cheap. ``dots`` holds the direction; its types are not used.
     """
-    coefficients = pair_coefficients(potential, pairs.magmoms.ndim > 1)
+    coefficients = pair_coefficients(potential, are_vectors(pairs.magmoms))
     (central, phi, psi), (central_dot, phi_dot, psi_dot) = jax.jvp(
         lambda m, r, n: bases(
             potential, pairs._replace(magmoms=m, distance=r, neighbour_magmoms=n)
@@ -265,7 +266,7 @@ def _radial(size: int, point: _Point) -> Array:
 def _(size: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
     (point,), (dots,) = primals, tangents
     value = _radial(size, point)
-    of_moments = _along if point.magmoms.ndim == 1 else _along_vectors
+    of_moments = _along_vectors if are_vectors(point.magmoms) else _along
     rules = {
         "coefficients": _along_coefficients,
         "magmoms": partial(of_moments, "magmoms"),

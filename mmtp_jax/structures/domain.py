@@ -146,9 +146,7 @@ def check_domain(
         low = np.asarray(potential.min_magmom)[structure.types]
         high = np.asarray(potential.max_magmom)[structure.types]
         margin = 1e-9 * (high - low)
-        magmoms = structure.magmoms
-        if magmoms.ndim > 1:
-            magmoms = np.linalg.norm(magmoms, axis=1)
+        magmoms = structure.lengths if structure.vectors else structure.magmoms
         beyond = (magmoms < low - margin) | (magmoms > high + margin)
         if np.any(beyond):
             outside.append(structure.name)

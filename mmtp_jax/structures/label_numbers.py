@@ -59,7 +59,12 @@ class LabelNumbers:
                 None if s.forces is None else np.linalg.norm(s.forces, axis=1) for s in structures
             ),
             stress=_largest(s.stress for s in structures),
-            magnetic_forces=_largest(s.magnetic_labels for s in structures),
+            magnetic_forces=_largest(
+                None
+                if s.magnetic_labels is None
+                else np.linalg.norm(s.magnetic_labels.reshape(s.n_magnetic, -1), axis=1)
+                for s in structures
+            ),
             volumes=volumes,
             fractions=counts / sizes[:, None],
             groups={name: members for name, members in groups.items() if len(members)},

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from mmtp_jax.potential.vector_moments import are_vectors
 
 LABELS = ("energy", "forces", "stress", "magnetic_forces")
 """The kinds of label, in the order of every report."""
@@ -35,6 +38,9 @@ class Structure:
     """(3, 3) eV/Angstrom^3, sign of (1/V) dE/d(strain)."""
     magnetic_forces: np.ndarray | None = None
     """(n,), or (n, 3) for vectors: T = -dE/dm, eV/mu_B."""
+    transverse: bool = False
+    """Of magnetic forces that are vectors only the part across each moment is known, as where a
+    calculation constrains directions alone."""
     magnetic: np.ndarray | None = None
     """(n,) bool, which atoms have moments in the potential that this is for; None for all.
 
@@ -57,6 +63,16 @@ class Structure:
         return len(self.types)
 
     @property
+    def vectors(self) -> bool:
+        """Whether the moments are vectors."""
+        return are_vectors(self.magmoms)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(n,) absolute values or lengths of the moments, mu_B."""
+        return np.linalg.norm(self.magmoms, axis=1) if self.vectors else np.abs(self.magmoms)
+
+    @property
     def n_magnetic(self) -> int:
         """Atoms that have moments."""
         return len(self) if self.magnetic is None else int(np.sum(self.magnetic))
@@ -69,9 +85,13 @@ class Structure:
         return self.magnetic_forces[self.magnetic]
 
     def count(self, kind: str) -> int:
-        """Numbers in a label that it has: 1 energy, 3 n forces, 6 stresses, a dE/dm per moment."""
+        """Numbers in a label that it has: 1 energy, 3 n forces, 6 stresses, a dE/dm per moment.
+
+        Of a vector dE/dm has three, two where it is only known across the moment.
+        """
+        of_moment = (3 - self.transverse) if self.vectors else 1
         # A symmetric matrix has six independent numbers.
-        return {"stress": 6, "magnetic_forces": self.n_magnetic}.get(
+        return {"stress": 6, "magnetic_forces": of_moment * self.n_magnetic}.get(
             kind, int(np.size(getattr(self, kind)))
         )
 
@@ -80,3 +100,38 @@ class Structure:
         """Angstrom^3, or None where the cell does not span space."""
         volume = abs(float(np.linalg.det(self.cell)))
         return volume if volume > 0.0 and bool(np.all(self.periodic)) else None
+
+
+def kinds_of_moments(structures: Sequence[Structure]) -> list[list[int]]:
+    """Indices of those whose moments are collinear, and of those whose moments are vectors.
+
+    They go through different programs; a kind that none has is left out.
+    """
+    kinds = [[k for k, s in enumerate(structures) if s.vectors == of] for of in (False, True)]
+    return [kind for kind in kinds if kind]
+
+
+def of_one_kind(structures: Sequence[Structure]) -> tuple[list[Structure], int]:
+    """The structures with moments of one kind, and how many were collinear among vectors.
+
+    Where some have vectors, collinear moments and their magnetic forces become vectors along z:
+    without spin-orbit coupling the energy depends on no direction in space.
+    """
+    if not any(structure.vectors for structure in structures):
+        return list(structures), 0
+    return [_along_z(s) for s in structures], sum(not s.vectors for s in structures)
+
+
+def _along_z(structure: Structure) -> Structure:
+    if structure.vectors:
+        return structure
+    forces = structure.magnetic_forces
+    return replace(
+        structure,
+        magmoms=_on_z(structure.magmoms),
+        magnetic_forces=None if forces is None else _on_z(forces),
+    )
+
+
+def _on_z(values: np.ndarray) -> np.ndarray:
+    return np.stack([np.zeros_like(values), np.zeros_like(values), values], axis=1)

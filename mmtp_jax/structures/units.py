@@ -67,7 +67,7 @@ def doubts(
         )
     elif species:
         found += _distances(structures, tables, species)
-    largest = max((float(np.abs(s.magmoms).max()) for s in structures), default=0.0)
+    largest = max((float(s.lengths.max()) for s in structures), default=0.0)
     if largest > LARGEST_MAGMOM:
         found.append(f"the largest moment is {largest:.3g}; are moments in mu_B?")
     for kind, (limit, unit) in LIMITS.items():

@@ -61,6 +61,10 @@ def test_rows_are_derivatives_of_the_energy(
 ):
     potential = random_potential(1, level=6, magnetic_size=3, form=form)
     structures = [random_structure(k, n) for k, n in enumerate((3, 1, 4))]
+    if potential.even:
+        # Vectors among collinear moments.
+        canted = np.random.default_rng(1).uniform(-1.4, 1.4, (3, 3))
+        structures[0] = replace(structures[0], magmoms=canted)
     rows = energy_rows(potential, structures)
     theta, step = potential.flatten(), 1e-5
     rng = np.random.default_rng(1)
@@ -122,6 +126,28 @@ def test_blocks_join_to_all_rows_and_stay_small(mode, potential, structures, rel
     else:
         expected = [(k, i) for k, s in enumerate(structures) for i in range(len(s))]
         assert list(zip(owner, atom, strict=True)) == expected
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_grades_of_vectors_are_those_of_collinear_moments_along_an_axis(
+    mode, potential, structures, active_sets
+):
+    axis = np.array([2.0, -1.0, 2.0]) / 3.0
+    some = structures[8:14]
+    turned = [replace(s, magmoms=s.magmoms[:, None] * axis) for s in some]
+    expected = active_sets[mode].grade(some)
+    assert expected.max() > 1.1
+    np.testing.assert_allclose(active_sets[mode].grade(turned), expected, rtol=1e-6)
+    mixed = [some[0], turned[1], some[2], *turned[3:]]
+    np.testing.assert_allclose(active_sets[mode].grade(mixed), expected, rtol=1e-6)
+    rng = np.random.default_rng(2)
+    canted = [replace(s, magmoms=rng.uniform(-1.4, 1.4, (N_ATOMS, 3))) for s in structures[:20]]
+    both = ActiveSet.from_configurations(potential, [*structures[:10], *canted[:10]], mode=mode)
+    assert np.any(both.active_configurations >= 10)
+    assert both.log_volume > active_sets[mode].log_volume
+    chosen = mmtp.select(both, [*canted[10:], canted[10]])
+    assert len(chosen) > 0
+    assert len(both.update([canted[k + 10] for k in chosen])[1].indices) == len(chosen)
 
 
 def test_rows_that_are_not_finite_name_the_configuration(potential, structures):

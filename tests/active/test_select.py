@@ -96,6 +96,7 @@ def test_what_counts_as_the_same(periodic, random_structure):
         "one atom moved": (replace(one, positions=one.positions + 1e-3 * np.eye(4, 3)), False),
         "another moment": (replace(one, magmoms=one.magmoms + 1e-3 * np.eye(1, 4)[0]), False),
         "moments reversed": (replace(one, magmoms=-one.magmoms), False),
+        "vectors": (replace(one, magmoms=np.outer(one.magmoms, [0.0, 0.0, 1.0])), False),
         "strained": (replace(one, cell=1.001 * one.cell), not np.any(one.periodic)),
         "other species": (different_order, False),
         "fewer atoms": (random_structure(1, 3, periodic=periodic), False),

@@ -151,7 +151,7 @@ def test_weights_must_be_finite_and_not_negative(kind, value):
 
 
 def test_weights_must_not_all_be_zero():
-    with pytest.raises(ValueError, match="all four weights are zero"):
+    with pytest.raises(ValueError, match="all weights are zero"):
         Weights(energy=0, forces=0, stress=0, magnetic_forces=0)
 
 

@@ -204,7 +204,7 @@ def _data(settings: FitSettings, potential: Potential) -> tuple[list[Atoms], lis
         training, validation = [training[k] for k in kept], [training[k] for k in held_out]
     elif data.validation is not None:
         validation = labelled(data.validation)
-    lonely = no_neighbours(to_structures(training, species), float(potential.cutoff))
+    lonely = no_neighbours(to_structures(training, species, vectors=True), float(potential.cutoff))
     if lonely is not None:
         raise ValueError(lonely)
     print_labels("training set", training, potential)

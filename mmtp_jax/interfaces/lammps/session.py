@@ -16,6 +16,7 @@ from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.mtp import save
 from mmtp_jax.io.schema import collapse
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.vector_moments import are_vectors
 
 INPUT, DRIVER, CELL, POTENTIAL, ACTIVE_SET = (
     "in.lammps", "run.py", "atoms.data", "potential.mtp", "active_set.npz",
@@ -231,7 +232,7 @@ def _write_cell(path: Path, atoms: Atoms, species: Sequence[str]) -> None:
 
 def _collinear(atoms: Atoms) -> np.ndarray:
     magmoms = collapse(atoms.get_initial_magnetic_moments())
-    if magmoms.ndim > 1:
+    if are_vectors(magmoms):
         raise ValueError(
             "the configuration has vectors as moments; give one signed number for each atom"
         )
