@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import time
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from gpu_check import deviation, real_arguments
 from gpu_hlo import cost_of
 from jax.experimental import topologies
 
@@ -167,21 +169,26 @@ def atomics(dump: Path) -> int:
     return found
 
 
-def compiled(
-    options: Any, dump: Path, card: Card, case: str, level: int, form: str, dtype: str, n: int
-) -> str:
-    """One row of the table of estimates."""
+def compile_for(card: Card, function: Any, given: tuple) -> Any:
+    """A program of a GPU, for arrays or their shapes."""
     topology = topologies.get_topology_desc(
         platform="cuda", target_config=description(card), topology="1x1x1"
     )
     mesh = topologies.make_mesh(topo=topology, mesh_shape=(1,), axis_names=("x",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    function, given, static = program(case, level, form, dtype, n)
     given = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype, sharding=sharding), given
     )
+    return jax.jit(function, keep_unused=True).lower(*given).compile()
+
+
+def compiled(
+    options: Any, dump: Path, card: Card, case: str, level: int, form: str, dtype: str, n: int
+) -> str:
+    """One row of the table of estimates."""
+    function, given, static = program(case, level, form, dtype, n)
     start = time.perf_counter()
-    made = jax.jit(partial(function, *static)).lower(*given).compile()
+    made = compile_for(card, partial(function, *static), given)
     seconds, text = time.perf_counter() - start, made.as_text()
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)
@@ -207,10 +214,21 @@ def estimate(options: Any, dump: Path) -> None:
           "| ns/atom by bandwidth, estimate | ns/atom by XLA's model, estimate | scratch, kB/atom "
           "| compilation, s | custom calls |")  # fmt: skip
     print("|" + " --- |" * 11, flush=True)
-    for card in options.cards:
-        for case in options.cases:
-            for level in options.levels:
-                for form in options.forms:
-                    for dtype in options.dtypes:
-                        row = CARDS[card], case, level, form, dtype, n
-                        print(compiled(options, dump, *row), flush=True)
+    every = product(options.cards, options.cases, options.levels, options.forms, options.dtypes)
+    for card, *row in every:
+        print(compiled(options, dump, CARDS[card], *row, n), flush=True)
+
+
+def check(options: Any) -> None:
+    """Print how far the numbers of optimised programs are from those of the CPU."""
+    print("Largest deviation from the CPU's numbers, over the largest number of each array;")
+    print("optimised programs for a GPU, run on the CPU.\n")
+    print("| card | program | potential | deviation |\n" + "|" + " --- |" * 4, flush=True)
+    every = product(options.cards, options.cases, options.levels, options.forms, options.dtypes)
+    for card, case, level, form, dtype in every:
+        found = deviation(
+            program(case, level, form, dtype, 96)[0],
+            real_arguments(case, potential_of(level, form, dtype), dtype),
+            partial(compile_for, CARDS[card]),
+        )
+        print(f"| {card} | {case} | {level} {form} {dtype} | {found:.1e} |", flush=True)

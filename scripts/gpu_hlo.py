@@ -149,8 +149,9 @@ def _kernel(computations: dict, here: dict, one: _Instruction) -> Cost:
     if one.op == "fusion":
         inside = computations[one.called("calls")]
         parameters = {int(p.operands[0]): p for p in inside.values() if p.op == "parameter"}
+        demanded = _demanded(inside)
         cost.read = sum(
-            _read_of(inside, parameters[k].name, size) if k in parameters else size
+            demanded[parameters[k].name] if k in parameters else size
             for k, size in enumerate(sizes)
         )
         kind = re.search(r"kind=k(\w+)", one.attributes)[1].lower()
@@ -168,20 +169,32 @@ def _kernel(computations: dict, here: dict, one: _Instruction) -> Cost:
     return cost
 
 
-def _read_of(inside: dict, name: str, whole: float) -> float:
-    """Bytes that a fused kernel reads of one of its parameters, each use by itself."""
-    total, waiting, seen_whole = 0.0, [name], False
-    while waiting:
-        current = waiting.pop()
-        for user in inside.values():
-            if current not in user.operands:
+def _demanded(inside: dict) -> dict[str, float]:
+    """Bytes that a fused kernel takes of each of its values.
+
+    A slice or gather takes as much as it gives, again for each of them, and so it is where its
+    operand is put together in the same kernel; other uses take what is asked of them, once.
+    """
+    once, again = Counter(), Counter()
+    for one in reversed(inside.values()):
+        size = _size(one.shape)
+        wanted = float(size) if one.is_root else once[one.name] + again[one.name]
+        if one.op == "tuple" or not size:
+            wanted = float(size)
+        share = wanted / size if size else 1.0
+        whole = sum(_size(inside[o].shape) for o in one.operands if o in inside)
+        for k, name in enumerate(one.operands):
+            if name not in inside:
                 continue
-            if user.op in ("bitcast", "reshape") and not user.is_root:
-                waiting.append(user.name)
-            elif user.op in ("slice", "dynamic-slice", "gather") and user.operands[0] == current:
-                total += min(_size(user.shape), whole) if user.op != "gather" else _size(user.shape)
-            elif user.op == "dynamic-update-slice" and user.operands[0] == current:
+            own = _size(inside[name].shape)
+            if one.op in ("slice", "dynamic-slice", "gather") and k == 0:
+                again[name] += wanted
+            elif one.op == "dynamic-update-slice" and k == 0:
                 continue
+            elif one.op in ("broadcast", "pad"):
+                once[name] = max(once[name], min(own, wanted))
+            elif one.op == "concatenate":
+                once[name] = max(once[name], wanted * own / whole)
             else:
-                seen_whole = True
-    return total + (whole if seen_whole else 0.0)
+                once[name] = max(once[name], own * share)
+    return {name: once[name] + again[name] for name in inside}

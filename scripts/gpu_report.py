@@ -2,12 +2,16 @@
 
     python scripts/gpu_report.py                      # estimates, without any GPU
     python scripts/gpu_report.py --cards h200 a100 --levels 8 16 --dtypes float32 float64
+    python scripts/gpu_report.py --check --levels 8 --dtypes float64 --cases evaluate gradient rows
     python scripts/gpu_report.py --run                # on a card, at most ten minutes
 
 Without a card XLA compiles for a description of one: kernels, atomic instructions in the PTX, bytes
 that are read and written per atom, and XLA's model of the time. All times are then ESTIMATES.
 Launches take about 2 microseconds each beside them, and the model knows no contention. It does not
 know the A100 at all: no card has its times where that is one of them.
+
+``--check`` runs what the compiler made of a program on the CPU, with numbers, and compares them
+with those of the program for CPUs; the code of kernels is not part of that.
 
 This needs XLA's compiler for CUDA, 4.5 GB in an environment of its own, but neither a GPU nor a
 driver:
@@ -37,6 +41,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", action="store_true", help="measure on the GPU of this machine")
+    parser.add_argument("--check", action="store_true", help="numbers of programs for a GPU")
     parser.add_argument("--cards", nargs="+", choices=CARDS, default=["h200"])
     parser.add_argument("--cases", nargs="+", choices=CASES, default=["evaluate"])
     parser.add_argument("--levels", nargs="+", type=int, default=[16])
@@ -60,9 +65,9 @@ def main() -> None:
         f" {model} --xla_dump_to={dump} {os.environ.get('XLA_FLAGS', '')}"
     )
     try:
-        from gpu_estimate import estimate
+        from gpu_estimate import check, estimate
 
-        estimate(options, dump)
+        check(options) if options.check else estimate(options, dump)
     finally:
         shutil.rmtree(dump, ignore_errors=True)
 

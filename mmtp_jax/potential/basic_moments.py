@@ -8,17 +8,25 @@ and 17 right rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from math import comb
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mmtp_jax.potential.moments import MomentTables
 from mmtp_jax.potential.products import ProductTable, sum_of_products
-from mmtp_jax.potential.rows import monomial_rows, row_products, weighted_power_rows
+from mmtp_jax.potential.rows import (
+    monomial_rows,
+    powers,
+    row_products,
+    summed,
+    unstacked,
+    weighted_power_rows,
+)
 
 Array = Any
 
@@ -33,6 +41,12 @@ class BasicPlan:
     """(a, c) of each right row x^a z^c, c in {0, 1}."""
     terms: ProductTable
     """Components from the products (left, right), left-major; the right factor is a row of ones."""
+
+    @cached_property
+    def used(self) -> tuple[np.ndarray, ProductTable]:
+        """The products that components need, ascending, and the components from these alone."""
+        products, place = np.unique(self.terms.a, return_inverse=True)
+        return products, replace(self.terms, a=place, n_left=len(products))
 
 
 @cache
@@ -88,3 +102,32 @@ def component_lanes(
     products = products.reshape(n_atoms, n_sets, -1).transpose(1, 2, 0).astype(dtype)
     one = jnp.ones((1, n_atoms), dtype)
     return [sum_of_products(plan.terms, rows, one) for rows in products]
+
+
+def direct_component_lanes(
+    plan: BasicPlan, radial: Array, direction: tuple[Array, Array, Array], dtype: Any
+) -> list[Array]:
+    """`component_lanes` for GPUs, where memory is slower than arithmetic, and no row is stored.
+
+    Each product that is needed is made and added up in one kernel. Plain differentiation makes the
+    same of it in the other direction.
+    """
+    x, y, z = direction
+    n_mu, n_right = 1 + max(mu for mu, _ in plan.left), len(plan.right)
+    n_sets = radial.shape[1] // n_mu
+    x_power, y_power = (
+        powers(of, max(pair[k] for pair in pairs))
+        for of, pairs, k in ((x, plan.right, 0), (y, plan.left, 1))
+    )
+    products, terms = plan.used
+    used = [(*plan.left[k // n_right], *plan.right[k % n_right]) for k in products.tolist()]
+    # Those that several functions need are made once.
+    monomials = {(a, b, c): x_power[a] * y_power[b] * (z if c else 1.0) for _, b, a, c in used}
+    one, sets = jnp.ones((1, radial.shape[0]), dtype), []
+    # Stored in both directions, between what makes and what needs them.
+    functions = jax.lax.optimization_barrier(unstacked(radial))
+    for part in range(n_sets):
+        rows = [functions[part * n_mu + mu] * monomials[a, b, c] for mu, b, a, c in used]
+        sums = summed(rows)
+        sets.append(sum_of_products(terms, sums.astype(dtype), one))
+    return sets

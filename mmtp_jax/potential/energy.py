@@ -14,7 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmtp_jax.potential.basic_moments import basic_plan, component_lanes
+from mmtp_jax.potential.basic_moments import (
+    basic_plan,
+    component_lanes,
+    direct_component_lanes,
+)
 from mmtp_jax.potential.by_platform import by_platform
 from mmtp_jax.potential.confinement import confined
 from mmtp_jax.potential.contraction import contract, contraction_plan
@@ -57,6 +61,7 @@ def basic_moments(
     tables: MomentTables,
     radial: Array,
     direction: tuple[Array, Array, Array],
+    direct: bool = False,
 ) -> Array:
     """Components of all M_{mu,nu}, (n_basic, lanes), from f (N, parities * N_mu, K).
 
@@ -65,7 +70,8 @@ def basic_moments(
     """
     # In mixed precision the linear coefficients carry more digits than the radial ones.
     dtype = jnp.result_type(radial, potential.moment_coeffs)
-    sets = component_lanes(basic_plan(tables), radial, direction, dtype)
+    lanes = direct_component_lanes if direct else component_lanes
+    sets = lanes(basic_plan(tables), radial, direction, dtype)
     if len(sets) == 1:
         return sets[0]
     even, odd = sets
@@ -77,29 +83,35 @@ def contracted(
     radial: Array,
     direction: tuple[Array, Array, Array],
     vectors: bool = False,
+    direct: bool = False,
 ) -> Array:
     """sum_a xi_a B_a (N,), averaged over reversal of all moments if symmetrised.
 
     With ``vectors`` the radial functions are those of `vector_tables`.
     """
     tables = tables_for(potential, vectors)
-    basic = basic_moments(potential, tables, radial, direction)
+    basic = basic_moments(potential, tables, radial, direction, direct)
     values = contract(contraction_plan(tables), potential.moment_coeffs, basic)
     return values.reshape(2, -1).mean(axis=0) if reversed_too(potential, vectors) else values
 
 
-def site_energies(potential: Potential, neighborhoods: Neighborhoods) -> Array:
-    """E_i (N,), eV: e0(z_i) + sum_a xi_a B_a(n_i)."""
+def site_energies(
+    potential: Potential, neighborhoods: Neighborhoods, direct: bool = False
+) -> Array:
+    """E_i (N,), eV: e0(z_i) + sum_a xi_a B_a(n_i); ``direct`` is the way of GPUs."""
     potential = traced(potential)
     distance, direction = geometry(neighborhoods.vectors)
     pairs, outside = confined(potential, pairs_of(neighborhoods, distance))
     radial, vectors = radial_functions(potential, pairs), are_vectors(pairs.magmoms)
-    energies = contracted(potential, radial, direction, vectors) + outside
+    energies = contracted(potential, radial, direction, vectors, direct) + outside
     return energies + of_species(potential.species_coeffs, neighborhoods.types)
 
 
 def site_energies_along(
-    potential: Potential, neighborhoods: Neighborhoods, dots: Neighborhoods
+    potential: Potential,
+    neighborhoods: Neighborhoods,
+    dots: Neighborhoods,
+    direct: bool = False,
 ) -> tuple[Array, Array]:
     """E_i and its derivative along changes of vectors and moments, both (N,).
 
@@ -121,11 +133,11 @@ def site_energies_along(
     )
     types = (neighborhoods.types, neighborhoods.neighbour_types)
     radial, radial_dot = radial_functions_along(
-        potential, Pairs(*types, *moving), Pairs(*types, *moving_dot)
+        potential, Pairs(*types, *moving), Pairs(*types, *moving_dot), direct
     )
     radial, radial_dot = stored((radial, radial_dot))
     energies, energies_dot = jax.jvp(
-        lambda f, u: contracted(potential, f, u, are_vectors(neighborhoods.magmoms)),
+        lambda f, u: contracted(potential, f, u, are_vectors(neighborhoods.magmoms), direct),
         (radial, direction),
         (radial_dot, direction_dot),
     )

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from mmtp_jax.potential import sums
+from mmtp_jax.potential.by_platform import in_two_ways
 from mmtp_jax.potential.chunks import in_chunks, sum_over_chunks
 from mmtp_jax.potential.confinement import confined
 from mmtp_jax.potential.contraction import (
@@ -28,7 +29,7 @@ from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.energy import Neighborhoods, basic_moments, geometry, pairs_of
 from mmtp_jax.potential.observables import Graph, neighborhoods
 from mmtp_jax.potential.potential import Potential, traced
-from mmtp_jax.potential.radial import bases, pair_coefficients, product_rows, radial_functions
+from mmtp_jax.potential.radial import bases, pair_coefficients, projected_on, radial_functions
 from mmtp_jax.potential.vector_moments import are_vectors
 from mmtp_jax.potential.vectors import reversed_too, tables_for
 
@@ -82,6 +83,26 @@ def energy_jacobian(potential: Potential, graph: Graph, chunk: int | None = None
 
 
 def _factors(potential: Potential, rows: Neighborhoods) -> tuple[Array, tuple[Array, Array]]:
+    """`_factors_in_one_way`, in that of the platform."""
+    n, vectors = rows.types.shape[0], are_vectors(rows.magmoms)
+    of_pairs = partial(pair_coefficients, vectors=vectors)
+    n_blocks, n_mu, n_phi, _ = jax.eval_shape(of_pairs, potential).shape
+    edges = jnp.result_type(rows.vectors, potential.radial_coeffs)
+    number = jnp.result_type(edges, potential.moment_coeffs)
+    n_linear = potential.n_species + tables_for(potential, vectors).n_scalars
+    like = (
+        jax.ShapeDtypeStruct((n, n_linear), number),
+        (
+            jax.ShapeDtypeStruct((n, n_blocks), edges),
+            jax.ShapeDtypeStruct((n, n_mu, n_phi * n_blocks), edges),
+        ),
+    )
+    return in_two_ways(_factors_in_one_way, (potential, rows), like)
+
+
+def _factors_in_one_way(
+    potential: Potential, rows: Neighborhoods, direct: bool = False
+) -> tuple[Array, tuple[Array, Array]]:
     """Rows (N, S + N_B) for e0 and xi, and the two factors of those for c.
 
     The factors are psi_a(m_i) (N, blocks) and sum_j (dE_i/df) phi psi (N, parities * N_mu,
@@ -92,7 +113,9 @@ def _factors(potential: Potential, rows: Neighborhoods) -> tuple[Array, tuple[Ar
     radial = radial_functions(potential, pairs)
     vectors = are_vectors(pairs.magmoms)
     tables = tables_for(potential, vectors)
-    basic, pull_back = jax.vjp(lambda f: basic_moments(potential, tables, f, direction), radial)
+    basic, pull_back = jax.vjp(
+        lambda f: basic_moments(potential, tables, f, direction, direct), radial
+    )
 
     plan = contraction_plan(tables)
     moments = all_moments(plan, basic)
@@ -103,7 +126,8 @@ def _factors(potential: Potential, rows: Neighborhoods) -> tuple[Array, tuple[Ar
     is_species = rows.types[:, None] == jnp.arange(potential.n_species)
 
     central, phi, psi = bases(potential, pairs)
-    projected = einsum("nmk,nzk->nmz", radial_bar, product_rows(phi, psi))
+    projected = projected_on(radial_bar, phi, psi)
+    projected = projected.reshape(*projected.shape[:2], -1)
     linear = jnp.concatenate([is_species.astype(scalars.dtype), scalars], axis=1)
     return linear, (jnp.stack(central, axis=-1), projected)
 

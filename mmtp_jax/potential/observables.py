@@ -24,12 +24,14 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from mmtp_jax.potential import sums
+from mmtp_jax.potential.by_platform import by_platform, in_two_ways
 from mmtp_jax.potential.chunks import fold_chunks, sum_over_chunks
 from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.energy import Neighborhoods, site_energies, site_energies_along
 from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import stored
 from mmtp_jax.potential.potential import Potential, traced
+from mmtp_jax.potential.rows import summed, unstacked
 from mmtp_jax.potential.sums import Sums
 
 Array = Any
@@ -118,11 +120,20 @@ def per_configuration(graph: Graph, sites: Array) -> Array:
 
 def edge_terms(potential: Potential, rows: Neighborhoods) -> EdgeTerms:
     """Site energies with the gradients of each atom's own row."""
+    number = jnp.result_type(rows.vectors, *jax.tree.leaves(potential))
+    sites = jax.ShapeDtypeStruct(rows.magmoms.shape[:1], number)
+    like = EdgeTerms(sites, rows.vectors, rows.magmoms, rows.neighbour_magmoms)
+    return in_two_ways(_edge_terms, (potential, rows), like)
 
+
+def _edge_terms(potential: Potential, rows: Neighborhoods, direct: bool = False) -> EdgeTerms:
     def total(vectors: Array, magmoms: Array, neighbour_magmoms: Array) -> tuple[Array, Array]:
+        if direct:
+            vectors = linear_map(_itself, _stored, (), vectors, vectors, inline=True)
         sites = site_energies(
             potential,
             rows._replace(vectors=vectors, magmoms=magmoms, neighbour_magmoms=neighbour_magmoms),
+            direct,
         )
         return sites.sum(), sites
 
@@ -130,6 +141,15 @@ def edge_terms(potential: Potential, rows: Neighborhoods) -> EdgeTerms:
         rows.vectors, rows.magmoms, rows.neighbour_magmoms
     )
     return EdgeTerms(sites, *gradient)
+
+
+def _itself(vectors: Array) -> Array:
+    return vectors
+
+
+def _stored(vectors: Array) -> Array:
+    """Vectors (N, 3, K), of which each component is stored."""
+    return jnp.stack(jax.lax.optimization_barrier(unstacked(vectors)), axis=1)
 
 
 def evaluate(
@@ -156,9 +176,9 @@ def evaluate(
         of_pairs = stored(jnp.swapaxes(of_pairs, 1, 2))
         if graph.sums is None:
             of_neighbours = of_neighbours.at[rows.neighbours].add(-of_pairs)
-        # (x, y, z, 1) times these: the virial, and the own force.
-        with_one = jnp.concatenate([rows.vectors, jnp.ones_like(rows.vectors[:, :1])], axis=1)
-        outer = einsum("nak,nkb->nab", with_one, of_pairs)[:, :, :3]
+        like = jax.ShapeDtypeStruct((n, 4, 3), of_pairs.dtype)
+        args = (rows.vectors, of_pairs, terms.vectors)
+        outer = by_platform(_moments_by_product, _moments_by_sums, args, like)
         own = jnp.concatenate([outer[:, 3], -terms.magmoms.reshape(n, n_moments)], axis=1)
         kept = () if graph.sums is None else (of_pairs,)
         return of_neighbours, (terms.energies, outer[:, :3], own, *kept)
@@ -177,6 +197,20 @@ def evaluate(
         stress=virial / graph.volumes[:, None, None],
         magnetic_forces=of_atom[:, 3:].reshape(graph.magmoms.shape),
     )
+
+
+def _moments_by_product(vectors: Array, of_pairs: Array, by_vectors: Array) -> Array:
+    """(x, y, z, 1) times the derivatives of each neighbour: the virial, and the own force."""
+    del by_vectors
+    with_one = jnp.concatenate([vectors, jnp.ones_like(vectors[:, :1])], axis=1)
+    return einsum("nak,nkb->nab", with_one, of_pairs)[:, :, :3]
+
+
+def _moments_by_sums(vectors: Array, of_pairs: Array, by_vectors: Array) -> Array:
+    """The same of (N, 3, K), in one kernel that stores nothing in between."""
+    del of_pairs
+    rows, of = [*unstacked(vectors), 1.0], unstacked(by_vectors)
+    return summed([a * b for a in rows for b in of]).T.reshape(-1, 4, 3)
 
 
 evaluate_graph = jax.jit(evaluate, static_argnames="chunk")
@@ -329,12 +363,23 @@ def parameter_gradient(
             )
         )
         weight = energy_weight[rows.configuration]
-
-        def weighted(theta: Array) -> Array:
-            with_theta = potential.unflatten(theta)
-            value, along = site_energies_along(with_theta, neighbourhood, direction)
-            return jnp.sum(weight * value) + jnp.sum(along)
-
-        return jax.grad(weighted)(theta)
+        args = (theta, potential, neighbourhood, direction, weight)
+        return in_two_ways(_gradient_along, args, theta)
 
     return sum_over_chunks(gradient, (_rows(graph), forces, magnetic_forces), chunk)
+
+
+def _gradient_along(
+    theta: Array,
+    potential: Potential,
+    rows: Neighborhoods,
+    dots: Neighborhoods,
+    weight: Array,
+    direct: bool = False,
+) -> Array:
+    def weighted(theta: Array) -> Array:
+        with_theta = potential.unflatten(theta)
+        value, along = site_energies_along(with_theta, rows, dots, direct)
+        return jnp.sum(weight * value) + jnp.sum(along)
+
+    return jax.grad(weighted)(theta)

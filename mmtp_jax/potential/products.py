@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -82,17 +83,30 @@ class ProductTable:
         return {}
 
     @cached_property
-    def balanced_size(self) -> int:
-        """The size of groups for which two sums, over groups and of groups, read fewest rows."""
+    def bins(self) -> tuple[list[Bin], np.ndarray]:
+        """The terms by bins of targets with about as many, and where each target is among these."""
         count = np.bincount(self.target, minlength=self.n_targets)
-        longest = int(count.max(initial=1))
+        order, of_target = np.argsort(count, kind="stable"), np.argsort(self.target, kind="stable")
+        first = np.cumsum(count) - count
+        bins = []
+        for low, high in pairwise(_cuts(count[order])):
+            targets = order[low:high]
+            slot = np.arange(count[targets[-1]])[:, None]
+            there = slot < count[targets]
+            term = of_target[np.where(there, first[targets] + slot, 0)]
+            bins.append(Bin(self.a[term], self.b[term], np.where(there, self.coefficient[term], 0)))
+        return bins, np.argsort(order).astype(np.int32)
 
-        def rows(size: int) -> int:
-            n_groups = -(-count // size)
-            most = int(n_groups.max(initial=0))
-            return int(2 * size * n_groups.sum() + (most * self.n_targets if most > 1 else 0))
 
-        return min((*(2**k for k in range(longest.bit_length() - 1)), longest), key=rows)
+class Bin(NamedTuple):
+    """Targets of a table with at most U terms; shorter sums end with terms of coefficient 0."""
+
+    a: np.ndarray
+    """(U, n)"""
+    b: np.ndarray
+    """(U, n)"""
+    coefficient: np.ndarray
+    """(U, n)"""
 
 
 class Groups(NamedTuple):
@@ -106,8 +120,6 @@ class Groups(NamedTuple):
     """(U, n_groups)"""
     target: np.ndarray
     """(n_groups,) ascending."""
-    of_targets: np.ndarray
-    """(most, n_targets) places of the groups of each target; -1 where it has no more."""
 
 
 def _groups(table: ProductTable, size: int) -> Groups:
@@ -126,9 +138,23 @@ def _groups(table: ProductTable, size: int) -> Groups:
         array[slot, group] = values[order]
         packed.append(array)
     group_target = np.repeat(np.arange(table.n_targets, dtype=np.int32), n_groups)
-    row = np.arange(int(n_groups.max(initial=0)))[:, None]
-    of_targets = np.where(row < n_groups, first_group + row, -1).astype(np.int32)
-    return Groups(*packed, group_target, of_targets)
+    return Groups(*packed, group_target)
+
+
+def _cuts(count: np.ndarray) -> list[int]:
+    """Where to cut ascending numbers of terms into bins, each as wide as its last one.
+
+    One more bin must save a share of all terms.
+    """
+    least, before, price = [0.0], [0], max(48, count.sum() / 12)
+    for high in range(1, len(count) + 1):
+        costs = [least[low] + (high - low) * count[high - 1] + price for low in range(high)]
+        before.append(int(np.argmin(costs)))
+        least.append(costs[before[-1]])
+    cuts = [len(count)]
+    while cuts[-1]:
+        cuts.append(before[cuts[-1]])
+    return cuts[::-1]
 
 
 def _evaluate(table: ProductTable, left: Array, right: Array) -> Array:
@@ -140,7 +166,7 @@ def _evaluate(table: ProductTable, left: Array, right: Array) -> Array:
 
 def _fused(table: ProductTable, left: Array, right: Array) -> Array:
     """For CPUs, where a scatter of sorted rows is a loop."""
-    a, b, coefficient, target, _ = table.groups(_FUSED_TERMS)
+    a, b, coefficient, target = table.groups(_FUSED_TERMS)
     total = None
     for k in range(_FUSED_TERMS):
         # A short last group is padded with terms of coefficient 0.
@@ -156,16 +182,16 @@ def _fused(table: ProductTable, left: Array, right: Array) -> Array:
 
 
 def gathered_sums(table: ProductTable, left: Array, right: Array) -> Array:
-    """For GPUs, where a scatter adds in any order: two sums of gathered rows."""
-    a, b, coefficient, target, of_targets = table.groups(table.balanced_size)
-    terms = left[a] * (right if table.n_right == 1 else right[b])
-    if not np.all(coefficient == 1):
-        terms = terms * jnp.asarray(coefficient, left.dtype)[:, :, None]
-    sums = jnp.sum(terms, axis=0)
-    if len(target) == table.n_targets and len(of_targets) == 1:
-        return sums
-    there = (of_targets >= 0)[:, :, None]
-    return jnp.sum(jnp.where(there, sums[np.maximum(of_targets, 0)], 0.0), axis=0)
+    """For GPUs, where a scatter adds in any order: sums of gathered rows."""
+    bins, place = table.bins
+    found = []
+    for a, b, coefficient in bins:
+        terms = left[a] * (right if table.n_right == 1 else right[b])
+        if not np.all(coefficient == 1):
+            terms = terms * jnp.asarray(coefficient, left.dtype)[:, :, None]
+        found.append(jnp.sum(terms, axis=0))
+    rows = jnp.concatenate(found)
+    return rows if np.array_equal(place, np.arange(len(place))) else rows[place]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -13,6 +13,7 @@ function three components; the sums stay the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from mmtp_jax.potential.einsum import einsum, matmul
 from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import materialised
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.potential.rows import stacked
+from mmtp_jax.potential.rows import stacked, summed, unstacked
 from mmtp_jax.potential.vector_moments import are_vectors
 from mmtp_jax.potential.vectors import (
     DIMENSION,
@@ -36,6 +37,9 @@ from mmtp_jax.potential.vectors import (
 )
 
 Array = Any
+
+_COEFFICIENTS = 64
+"""Most C of an atom that one kernel of a GPU has; XLA fuses no more than 96 arrays."""
 
 
 class Settings(NamedTuple):
@@ -144,11 +148,14 @@ def radial_functions(potential: Potential, pairs: Pairs) -> Array:
     return _radial(potential.magnetic_size, point)
 
 
-def radial_functions_along(potential: Potential, pairs: Pairs, dots: Pairs) -> tuple[Array, Array]:
+def radial_functions_along(
+    potential: Potential, pairs: Pairs, dots: Pairs, direct: bool = False
+) -> tuple[Array, Array]:
     """f and its derivative along (m_i, r_ij, m_j), for derivatives with respect to c.
 
     The same numbers as the Jacobian-vector product of `radial_functions`, as matrix products
     C P whose transpose in c is cheap. ``dots`` holds the direction; its types are not used.
+    ``direct`` is the way of GPUs, which store no P.
     """
     coefficients = pair_coefficients(potential, are_vectors(pairs.magmoms))
     (central, phi, psi), (central_dot, phi_dot, psi_dot) = jax.jvp(
@@ -158,6 +165,15 @@ def radial_functions_along(potential: Potential, pairs: Pairs, dots: Pairs) -> t
         (pairs.magmoms, pairs.distance, pairs.neighbour_magmoms),
         (dots.magmoms, dots.distance, dots.neighbour_magmoms),
     )
+    if direct:
+        of_atom = jnp.stack(
+            [_of_atom(coefficients, jnp.stack(b, axis=-1)) for b in (central, central_dot)], axis=1
+        )
+        n, _, n_mu, n_phi, _ = of_atom.shape
+        like = jax.ShapeDtypeStruct((n, 2 * n_mu, phi[0].shape[1]), of_atom.dtype)
+        factors = (*phi, *phi_dot, *psi, *psi_dot)
+        both = linear_map(_both, _from_both, factors, of_atom, like, static=(n_phi,), inline=True)
+        return both[:, :n_mu], both[:, n_mu:]
     p = product_rows(phi, psi)
     p_dot = product_rows(phi_dot, psi) + product_rows(phi, psi_dot)
     c, c_dot = (
@@ -180,7 +196,38 @@ def _of_atom_by_terms(coefficients: Array, central: Array) -> Array:
     )
 
 
-def product_rows(phi: list[Array], psi: list[Array]) -> Array:
+def _halves(n_phi: int, factors: Sequence[Array]) -> list[Sequence[Array]]:
+    """phi, phi_dot, psi and psi_dot."""
+    n_psi = len(factors) // 2 - n_phi
+    phi, psi = factors[: 2 * n_phi], factors[2 * n_phi :]
+    return [phi[:n_phi], phi[n_phi:], psi[:n_psi], psi[n_psi:]]
+
+
+def _both(n_phi: int, *factors_and_of_atom: Array) -> Array:
+    """C P and C P_dot + C_dot P, (N, 2 N_mu, K), from C and C_dot (N, 2, N_mu, N_phi, blocks)."""
+    *factors, of_atom = factors_and_of_atom
+    phi, phi_dot, psi, psi_dot = _halves(n_phi, factors)
+    c, c_dot = of_atom[:, 0], of_atom[:, 1]
+    along = (_combine_each(c, phi_dot, psi), _combine_each(c, phi, psi_dot))
+    along = along[0] + along[1] + _combine_each(c_dot, phi, psi)
+    return jnp.concatenate([_combine_each(c, phi, psi), along], axis=1)
+
+
+def _from_both(n_phi: int, *factors_and_rows: Array) -> Array:
+    *factors, rows = factors_and_rows
+    phi, phi_dot, psi, psi_dot = _halves(n_phi, factors)
+    value, along = jnp.split(rows, 2, axis=1)
+    terms = [[], []]
+    for f, f_dot in zip(unstacked(value), unstacked(along), strict=True):
+        for p, p_dot in zip(phi, phi_dot, strict=True):
+            for q, q_dot in zip(psi, psi_dot, strict=True):
+                terms[0].append(f * (p * q) + f_dot * (p_dot * q + p * q_dot))
+                terms[1].append(f_dot * (p * q))
+    found = jnp.concatenate([summed(of) for of in terms])
+    return found.T.reshape(found.shape[1], 2, value.shape[1], len(phi), len(psi))
+
+
+def product_rows(phi: Sequence[Array], psi: Sequence[Array]) -> Array:
     """phi_zeta psi_b as rows (N, N_phi * blocks, K)."""
     stack = materialised(stacked)
     products = stack(phi)[:, :, None] * stack(psi)[:, None, :]
@@ -200,7 +247,20 @@ def _combine(of_atom: Array, phi: list[Array], psi: list[Array]) -> Array:
     return total
 
 
-def _project(of_atom: Array, phi: list[Array], psi: list[Array], rows: Array) -> Array:
+def _combine_each(of_atom: Array, phi: list[Array], psi: list[Array]) -> Array:
+    """The same for GPUs, mu by mu, of which one kernel makes all."""
+    rows = []
+    for mu in range(of_atom.shape[1]):
+        total = None
+        for zeta, phi_zeta in enumerate(phi):
+            inner = sum(of_atom[:, mu, zeta, b, None] * psi_b for b, psi_b in enumerate(psi))
+            term = inner * phi_zeta
+            total = term if total is None else total + term
+        rows.append(total)
+    return jnp.stack(rows, axis=1)
+
+
+def _project(of_atom: Array, phi: Sequence[Array], psi: Sequence[Array], rows: Array) -> Array:
     """sum_mu rows[:, mu] * _combine(...)[:, mu], (N, K)."""
     total = None
     for zeta, phi_zeta in enumerate(phi):
@@ -259,7 +319,20 @@ def _factors(
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _radial(size: int, point: _Point) -> Array:
-    return materialised(lambda point: _combine(*_factors(size, point)))(point)
+    leaves = (*point.settings, *point[1:])
+    like = jax.ShapeDtypeStruct(
+        (point.distance.shape[0], point.coefficients.shape[1], point.distance.shape[1]),
+        point.coefficients.dtype,
+    )
+    return by_platform(_radial_stored, _radial_each, leaves, like, static=(size,))
+
+
+def _radial_stored(size: int, *leaves: Array) -> Array:
+    return materialised(lambda point: _combine(*_factors(size, point)))(_point_of(leaves))
+
+
+def _radial_each(size: int, *leaves: Array) -> Array:
+    return _combine_each(*_factors(size, _point_of(leaves)))
 
 
 @partial(_radial.defjvp, symbolic_zeros=True)
@@ -315,9 +388,36 @@ def _slope(argument: str, size: int, per_atom: bool, *residuals_and_dot: Array) 
 
 def _to_slope(argument: str, size: int, per_atom: bool, *residuals_and_rows: Array) -> Array:
     *residuals, rows = residuals_and_rows
-    projected = _project(*_factors(size, _point_of(residuals), argument), rows)
+    of_atom, phi, psi = _factors(size, _point_of(residuals), argument)
+    n, _, k = rows.shape
+    like = jax.ShapeDtypeStruct((n,) if per_atom else (n, k), rows.dtype)
+    args, static = (of_atom, rows, *phi, *psi), (len(phi), per_atom)
+    return by_platform(_project_at_once, _project_in_parts, args, like, static)
+
+
+def _project_at_once(
+    n_phi: int, per_atom: bool, of_atom: Array, rows: Array, *factors: Array
+) -> Array:
+    projected = _project(of_atom, factors[:n_phi], factors[n_phi:], rows)
     # A product with ones, since a fused sum would keep the loop before it from vectorising.
     return matmul(projected, jnp.ones(projected.shape[1], rows.dtype)) if per_atom else projected
+
+
+def _project_in_parts(
+    n_phi: int, per_atom: bool, of_atom: Array, rows: Array, *factors: Array
+) -> Array:
+    """The same for GPUs, stored: then XLA makes one kernel of those of all slopes.
+
+    It has as many functions as there is room for their coefficients.
+    """
+    step = max(1, _COEFFICIENTS // (of_atom.shape[2] * of_atom.shape[3]))
+    parts = []
+    for k in range(0, rows.shape[1], step):
+        some, of_some = rows[:, k : k + step], of_atom[:, k : k + step]
+        part = _project(of_some, factors[:n_phi], factors[n_phi:], some)
+        parts.append(jax.lax.optimization_barrier(part))
+    projected = sum(parts[1:], start=parts[0])
+    return jnp.sum(projected, axis=1) if per_atom else projected
 
 
 def _along_vectors(argument: str, size: int, point: _Point, dot: Array, like: Array) -> Array:
@@ -337,7 +437,7 @@ def _to_vectors(argument: str, size: int, *residuals_and_rows: Array) -> Array:
     point = _point_of(residuals)
     of_atom, phi, psi = _factors(size, point)
     if argument == "magmoms":
-        types, weights = point.types, _to_of_atom(rows, phi, psi)
+        types, weights = point.types, projected_on(rows, phi, psi)
         weights = list(einsum("nmzb,amzb->an", weights, point.coefficients))
     else:
         types = point.neighbour_types
@@ -365,11 +465,24 @@ def _to_coefficients(size: int, *residuals_and_rows: Array) -> Array:
     central = magnetic_basis(settings, size, point.types, point.magmoms)
     phi = radial_basis(settings, n_phi, point.distance)
     psi = magnetic_basis(settings, size, point.neighbour_types, point.neighbour_magmoms)
-    of_atom = _to_of_atom(rows, phi, psi)
+    of_atom = projected_on(rows, phi, psi)
     return einsum("na,nmzb->amzb", jnp.stack(central, axis=-1), of_atom)
 
 
-def _to_of_atom(rows: Array, phi: list[Array], psi: list[Array]) -> Array:
-    """sum_k rows phi_zeta psi_b, (N, N_mu, N_phi, blocks)."""
-    found = einsum("nmk,nzk->nmz", rows, product_rows(phi, psi))
-    return found.reshape(*found.shape[:2], len(phi), len(psi))
+def projected_on(rows: Array, phi: list[Array], psi: list[Array]) -> Array:
+    """sum_k rows phi_zeta psi_b, (N, N_mu, N_phi, blocks), from rows (N, N_mu, K)."""
+    n, n_mu, _ = rows.shape
+    like = jax.ShapeDtypeStruct((n, n_mu, len(phi) * len(psi)), rows.dtype)
+    args, static = (rows, *phi, *psi), (len(phi),)
+    found = by_platform(_projected_by_product, _projected_by_sums, args, like, static)
+    return found.reshape(n, n_mu, len(phi), len(psi))
+
+
+def _projected_by_product(n_phi: int, rows: Array, *factors: Array) -> Array:
+    products = product_rows(factors[:n_phi], factors[n_phi:])
+    return einsum("nmk,nzk->nmz", rows, products)
+
+
+def _projected_by_sums(n_phi: int, rows: Array, *factors: Array) -> Array:
+    terms = [f * (p * q) for f in unstacked(rows) for p in factors[:n_phi] for q in factors[n_phi:]]
+    return summed(terms).T.reshape(*rows.shape[:2], -1)

@@ -23,6 +23,9 @@ from mmtp_jax.potential.materialise import materialised
 
 Array = Any
 
+_LIST = 72
+"""Most sums over neighbours in one kernel; XLA fuses no more than 96 arrays."""
+
 
 def power_rows(x: Array, exponents: Sequence[int]) -> Array:
     """(N, R, K): x^e for each of R exponents, from x (N, K)."""
@@ -46,6 +49,20 @@ def stacked(rows: list[Array]) -> Array:
     for k, row in enumerate(rows[1:], 1):
         total = jnp.where(index == k, row[:, None], total)
     return total
+
+
+def unstacked(rows: Array) -> list[Array]:
+    """R arrays (N, K) from (N, R, K); of slices the transpose would be a sum."""
+    return [jnp.squeeze(row, 1) for row in jax.lax.split(rows, (1,) * rows.shape[1], axis=1)]
+
+
+def summed(rows: list[Array]) -> Array:
+    """(R, N): sums over the neighbours of R products (N, K), for GPUs, which store none of these.
+
+    Kernels have limits: longer lists are added up in parts.
+    """
+    parts = [rows[k : k + _LIST] for k in range(0, len(rows), _LIST)]
+    return jnp.concatenate([jnp.sum(jnp.stack(part), axis=-1) for part in parts])
 
 
 def powers(x: Array, highest: int) -> list[Array]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmtp_jax.potential.by_platform import by_platform
+from mmtp_jax.potential.by_platform import by_platform, in_two_ways
 
 X, Y = np.arange(1.0, 4.0), np.arange(2.0, 5.0)
 
@@ -48,7 +48,42 @@ def test_here_it_is_the_function_for_cpus_to_every_transformation(jit):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-14), found, wanted)
 
 
+def pair(x, y, direct=False):
+    function = jnp.cos if direct else jnp.sin
+    return {"sum": x["a"] + y, "wave": function(x["a"]) * y}
+
+
+def of_both(x, y):
+    return in_two_ways(pair, ({"a": x}, y), {"sum": x, "wave": x})
+
+
+def test_a_whole_function_has_two_ways():
+    traced = jax.jit(of_both).trace(X, Y)
+    for platform, has, hasn_t in (("cpu", "sine", "cosine"), ("cuda", "cosine", "sine")):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert f"stablehlo.{has} " in text
+        assert f"stablehlo.{hasn_t} " not in text
+
+
+def test_its_derivative_is_that_of_the_first_way_on_every_platform():
+    def change(x):
+        return jax.jvp(lambda x: of_both(x, Y), (x,), (np.ones(3),))
+
+    wanted = {"sum": np.ones(3), "wave": np.cos(X) * Y}
+    for function in (change, jax.jit(change)):
+        value, found = function(X)
+        np.testing.assert_allclose(value["wave"], np.sin(X) * Y)
+        jax.tree.map(np.testing.assert_allclose, found, wanted)
+    text = jax.jit(change).trace(X).lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("stablehlo.sine ") == text.count("stablehlo.cosine ") == 1
+    for k, row in enumerate(jax.jacrev(lambda x: of_both(x, Y)["wave"])(X)):
+        np.testing.assert_allclose(row[k], wanted["wave"][k])
+    mapped = jax.vmap(of_both)(np.stack([X, Y]), np.stack([Y, X]))
+    np.testing.assert_allclose(mapped["wave"], [np.sin(X) * Y, np.sin(Y) * X])
+
+
 @pytest.mark.usefixtures("gpu_path")
 class TestOnTheWayOfGPUs:
     def test_the_other_function_runs(self):
         np.testing.assert_allclose(both(X, Y), cosine(2, X, Y))
+        np.testing.assert_allclose(of_both(X, Y)["wave"], np.cos(X) * Y)

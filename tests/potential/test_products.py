@@ -231,7 +231,10 @@ def test_gpus_get_no_scatter_and_as_many_rows_as_are_needed():
     assert ["stablehlo.scatter" in text for text in texts] == [True, False]
     for table in TABLES.values():
         if len(table.target):
-            groups = table.groups(table.balanced_size)
+            bins, place = table.bins
+            assert sorted(place) == list(range(table.n_targets))
             most = max(np.bincount(table.target))
-            read = 2 * groups.a.size + (groups.of_targets.size if len(groups.of_targets) > 1 else 0)
-            assert read <= 2 * most * table.n_targets
+            read = sum(each.a.size for each in bins)
+            assert np.count_nonzero(table.coefficient) <= read <= most * table.n_targets
+            width = [len(each.a) for each in bins]
+            assert width == sorted(width)
