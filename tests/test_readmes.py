@@ -83,6 +83,8 @@ SLOW: dict[str, str] = {
     "mmtp phonons": "the same",
     "mmtp qha": "the same",
     "mmtp md pot.mtp fe.cfg --repeat 2 2 2 --ensemble npt": "the same",
+    "mmtp md Fe fe.cfg": "the same",
+    "iron = mmtp.load": "the same",
     "mmtp dos run.extxyz": "of those dynamics",
     "mmtp expansion npt": "of those dynamics",
     "mmtp.vibrational_dos(": "of those dynamics",

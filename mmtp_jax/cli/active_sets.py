@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmtp_jax.active.beside import path_beside
+from mmtp_jax.active.beside import set_of
 from mmtp_jax.active.options import Choice
 from mmtp_jax.cli import console
 from mmtp_jax.cli.shared_settings import LabelReading, data, file, missing_moments, potential
@@ -80,12 +80,12 @@ def _is_beside(settings: SetSettings) -> bool:
     """Whether the only file is to be looked at, by the active set beside the potential."""
     own = (settings.mode, settings.missing_scale, settings.save_active_set)
     alone = len(settings.data) == 1 and own == (None, None, None)
-    return alone and path_beside(settings.potential).is_file()
+    return alone and set_of(settings.potential).is_file()
 
 
 def no_data(settings: SetSettings, what: str) -> str:
     """That there is nothing to look at, and what would be."""
-    beside = path_beside(settings.potential)
+    beside = set_of(settings.potential)
     return (
         f"there are no {what}; give files with them after the training set, or --train FILE for "
         f"that (there is no active set {beside} beside the potential)"
@@ -102,7 +102,7 @@ def active_set(settings: SetSettings, potential: Potential) -> ActiveSet:
         return mmtp.ActiveSet.load(settings.active_set, potential)
     training, data = split_data(settings)
     if not training:
-        path = path_beside(settings.potential)
+        path = set_of(settings.potential)
         print(f"by {path}, to look at: {' '.join(data)}")
         return mmtp.ActiveSet.load(path, potential)
     print(f"training set: {' '.join(training)}" + (f"; to look at: {' '.join(data)}" * bool(data)))
@@ -121,7 +121,7 @@ def active_set(settings: SetSettings, potential: Potential) -> ActiveSet:
 def head(settings: SetSettings, active: ActiveSet) -> dict[str, Any]:
     """Of JSON files: what was graded, and by what."""
     train, data = split_data(settings)
-    beside = None if train else str(path_beside(settings.potential))
+    beside = None if train else str(set_of(settings.potential))
     return {
         "potential": settings.potential,
         "data": list(data),

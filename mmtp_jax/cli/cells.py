@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from mmtp_jax.potential.potential import Potential
 
 
-def read_start(settings: Any, potential: Potential) -> list[Atoms]:
+def read_start(settings: Any, potential: Potential, path: str | None = None) -> list[Atoms]:
     """The configurations that a section of settings names, each repeated as it says.
 
     Args:
         settings: with ``start`` or ``data``, ``repeat`` and ``keys``.
         potential: whose species they are of.
+        path: of the potential, for commands that use the first configuration and watch no grades:
+            it is graded by the active set beside the potential, and warned of where that is high.
     """
     from mmtp_jax.cli.console import read_data
 
@@ -24,6 +26,10 @@ def read_start(settings: Any, potential: Potential) -> list[Atoms]:
         potential.species,
         settings,
     )
+    if path is not None:
+        from mmtp_jax.cli.watched import tell_start
+
+        tell_start(path, potential, atoms_list[0])
     if settings.repeat is None:
         return atoms_list
     return [repeated(atoms, settings.repeat) for atoms in atoms_list]

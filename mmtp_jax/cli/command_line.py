@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmtp_jax.cli.console import check_species
+from mmtp_jax.cli.console import check_species, is_potential
 from mmtp_jax.cli.settings import (
     COMMAND_LINE,
     OLD_COMMANDS,
@@ -244,8 +244,9 @@ def _positional(of: type) -> list[tuple[str, dataclasses.Field]]:
 def _files(files: list[str], in_file: Values, of: type) -> Values:
     """Files by what they are: one of a kind in the order of the fields, the others of a list.
 
-    Where one is the potential, it is the file that ends in .mtp; or where none does and the
-    settings file gives none, the first. Where it may be several, all that end so are.
+    Where one is the potential, it is the file that ends in .mtp, or the name of one that comes
+    with the program; or where none is and the settings file gives none, the first. Where it may be
+    several, all such are.
 
     Raises:
         ValueError: if there are several potentials, or too many files.
@@ -255,7 +256,7 @@ def _files(files: list[str], in_file: Values, of: type) -> Values:
         missing = field.name not in in_file.get(section, {})
         many = item_of(typing.get_type_hints(sections_of(of)[section])[field.name]) is not None
         if field.name == "potential":
-            taken = [file for file in rest if file.lower().endswith(".mtp")]
+            taken = [file for file in rest if is_potential(file)]
             if len(taken) > 1 and not many:
                 raise ValueError(f"give one potential, got {' and '.join(taken)}")
             taken = taken or (rest[:1] if missing else [])

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mmtp_jax.io import documents
 from mmtp_jax.io.compressed import suffixes
 from mmtp_jax.io.fields import shown
+from mmtp_jax.io.shipped import is_name
 from mmtp_jax.language import speaking
 from mmtp_jax.options import nearest
 
@@ -320,9 +321,14 @@ def check_species(species: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def is_potential(path: str, by_name: bool = False) -> bool:
-    """Whether a file is a potential, by its name or, whatever its name, by its first line."""
-    if Path(path).suffix.lower() in (".mtp", ".mmtp") or by_name or not Path(path).is_file():
+    """Whether a file is a potential, by its name or, whatever its name, by its first line.
+
+    So are the names of those that come with the program.
+    """
+    if Path(path).suffix.lower() in (".mtp", ".mmtp") or by_name:
         return Path(path).suffix.lower() in (".mtp", ".mmtp")
+    if not Path(path).is_file():
+        return is_name(path)
     with open(path, "rb") as file:
         return file.readline(100).strip() == b"MTP"
 

@@ -37,6 +37,7 @@ from mmtp_jax.cli.commands import (
     montecarlo,
     phonons,
     plot,
+    potentials,
     qha,
     quickstart,
     relax,
@@ -73,6 +74,7 @@ _COMMANDS = (
     lammps,
     convert,
     info,
+    potentials,
     plot,
     template,
 )
@@ -83,6 +85,7 @@ _LONGEST = 300
 _EPILOG = """\
 start here:
   mmtp quickstart                 fit real DFT data of iron in about a minute
+  mmtp potentials                 those that come with the program, to use by name
   mmtp fit --help                 options and an example; the same for every command
 
 Compiled programs are kept in ~/.cache/mmtp_jax, at most 1 GB, so that the next run starts sooner;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmtp_jax.active.beside import path_beside
+from mmtp_jax.active.beside import set_of
 from mmtp_jax.active.options import Keeping, Thresholds
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.io.label_keys import checked_keys
@@ -22,15 +22,15 @@ MAX_MOMENT = 100.0
 def potential() -> Any:
     """A field: the potential, an argument."""
     return option(
-        "Potential, .mtp.", example="pot.mtp", required=True, positional="a potential",
-        metavar="POTENTIAL",
+        "Potential, .mtp, or the name of one of 'mmtp potentials'.", example="pot.mtp",
+        required=True, positional="a potential", metavar="POTENTIAL",
     )  # fmt: skip
 
 
 def potentials(**more: Any) -> Any:
     """A field: the potential, or several, arguments."""
     return option(
-        "Potential, .mtp; or several, a committee.",
+        "Potential, .mtp, or the name of one of 'mmtp potentials'; or several, a committee.",
         (), example=("pot.mtp",), required=True, positional="a potential", metavar="POTENTIAL",
         **more,
     )  # fmt: skip
@@ -222,7 +222,7 @@ def check_preselection(settings: Any, given: Values) -> None:
         "active_set"
     }:
         files = settings.input.potential or ()
-        beside = path_beside(files[0]) if len(files) == 1 else None
+        beside = set_of(files[0]) if len(files) == 1 else None
         if watched.active_set is not None or not beside or not beside.exists():
             where = f"; there is no {beside} beside the potential" if beside else ""
             raise ValueError(

@@ -25,6 +25,25 @@ SAMPLES = 100
 """Configurations of a simulation that are graded where nothing is watched."""
 
 
+def tell_start(path: str, potential: Potential, atoms: Atoms) -> None:
+    """Warn of a start that is far from the training set, by the active set beside the potential."""
+    from mmtp_jax.active.beside import find_beside, set_of
+    from mmtp_jax.active.options import Thresholds
+
+    active, why_not = find_beside(path, potential)
+    if why_not:
+        console.warn(why_not)
+    if active is None:
+        return
+    (grade,) = active.grade([atoms], missing_moments="zero")
+    limit = Thresholds().grade_break
+    if grade > limit:
+        console.warn(
+            f"the start has a grade of {grade:.4g} by {set_of(path)}, above {limit:g}: it is far "
+            "from the training set of the potential, and so is what is made of it"
+        )
+
+
 class Watched:
     """The watch of a command and what it kept; ``watch`` is None where nothing is watched.
 
@@ -154,7 +173,7 @@ class Watched:
     def _report_sampled(self) -> None:
         if not self._n_sampled:
             return
-        from mmtp_jax.active.beside import path_beside
+        from mmtp_jax.active.beside import set_of
         from mmtp_jax.active.options import NEIGHBORHOOD
 
         low, high = self.settings.grade_select, self.settings.grade_break
@@ -164,7 +183,7 @@ class Watched:
         if self.every == 1:
             which = "at every step"
         print(
-            f"extrapolation grades by {path_beside(self._path)} of {self._n_sampled} "
+            f"extrapolation grades by {set_of(self._path)} of {self._n_sampled} "
             f"{'configuration' if self._n_sampled == 1 else 'configurations'} {which}: highest "
             f"{grade:.4g}{at}, {self._n_above} of at least {low:g}"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +16,7 @@ from mmtp_jax.active.beside import find_beside
 from mmtp_jax.interfaces.equilibration import moments_of_results
 from mmtp_jax.interfaces.evaluation import CommitteeEvaluator, StructureEvaluator
 from mmtp_jax.interfaces.forked import calculate_elsewhere
+from mmtp_jax.interfaces.outside import GRADE, Outside
 from mmtp_jax.io.convert import structures_for
 from mmtp_jax.io.mtp import load
 from mmtp_jax.io.schema import MAGNETIC_FORCES
@@ -29,6 +30,7 @@ from mmtp_jax.simulation.moments.structures import (
     MomentOptions,
     StructureEquilibrator,
 )
+from mmtp_jax.structures.domain import DomainReport
 from mmtp_jax.structures.results import CommitteeResult
 from mmtp_jax.structures.structure import Structure
 from mmtp_jax.warn import warn
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-GRADE = "grade"
 SPREADS = ("energy_std", "forces_std", "stress_std", "magnetic_forces_std")
 
 
@@ -73,7 +74,8 @@ class MMTPCalculator(Calculator):
     processes do without.
 
     Args:
-        potential: a `Potential` or the path of an ``.mtp`` file; or several.
+        potential: a `Potential`, the path of an ``.mtp`` file, or the name of a potential that
+            comes with the program; or several.
         species: chemical symbols, for a file that does not name them.
         dtype: float64, float32 or ``"mixed"``, see `mmtp_jax.evaluate`.
         equilibrate: minimise the energy over the moments.
@@ -84,12 +86,17 @@ class MMTPCalculator(Calculator):
             then the extrapolation grade of the configuration (Kotykhov 2025, Eq. 8) at its moments,
             which is calculated when it is asked for. For a file, that beside it is taken
             (``pot.active.npz``) if it belongs to the potential.
+        grade_every: with an active set, the first calculation and every so many later is graded,
+            and a grade far from the training set warned of; 0 for none. Vectors are not graded.
 
     Raises:
         ValueError: if the active set belongs to another potential, ``follow`` is asked for
             without ``equilibrate``, or the potentials of a committee do not fit together.
 
     Warns:
+        ExtrapolationWarning: if distances or moments lie outside of the potential's intervals, or
+            the grade is above 10: in the first, tenth, hundredth calculation and so on that has
+            such. ``calc.outside`` counts them all.
         EquilibrationWarning: if moments could not be equilibrated, or have vanished.
     """
 
@@ -115,6 +122,7 @@ class MMTPCalculator(Calculator):
         tolerance: float = MomentOptions.tolerance,
         allow_flips: bool = False,
         active_set: ActiveSet | None = None,
+        grade_every: int = 100,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -143,6 +151,9 @@ class MMTPCalculator(Calculator):
         if active_set is not None:
             active_set.check(potential, "the calculator")
             self.implemented_properties = [*self.implemented_properties, GRADE]
+        self.grade_every = grade_every
+        self.outside = Outside()
+        """What was met outside of the range of the potential."""
         self.equilibration: EquilibratedStructure | None = None
         """How the last search of equilibrated moments ended; None without ``equilibrate``."""
         self._own_results: dict[str, Any] = {}
@@ -175,14 +186,15 @@ class MMTPCalculator(Calculator):
             moments="initial",
             vectors=not isinstance(self._evaluator, EquilibratedMoments),
         )
-        magmoms = structure.magmoms
+        self.outside.begin()
+        tell, magmoms = self.outside.look, structure.magmoms
         if isinstance(self._evaluator, EquilibratedMoments):
-            self.equilibration = self._evaluator(structure)
+            self.equilibration = self._evaluator(structure, tell)
             result, magmoms = self.equilibration.result, self.equilibration.magmoms
             if self._committee is not None:
-                result = self._committee(replace(structure, magmoms=magmoms))
+                result = self._committee(replace(structure, magmoms=magmoms), tell)
         else:
-            result = self._evaluator(structure)
+            result = self._evaluator(structure, tell)
         own = {MAGNETIC_FORCES: result.magnetic_forces}
         if isinstance(result, CommitteeResult):
             own |= {name: getattr(result, name) for name in SPREADS}
@@ -200,6 +212,8 @@ class MMTPCalculator(Calculator):
         self.results, self._own_results = results, own
         if self._grades_at_once and self.active_set is not None:
             self._own(GRADE)
+        if self._is_graded(magmoms):
+            self.outside.grade(structure.name, self._own(GRADE), self.active_set)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation, borrowed moments included.
@@ -264,6 +278,12 @@ class MMTPCalculator(Calculator):
             self._own_results[GRADE] = float(self.active_set.grade([self._evaluated])[0])
         return self._own_results[name]
 
+    def _is_graded(self, magmoms: np.ndarray) -> bool:
+        """Whether the running calculation is one of those whose grades are looked at."""
+        if self.active_set is None or not self.grade_every or magmoms.ndim > 1:
+            return False
+        return (self.outside.n_calculations - 1) % self.grade_every == 0
+
     def _of_last(self, name: str) -> Any:
         if not self.results and name in self.implemented_properties:
             raise PropertyNotImplementedError(f"there is no {name} before the first calculation")
@@ -306,14 +326,16 @@ class EquilibratedMoments:
         self._initial: tuple[np.ndarray, np.ndarray] | None = None
         self._last: EquilibratedStructure | None = None
 
-    def __call__(self, structure: Structure) -> EquilibratedStructure:
+    def __call__(
+        self, structure: Structure, tell: Callable[[DomainReport], None]
+    ) -> EquilibratedStructure:
         """Equilibrate, from the moments of the structure or those of the call before."""
         initial = (structure.types, structure.magmoms)
         if self._goes_on(initial):
-            found = self._equilibrator(replace(structure, magmoms=self._last.magmoms))
+            found = self._equilibrator(replace(structure, magmoms=self._last.magmoms), tell)
         else:
             self._equilibrator.forget()
-            found = self._equilibrator(structure)
+            found = self._equilibrator(structure, tell)
         # Moments may also vanish in steps, so what counts is where they came from.
         told = replace(found, start=structure)
         if not found.converged or told.collapse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -18,7 +18,7 @@ from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision, require_precision, with_floats
 from mmtp_jax.structures.batch import Batch, default_chunk, device_in_use, make_batches
 from mmtp_jax.structures.device import OnDevice
-from mmtp_jax.structures.domain import check_domain
+from mmtp_jax.structures.domain import DomainReport, check_domain
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.results import CommitteeResult, Result, results_of
 from mmtp_jax.structures.structure import Structure, kinds_of_moments
@@ -140,9 +140,11 @@ class CommitteeEvaluator:
     def __init__(self, potentials: Sequence[Potential], dtype: Any = np.float64) -> None:
         self._evaluators = [StructureEvaluator(p, dtype) for p in committee_of(potentials)]
 
-    def __call__(self, structure: Structure) -> CommitteeResult:
-        """Mean and spread of all observables of one structure."""
-        return CommitteeResult.of([evaluator(structure) for evaluator in self._evaluators])
+    def __call__(
+        self, structure: Structure, tell: Callable[[DomainReport], None] = DomainReport.warn
+    ) -> CommitteeResult:
+        """Mean and spread of all observables; each member tells what is outside."""
+        return CommitteeResult.of([evaluator(structure, tell) for evaluator in self._evaluators])
 
 
 class _Last:
@@ -169,10 +171,12 @@ class StructureEvaluator(OnDevice):
     Neighbours stay there while atoms move little, see `mmtp_jax.structures.kept_graph`.
     """
 
-    def __call__(self, structure: Structure) -> Result:
-        """All observables of one structure."""
+    def __call__(
+        self, structure: Structure, tell: Callable[[DomainReport], None] = DomainReport.warn
+    ) -> Result:
+        """All observables of one structure; ``tell`` is told what is outside of the intervals."""
         batch, table = self.graph_of(structure)
-        check_domain(self.potential, [structure], [table]).warn()
+        tell(check_domain(self.potential, [structure], [table]))
         return self.of_batch(batch, [structure])[0][1]
 
     def of_batch(self, batch: Batch, structures: Sequence[Structure]) -> list[tuple[int, Result]]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmtp_jax.io.schema import KMESH, MAKING
+from mmtp_jax.io.shipped import file_of
 from mmtp_jax.structures.making import making_text
 
 _HEAD = 4_000_000
@@ -27,8 +28,8 @@ def file_hash(path: str | os.PathLike) -> str:
 
 
 def potential_making(path: str | os.PathLike) -> dict[str, str]:
-    """The making of what a potential predicts."""
-    return {"code": "mmtp_jax", "potential": file_hash(path)[:12]}
+    """The making of what a potential of a file, or of a name, predicts."""
+    return {"code": "mmtp_jax", "potential": file_hash(file_of(path))[:12]}
 
 
 def vasp_info(path: str | os.PathLike) -> dict[str, str]:

@@ -45,6 +45,7 @@ from mmtp_jax.io.atomic import atomic_write
 from mmtp_jax.io.mtp_tables import read_tables
 from mmtp_jax.io.mtp_tag import read_tag, tag_text
 from mmtp_jax.io.mtp_text import MtpText, read_mtp_text
+from mmtp_jax.io.shipped import file_to_read
 from mmtp_jax.language import argument
 from mmtp_jax.options import MAX_CUTOFF
 from mmtp_jax.potential.forms import form_of
@@ -67,7 +68,8 @@ def load(
     """Read a potential; numbers are float64 and exactly those of the file.
 
     Args:
-        path: the ``.mtp`` file.
+        path: the ``.mtp`` file, or the name of a potential that comes with the program
+            (`mmtp_jax.io.shipped`); a file of that name is read in its place, which is said.
         species: chemical symbols of the types 0, 1, ...; may be left out where the file names
             them, as files of `save` do.
         form: ``"symmetrised"`` or ``"bare"`` for the energy [E(M) + E(-M)] / 2 or E(M), whatever
@@ -76,6 +78,7 @@ def load(
         symmetrised: older name of the form.
 
     Raises:
+        FileNotFoundError: if there is no such file, or potential of that name.
         ValueError: if the file is broken or cut, of another version or basis type, an untrained
             template, beyond the limits of this file, or does not fit ``species`` or ``form``. The
             message names file, line and key.
@@ -86,8 +89,9 @@ def load(
 
     Example:
         >>> potential = load("pot.mtp", species=("Fe", "Al"))
+        >>> iron = load("Fe")
     """
-    mtp = read_mtp_text(path)
+    mtp = read_mtp_text(file_to_read(path))
     _check_trained(mtp)
     _check_types(mtp)
     tag, ours = read_tag(mtp)

@@ -13,6 +13,7 @@ from ase import Atoms
 
 from mmtp_jax.io.atoms import bare_atoms, with_results
 from mmtp_jax.io.making import file_hash, potential_making
+from mmtp_jax.io.shipped import file_of
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 
 
@@ -26,7 +27,7 @@ class PotentialOracle:
     """
 
     path: str | Path
-    """An ``.mtp`` file."""
+    """An ``.mtp`` file, or the name of a potential that comes with the program."""
     species: Sequence[str] | None = None
     """Chemical symbols, for a file that does not name them."""
 
@@ -48,6 +49,8 @@ class PotentialOracle:
             # One line for each configuration would be too many; the provenance keeps them.
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
+                # Each label tells what is outside, not the first only.
+                calculator.outside = type(calculator.outside)()
                 calculator.calculate(atoms)
         except ValueError as error:
             return Failure(str(error))
@@ -73,7 +76,7 @@ class PotentialOracle:
 
     def fingerprint(self) -> str:
         """Hash of the file."""
-        return file_hash(self.path)
+        return file_hash(file_of(self.path))
 
 
 def _calculator(path: str | Path, species: Sequence[str] | None):

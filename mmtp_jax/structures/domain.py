@@ -31,6 +31,9 @@ class NoNeighboursWarning(UserWarning):
     """Atoms have no neighbour within the cutoff."""
 
 
+KINDS = ("distance", "moment", "no moments", "no neighbours")
+"""What `DomainReport.findings` are about."""
+
 FURTHEST = 20.0
 """Angstrom; neighbours beyond the cutoff are looked for up to here, to say how far they are."""
 
@@ -66,41 +69,41 @@ class DomainReport:
 
     def messages(self) -> list[str]:
         """One sentence per kind of extrapolation; empty where there is none."""
-        return [message for _, message in self._messages()]
+        return [message for _, _, message in self.findings()]
 
-    def _messages(self) -> list[tuple[type[UserWarning], str]]:
-        found = [(ExtrapolationWarning, message) for message in self._extrapolations()]
+    def findings(self) -> list[tuple[str, type[UserWarning], str]]:
+        """Of each of `KINDS` that there is: its name, the kind of warning, and a sentence."""
+        distance, moment, no_moments, no_neighbours = KINDS
+        found = []
+        if self.n_close_pairs:
+            found.append((
+                distance, ExtrapolationWarning,
+                f"{self.n_close_pairs} pairs in {len(self.close_configurations)} of "
+                f"{self.n_configurations} configurations are closer than min_dist "
+                f"{self.min_dist:.4f} Angstrom (shortest {self.shortest:.4f}, first in "
+                f"{self.close_configurations[0]}); their energies are extrapolated",
+            ))  # fmt: skip
+        if self.n_magmoms:
+            found.append((
+                moment, ExtrapolationWarning,
+                f"{self.n_magmoms} moments in {len(self.magmom_configurations)} of "
+                f"{self.n_configurations} configurations are outside of the interval of the "
+                f"potential ({self.intervals} mu_B; largest {self.largest:.4f}, first in "
+                f"{self.magmom_configurations[0]}); their energies are extrapolated",
+            ))  # fmt: skip
         if self.unknown_moments:
             sentence = (
                 f"{len(self.unknown_moments)} of {self.n_configurations} configurations have no "
                 f"magnetic moments (first {self.unknown_moments[0]}) and are evaluated at zero"
             )
-            found.append((MissingMomentsWarning, sentence))
+            found.append((no_moments, MissingMomentsWarning, sentence))
         if self.n_lonely:
             sentence = (
                 f"{self.n_lonely} atoms in {len(self.lonely)} of {self.n_configurations} "
                 f"configurations have no neighbour within the cutoff of {self.cutoff:.4g} "
                 f"Angstrom (first in {self.lonely[0]}); their energies are constants"
             )
-            found.append((NoNeighboursWarning, sentence))
-        return found
-
-    def _extrapolations(self) -> list[str]:
-        found = []
-        if self.n_close_pairs:
-            found.append(
-                f"{self.n_close_pairs} pairs in {len(self.close_configurations)} of "
-                f"{self.n_configurations} configurations are closer than min_dist "
-                f"{self.min_dist:.4f} Angstrom (shortest {self.shortest:.4f}, first in "
-                f"{self.close_configurations[0]}); their energies are extrapolated"
-            )
-        if self.n_magmoms:
-            found.append(
-                f"{self.n_magmoms} moments in {len(self.magmom_configurations)} of "
-                f"{self.n_configurations} configurations are outside of the interval of the "
-                f"potential ({self.intervals} mu_B; largest {self.largest:.4f}, first in "
-                f"{self.magmom_configurations[0]}); their energies are extrapolated"
-            )
+            found.append((no_neighbours, NoNeighboursWarning, sentence))
         return found
 
     def warn(self, chosen: Sequence[str] = ()) -> None:
@@ -111,7 +114,7 @@ class DomainReport:
                 its data without.
         """
         advice = f"; without {' and '.join(map(named, chosen))} a fit covers its data"
-        for category, message in self._messages():
+        for _, category, message in self.findings():
             extrapolates = category is ExtrapolationWarning and chosen
             warn(f"{message}{advice}" if extrapolates else message, category)
 

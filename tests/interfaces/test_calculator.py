@@ -270,15 +270,39 @@ def test_a_relaxation_finds_the_minimum_without_compiling_at_every_step(repulsiv
     np.testing.assert_allclose(distances, crystal.get_all_distances(mic=True), atol=1e-3)
 
 
-def test_extrapolation_warns_for_each_new_geometry_outside(repulsive):
+@pytest.mark.parametrize("members", [1, 2])
+def test_extrapolation_is_counted_and_warned_of_ever_less_often(repulsive, members):
+    calculator = mmtp.MMTPCalculator([repulsive] * members if members > 1 else repulsive)
+    inside = Atoms("Fe2", positions=[[0, 0, 0], [0, 0, 2.5]])
+
+    def said(atoms):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            calculator.get_potential_energy(atoms)
+        assert all(one.category is ExtrapolationWarning for one in caught)
+        return [str(one.message) for one in caught]
+
     close = Atoms("Fe2", positions=[[0, 0, 0], [0, 0, 1.0]])
-    calculator = mmtp.MMTPCalculator(repulsive)
-    with pytest.warns(ExtrapolationWarning, match="closer than min_dist"):
-        calculator.get_potential_energy(close)
-    far = Atoms("Fe2", positions=[[0, 0, 0], [0, 0, 2.5]])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        calculator.get_potential_energy(far)
+    (first,) = said(close)
+    assert "closer than min_dist" in first
+    assert said(inside) == []
+    # Another kind is told for itself.
+    close.set_initial_magnetic_moments([0.0, 50.0])
+    (moment,) = said(close)
+    assert "outside of the interval of the potential" in moment
+    found = []
+    for k in range(8):
+        close.positions[1, 2] = 0.9 - 0.01 * k
+        found += said(close)
+    (tenth,) = found
+    assert tenth.startswith("10 of 11 calculations so far: 1 pairs in 1 of 1")
+    assert calculator.outside.counts == {"distance": 10, "moment": 9}
+    assert calculator.outside.shortest == pytest.approx(0.83)
+    assert calculator.outside.largest == 50.0
+    assert str(calculator.outside) == (
+        "11 calculations: 10 with distances that the potential does not cover (shortest 0.83 "
+        "Angstrom), 9 with moments beyond their interval (largest 50 mu_B)"
+    )
 
 
 # --- equilibrated moments -----------------------------------------------------------
@@ -458,6 +482,37 @@ def test_grade_of_the_configuration_at_its_moments(iron, magnetic):
     for change in ({"scaling": np.float64(2.0)}, {"form": "bare"}, {"species": ("Al",)}):
         with pytest.raises(ValueError, match="another potential than the calculator"):
             following(magnetic.replace(**change), active_set=active_set)
+
+
+def test_some_calculations_are_graded(iron, magnetic):
+    active_set = mmtp.ActiveSet.from_configurations(magnetic, [iron], mode="neighborhood")
+    graded = []
+
+    class Counted:
+        mode, check = active_set.mode, active_set.check
+
+        def grade(self, structures):
+            graded.append(structures)
+            return active_set.grade(structures)
+
+    calculator = mmtp.MMTPCalculator(magnetic, active_set=Counted(), grade_every=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ExtrapolationWarning)
+        for k in range(6):
+            iron.positions[0, 0] += 1e-5
+            calculator.get_potential_energy(iron)
+            assert len(graded) == k // 3 + 1
+    assert calculator.outside.highest == pytest.approx(1.0, abs=1e-2)
+    far = iron.copy()
+    far.rattle(0.3, seed=1)
+    with pytest.warns(ExtrapolationWarning, match=r"Fe4 has an extrapolation grade of .* above 10"):
+        calculator.get_potential_energy(far)
+    assert calculator.outside.counts == {"grade": 1}
+    assert calculator.outside.n_graded == 3
+    assert calculator.outside.highest == calculator.grade > 10
+    never = mmtp.MMTPCalculator(magnetic, active_set=Counted(), grade_every=0)
+    never.get_potential_energy(far)
+    assert len(graded) == 3
 
 
 @pytest.mark.parametrize("kind", ["fixed", "equilibrated"])

@@ -71,7 +71,7 @@ def _of_one(settings: ElasticSettings, member: Member, files: PropertyFiles) -> 
     from mmtp_jax.properties.elastic_results import AXES
 
     potential = member.potential
-    atoms = read_start(settings, potential)[0]
+    atoms = read_start(settings, potential, member.name)[0]
     options = {"relax": settings.relax, "max_stress_GPa": settings.max_stress_GPa}
     if settings.states:
         with CountProgress(settings.states, "states") as progress:

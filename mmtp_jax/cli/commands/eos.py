@@ -134,7 +134,7 @@ def _of_one(settings: EosSettings, which: str, member: Member, files: PropertyFi
     from mmtp_jax.progress import CountProgress
 
     potential = member.potential
-    atoms = read_start(settings, potential)[0]
+    atoms = read_start(settings, potential, member.name)[0]
     cell_atoms = settings.cell_atoms or len(atoms)
     options: dict[str, Any] = {"shape": settings.shape}
     total, what = settings.n, "volumes"

@@ -54,7 +54,7 @@ class EvaluateSettings(LabelReading):
     """A potential, configurations, and what is written."""
 
     potential: tuple[str, ...] = option(
-        "Potentials, .mtp.",
+        "Potentials, .mtp, or names of 'mmtp potentials'.",
         (), example=("pot.mtp",), required=True, positional="a potential", metavar="POTENTIAL",
     )  # fmt: skip
     data: tuple[str, ...] = data("Configurations of any format.", "configurations")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from mmtp_jax.active.beside import find_beside, path_beside
+from mmtp_jax.active.beside import find_beside, set_of
 from mmtp_jax.cli import console
 from mmtp_jax.cli.cells import repeated
 from mmtp_jax.cli.command_line import collect, declare
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
             said = given.get("", {})
             options = replace(options, **{k: v for k, v in _ONLY_TOLD.items() if k not in said})
             print(
-                f"grades by {path_beside(settings.potential)}, every {options.grade_every} steps; "
+                f"grades by {set_of(settings.potential)}, every {options.grade_every} steps; "
                 f"those above {options.grade_break:g} stop the run"
             )
     elif settings.active_set != NO_ACTIVE_SET:

@@ -66,7 +66,8 @@ def _of_one(resume: bool, settings: MonteCarloSettings, member: Member) -> Found
     from mmtp_jax.io.lock import locked
 
     output, potential = settings.output, member.potential
-    cell = read_start(settings.input, potential)[0]
+    graded = None if settings.preselection.active_set else member.name
+    cell = read_start(settings.input, potential, graded)[0]
     with locked(output.checkpoint):
         go_on = resume and Path(output.checkpoint).exists()
         watched = Watched(settings.preselection, member.name, potential, go_on)

@@ -105,7 +105,7 @@ def _of_one(settings: PhononsSettings, member: Member, files: PropertyFiles) -> 
     from mmtp_jax.properties.phonon_results import IMAGINARY
 
     potential = member.potential
-    atoms = read_start(settings, potential)[0]
+    atoms = read_start(settings, potential, member.name)[0]
     common = {
         "relax": settings.relax, "moments": settings.moments,
         "born": born, "dielectric": settings.dielectric, "nac_method": settings.nac_method,

@@ -107,7 +107,7 @@ def _of_one(settings: QhaSettings, member: Member, files: PropertyFiles) -> None
     from mmtp_jax.progress import CountProgress
 
     potential = member.potential
-    atoms = read_start(settings, potential)[0]
+    atoms = read_start(settings, potential, member.name)[0]
     with CountProgress(int(n), "volumes") as progress:
         found = mmtp.quasiharmonic(
             potential, atoms, supercell, temperatures, strains=np.linspace(low, high, int(n)),

@@ -74,11 +74,7 @@ def run(args: argparse.Namespace) -> int:
     import mmtp_jax as mmtp
 
     potential = mmtp.Potential.new(level=args.level, seed=args.seed, **_FORM)
-    atoms_list = []
-    for name in DATA:
-        with as_file(files("mmtp_jax") / "data" / name) as path:
-            atoms_list += console.read_data(str(path), potential.species)
-    _say_making(atoms_list)
+    atoms_list = shipped_iron()
     kept, held_out = mmtp.split(len(atoms_list), _HELD_OUT, args.seed)
     training, validation = [atoms_list[k] for k in kept], [atoms_list[k] for k in held_out]
 
@@ -111,20 +107,30 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _say_making(atoms_list: list[Atoms]) -> None:
-    """All shipped labels are of one making, which those carry that were made last."""
+def shipped_iron() -> list[Atoms]:
+    """The labels of iron; all are of one making, which those carry that were made last."""
+    import mmtp_jax as mmtp
     from mmtp_jax.io.schema import MAKING
 
+    atoms_list = []
+    for name in DATA:
+        with as_file(files("mmtp_jax") / "data" / name) as path:
+            atoms_list += mmtp.read(str(path), species=_FORM["species"])
     known = {atoms.info[MAKING] for atoms in atoms_list if MAKING in atoms.info}
     if len(known) == 1:
         (making,) = known
         for atoms in atoms_list:
             atoms.info[MAKING] = making
+    return atoms_list
 
 
 def _next_steps(potential: str) -> str:
     return f"""
 What to try next
+  A potential that comes with the program, fitted to all of these data, to use by its name:
+
+    mmtp potentials Fe
+
   The potential in Python, as a calculator of ASE:
 
     from ase.build import bulk

@@ -65,7 +65,7 @@ def _of_one(settings: SampleSettings, member: Member) -> Found:
     from mmtp_jax.tables import with_error
 
     potential = member.potential
-    atoms = read_start(settings.input, potential)[0]
+    atoms = read_start(settings.input, potential, member.name)[0]
     if not 0 <= output.atom < len(atoms):
         raise ValueError(f"--atom must be between 0 and {len(atoms) - 1}, got {output.atom}")
     with CountProgress(of.n, "states") as progress:

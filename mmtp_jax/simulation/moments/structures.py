@@ -23,7 +23,7 @@ from mmtp_jax.simulation.moments.watched import search_watched
 from mmtp_jax.simulation.watch import BoundWatch, Watch, alike
 from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack
 from mmtp_jax.structures.device import OnDevice
-from mmtp_jax.structures.domain import check_domain
+from mmtp_jax.structures.domain import DomainReport, check_domain
 from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
 from mmtp_jax.structures.results import Result, results_of
 from mmtp_jax.structures.structure import Structure
@@ -217,14 +217,16 @@ class StructureEquilibrator(OnDevice):
         """Start the next search without what the last one has learned."""
         self._memory = None
 
-    def __call__(self, structure: Structure) -> EquilibratedStructure:
-        """Equilibrate one structure."""
+    def __call__(
+        self, structure: Structure, tell: Callable[[DomainReport], None] = DomainReport.warn
+    ) -> EquilibratedStructure:
+        """Equilibrate one structure; ``tell`` is told what is outside of the intervals."""
         batch, table = self.graph_of(structure)
         if not np.array_equal(structure.types, self._types):
             self._types, self._memory = structure.types, None
         found, self._memory = self.of_batch(batch, [structure], self._memory)
         result = found[0][1]
-        check_domain(self.potential, [result.structure], [table]).warn()
+        tell(check_domain(self.potential, [result.structure], [table]))
         return result
 
     def of_batch(
