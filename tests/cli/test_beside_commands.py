@@ -11,6 +11,7 @@ from ase.build import bulk
 
 import mmtp_jax as mmtp
 from mmtp_jax.active.beside import path_beside
+from mmtp_jax.cli.watched import tell_start
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +121,17 @@ def test_stale_sets_are_told_and_not_used(run, stale, cell) -> None:
 def test_a_threshold_makes_it_the_watch(run, potential, cell) -> None:
     done = run("equilibrate", potential, cell, "--grade-select", 1e-6)
     assert "with a grade of at least 1e-06, highest grade" in done.out
+
+
+def test_a_start_far_from_the_training_set_is_told(potential, data, caplog) -> None:
+    """Which properties, samples and walks do that watch no grades."""
+    near = data.atoms_list[0]
+    tell_start(str(potential), mmtp.load(potential), near)
+    assert not [line for line in caplog.messages if "grade" in line]
+    far = near.copy()
+    far.positions[0] += 0.8
+    far.set_initial_magnetic_moments([3.5, -3.5])
+    tell_start(str(potential), mmtp.load(potential), far)
+    (line,) = [line for line in caplog.messages if "grade" in line]
+    assert "the start has a grade of" in line
+    assert f"by {path_beside(potential)}, above 10: it is far from the training set" in line
