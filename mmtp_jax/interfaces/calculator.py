@@ -87,7 +87,7 @@ class MMTPCalculator(Calculator):
             which is calculated when it is asked for. For a file, that beside it is taken
             (``pot.active.npz``) if it belongs to the potential.
         grade_every: with an active set, the first calculation and every so many later is graded,
-            and a grade far from the training set warned of; 0 for none. Vectors are not graded.
+            and a grade far from the training set warned of; 0 for none.
 
     Raises:
         ValueError: if the active set belongs to another potential, ``follow`` is asked for
@@ -212,7 +212,7 @@ class MMTPCalculator(Calculator):
         self.results, self._own_results = results, own
         if self._grades_at_once and self.active_set is not None:
             self._own(GRADE)
-        if self._is_graded(magmoms):
+        if self._is_graded:
             self.outside.grade(structure.name, self._own(GRADE), self.active_set)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -278,9 +278,10 @@ class MMTPCalculator(Calculator):
             self._own_results[GRADE] = float(self.active_set.grade([self._evaluated])[0])
         return self._own_results[name]
 
-    def _is_graded(self, magmoms: np.ndarray) -> bool:
+    @property
+    def _is_graded(self) -> bool:
         """Whether the running calculation is one of those whose grades are looked at."""
-        if self.active_set is None or not self.grade_every or magmoms.ndim > 1:
+        if self.active_set is None or not self.grade_every:
             return False
         return (self.outside.n_calculations - 1) % self.grade_every == 0
 
