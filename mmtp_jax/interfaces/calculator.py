@@ -87,7 +87,8 @@ class MMTPCalculator(Calculator):
             which is calculated when it is asked for. For a file, that beside it is taken
             (``pot.active.npz``) if it belongs to the potential.
         grade_every: with an active set, the first calculation and every so many later is graded,
-            and a grade far from the training set warned of; 0 for none.
+            and a grade far from the training set warned of; 0 for none. For 54 atoms a grade costs
+            as much as some 30 calculations.
 
     Raises:
         ValueError: if the active set belongs to another potential, ``follow`` is asked for
@@ -122,7 +123,7 @@ class MMTPCalculator(Calculator):
         tolerance: float = MomentOptions.tolerance,
         allow_flips: bool = False,
         active_set: ActiveSet | None = None,
-        grade_every: int = 100,
+        grade_every: int = 1000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

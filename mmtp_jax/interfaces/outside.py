@@ -2,7 +2,7 @@
 
 Each kind warns in the first, the tenth, the hundredth calculation that has it, and so on. Distances
 and moments are looked at in every calculation, which costs next to nothing; the grade, which costs
-as much as a calculation, in the first and then in one of many.
+as much as some calculations, in the first and then in one of many.
 """
 
 from __future__ import annotations
