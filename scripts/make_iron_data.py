@@ -3,13 +3,15 @@
 bcc cells of two to eight atoms, of several volumes, strained and displaced at random, labelled by
 ABINIT with hard constraints. The list `more` has ferromagnetic, antiferromagnetic and random
 moments in cells of two and four atoms; `disordered` has moments that are flipped, of random sign
-or spread over the whole interval, in cells of two, four and eight. Each list is always the same;
+or spread over the whole interval, in cells of two, four and eight; `canted` has vectors in cells of
+two and four: spirals, cones and random directions. Each list is always the same;
 what the output file holds already is not computed again. Needs the Debian packages abinit and
 abinit-data; about half a minute per two-atom cell, two for four atoms and six for eight, on one
-core.
+core, and about ten times as much for vectors.
 
     python scripts/make_iron_data.py --number 100 --jobs iron_jobs -o fe_cdft_more.extxyz
     python scripts/make_iron_data.py --list disordered --number 60 -o fe_cdft_disordered.extxyz
+    python scripts/make_iron_data.py --list canted --number 30 -o fe_cdft_canted.extxyz
 """
 
 from __future__ import annotations
@@ -49,6 +51,11 @@ LISTS = {
         20261128,
         ["4-flip", "2-spread", "4-random", "2-afm", "4-spread",
          "4-flip", "2-random", "4-spread", "4-random", "8-flip"],
+    ),
+    "canted": (
+        20261201,
+        ["2-spiral", "2-directions", "2-cone", "2-directions", "2-spiral", "2-directions",
+         "4-cone", "2-spiral", "2-directions", "2-cone", "4-directions"],
     ),
 }  # fmt: skip
 """Seed and kinds of configurations, again and again: atoms, and how their moments are drawn."""
@@ -94,7 +101,23 @@ def _moments(rng: np.random.Generator, order: str, sizes: np.ndarray) -> np.ndar
         sizes = rng.normal(2.2, 0.25, n).clip(1.4, 2.9)
     elif order == "spread":
         return rng.uniform(-2.9, 2.9, n)
+    elif order in ("spiral", "cone", "directions"):
+        return _vectors(rng, order, n)
     return sizes * signs
+
+
+def _vectors(rng: np.random.Generator, order: str, n: int) -> np.ndarray:
+    """Moments (n, 3), mu_B: turned by one angle from atom to atom, in a plane or on a cone."""
+    lengths = rng.uniform(1.5, 2.8, n)
+    azimuth = rng.uniform(0.15, 0.95) * np.pi * np.arange(n)
+    polar = np.full(n, np.pi / 2)
+    if order == "cone":
+        polar[:] = rng.uniform(0.15, 0.4) * np.pi
+    elif order == "directions":
+        azimuth, polar = rng.uniform(0.0, 2.0 * np.pi, n), np.arccos(rng.uniform(-1.0, 1.0, n))
+    across = np.sin(polar)
+    units = np.stack([across * np.cos(azimuth), across * np.sin(azimuth), np.cos(polar)], axis=1)
+    return lengths[:, None] * units
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ class Run:
     stress: np.ndarray | None
     """(6,); None where the cell is not periodic."""
     magnetic_forces: np.ndarray | None
-    """(held atoms,); None where there are none."""
+    """(held atoms,) or (held atoms, 3); None where there are none."""
     magmoms: np.ndarray
     """(held atoms,) achieved moments, mu_B."""
     seconds: float
@@ -185,7 +185,7 @@ class Change:
 
     @property
     def largest_magnetic_force(self) -> float | None:
-        """Largest change of one atom."""
+        """Largest change of a component."""
         runs = self.of_cells.values()
         return _largest(
             [float(np.abs(r.magnetic_forces).max()) for r in runs if r.magnetic_forces is not None]

@@ -74,9 +74,10 @@ def ends_of(target: Atoms, middle: Labelled) -> list[Ends]:
         stress = np.asarray(labels.results["stress"], float)
         found.append(_stress(target, int(np.argmax(np.abs(stress[:3])))))
     if labels.magnetic_forces is not None and len(middle.free) < len(target):
-        held = np.abs(np.asarray(labels.magnetic_forces, float).reshape(len(target), -1)[:, 0])
+        held = np.abs(np.asarray(labels.magnetic_forces, float).reshape(len(target), -1))
         held[list(middle.free)] = -1.0
-        found.append(_moment(target, int(np.argmax(held))))
+        atom, axis = np.unravel_index(np.argmax(held), held.shape)
+        found.append(_moment(target, int(atom), int(axis)))
     return found
 
 
@@ -112,16 +113,21 @@ def _stress(target: Atoms, axis: int) -> Ends:
     )  # fmt: skip
 
 
-def _moment(target: Atoms, atom: int) -> Ends:
+def _moment(target: Atoms, atom: int, axis: int) -> Ends:
+    """Along a component of a moment; of collinear ones there is one."""
     step = STEPS["dE/dm"]
+    start = collapse(np.array(target.get_initial_magnetic_moments(), float))
+    vectors = start.ndim > 1
+    place = (atom, axis) if vectors else (atom,)
     ends = []
     for change in (-step, step):
-        moments = collapse(np.array(target.get_initial_magnetic_moments(), float))
-        moments[atom] += change
+        moments = start.copy()
+        moments[place] += change
         moved = target.copy()
         set_moments(moved, moments)
         ends.append(moved)
+    where = f"atom {atom} ({target.symbols[atom]})" + (f" along {_AXES[axis]}" if vectors else "")
     return Ends(
-        "dE/dm", f"atom {atom} ({target.symbols[atom]})", "eV/mu_B", *ends,
-        lambda one: -float(labels_of(one.atoms).magnetic_forces[atom]), 0.5 / step,
+        "dE/dm", where, "eV/mu_B", *ends,
+        lambda one: -float(labels_of(one.atoms).magnetic_forces[place]), 0.5 / step,
     )  # fmt: skip

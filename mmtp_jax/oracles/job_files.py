@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from mmtp_jax.io.atoms import with_results
 from mmtp_jax.io.cfg import read_cfg, write_cfg
 from mmtp_jax.io.documents import read_json, write_json
 from mmtp_jax.io.fields import checked_fields, converted
+from mmtp_jax.io.schema import MAGNETIC_FORCES, axis_of, remove_magnetic_forces
 from mmtp_jax.oracles.oracle import Failure, Labelled, Oracle, Provenance
 
 
@@ -44,7 +46,10 @@ def start_job(folder: Path, atoms: Atoms) -> None:
 def write_labels(folder: Path, key: str, answer: Labelled, reasons: list[str]) -> None:
     """Write labels, and the reasons of the attempts before them."""
     write_cfg(folder / "labelled.cfg", answer.atoms, say=False)
+    moments = np.asarray(answer.atoms.calc.results["magmoms"])
     content = {
+        # Which column holds vectors along one axis, which readers turn into numbers.
+        **({"axis": axis_of(moments)} if moments.ndim > 1 else {}),
         "status": "labelled",
         "key": key,
         "provenance": asdict(answer.provenance),
@@ -94,6 +99,21 @@ def read_result(folder: Path) -> Labelled | Failure:
         about = converted(content.get("provenance"), dict[str, Any], "result.provenance")
         provenance = Provenance(**checked_fields(about, Provenance, "result.provenance"))
         atoms.info |= provenance.info
+        axis = converted(content.get("axis"), int | None, "result.axis")
+        if axis is not None and atoms.get_magnetic_moments().ndim == 1:
+            _turn_into_vectors(atoms, axis)
         return Labelled(atoms, provenance, free)
     except (OSError, ValueError) as error:
         return Failure(f"its result cannot be read ({error})")
+
+
+def _turn_into_vectors(atoms: Atoms, axis: int) -> None:
+    """Numbers along an axis as vectors, as they were before they went into a file."""
+    unit = np.eye(3)[axis]
+    moments = np.outer(atoms.get_magnetic_moments(), unit)
+    forces = atoms.arrays.get(MAGNETIC_FORCES)
+    results = {**atoms.calc.results, "magmoms": moments}
+    del atoms.arrays["initial_magmoms"]
+    atoms.set_initial_magnetic_moments(moments)
+    remove_magnetic_forces(atoms)
+    with_results(atoms, results, None if forces is None else np.outer(forces, unit))

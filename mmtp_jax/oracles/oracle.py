@@ -136,16 +136,23 @@ def _fault(answer: Labelled, target: Atoms, moment_tolerance: float) -> str | No
         return "a label is not finite"
     if labels.achieved_moments is None:
         return "the achieved moments are not among the labels"
-    achieved = collapse(np.asarray(labels.achieved_moments, float))
-    wanted = collapse(np.asarray(target.get_initial_magnetic_moments(), float))
+    achieved = np.asarray(labels.achieved_moments, float)
+    wanted = np.asarray(target.get_initial_magnetic_moments(), float)
+    if achieved.shape != wanted.shape:
+        # Of one along a line and one as numbers, the direction means nothing.
+        achieved, wanted = collapse(achieved), collapse(wanted)
     if achieved.shape != wanted.shape:
         return f"achieved moments have shape {achieved.shape}, targets {wanted.shape}"
-    missed = np.abs(achieved - wanted)
+    missed = np.linalg.norm((achieved - wanted).reshape(len(atoms), -1), axis=1)
     missed[list(answer.free)] = 0.0
     worst = int(np.argmax(missed)) if missed.size else 0
     if missed.size and not missed[worst] <= moment_tolerance:
         return (
-            f"the moment of atom {worst} is {achieved[worst]:.3f} mu_B and not "
-            f"{wanted[worst]:.3f}, a miss of more than {moment_tolerance:g}"
+            f"the moment of atom {worst} is {_moment(achieved[worst])} mu_B and not "
+            f"{_moment(wanted[worst])}, a miss of more than {moment_tolerance:g}"
         )
     return None
+
+
+def _moment(value: np.ndarray) -> str:
+    return f"{value:.3f}" if np.ndim(value) == 0 else f"({', '.join(f'{x:.3f}' for x in value)})"

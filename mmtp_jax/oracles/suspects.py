@@ -33,7 +33,8 @@ def suspects_of(
     told: list[Diagnostics | None] = []
     for k, atoms in [*zip(labelled, of_answers, strict=True), *((-1, a) for a in beside)]:
         try:
-            structures.append(to_structure(atoms, species, None if k < 0 else names[k]))
+            name = None if k < 0 else names[k]
+            structures.append(to_structure(atoms, species, name, vectors=True))
         except ValueError as error:
             logger.warning("its labels are not compared with others: %s", error)
             continue

@@ -1,4 +1,4 @@
-"""ABINIT as labeller: collinear DFT with hard constraints on the moments (Gonze 2022).
+"""ABINIT as labeller: DFT with hard constraints on the moments, numbers or vectors (Gonze 2022).
 
 `oracle` runs it, `settings` says how, `datasets` finds the PAW datasets, `inputs` writes its
 input, `output` reads what it answers.

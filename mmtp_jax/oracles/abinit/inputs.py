@@ -1,7 +1,8 @@
 """What ABINIT is told: its input variables for one configuration.
 
-Lengths in bohr, energies in Ha, moments in mu_B along z. ``constraint_kind`` is given by type and
-``spinat``, which holds the targets, by atom; ``iscf 7`` is the mixing that constraints need.
+Lengths in bohr, energies in Ha, moments in mu_B: numbers are along z, vectors need spinors.
+``constraint_kind`` is given by type and ``spinat``, which holds the targets, by atom; ``iscf 7`` is
+the mixing that constraints need.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from ase.neighborlist import neighbor_list
 
-from mmtp_jax.io.schema import collapse
 from mmtp_jax.oracles.abinit.datasets import Dataset
 from mmtp_jax.oracles.abinit.settings import CUTOFFS, SMEARINGS, AbinitSettings
 from mmtp_jax.oracles.abinit.units import BOHR
@@ -24,6 +24,15 @@ from mmtp_jax.oracles.sampling import good_size, mesh_of
 
 CONSTRAINED_MOMENT = 1
 """``constraint_kind``: the vector of the moment, which is the number for collinear ones."""
+
+
+COLLINEAR = {"kptopt": 1, "nsppol": 2, "nspden": 2, "nspinor": 1}
+"""Two densities of spin. Of a mesh and its mirror image one half is enough, since both spins have
+real Hamiltonians."""
+SPINORS = {"kptopt": 4, "nsppol": 1, "nspden": 4, "nspinor": 2, "pawspnorb": 0}
+"""Vectors, without spin-orbit coupling. Moments out of one plane make k and -k different states,
+and those in one plane only equal up to a turn of the spins, which no halved mesh knows of: all of
+the mesh is needed."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +58,6 @@ LADDER = (
 def species_of(atoms: Atoms) -> list[str]:
     """The species in the order of ABINIT's types."""
     return list(dict.fromkeys(atoms.get_chemical_symbols()))
-
-
-def targets_of(atoms: Atoms) -> np.ndarray:
-    """Target moments: (n,) where they are collinear."""
-    return collapse(np.asarray(atoms.get_initial_magnetic_moments(), float))
 
 
 def radii_of(settings: AbinitSettings, datasets: Mapping[str, Dataset]) -> dict[str, float]:
@@ -120,7 +124,7 @@ def grids_of(settings: AbinitSettings, lengths: np.ndarray) -> dict[str, list[in
 
 
 def bands_of(settings: AbinitSettings, datasets: Mapping[str, Dataset], symbols: list[str]) -> int:
-    """Number of bands."""
+    """Number of bands of one spin."""
     if settings.bands is not None:
         return settings.bands
     electrons = sum(datasets[s].valence for s in symbols)
@@ -141,14 +145,15 @@ def variables_of(
     Args:
         settings: of ABINIT.
         datasets: of each species.
-        atoms: the configuration; its initial moments are the targets.
+        atoms: the configuration; its initial moments are the targets, (n,) along z or (n, 3).
         attempt: how to converge.
         constrain: hold the moments of the constrained species; else keep the density.
         density: file with the density to start from.
     """
     symbols, species = atoms.get_chemical_symbols(), species_of(atoms)
     radii = radii_of(settings, datasets)
-    moments = targets_of(atoms)
+    moments = np.asarray(atoms.get_initial_magnetic_moments(), float)
+    spinors = moments.ndim > 1
     held = [constrain and settings.holds(s) for s in species]
     found: dict[str, Any] = {
         "natom": len(atoms),
@@ -163,7 +168,6 @@ def variables_of(
         "ecut": settings.ecut_Ha,
         "pawecutdg": settings.pawecutdg_Ha,
         "ecutsm": settings.ecutsm_Ha,
-        "kptopt": 1,
         "ngkpt": list(kmesh_of(settings, atoms.cell.array)),
         "nshiftk": 1,
         "shiftk": list(settings.kshift),
@@ -174,11 +178,10 @@ def variables_of(
         "chksymbreak": 0,
         "occopt": SMEARINGS[settings.smearing],
         "tsmear": settings.smearing_Ha,
-        "nband": bands_of(settings, datasets, symbols),
-        "nsppol": 2,
-        "nspden": 2,
-        "nspinor": 1,
-        "spinat": np.stack([0 * moments, 0 * moments, moments], axis=1),
+        # A spinor band holds one electron.
+        "nband": (1 + spinors) * bands_of(settings, datasets, symbols),
+        **(SPINORS if spinors else COLLINEAR),
+        "spinat": moments if spinors else np.outer(moments, [0.0, 0.0, 1.0]),
         "ratsph": [radii[s] for s in species],
         "ratsm": settings.sphere_smearing_bohr,
         "iscf": 7,

@@ -2,7 +2,9 @@
 
 The folder of a job gets ``1-default``, ``2-damped`` and ``3-restart`` as far as they are needed,
 each with ABINIT's input ``run.abi`` and output ``run.abo``; the log is kept where it failed. What
-nearly converged goes on from its density, in ``1-default-continued`` and so on.
+nearly converged goes on from its density, in ``1-default-continued`` and so on. Moments that are
+vectors are computed in two orientations (`mmtp_jax.oracles.abinit.spins`), the second one in a
+folder ``turned``.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ from mmtp_jax.oracles.abinit.inputs import (
     overlap_of,
     radii_of,
     species_of,
-    targets_of,
 )
 from mmtp_jax.oracles.abinit.output import Output
 from mmtp_jax.oracles.abinit.run import DENSITY, Broken, Run, version_of
 from mmtp_jax.oracles.abinit.settings import CUTOFFS, STARTS, AbinitSettings
+from mmtp_jax.oracles.abinit.spins import frames_of, joined
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 from mmtp_jax.structures.screening import Diagnostics
 
@@ -45,9 +47,22 @@ NEAR_Ha = 1e-9
 """So is an energy that changed by less than this twice in a row."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Converged:
+    """One calculation that has converged."""
+
+    attempt: Attempt
+    output: Output
+    run: Run
+    failed: list[str]
+
+
 @dataclass(frozen=True)
 class AbinitOracle(AbinitSettings):
-    """Labels from ABINIT with hard constraints on collinear moments; see `AbinitSettings`.
+    """Labels from ABINIT with hard constraints on moments; see `AbinitSettings`.
+
+    Moments (n,) are collinear, moments (n, 3) are vectors without spin-orbit coupling; labels have
+    the shape of the targets. Vectors along one line are computed as collinear moments.
 
     Moments are those in spheres; spheres of constrained atoms must not overlap. Magnetic forces
     are the derivatives of the energy that ABINIT gives for its constraint; for free atoms they
@@ -67,6 +82,23 @@ class AbinitOracle(AbinitSettings):
         if refusal is not None:
             return Failure(refusal, final=True)
         datasets = self._datasets(species_of(atoms))
+        moments = np.asarray(atoms.get_initial_magnetic_moments(), float)
+        done, outputs = [], []
+        for place, frame in zip((folder, folder / "turned"), frames_of(moments), strict=False):
+            found = self._converged(frame.turned(atoms, moments), datasets, place)
+            if isinstance(found, Failure):
+                return found
+            done.append(found)
+            outputs.append(frame.back(found.output))
+        output = joined(outputs, len(atoms))
+        if isinstance(output, str):
+            return Failure(output, final=True)
+        return self._labelled(atoms, datasets, done, output, time.perf_counter() - start)
+
+    def _converged(
+        self, atoms: Atoms, datasets: dict[str, Dataset], folder: Path
+    ) -> _Converged | Failure:
+        """The first attempt that converges, at moments of ABINIT's frame."""
         held = bool(self._held(atoms).any())
         ladder = [a for a in LADDER if not a.restart or held]
         if self.start == "free" and held:
@@ -88,8 +120,7 @@ class AbinitOracle(AbinitSettings):
                 for density in folder.glob(f"{number}-*/{DENSITY}"):
                     density.unlink()
             if output.converged:
-                seconds = time.perf_counter() - start
-                return self._labelled(atoms, datasets, attempt, output, run, failed, seconds)
+                return _Converged(attempt, output, run, failed)
             failed.append(_words(attempt, output))
         return Failure(f"ABINIT did not converge ({'; '.join(failed)})", final=True)
 
@@ -195,8 +226,6 @@ class AbinitOracle(AbinitSettings):
             return f"there is no PAW dataset for {', '.join(unknown)} among the settings"
         if not atoms.pbc.all() or abs(atoms.get_volume()) < 1e-6:
             return "the configuration is not periodic in all three directions"
-        if targets_of(atoms).ndim > 1:
-            return "the moments are vectors, and this labeller is for collinear ones"
         try:
             radii = radii_of(self, self._datasets(species_of(atoms)))
         except ValueError as error:
@@ -212,10 +241,8 @@ class AbinitOracle(AbinitSettings):
         self,
         atoms: Atoms,
         datasets: dict[str, Dataset],
-        attempt: Attempt,
+        done: list[_Converged],
         output: Output,
-        run: Run,
-        failed: list[str],
         seconds: float,
     ) -> Labelled | Failure:
         held = self._held(atoms)
@@ -226,21 +253,25 @@ class AbinitOracle(AbinitSettings):
             name: getattr(output, name) for name in ("energy", "forces", "stress", "magmoms")
         }
         # At rest, a free moment has no force on it.
-        on_held = np.where(held, 0.0 if forces is None else forces, 0.0)
+        on_held = np.zeros_like(output.magmoms)
+        if forces is not None:
+            on_held[held] = forces[held]
         labelled = with_results(bare_atoms(atoms, output.magmoms), results, on_held)
         settings = {
             **{k: v for k, v in asdict(self).items() if k not in ("executable", "mpi")},
             "sha256": {s: d.sha256 for s, d in datasets.items()},
-            "attempt": attempt.name,
-            "failed_attempts": failed,
+            "attempt": ", ".join(dict.fromkeys(one.attempt.name for one in done)),
+            "failed_attempts": [text for one in done for text in one.failed],
+            **({} if len(done) == 1 else _of_spinors(output)),
             "n_steps": output.n_steps,
             "residual": output.residual,
             "cpu_s": output.cpu_s,
-            "warnings": run.warnings,
+            "warnings": [text for one in done for text in one.run.warnings],
         }
+        shares = [one.run.negative_share(one.output) for one in done]
         diagnostics = Diagnostics(
             tuple(output.charges.tolist()),
-            run.negative_share(output),
+            None if None in shares else max(shares),
             output.energy_gap,
         )
         provenance = Provenance(
@@ -249,6 +280,13 @@ class AbinitOracle(AbinitSettings):
         )  # fmt: skip
         free = tuple(int(k) for k in np.flatnonzero(~held))
         return Labelled(labelled, provenance, free)
+
+
+def _of_spinors(output: Output) -> dict[str, Any]:
+    """What is told of vectors: without spin-orbit coupling the sum of m x dE/dm is zero, eV."""
+    forces = output.magnetic_forces
+    torque = None if forces is None else np.linalg.norm(np.cross(output.magmoms, forces).sum(0))
+    return {"spinors": True, "net_torque_eV": None if torque is None else float(torque)}
 
 
 def _words(attempt: Attempt, output: Output) -> str:

@@ -4,8 +4,9 @@ In the output energies are in Ha and lengths in bohr. The last ``ETOT`` line has
 F = E - TS, of which forces and stress are derivatives, with more digits than ``etotal``. After the
 calculation ``fcart`` (Ha/bohr), ``strten`` (Ha/bohr^3, order xx yy zz yz xz xy, sign of
 (1/V) dE/d(strain)) and ``grspin`` (+dE/dm, Ha/mu_B, three components, z is the collinear one) are
-written, and before it charges and moments in the spheres. A state may converge and be unphysical:
-charges, the double-counting energy and negative densities, which only the log has, betray it.
+written, and before it charges and moments in the spheres, three numbers for spinors. A state may
+converge and be unphysical: charges, the double-counting energy and negative densities, which only
+the log has, betray it.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ class Output:
     stress: np.ndarray
     """(6,), eV/Angstrom^3, order and sign of ASE."""
     magmoms: np.ndarray
-    """(n,), mu_B."""
+    """(n,), of spinors (n, 3), mu_B."""
     magnetic_forces: np.ndarray | None
-    """(n,), -dE/dm, eV/mu_B; None without constraint."""
+    """(n,) or (n, 3), -dE/dm, eV/mu_B; None without constraint."""
     converged: bool
     n_steps: int
     """Of the self-consistency."""
@@ -73,8 +74,11 @@ def parse_output(text: str) -> Output:
     n = 1 if natom is None else int(natom[1])
     number, energy, rest = steps[-1]
     columns = re.findall(_NUMBER, rest)
-    gradient = _variable(after, "grspin", 3 * n)
     charges, magmoms = _in_spheres(text, n)
+    gradient = _variable(after, "grspin", 3 * n)
+    if gradient is not None:
+        gradient = gradient.reshape(n, 3)
+        gradient = gradient[:, 2] if magmoms.ndim == 1 else gradient
     grid = re.search(r"^[P-]?\s+ngfftdg\s+(\d+)\s+(\d+)\s+(\d+)", after, re.MULTILINE)
     cpu, wall = _times(text)
     return Output(
@@ -83,13 +87,13 @@ def parse_output(text: str) -> Output:
         forces=_needed(after, "fcart", 3 * n).reshape(n, 3) * HARTREE / BOHR,
         stress=_needed(after, "strten", 6) * HARTREE / BOHR**3,
         magmoms=magmoms,
-        magnetic_forces=None if gradient is None else -gradient.reshape(n, 3)[:, 2] * HARTREE,
+        magnetic_forces=None if gradient is None else -gradient * HARTREE,
         converged="=>converged" in text,
         n_steps=int(number),
         residual=_float(columns[2]) if len(columns) > 2 else float("nan"),
         last_changes=tuple(_float(re.findall(_NUMBER, s[2])[0]) for s in steps[-2:]),
         charges=charges,
-        energy_gap=_energy_gap(text, 0.0 if gradient is None else gradient[2::3] @ magmoms),
+        energy_gap=_energy_gap(text, 0.0 if gradient is None else np.sum(gradient * magmoms)),
         fine_grid=None if grid is None else int(np.prod([int(x) for x in grid.groups()])),
         cpu_s=cpu,
         wall_s=wall,
@@ -122,13 +126,18 @@ def negative_points(log: str) -> int:
 
 
 def _in_spheres(text: str, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Charges and moments (n,)."""
-    tables = re.findall(r"^ Atom\s+Radius\s+up_density.*\n((?:\s+\d+\s+.*\n)+)", text, re.MULTILINE)
-    rows = tables[-1].splitlines() if tables else []
-    if len(rows) != n:
+    """Charges (n,) and moments (n,), of spinors (n, 3)."""
+    tables = re.findall(
+        r"^ Atom\s+Radius\s+(up_density|Total density).*\n((?:\s+\d+\s+.*\n)+)", text, re.MULTILINE
+    )
+    kind, rows = tables[-1] if tables else ("", "")
+    columns = np.array([[_float(x) for x in row.split()[2:6]] for row in rows.splitlines()])
+    if columns.shape != (n, 4):
         raise ValueError("there are no moments in spheres for all atoms in the output")
-    columns = np.array([[_float(x) for x in row.split()[4:6]] for row in rows])
-    return columns[:, 0], columns[:, 1]
+    # Up, down, total, moment; or total, mx, my, mz.
+    return (
+        (columns[:, 2], columns[:, 3]) if kind == "up_density" else (columns[:, 0], columns[:, 1:])
+    )
 
 
 def _energy_gap(text: str, constraint: float) -> float | None:

@@ -17,7 +17,8 @@ SMEARINGS = {"fermi-dirac": 3, "cold": 4, "methfessel-paxton": 6, "gaussian": 7}
 """ABINIT's ``occopt``."""
 _GIVEN = """
     natom ntypat typat znucl acell rprim angdeg xred xcart xangst pp_dirpath pseudos spinat nsppol
-    nspden nspinor constraint_kind ratsph magconon iscf optforces optstress ndtset optcell ionmov
+    nspden nspinor pawspnorb constraint_kind ratsph magconon iscf optforces optstress ndtset optcell
+    ionmov
     ecut pawecutdg ecutsm ngkpt kptrlatt kptopt nshiftk shiftk occopt tsmear nband nstep tolvrs
     toldfe tolwfr toldff tolrff magcon_lambda ratsm usepawu lpawu upawu jpawu getden irdden
     getden_filepath prtden indata_prefix outdata_prefix output_file
@@ -64,7 +65,7 @@ class AbinitSettings:
     empty_bands_per_atom: float = 5.0
     """Bands above those that half the electrons fill; the majority spin needs some of them."""
     bands: int | None = None
-    """Number of bands, in place of the rule."""
+    """Number of bands, in place of the rule; twice as many spinors for vectors."""
     tolerance: float = 1e-8
     """Largest residual of the potential (ABINIT's tolvrs)."""
     steps: int = 60

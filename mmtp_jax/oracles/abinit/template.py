@@ -1,7 +1,7 @@
 """What ``mmtp template abinit`` prints; a test compares it with the class."""
 
 TEMPLATE = """\
-# An oracle: labels from ABINIT with hard constraints on collinear moments, for
+# An oracle: labels from ABINIT with hard constraints on moments, numbers or vectors, for
 # 'mmtp label --oracle FILE' and the key 'file' of the section [oracle] of 'mmtp learn'.
 # A line '#key = value' shows the default, or an example where nothing is set by default.
 # Ha is 27.2114 eV, bohr is 0.529177 Angstrom. The file names the programs that are run: it can run
@@ -27,7 +27,8 @@ code = "abinit"
 #smearing = "gaussian"
 #smearing_Ha = 0.01
 
-# Bands above those that half the electrons fill; or the number of bands itself.
+# Bands above those that half the electrons fill; or the number of bands itself. Twice as many for
+# vectors.
 #empty_bands_per_atom = 5.0
 #bands = 26
 

@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.vasp import write_vasp
 
+from mmtp_jax.oracles.vasp.penalty import directions
 from mmtp_jax.oracles.vasp.settings import CONSTRAINED_EDIFF, VaspSettings
 
 LEAST_CONSTRAINT = 1e-4
@@ -30,17 +31,21 @@ _VECTORS_PER_LINE = 4
 def unconstrained_tags(
     settings: VaspSettings, species: Sequence[str], radii: np.ndarray, targets: np.ndarray
 ) -> dict[str, Any]:
-    """INCAR of the collinear calculation, which starts from the target moments (n,)."""
+    """INCAR of the calculation without constraint, which starts from the target moments.
+
+    It is collinear for numbers (n,), and noncollinear for vectors (n, 3).
+    """
+    vectors = np.ndim(targets) > 1
     tags = {
         "SYSTEM": "equilibrium",
         **_BASE,
         "ENCUT": settings.cutoff_ev,
-        "ISPIN": 2,
+        **({} if vectors else {"ISPIN": 2}),
         "ISTART": 0,
         "ICHARG": 2,
-        "LNONCOLLINEAR": False,
+        "LNONCOLLINEAR": vectors,
         "RWIGS": radii,
-        "MAGMOM": np.asarray(targets)[:, None],
+        "MAGMOM": np.asarray(targets).reshape(len(targets), -1),
     }
     return _by_species(tags | dict(settings.incar), species)
 
@@ -59,8 +64,8 @@ def constrained_tags(
         settings: of the labeller.
         species: in the order of POSCAR.
         radii: (species,) RWIGS, Angstrom.
-        targets: (n,) MAGMOM, mu_B.
-        constraint: (n,) M_CONSTR, mu_B.
+        targets: (n,) along the axis or (n, 3), MAGMOM, mu_B.
+        constraint: the same of M_CONSTR.
         weight: LAMBDA, eV/mu_B^2.
     """
     tags = {
@@ -81,14 +86,24 @@ def constrained_tags(
 
 
 def constrained(constraint: np.ndarray) -> np.ndarray:
-    """Constraint moments (n,) as VASP is told: none is zero."""
+    """Constraint moments (n,) or (n, 3) as VASP is told: none is zero."""
+    if constraint.ndim > 1:
+        lengths = np.linalg.norm(constraint, axis=1, keepdims=True)
+        least = LEAST_CONSTRAINT * directions(constraint)
+        return np.where(lengths < LEAST_CONSTRAINT, least, constraint)
     tiny = np.copysign(LEAST_CONSTRAINT, constraint)
     return np.where(np.abs(constraint) < LEAST_CONSTRAINT, tiny, constraint)
 
 
 def along(values: np.ndarray, axis: str) -> np.ndarray:
-    """Vectors (n, 3) along an axis from components (n,)."""
-    return np.asarray(values, float)[:, None] * np.eye(3)["xyz".index(axis)]
+    """Vectors (n, 3): components (n,) along an axis, or vectors as they are."""
+    values = np.asarray(values, float)
+    return values if values.ndim > 1 else np.outer(values, np.eye(3)["xyz".index(axis)])
+
+
+def like(vectors: np.ndarray, targets: np.ndarray, axis: str) -> np.ndarray:
+    """Vectors (n, 3) in the shape of the targets: as they are, or their components (n,)."""
+    return vectors if targets.ndim > 1 else vectors[:, "xyz".index(axis)]
 
 
 def incar(tags: Mapping[str, Any]) -> str:

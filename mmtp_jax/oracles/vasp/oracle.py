@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from mmtp_jax.io.atoms import bare_atoms, with_results
-from mmtp_jax.io.schema import collapse
+from mmtp_jax.io.schema import axis_of, collapse
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 from mmtp_jax.oracles.sampling import mesh_of
 from mmtp_jax.oracles.vasp import inputs
@@ -38,7 +38,8 @@ class VaspOracle(VaspSettings):
     """Labels from VASP with softly constrained moments (Burov 2026, supplement S1).
 
     Labels are: the energy TOTEN without the penalty E_p, which TOTEN contains; forces and stress
-    as VASP prints them; the moments of OUTCAR along the axis. Magnetic forces are no label, as in
+    as VASP prints them; the moments of OUTCAR, along the axis for targets (n,) and as vectors for
+    targets (n, 3), all without spin-orbit coupling. Magnetic forces are no label, as in
     the paper, unless ``magnetic_forces`` asks for their estimate from the constraint.
 
     Nothing was run with VASP itself: see `mmtp_jax.oracles.vasp`. Whether VASP's forces contain
@@ -98,7 +99,8 @@ class _Job:
         settings, about = self.settings, (self.species, self.radii, self.targets)
         if constraint is None:
             tags = inputs.unconstrained_tags(settings, *about)
-            command = settings.collinear_command
+            collinear = self.targets.ndim == 1
+            command = settings.collinear_command if collinear else settings.command
         else:
             tags = inputs.constrained_tags(settings, *about, constraint, weight)
             command = settings.command
@@ -118,8 +120,8 @@ def _job(settings: VaspSettings, atoms: Atoms, folder: Path) -> _Job:
         ValueError: if VASP cannot take the configuration.
     """
     targets = collapse(np.asarray(atoms.get_initial_magnetic_moments(), float))
-    if targets.shape != (len(atoms),):
-        raise ValueError("the target moments are not collinear; give one number for each atom")
+    if targets.shape not in ((len(atoms),), (len(atoms), 3)):
+        raise ValueError("the target moments are neither one number nor one vector for each atom")
     if not atoms.pbc.all():
         raise ValueError("VASP needs cells that are periodic in 3 directions")
     if np.linalg.det(atoms.cell.array) <= 0.0:
@@ -164,23 +166,33 @@ def _answer(
         return Failure(outcome.reason or "no refined calculation", provenance, final=True)
     output, constraint = refined.output, refined.output.constraint
     assert constraint is not None
-    column = "xyz".index(settings.axis)
-    start = collapse(np.asarray(atoms.get_initial_magnetic_moments(), float))
+    given = np.asarray(atoms.get_initial_magnetic_moments(), float)
     back = np.argsort(job.order)
     if output.charges is not None:
         charges = tuple(output.charges[back].tolist())
         provenance = replace(provenance, diagnostics=Diagnostics(charges))
     field_forces = None
     if settings.magnetic_forces and _field_fits(refined):
-        field_forces = magnetic_forces(constraint.field[:, column], outcome.fit.slope)[back]
+        field, smoothed = (
+            inputs.like(v, job.targets, settings.axis)
+            for v in (constraint.field, constraint.smoothed)
+        )
+        field_forces = _shaped(magnetic_forces(field, outcome.fit, smoothed)[back], given)
     results = {
         "energy": output.energy - constraint.penalty,
         "forces": output.forces[back],
         "stress": output.stress,
-        "magmoms": output.moments[back, column],
+        "magmoms": _shaped(inputs.like(output.moments, job.targets, settings.axis)[back], given),
     }
-    labelled = with_results(bare_atoms(atoms, start), results, field_forces)
+    labelled = with_results(bare_atoms(atoms, given), results, field_forces)
     return Labelled(labelled, provenance)
+
+
+def _shaped(values: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Components (n,) as vectors along the axis of the targets, where these were given as such."""
+    if values.ndim == given.ndim:
+        return values
+    return np.outer(values, np.eye(3)[axis_of(given)])
 
 
 def _about(job: _Job) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Three moments of an atom, all in mu_B: ``moments`` m (projected on the PAW spheres, OUTCAR; the
 label), ``total`` m^WS (M_int, over the Wigner-Seitz spheres, OSZICAR) and ``smoothed`` m^sWS
-(MW_int, the one that VASP can constrain).
+(MW_int, the one that VASP can constrain). They are components (n,) along one axis, as in the paper,
+or vectors (n, 3): then S6 and S7 are about components along each smoothed moment, and lengths.
 """
 
 from __future__ import annotations
@@ -74,14 +75,24 @@ def rescaled_radii(radii: np.ndarray, kinds: np.ndarray, volume: float) -> np.nd
     return np.asarray(radii) / np.cbrt(covered)
 
 
+def directions(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors (n, 3) along vectors (n, 3); along x where they are zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    safe = np.where(lengths > 0.0, lengths, 1.0)
+    return np.where(lengths > 0.0, vectors / safe, [1.0, 0.0, 0.0])
+
+
 def fit_moments(total: np.ndarray, smoothed: np.ndarray) -> MomentFit:
-    """Linear fit of m^WS (n,) against m^sWS (n,) over all atoms (S6).
+    """Linear fit of m^WS against m^sWS, both (n,) or (n, 3), over all atoms (S6).
 
     Where all atoms have nearly the same moment, the line goes through the origin instead.
 
     Raises:
         ValueError: if the moments are too small, or fall with each other.
     """
+    if smoothed.ndim > 1:
+        total = np.sum(total * directions(smoothed), axis=1)
+        smoothed = np.linalg.norm(smoothed, axis=1)
     if np.abs(smoothed).max() < LEAST_MOMENT:
         raise ValueError(
             f"the smoothed moments are all below {LEAST_MOMENT} mu_B, so that their relation to "
@@ -99,14 +110,19 @@ def fit_moments(total: np.ndarray, smoothed: np.ndarray) -> MomentFit:
 
 
 def constraint_moments(targets: np.ndarray, fit: MomentFit) -> np.ndarray:
-    """Smoothed moments (n,) to ask for, so that m^WS are the targets (S7)."""
+    """Smoothed moments to ask for, so that m^WS are the targets, (n,) or (n, 3) (S7)."""
+    if targets.ndim > 1:
+        lengths = np.linalg.norm(targets, axis=1, keepdims=True)
+        # Of zero there is no direction in which an intercept could point.
+        wanted = np.where(lengths > 0.0, (lengths - fit.intercept) / fit.slope, 0.0)
+        return wanted * directions(targets)
     return (targets - fit.intercept) / fit.slope
 
 
 def refined_moments(
     constraint: np.ndarray, moments: np.ndarray, total: np.ndarray, slope: float
 ) -> np.ndarray:
-    """Smoothed moments (n,) to ask for, so that m rather than m^WS are the targets (S11, S12)."""
+    """Smoothed moments to ask for, so that m rather than m^WS are the targets (S11, S12)."""
     return constraint - (moments - total) / slope
 
 
@@ -123,10 +139,17 @@ def penalty_per_atom(smoothed: np.ndarray, constraint: np.ndarray, weight: float
     return float(weight * np.sum((smoothed - constraint) ** 2) / len(smoothed))
 
 
-def magnetic_forces(field: np.ndarray, slope: float) -> np.ndarray:
-    """Estimate of T = -dE/dm (n,), eV/mu_B, from ``field`` = lambda (m^sWS - m^constr).
+def magnetic_forces(field: np.ndarray, fit: MomentFit, smoothed: np.ndarray) -> np.ndarray:
+    """Estimate of T = -dE/dm, eV/mu_B, from ``field`` = lambda (m^sWS - m^constr), (n,) or (n, 3).
 
     Where E + lambda sum (m^sWS - m^constr)^2 is smallest, -dE/dm^sWS is twice the field. The
-    slope of S6 turns it into a derivative by m, as if all of an atom's moment grew alike.
+    slope of S6 turns it into a derivative by m, as if all of an atom's moment grew alike; across a
+    moment it is the ratio of the lengths that does.
     """
-    return 2.0 * field / slope
+    if field.ndim == 1:
+        return 2.0 * field / fit.slope
+    unit = directions(smoothed)
+    parallel = np.sum(field * unit, axis=1, keepdims=True) * unit
+    lengths = np.linalg.norm(smoothed, axis=1, keepdims=True)
+    ratio = fit.slope + fit.intercept / np.maximum(lengths, LEAST_MOMENT)
+    return 2.0 * (parallel / fit.slope + (field - parallel) / ratio)

@@ -51,7 +51,7 @@ class VaspSettings:
     command: str = "vasp_ncl"
     """Starts the noncollinear executable, e.g. ``"srun vasp_ncl"``; runs in the job's folder."""
     collinear_command: str = "vasp_std"
-    """Starts the collinear executable."""
+    """Starts the collinear executable; not needed for vectors."""
     cutoff_ev: float = 500.0
     """ENCUT."""
     kpoint_spacing: float = 0.2
@@ -59,8 +59,8 @@ class VaspSettings:
     kmesh: tuple[int, int, int] | None = None
     """So many k-points along the reciprocal vectors, in place of ``kpoint_spacing``."""
     axis: str = "x"
-    """Direction of all moments. Burov 2026 takes x. VASP reads a collinear density as one along z,
-    and the weak first constraint has to turn it: ``"z"`` saves that."""
+    """Direction of collinear moments. Burov 2026 takes x. VASP reads a collinear density as one
+    along z, and the weak first constraint has to turn it: ``"z"`` saves that."""
     radii: Mapping[str, float] = field(default_factory=dict)
     """RWIGS in Angstrom by species before they are rescaled (S5); those of POTCAR by default."""
     first_weight: float = 0.01

@@ -1,8 +1,9 @@
 """What ``mmtp template vasp`` prints; a test compares it with the class."""
 
 TEMPLATE = """\
-# An oracle: labels from VASP with softly constrained collinear moments (Burov 2026, supplement
-# S1), for 'mmtp label --oracle FILE' and the key 'file' of the section [oracle] of 'mmtp learn'.
+# An oracle: labels from VASP with softly constrained moments, numbers or vectors (Burov 2026,
+# supplement S1), for 'mmtp label --oracle FILE' and the key 'file' of the section [oracle] of
+# 'mmtp learn'.
 # A line '#key = value' shows the default, or an example where nothing is set by default.
 # This workflow was tried against a stand-in for VASP only: look at the first jobs closely.
 # The file names the programs that are run: it can run any, so use only files that you trust.
@@ -24,8 +25,8 @@ potentials = {Fe = "Fe_pv", Pd = "Pd"}
 #kpoint_spacing = 0.2
 #kmesh = [4, 4, 4]
 
-# Direction of all moments. VASP reads the collinear density that the first constrained calculation
-# starts from as one along z.
+# Direction of collinear moments. VASP reads the collinear density that the first constrained
+# calculation starts from as one along z.
 #axis = "x"
 
 # RWIGS before the spheres are rescaled to fill the cell, Angstrom; those of POTCAR by default.

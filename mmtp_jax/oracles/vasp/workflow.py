@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmtp_jax.oracles.vasp.inputs import along, constrained
+from mmtp_jax.oracles.vasp.inputs import along, constrained, like
 from mmtp_jax.oracles.vasp.outputs import Output
 from mmtp_jax.oracles.vasp.penalty import (
     Criteria,
@@ -35,7 +35,8 @@ from mmtp_jax.oracles.vasp.penalty import (
 UNCONSTRAINED = "unconstrained"
 
 Compute = Callable[[str, float, np.ndarray, str], Output]
-"""Name, lambda, constraint moments (n,), name of the calculation to start from; the result."""
+"""Name, lambda, constraint moments (n,) or (n, 3), name of the calculation to start from; the
+result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class Step:
     weight: float
     """lambda, eV/mu_B^2."""
     constraint: np.ndarray
-    """M_CONSTR along the axis (n,), mu_B."""
+    """M_CONSTR along the axis (n,), or vectors (n, 3), mu_B."""
     output: Output
     misfit: Misfit
     """Of the smoothed moments and the constraint."""
@@ -86,22 +87,22 @@ def follow(
     """Go through the constrained calculations until the targets are met, or not.
 
     Args:
-        targets: (n,) moments along the axis, mu_B.
+        targets: (n,) moments along the axis, or vectors (n, 3), mu_B.
         compute: runs one calculation.
         criteria: thresholds of S8 to S10 while lambda rises.
         acceptance: thresholds for the refined calculation.
         weights: rising lambda, eV/mu_B^2.
         first_weight: lambda_0.
-        axis: ``"x"``, ``"y"`` or ``"z"``.
+        axis: ``"x"``, ``"y"`` or ``"z"``; of vectors it means nothing.
     """
-    column = "xyz".index(axis)
     first = compute("fit", first_weight, targets, UNCONSTRAINED)
     if not first.converged:
         return Outcome("the calculation for the fit of M_int against MW_int did not converge")
     try:
-        fit = fit_moments(*(m[:, column] for m in _total_and_smoothed(first)))
+        fit = fit_moments(*(like(m, targets, axis) for m in _total_and_smoothed(first)))
     except ValueError as error:
-        return Outcome(f"{error} (along {axis}; see the setting axis)")
+        where = "" if targets.ndim > 1 else f" (along {axis}; see the setting axis)"
+        return Outcome(f"{error}{where}")
     constraint = constrained(constraint_moments(targets, fit))
     steps = _raise_penalty(constraint, compute, criteria, weights, axis)
     usable = [step for step in steps if step.output.converged]
@@ -114,7 +115,11 @@ def follow(
     refined = _step(
         "refined",
         chosen.weight,
-        constrained(refined_moments(constraint, moments[:, column], total[:, column], fit.slope)),
+        constrained(
+            refined_moments(
+                constraint, *(like(m, targets, axis) for m in (moments, total)), fit.slope
+            )
+        ),
         compute,
         criteria,
         axis,

@@ -93,6 +93,21 @@ def test_the_constraint_is_by_type_and_nothing_is_symmetrised(nitride, cells) ->
     )
 
 
+def test_vectors_need_spinors_and_all_of_the_mesh(nitride, cells) -> None:
+    collinear = told(nitride, cells)
+    assert collinear["kptopt"] == ["1"]
+    vectors = np.random.default_rng(3).normal(size=(4, 3))
+    del cells.arrays["initial_magmoms"]
+    cells.set_initial_magnetic_moments(vectors)
+    found = told(nitride, cells)
+    kinds = [found[name] for name in ("nsppol", "nspden", "nspinor", "pawspnorb", "kptopt")]
+    assert kinds == [["1"], ["4"], ["2"], ["0"], ["4"]]
+    assert int(found["nband"][0]) == 2 * int(collinear["nband"][0])
+    spinat = np.array(numbers(found["spinat"])).reshape(-1, 3)
+    np.testing.assert_allclose(spinat, vectors, atol=1e-12)
+    assert found["constraint_kind"] == ["1", "0"]
+
+
 def test_bands_mesh_and_smearing(nitride, cells, dataset) -> None:
     found = told(nitride, cells)
     # (2 * 6 + 2 * 5) / 2 + 4 * 5

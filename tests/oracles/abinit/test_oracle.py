@@ -12,6 +12,7 @@ from ase import Atoms
 
 import mmtp_jax as mmtp
 from mmtp_jax.oracles.abinit import AbinitOracle
+from mmtp_jax.oracles.abinit.units import BOHR, HARTREE
 from mmtp_jax.oracles.oracle import Failure, Labelled, checked
 from mmtp_jax.structures.screening import Diagnostics
 
@@ -131,14 +132,10 @@ def test_what_cannot_be_computed_is_refused_before_it_starts(stand_in, iron, tmp
     slab = iron.copy()
     slab.pbc = (True, True, False)
     steel = Atoms("FeC", cell=[4, 4, 4], pbc=True, positions=[[0, 0, 0], [2, 2, 2]])
-    vectors = iron.copy()
-    del vectors.arrays["initial_magmoms"]
-    vectors.set_initial_magnetic_moments([[0, 0, 2.0], [0, 2.0, 0]])
     cases = [
         (oracle, close, "the spheres of atoms 0 (Fe) and 1 (Fe) overlap"),
         (oracle, slab, "not periodic"),
         (oracle, steel, "no PAW dataset for C"),
-        (oracle, vectors, "moments are vectors"),
         (replace(oracle, radii_bohr={"Fe": 2.0}), iron, "smaller than that of its PAW dataset"),
         (replace(oracle, executable="no-such-abinit"), iron, "no executable 'no-such-abinit'"),
     ]
@@ -148,6 +145,66 @@ def test_what_cannot_be_computed_is_refused_before_it_starts(stand_in, iron, tmp
         assert words in answer.reason
         assert answer.final
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def with_vectors(atoms: Atoms, moments) -> Atoms:
+    copy = atoms.copy()
+    del copy.arrays["initial_magmoms"]
+    copy.set_initial_magnetic_moments(np.array(moments, float))
+    return copy
+
+
+def test_vectors_are_the_mean_of_two_orientations(stand_in, iron, tmp_path) -> None:
+    moments = np.array([[0.3, -0.2, 1.9], [1.2, 0.9, -1.5]])
+    jobs = mmtp.label_all(stand_in("default"), [with_vectors(iron, moments)], tmp_path)
+    (answer,) = jobs.labelled
+    atoms = answer.atoms
+    np.testing.assert_allclose(atoms.get_magnetic_moments(), moments, atol=3e-6)
+    np.testing.assert_allclose(
+        atoms.arrays["magnetic_forces"], -HARTREE * (0.01 * moments - 0.005 * moments[::-1]),
+        atol=1e-7,
+    )  # fmt: skip
+    # What is linear in the x components is gone.
+    assert atoms.get_forces()[0, 0] == pytest.approx(1e-3 * HARTREE / BOHR, rel=1e-6)
+    assert atoms.get_stress()[2] == pytest.approx(2e-3 * HARTREE / BOHR**3, rel=1e-6)
+    assert atoms.get_potential_energy() == pytest.approx(-44.018779285901 * HARTREE, abs=1e-7)
+    settings = answer.provenance.settings
+    assert (settings["spinors"], settings["n_steps"], settings["attempt"]) == (True, 64, "default")
+    folder = tmp_path / "job-00000"
+    texts = [(f / "1-default" / "run.abi").read_text() for f in (folder, folder / "turned")]
+    assert all("nspinor 2" in text and "kptopt 4" in text for text in texts)
+    again = mmtp.label_all(stand_in("default"), [with_vectors(iron, moments)], tmp_path)
+    assert again.n_found == 1
+    np.testing.assert_allclose(again.labelled[0].atoms.get_magnetic_moments(), moments, atol=3e-6)
+    away = mmtp.label_all(stand_in("two states"), [with_vectors(iron, moments)], tmp_path / "away")
+    assert "two orientations of all moments have energies" in away.failures[0].reason
+
+
+@pytest.mark.parametrize("direction", [(0, 1, 0), (0, 0, 1), (0.6, 0.0, 0.8)])
+def test_vectors_along_a_line_are_computed_as_numbers(stand_in, iron, direction, tmp_path) -> None:
+    unit = np.array(direction, float)
+    numbers = mmtp.label_all(stand_in("default"), [iron], tmp_path / "a").labelled[0]
+    given = with_vectors(iron, np.outer([2.0, 2.5], unit))
+    for _ in range(2):
+        # The second time it is read from the folder.
+        vectors = mmtp.label_all(stand_in("default"), [given], tmp_path / "b").labelled[0]
+        assert "spinors" not in vectors.provenance.settings
+        assert vectors.provenance.making == numbers.provenance.making
+        np.testing.assert_array_equal(vectors.atoms.get_forces(), numbers.atoms.get_forces())
+        for name in ("magnetic_forces", "initial_magmoms"):
+            want = np.outer(numbers.atoms.arrays[name], unit)
+            np.testing.assert_allclose(vectors.atoms.arrays[name], want, atol=2e-8)
+
+
+def test_vectors_get_the_same_help(stand_in, iron, tmp_path) -> None:
+    canted = with_vectors(iron, [[0.3, -0.2, 1.9], [1.2, 0.9, -1.5]])
+    (answer,) = mmtp.label_all(stand_in("near"), [canted], tmp_path / "near").labelled
+    assert answer.provenance.settings["attempt"] == "default-continued"
+    assert len(answer.provenance.settings["failed_attempts"]) == 2
+    (answer,) = mmtp.label_all(stand_in("density"), [canted], tmp_path / "density").labelled
+    assert answer.provenance.settings["attempt"] == "restart"
+    reason = stand_in("never").label(canted, tmp_path).reason
+    assert "did not converge (default: residual 5.8e-05 after 32 steps; damped" in reason
 
 
 def test_free_moments_have_no_force(stand_in, iron, tmp_path) -> None:

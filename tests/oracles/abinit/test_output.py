@@ -40,6 +40,24 @@ def test_labels_and_their_units() -> None:
     )
 
 
+def test_vectors_of_spinors() -> None:
+    found = parse_output(Path(__file__).with_name("fe2_canted.abo").read_text())
+    assert (found.converged, found.n_steps, found.residual) == (True, 32, 5.818e-9)
+    assert found.energy == pytest.approx(-44.018779285901 * EV, abs=1e-9)
+    np.testing.assert_array_equal(
+        found.magmoms, [[-4e-6, -2e-6, 2.0], [1.999998, 0.499999, 1.500002]]
+    )
+    np.testing.assert_array_equal(found.charges, [6.666932, 6.616731])
+    gradient = [
+        [-9.3409924045e-03, -2.3352873734e-03, 1.9457573588e-03],
+        [1.3922247033e-02, 3.4805604407e-03, 9.1475436040e-04],
+    ]
+    np.testing.assert_allclose(found.magnetic_forces, -np.array(gradient) * EV, rtol=1e-12)
+    # Both energies differ by the sum over all components of m dE/dm, 0.035 Ha.
+    assert abs(found.energy_gap) < 1e-4
+    assert found.forces[0, 1] == pytest.approx(1.7265451224e-02 * EV / ANGSTROM, rel=1e-12)
+
+
 def test_without_constraint_there_are_no_magnetic_forces() -> None:
     head, tail = TEXT.split("           grspin")
     text = head + tail[tail.index("             iscf") :]

@@ -36,6 +36,7 @@ PARAMETERS = {
     "crash_times": 1,
     "hang": [],
     "tilt": 0.0,
+    "turn": 0.0,
     "stress_kb": 10.0,
 }
 

@@ -3,7 +3,9 @@
 It reads INCAR, POSCAR, KPOINTS and POTCAR like VASP and writes OUTCAR, OSZICAR, WAVECAR and CHGCAR
 in VASP's format. The smoothed moment u of each atom has the energy stiffness/2 (u - rest)^2 (and
 no more than ``largest``), M_int = slope(lambda) u + intercept, and the moment of OUTCAR is
-M_int - bias. Only the standard library is used, so that it starts quickly.
+M_int - bias. Canted moments do the same with vectors: rest is along MAGMOM, turned by ``turn``
+about z, and intercept and bias are along u. Only the standard library is used, so that it starts
+quickly.
 """
 
 import json
@@ -47,7 +49,9 @@ def main():
     titles = [line for line in Path("POTCAR").read_text().splitlines() if "TITEL" in line]
     assert len(titles) == len(symbols), "POTCAR does not fit POSCAR"
     assert Path("KPOINTS").read_text().splitlines()[2] == "Gamma"
-    constrained = tags["LNONCOLLINEAR"] == [".TRUE."]
+    constrained = "I_CONSTRAINED_M" in tags
+    if constrained:
+        assert tags["LNONCOLLINEAR"] == [".TRUE."]
     weight = float(tags["LAMBDA"][0]) if constrained else 0.0
     name = Path.cwd().name
     with open(par["log"], "a") as log:
@@ -66,7 +70,26 @@ def main():
 
     rest = [par["rest"][s] for s in kinds]
     magmom = [float(v) for v in tags["MAGMOM"]]
-    if constrained:
+    starts = [magmom[3 * k : 3 * k + 3] for k in range(n)]
+    canted = len(magmom) == 3 * n and sum(any(v[i] for v in starts) for i in range(3)) > 1
+    axis = 0
+    if canted:
+        assert tags["LNONCOLLINEAR"] == [".TRUE."]
+        assert "ISPIN" not in tags
+        rest = [scaled(r, unit(turned(v, par["turn"]))) for r, v in zip(rest, starts, strict=True)]
+        u, field = rest, [[0.0] * 3] * n
+        if constrained:
+            wanted = [[float(v) for v in tags["M_CONSTR"][3 * k : 3 * k + 3]] for k in range(n)]
+            part = 2 * weight / (par["stiffness"] + 2 * weight)
+            u = [
+                [(1 - part) * a + part * b for a, b in zip(r, w, strict=True)]
+                for r, w in zip(rest, wanted, strict=True)
+            ]
+            field = [
+                [weight * (a - b) for a, b in zip(x, w, strict=True)]
+                for x, w in zip(u, wanted, strict=True)
+            ]
+    elif constrained:
         assert len(magmom) == 3 * n
         assert "ISPIN" not in tags
         vectors = [[float(v) for v in tags["M_CONSTR"][3 * k : 3 * k + 3]] for k in range(n)]
@@ -82,25 +105,34 @@ def main():
         field = [0.0 if f else weight * (a - w) for a, w, f in zip(u, wanted, free, strict=True)]
     else:
         assert len(magmom) == n
-        axis = 0
         u = [math.copysign(r, magmom[k] or 1) for k, r in enumerate(rest)]
         field = [0.0] * n
     slope = par["slope"] + par["slope_by_lambda"] * weight
-    total = [slope * a + par["intercept"] for a in u]
     bias = [par["bias"][s] for s in kinds]
-    moments = [t - b for t, b in zip(total, bias, strict=True)]
-    energy = -8.0 * n + sum(
-        0.5 * par["stiffness"] * (a - r) ** 2 for a, r in zip(u, rest, strict=True)
-    )
-    penalty = sum(f * f for f in field) / weight if constrained else 0.0
-    steps = int(tags["NELM"][0]) if name in par["unconverged"] else 14
     tilt = par["tilt"] if constrained else 0.0
+    if canted:
+        total = [scaled(slope * length(a) + par["intercept"], unit(a)) for a in u]
+        moments = [scaled(length(t) - b, unit(t)) for t, b in zip(total, bias, strict=True)]
+    else:
+        total = [slope * a + par["intercept"] for a in u]
+        moments = [t - b for t, b in zip(total, bias, strict=True)]
+        # Vectors from here on.
+        total, moments, u, rest = (
+            [vector(a, axis, t) for a in values]
+            for values, t in ((total, tilt), (moments, tilt), (u, tilt), (rest, tilt))
+        )
+        field = [vector(f, axis) for f in field]
+    energy = -8.0 * n + 0.5 * par["stiffness"] * sum(
+        (a - b) ** 2 for x, r in zip(u, rest, strict=True) for a, b in zip(x, r, strict=True)
+    )
+    penalty = sum(c * c for f in field for c in f) / weight if constrained else 0.0
+    steps = int(tags["NELM"][0]) if name in par["unconverged"] else 14
 
-    write_oszicar(u, total, field, axis, weight, penalty, energy, steps, constrained, tilt)
+    write_oszicar(u, total, field, weight, penalty, energy, steps, constrained)
     incomplete = crash and "end"
     write_outcar(
         par, tags, cell, symbols, counts, positions, moments, axis, energy + penalty, steps,
-        constrained, incomplete, tilt,
+        constrained, incomplete,
     )  # fmt: skip
     if crash:
         print(" LAPACK: Routine ZPOTRF failed!        2           1")
@@ -118,6 +150,23 @@ def fortran(value, digits, width):
     return text.replace("0.", ".", 1).rjust(width) if len(text) > width else text.rjust(width)
 
 
+def length(v):
+    return math.sqrt(sum(x * x for x in v))
+
+
+def unit(v):
+    return [x / length(v) for x in v] if any(v) else [1.0, 0.0, 0.0]
+
+
+def scaled(factor, v):
+    return [factor * x for x in v]
+
+
+def turned(v, angle):
+    c, s = math.cos(angle), math.sin(angle)
+    return [c * v[0] - s * v[1], s * v[0] + c * v[1], v[2]]
+
+
 def vector(value, axis, tilt=0.0):
     found = [0.0, 0.0, 0.0]
     found[axis] = value
@@ -125,13 +174,15 @@ def vector(value, axis, tilt=0.0):
     return found
 
 
-def write_oszicar(u, total, field, axis, weight, penalty, energy, steps, constrained, tilt):
+def write_oszicar(u, total, field, weight, penalty, energy, steps, constrained):
     out = ["       N       E                     dE             d eps       ncg     rms"]
     for step in range(1, steps + 1):
         if constrained:
             # Moments on their way: only the last block is the answer.
             part = 1.0 - 0.5**step if step < steps else 1.0
-            double = sum(2 * f * a for f, a in zip(field, u, strict=True))
+            double = sum(
+                2 * a * b for f, x in zip(field, u, strict=True) for a, b in zip(f, x, strict=True)
+            )
             out += [
                 "",
                 f" E_p = {fortran(penalty * (2 - part), 5, 12)}  lambda = {fortran(weight, 3, 10)}",
@@ -140,14 +191,14 @@ def write_oszicar(u, total, field, axis, weight, penalty, energy, steps, constra
                 " ion        MW_int                 M_int",
             ]
             for k, (a, t) in enumerate(zip(u, total, strict=True)):
-                left = "".join(f"{part * v:7.3f}" for v in vector(a, axis, tilt))
-                right = "".join(f"{part * v:7.3f}" for v in vector(t, axis, tilt))
+                left = "".join(f"{part * v:7.3f}" for v in a)
+                right = "".join(f"{part * v:7.3f}" for v in t)
                 out.append(f"{k + 1:3d}{left}  {right}")
         out.append(
             f"DAV: {step:3d}    {fortran(energy + penalty, 12, 19)}   -0.10000E-05   -0.10000E-06"
             " 89336   0.375E-02"
         )
-    total_moment = "".join(f"{v:11.4f}" for v in vector(sum(total), axis))
+    total_moment = "".join(f"{sum(column):11.4f}" for column in zip(*total, strict=True))
     out.append(
         f"   1 F= {fortran(energy + penalty, 8, 14)} E0= {fortran(energy + penalty, 8, 14)}"
         f"  d E =0.000000E+00  mag={total_moment}"
@@ -159,13 +210,13 @@ def write_oszicar(u, total, field, axis, weight, penalty, energy, steps, constra
             " ion             lambda*MW_perp",
         ]
         for k, f in enumerate(field):
-            out.append(f"{k + 1:3d}" + "".join(f"  {fortran(v, 5, 12)}" for v in vector(f, axis)))
+            out.append(f"{k + 1:3d}" + "".join(f"  {fortran(v, 5, 12)}" for v in f))
     Path("OSZICAR").write_text("\n".join(out) + "\n")
 
 
 def write_outcar(
     par, tags, cell, symbols, counts, positions, moments, axis, energy, steps, constrained,
-    incomplete, tilt,
+    incomplete,
 ):  # fmt: skip
     out = [" vasp.6.4.2 20Jul23 (build Jan 01 2024 00:00:00) complex", ""]
     out += [f" POTCAR:    PAW_PBE {s} 06Sep2000" for s in (*symbols, *symbols)]
@@ -193,8 +244,8 @@ def write_outcar(
     out += ["", f"{'-' * 24} {converged} {'-' * 40}", ""]
     table = []
     columns = {
-        f"magnetization ({letter})": [vector(m, axis, tilt)[k] for m in moments]
-        for k, letter in enumerate("xyz" if constrained else "x")
+        f"magnetization ({letter})": [m[k] for m in moments]
+        for k, letter in enumerate("xyz" if tags["LNONCOLLINEAR"] == [".TRUE."] else "x")
     }
     charges = {"total charge     ": [10.0 + k for k in range(len(moments))]}
     for name, values in (charges | columns).items():
@@ -222,7 +273,7 @@ def write_outcar(
     out += ["", " POSITION" + " " * 39 + "TOTAL-FORCE (eV/Angst)", " " + "-" * 83]
     for k, r in enumerate(positions):
         # A force that says which atom it belongs to.
-        force = [sum(r) / 10 + moments[k], -r[0], 0.1 * r[1]]
+        force = [sum(r) / 10 + moments[k][axis], -r[0], 0.1 * r[1]]
         out.append("".join(f"{v:13.5f}" for v in r) + "    " + "".join(f"{v:14.6f}" for v in force))
     out += [" " + "-" * 83, "", "  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)"]
     out += ["  " + "-" * 51, f"  free  energy   TOTEN  = {energy:18.8f} eV", ""]

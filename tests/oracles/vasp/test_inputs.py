@@ -80,6 +80,21 @@ def test_no_constraint_is_zero_and_the_axis_can_be_chosen(vasp):
     assert "MAGMOM = 0 0 2.000000" in lines
 
 
+def test_vectors_are_written_as_vectors(vasp, tmp_path):
+    oracle = vasp()
+    targets = np.array([[0.3, -0.2, 1.9], [0.0, 0.0, 0.0], [1.2, 0.9, -1.5]])
+    about = (oracle, ("Fe",), np.ones(1), targets)
+    found = read_with_ase(incar(constrained_tags(*about, 0.8 * targets, 2.0)), tmp_path)
+    np.testing.assert_allclose(np.reshape(found.list_float_params["magmom"], (3, 3)), targets)
+    wanted = np.reshape(found.list_float_params["m_constr"], (3, 3))
+    np.testing.assert_allclose(wanted, 0.8 * targets + [[0, 0, 0], [1e-4, 0, 0], [0, 0, 0]])
+    # Without constraint they start a noncollinear calculation, too.
+    free = read_with_ase(incar(unconstrained_tags(*about)), tmp_path)
+    assert free.bool_params["lnoncollinear"] is True
+    assert "ispin" not in {k for k, v in free.int_params.items() if v is not None}
+    np.testing.assert_allclose(np.reshape(free.list_float_params["magmom"], (3, 3)), targets)
+
+
 def test_tables_by_species_follow_the_order_of_the_atoms(vasp):
     oracle = vasp(incar={"LDAUU": {"Fe": 4.0, "Pd": 0.5}, "LDAU": True})
     text = incar(unconstrained_tags(oracle, ("Pd",), np.ones(1), np.ones(1)))

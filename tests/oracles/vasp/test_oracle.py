@@ -198,6 +198,55 @@ def test_another_axis(label, tmp_path):
     assert x.atoms.get_potential_energy() == z.atoms.get_potential_energy()
 
 
+def test_vectors(vasp, target, runs, tmp_path):
+    canted = np.array([[0.0, 0.3, 0.1], [2.0, 0.0, 1.2], [0.1, 0.0, 0.0], [-1.0, 1.5, 0.4]])
+    target.arrays["initial_magmoms"] = canted
+    oracle = vasp(STIFF | {"turn": 0.3}, magnetic_forces=True, collinear_command="none", **TIGHT)
+    jobs = label_all(oracle, [target], tmp_path / "labels")
+    (answer,) = jobs.labelled
+    labels = labels_of(answer.atoms)
+    assert np.linalg.norm(labels.achieved_moments - canted, axis=1).max() < 0.03
+    settings = answer.provenance.settings
+    back = np.argsort(settings["order_in_poscar"])
+    constraint = np.array(settings["m_constr"])[back]
+    c, s = np.cos(0.3), np.sin(0.3)
+    turned = canted @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+    rest = np.array([REST[x] for x in target.get_chemical_symbols()])[:, None]
+    rest = rest * turned / np.linalg.norm(turned, axis=1, keepdims=True)
+    weight = settings["refined"]["lambda"]
+    u = (3.0 * rest + 2 * weight * constraint) / (3.0 + 2 * weight)
+    energy = -8.0 * 4 + 1.5 * np.sum((u - rest) ** 2)
+    assert labels.results["energy"] == pytest.approx(energy, abs=2e-6)
+    lengths = np.linalg.norm(u, axis=1, keepdims=True)
+    moments = u / lengths * (1.3 * lengths + 0.02)
+    np.testing.assert_allclose(labels.achieved_moments, moments, atol=6e-4)
+
+    # -dE/dm by central differences of the stand-in's energy as a function of its moments.
+    def of(m):
+        sizes = np.linalg.norm(m, axis=1, keepdims=True)
+        return 1.5 * np.sum((m / sizes * (sizes - 0.02) / 1.3 - rest) ** 2)
+
+    for k in np.ndindex(4, 3):
+        shift = np.zeros((4, 3))
+        shift[k] = 1e-5
+        slope = (of(moments + shift) - of(moments - shift)) / 2e-5
+        assert labels.magnetic_forces[k] == pytest.approx(-slope, rel=1e-2, abs=5e-3)
+    again = label_all(oracle, [target], tmp_path / "labels")
+    assert again.n_found == 1
+    assert runs().count("unconstrained") == 1
+
+
+def test_vectors_along_a_line_are_numbers_along_the_axis(label, target, tmp_path):
+    numbers = label(STIFF, magnetic_forces=True)
+    moments = target.get_initial_magnetic_moments()
+    target.arrays["initial_magmoms"] = np.outer(moments, [0.0, 1.0, 0.0])
+    vectors = label(STIFF, magnetic_forces=True)
+    assert vectors.atoms.get_potential_energy() == numbers.atoms.get_potential_energy()
+    for name in ("magnetic_forces", "initial_magmoms"):
+        want = np.outer(numbers.atoms.arrays[name], [0.0, 1.0, 0.0])
+        np.testing.assert_array_equal(vectors.atoms.arrays[name], want)
+
+
 class TestFolders:
     def test_complete_calculations_are_not_run_again(self, label, runs):
         first = label(STIFF)
@@ -251,7 +300,7 @@ class TestFolders:
             (lambda a: a.set_pbc([True, True, False]), "periodic in 3 directions"),
             (lambda a: a.set_cell(-a.cell.array), "left-handed"),
             (lambda a: a.symbols.__setitem__(0, "Al"), "names no POTCAR for Al"),
-            (lambda a: a.arrays.update(initial_magmoms=np.eye(4)[:, :3]), "not collinear"),
+            (lambda a: a.arrays.update(initial_magmoms=np.eye(4)[:, :2]), "neither one number"),
         ):
             atoms = target.copy()
             change(atoms)

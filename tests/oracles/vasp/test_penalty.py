@@ -6,6 +6,7 @@ import pytest
 from mmtp_jax.oracles.vasp.penalty import (
     Criteria,
     Misfit,
+    MomentFit,
     constraint_moments,
     fit_moments,
     magnetic_forces,
@@ -93,8 +94,47 @@ def test_magnetic_forces_are_minus_the_derivative_of_the_energy():
 
     hessian = stiffness + 2 * weight * np.eye(3)
     u = np.linalg.solve(hessian, stiffness @ rest + 2 * weight * constraint)
-    found = magnetic_forces(weight * (u - constraint), slope)
+    found = magnetic_forces(weight * (u - constraint), MomentFit(slope, 0.02, 1.0), u)
     m, step = slope * u + 0.02, 1e-5
     for k, shift in enumerate(np.eye(3) * step):
         numerical = -(energy(m + shift) - energy(m - shift)) / (2 * step)
         assert found[k] == pytest.approx(numerical, rel=1e-7)
+
+
+def test_magnetic_forces_of_vectors_are_minus_the_gradient():
+    # The same with vectors, whose intercept is along them: E couples the directions too.
+    rng = np.random.default_rng(1)
+    fit, weight = MomentFit(1.3, 0.05, 1.0), 10.0
+    root = rng.normal(size=(6, 6))
+    stiffness, rest = root @ root.T + np.eye(6), 2.0 * rng.normal(size=6)
+
+    def smoothed(m):
+        lengths = np.linalg.norm(m, axis=1, keepdims=True)
+        return m / lengths * (lengths - fit.intercept) / fit.slope
+
+    def energy(m):
+        d = smoothed(m).ravel() - rest
+        return 0.5 * d @ stiffness @ d
+
+    constraint = constraint_moments(2.0 * rng.normal(size=(2, 3)), fit)
+    hessian = stiffness + 2 * weight * np.eye(6)
+    u = np.linalg.solve(hessian, stiffness @ rest + 2 * weight * constraint.ravel()).reshape(2, 3)
+    found = magnetic_forces(weight * (u - constraint), fit, u)
+    lengths = np.linalg.norm(u, axis=1, keepdims=True)
+    m, step = u / lengths * (fit.slope * lengths + fit.intercept), 1e-5
+    for k in np.ndindex(2, 3):
+        shift = np.zeros((2, 3))
+        shift[k] = step
+        numerical = -(energy(m + shift) - energy(m - shift)) / (2 * step)
+        assert found[k] == pytest.approx(numerical, rel=1e-6)
+
+
+def test_formulas_of_vectors_are_those_of_numbers_along_an_axis():
+    smoothed, targets = np.array([1.5, -1.2, 0.3]), np.array([2.0, -1.0, 0.5])
+    unit = np.array([0.6, 0.0, -0.8])
+    total = 1.25 * smoothed + 0.03 * np.sign(smoothed)
+    fit = fit_moments(np.outer(total, unit), np.outer(smoothed, unit))
+    np.testing.assert_allclose(fit, [1.25, 0.03, 1.0], rtol=1e-10)
+    found = constraint_moments(np.outer(targets, unit), fit)
+    np.testing.assert_allclose(found, np.outer((targets - 0.03 * np.sign(targets)) / 1.25, unit))
+    np.testing.assert_array_equal(constraint_moments(np.zeros((1, 3)), fit), 0.0)
