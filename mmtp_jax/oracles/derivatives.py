@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from mmtp_jax.io.schema import collapse, labels_of, set_moments
+from mmtp_jax.io.schema import labels_of
 from mmtp_jax.oracles.oracle import Labelled
 from mmtp_jax.simulation.constants import GPA
 
@@ -116,15 +116,14 @@ def _stress(target: Atoms, axis: int) -> Ends:
 def _moment(target: Atoms, atom: int, axis: int) -> Ends:
     """Along a component of a moment; of collinear ones there is one."""
     step = STEPS["dE/dm"]
-    start = collapse(np.array(target.get_initial_magnetic_moments(), float))
-    vectors = start.ndim > 1
+    start = np.array(target.get_initial_magnetic_moments(), float)
+    vectors = start.shape == (len(target), 3)
     place = (atom, axis) if vectors else (atom,)
     ends = []
     for change in (-step, step):
-        moments = start.copy()
-        moments[place] += change
         moved = target.copy()
-        set_moments(moved, moments)
+        moments = moved.arrays["initial_magmoms"] = start.copy()
+        moments[place] += change
         ends.append(moved)
     where = f"atom {atom} ({target.symbols[atom]})" + (f" along {_AXES[axis]}" if vectors else "")
     return Ends(

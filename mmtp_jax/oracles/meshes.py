@@ -278,7 +278,8 @@ def _compared(
     oracle: Any, oracles: Sequence[Any], atoms_list: Sequence[Atoms], beside: Sequence[Atoms]
 ) -> Makings:
     """What is labelled and what was labelled, with meshes and making."""
-    text = making_text(oracle.making())
+    of = getattr(oracle, "making_of", lambda _: oracle.making())
+    text = making_text(of(atoms_list))
     targets = [
         replace(s, making=text, kmesh=o.kmesh)
         for s, o in zip(_structures(atoms_list), oracles, strict=True)

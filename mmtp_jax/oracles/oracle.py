@@ -6,6 +6,7 @@ moments, or a potential (`mmtp_jax.oracles.teacher`). `mmtp_jax.oracles.jobs` ru
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -99,7 +100,17 @@ class Oracle(Protocol):
         ...
 
     # Optional: making(self) -> dict[str, Any], the code and what else labels must share to belong
-    # together (`mmtp_jax.structures.making`); and what `mmtp_jax.oracles.meshes.Meshed` has.
+    # together (`mmtp_jax.structures.making`), and making_of(self, atoms_list) where they say more;
+    # refusal(self, atoms) -> str | None, why there is no
+    # point in starting with a configuration; and what `mmtp_jax.oracles.meshes.Meshed` has.
+
+
+def refusals_of(oracle: Oracle, atoms_list: Sequence[Atoms]) -> list[str]:
+    """Sentences about the configurations that a labeller would refuse; nothing is run."""
+    if not hasattr(oracle, "refusal"):
+        return []
+    found = [(k, oracle.refusal(atoms)) for k, atoms in enumerate(atoms_list, 1)]
+    return [f"configuration {k} would be refused: {why}" for k, why in found if why is not None]
 
 
 def checked(

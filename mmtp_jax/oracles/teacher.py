@@ -70,6 +70,17 @@ class PotentialOracle:
         provenance = Provenance("mmtp_jax", __version__, settings, seconds, making=self.making())
         return Labelled(labelled, provenance)
 
+    def refusal(self, atoms: Atoms) -> str | None:
+        """Why the potential has no energy of it, or None."""
+        from mmtp_jax.io.convert import structures_for
+
+        potential, name = self._calculator.potential, [str(atoms.symbols)]
+        try:
+            structures_for(potential, [atoms], name, moments="initial", vectors=True)
+        except ValueError as error:
+            return str(error)
+        return None
+
     def making(self) -> dict[str, str]:
         """The program and the potential."""
         return potential_making(self.path)

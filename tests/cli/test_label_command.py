@@ -56,9 +56,41 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run, files, tmp_pa
         "label", files.folder / "mixed.extxyz", "--oracle", files.oracle, "--dry-run", "--resume",
         "-o", tmp_path / "labelled.extxyz",
     )  # fmt: skip
-    assert done.status == 0, done.err
+    # What the run would refuse, the dry run does.
+    assert done.status == 1, done.err
+    assert "configuration 3 would be refused: Cr2: has Cr, but the potential is for Fe" in done.out
     assert "PotentialOracle would label 2 of Fe2, 1 of Cr2" in done.out
+    good = run(
+        "label", files.folder / "good.extxyz", "--oracle", files.oracle, "--dry-run",
+        "-o", tmp_path / "labelled.extxyz",
+    )  # fmt: skip
+    assert good.status == 0, good.err
     assert not list(tmp_path.iterdir())
+
+
+def test_vectors_are_labelled_or_refused_alike(run, files, tmp_path) -> None:
+    canted = files.cells[0].copy()
+    del canted.arrays["initial_magmoms"]
+    canted.set_initial_magnetic_moments([[0.3, -0.2, 1.9], [1.2, 0.9, -1.5]])
+    data = tmp_path / "canted.extxyz"
+    mmtp.write(data, [canted, files.cells[1]])
+    for form, status in (("parity", 0), ("bare", 1)):
+        mmtp.save(tmp_path / "pot.mtp", mmtp.Potential.new(
+            level=4, species=("Fe",), form=form, radial_size=3, magnetic_size=2, min_dist=1.9,
+            cutoff=4.0, max_magmom=3.0, seed=0,
+        ))  # fmt: skip
+        oracle = tmp_path / "teacher.toml"
+        oracle.write_text(f'code = "potential"\n[potential]\npath = "{tmp_path}/pot.mtp"\n')
+        command = ("label", data, "--oracle", oracle, "-o", tmp_path / f"{form}.extxyz")
+        dry, done = run(*command, "--dry-run"), run(*command)
+        assert (dry.status, done.status) == (status, status), dry.out + done.out
+        assert ("configuration 1 would be refused" in dry.out) == bool(status)
+    first, second = mmtp.read(tmp_path / "parity.extxyz")
+    np.testing.assert_allclose(
+        first.get_magnetic_moments(), canted.get_initial_magnetic_moments(), atol=1e-8
+    )
+    assert first.arrays["magnetic_forces"].shape == (2, 3)
+    assert second.arrays["magnetic_forces"].shape == (2,)
 
 
 def test_what_fails_is_counted_with_its_reason(run, files, tmp_path) -> None:

@@ -67,13 +67,15 @@ class Formula:
         moments = atoms.get_initial_magnetic_moments()
         phase = (WAVE * atoms.get_scaled_positions(wrap=False)).sum(axis=1)
         x = volume / 20.0 - 1.0
-        energy = 0.5 * x**3 + np.sin(phase).sum() + ((moments**2 - 4.0) ** 2).sum() / 8.0
+        given = moments.reshape(len(atoms), -1)
+        well = (given**2).sum(axis=1, keepdims=True) - 4.0
+        energy = 0.5 * x**3 + np.sin(phase).sum() + (well**2).sum() / 8.0
         forces = -(WAVE * np.cos(phase)[:, None]) @ np.linalg.inv(cell).T
         stress = np.array([1.5 * x**2 / 20.0] * 3 + [0.0] * 3)
-        magnetic = -0.5 * moments * (moments**2 - 4.0)
+        magnetic = (-0.5 * given * well).reshape(moments.shape)
         # Errors: of the cutoff by volume and moments, of the width everywhere, of the mesh.
         error = 1.0 / self.cutoff
-        energy += error * volume + error * moments[0] + 0.01 * self.width
+        energy += error * volume + error * given[0, 0] + 0.01 * self.width
         forces[0, 0] += 0.1 * error
         forces += self.false_forces
         stress[0] += 0.01 * error * cell[2, 2]
@@ -210,6 +212,23 @@ def test_derivatives_are_those_of_the_energy(cells, tmp_path) -> None:
     assert false.derivatives[0].difference == pytest.approx(20.0, abs=1e-3)
     assert not false.converged
     assert "20.000*" in str(false)
+
+
+def test_vectors_are_varied_and_their_derivatives_checked(cells, tmp_path) -> None:
+    exact = Formula(cutoff=1e9)
+    canted = [cell(2.8, [[0.3, 2.3, 0.2], [1.5, 0.0, 0.6]]), cell(2.9, [[0.0, 0.0, 2.0]] * 2, 0.1)]
+    options = {"vary": ("width", "cutoff=10.0"), "check_derivatives": True, "strain": 0.05}
+    found = mmtp.converge(exact, canted, tmp_path, **options)
+    assert not found.failures
+    _, change = found.changes
+    assert change.largest_magnetic_force == pytest.approx(1e3 * 0.3 * 0.1)
+    assert change.magnetic_forces == pytest.approx(1e3 * 0.3 * 0.1 / np.sqrt(2))
+    assert found.cells[2].is_strain_of(found.cells[0])
+    moment = found.derivatives[2]
+    # The component that is largest of all, of the configuration with the largest force.
+    assert "along" in moment.where
+    assert abs(moment.difference) < 1e-4
+    json.dumps(found.as_dict())
 
 
 def test_what_fails_is_counted_and_told(cells, tmp_path) -> None:

@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     from mmtp_jax.oracles.configure import read_oracle
     from mmtp_jax.oracles.convergence import plan_convergence
     from mmtp_jax.oracles.convergence_results import CELL_HEADER, HEADER
+    from mmtp_jax.oracles.oracle import refusals_of
     from mmtp_jax.progress import CountProgress
 
     if settings.executor is not None and "workers" in given[""]:
@@ -100,8 +101,10 @@ def run(args: argparse.Namespace) -> int:
     plan = plan_convergence(oracle, targets, folder, **chosen)
     print(plan, flush=True)
     if args.dry_run:
+        refused = refusals_of(oracle, plan.targets)
+        print("\n".join(refused), end="\n" * bool(refused))
         print(f"dry run: jobs would be in {folder}; nothing was run or written")
-        return 0
+        return 1 if refused else 0
     print(f"{plan.n_jobs} calculations, jobs in {folder}", flush=True)
     with (
         CountProgress(plan.n_jobs, "calculations done") as progress,

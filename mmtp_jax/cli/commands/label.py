@@ -108,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
     from mmtp_jax.io.missing_moments import with_moments
     from mmtp_jax.oracles.configure import read_oracle
     from mmtp_jax.oracles.meshes import plan_meshes
+    from mmtp_jax.oracles.oracle import refusals_of
     from mmtp_jax.oracles.targets import target_of
     from mmtp_jax.progress import CountProgress
 
@@ -124,8 +125,9 @@ def run(args: argparse.Namespace) -> int:
     if plan is not None:
         print(plan, flush=True)
     if args.dry_run:
-        print(_dry(settings, oracle, targets, folder))
-        return 0
+        refused = refusals_of(oracle, targets)
+        print("\n".join([*refused, _dry(settings, oracle, targets, folder)]))
+        return 1 if refused else 0
     with (
         CountProgress(len(targets), "configurations done") as progress,
         opened_executor(settings.executor) as executor,

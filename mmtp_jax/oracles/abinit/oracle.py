@@ -13,6 +13,7 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -51,6 +52,8 @@ NEAR_Ha = 1e-9
 class _Converged:
     """One calculation that has converged."""
 
+    number: int
+    """Of the attempt."""
     attempt: Attempt
     output: Output
     run: Run
@@ -78,33 +81,42 @@ class AbinitOracle(AbinitSettings):
     def label(self, atoms: Atoms, folder: Path) -> Labelled | Failure:
         """Run ABINIT, with more help from attempt to attempt."""
         start = time.perf_counter()
-        refusal = self._refusal(atoms)
+        refusal = self.refusal(atoms)
         if refusal is not None:
             return Failure(refusal, final=True)
         datasets = self._datasets(species_of(atoms))
         moments = np.asarray(atoms.get_initial_magnetic_moments(), float)
-        done, outputs = [], []
-        for place, frame in zip((folder, folder / "turned"), frames_of(moments), strict=False):
-            found = self._converged(frame.turned(atoms, moments), datasets, place)
+        frames = frames_of(moments)
+        done: list[_Converged] = []
+        output: Output | str = ""
+        again, number = 0, 0
+        while isinstance(output, str):
+            place, frame = (folder, folder / "turned")[again], frames[again]
+            turned = frame.turned(atoms, moments)
+            found = self._converged(turned, datasets, place, after=number)
             if isinstance(found, Failure):
-                return found
-            done.append(found)
-            outputs.append(frame.back(found.output))
-        output = joined(outputs, len(atoms))
-        if isinstance(output, str):
-            return Failure(output, final=True)
+                return found if len(done) < len(frames) else Failure(output, final=True)
+            done[again : again + 1] = [found]
+            if len(done) < len(frames):
+                again = len(done)
+                continue
+            pairs = zip(frames, done, strict=True)
+            output = joined([frame.back(one.output) for frame, one in pairs], len(atoms))
+            # Of two states, another attempt may find the lower one twice.
+            again = int(np.argmax([one.output.energy for one in done]))
+            number = done[again].number
         return self._labelled(atoms, datasets, done, output, time.perf_counter() - start)
 
     def _converged(
-        self, atoms: Atoms, datasets: dict[str, Dataset], folder: Path
+        self, atoms: Atoms, datasets: dict[str, Dataset], folder: Path, after: int
     ) -> _Converged | Failure:
-        """The first attempt that converges, at moments of ABINIT's frame."""
+        """The first attempt after so many that converges, at moments of ABINIT's frame."""
         held = bool(self._held(atoms).any())
         ladder = [a for a in LADDER if not a.restart or held]
         if self.start == "free" and held:
             ladder = [a for a in ladder if a.restart]
         failed: list[str] = []
-        for number, attempt in enumerate(ladder[: self.attempts], 1):
+        for number, attempt in list(enumerate(ladder[: self.attempts], 1))[after:]:
             place = folder / f"{number}-{attempt.name}"
             run = Run(self, datasets, atoms, place)
             try:
@@ -120,7 +132,7 @@ class AbinitOracle(AbinitSettings):
                 for density in folder.glob(f"{number}-*/{DENSITY}"):
                     density.unlink()
             if output.converged:
-                return _Converged(attempt, output, run, failed)
+                return _Converged(number, attempt, output, run, failed)
             failed.append(_words(attempt, output))
         return Failure(f"ABINIT did not converge ({'; '.join(failed)})", final=True)
 
@@ -188,13 +200,23 @@ class AbinitOracle(AbinitSettings):
         extra = {name: value for name, value in self.extra.items() if name not in old}
         return replace(self, **{"extra": extra, **settings})
 
-    def making(self) -> dict[str, Any]:
-        """What labels must share to belong together; `Provenance` adds the version."""
+    def making_of(self, atoms_list: Sequence[Atoms]) -> dict[str, Any]:
+        """The making of configurations; of vectors where all have them."""
+        moments = [np.asarray(a.get_initial_magnetic_moments(), float) for a in atoms_list]
+        return self.making(spinors=bool(moments) and all(len(frames_of(m)) > 1 for m in moments))
+
+    def making(self, spinors: bool = False) -> dict[str, Any]:
+        """What labels must share to belong together; `Provenance` adds the version.
+
+        Spinors are another making: near a line of all moments, energies of both differ by some
+        meV/atom, because ABINIT treats gradients and spheres in another way.
+        """
         datasets = self._datasets(self.datasets)
+        functional = " and ".join(sorted({d.functional for d in datasets.values()}))
         extra = [f"{k} {v}" for k, v in sorted(self.extra.items()) if k not in CUTOFFS.values()]
         found: dict[str, Any] = {
             "code": "ABINIT",
-            "functional": " and ".join(sorted({d.functional for d in datasets.values()})),
+            "functional": functional + (", spinors" if spinors else ""),
             "ecut_Ha": self.ecut_Ha,
             "pawecutdg_Ha": self.pawecutdg_Ha,
             "ecutsm_Ha": self.ecutsm_Ha,
@@ -219,8 +241,8 @@ class AbinitOracle(AbinitSettings):
     def _held(self, atoms: Atoms) -> np.ndarray:
         return np.array([self.holds(s) for s in atoms.get_chemical_symbols()])
 
-    def _refusal(self, atoms: Atoms) -> str | None:
-        """Why there is no point in starting."""
+    def refusal(self, atoms: Atoms) -> str | None:
+        """Why there is no point in starting, or None."""
         unknown = [s for s in species_of(atoms) if s not in self.datasets]
         if unknown:
             return f"there is no PAW dataset for {', '.join(unknown)} among the settings"
@@ -276,7 +298,7 @@ class AbinitOracle(AbinitSettings):
         )
         provenance = Provenance(
             "ABINIT", output.version, settings, seconds, output.converged, diagnostics,
-            making=self.making(), kmesh=kmesh_of(self, atoms.cell.array),
+            making=self.making(spinors=len(done) > 1), kmesh=kmesh_of(self, atoms.cell.array),
         )  # fmt: skip
         free = tuple(int(k) for k in np.flatnonzero(~held))
         return Labelled(labelled, provenance, free)

@@ -72,6 +72,14 @@ class VaspOracle(VaspSettings):
             remove_densities(folder)
         return _answer(self, atoms, job, outcome)
 
+    def refusal(self, atoms: Atoms) -> str | None:
+        """Why there is no point in starting, or None."""
+        try:
+            _job(self, atoms, Path())
+        except (FileNotFoundError, ValueError) as error:
+            return str(error)
+        return None
+
 
 @dataclass(frozen=True, eq=False)
 class _Job:

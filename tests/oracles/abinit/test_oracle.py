@@ -169,6 +169,10 @@ def test_vectors_are_the_mean_of_two_orientations(stand_in, iron, tmp_path) -> N
     assert atoms.get_stress()[2] == pytest.approx(2e-3 * HARTREE / BOHR**3, rel=1e-6)
     assert atoms.get_potential_energy() == pytest.approx(-44.018779285901 * HARTREE, abs=1e-7)
     settings = answer.provenance.settings
+    # Energies of collinear states differ between spinors and numbers.
+    assert answer.provenance.making["functional"].endswith(", spinors")
+    assert stand_in("default").making_of([atoms])["functional"].endswith(", spinors")
+    assert stand_in("default").making_of([atoms, iron]) == stand_in("default").making()
     assert (settings["spinors"], settings["n_steps"], settings["attempt"]) == (True, 64, "default")
     folder = tmp_path / "job-00000"
     texts = [(f / "1-default" / "run.abi").read_text() for f in (folder, folder / "turned")]
@@ -178,6 +182,9 @@ def test_vectors_are_the_mean_of_two_orientations(stand_in, iron, tmp_path) -> N
     np.testing.assert_allclose(again.labelled[0].atoms.get_magnetic_moments(), moments, atol=3e-6)
     away = mmtp.label_all(stand_in("two states"), [with_vectors(iron, moments)], tmp_path / "away")
     assert "two orientations of all moments have energies" in away.failures[0].reason
+    # The higher one was tried with all help.
+    folders = [f.name for f in (tmp_path / "away" / "job-00000").iterdir() if f.is_dir()]
+    assert len({"2-damped", "3-restart"} & set(folders)) in (0, 2)
 
 
 @pytest.mark.parametrize("direction", [(0, 1, 0), (0, 0, 1), (0.6, 0.0, 0.8)])
