@@ -105,7 +105,8 @@ def test_labels_of_vectors_are_derivatives(oracle, iron, tmp_path) -> None:
     With PAW and a gradient-corrected functional ABINIT's field across a moment is not quite the
     derivative of its energy: here by 5 %. Along a moment it is.
     """
-    quick = replace(oracle, ecut_Ha=8.0, pawecutdg_Ha=16.0, tolerance=1e-7)
+    # Derivatives of an energy that is far from converged are those of that energy.
+    quick = replace(oracle, ecut_Ha=6.0, pawecutdg_Ha=12.0, bands=14, tolerance=1e-7)
     step, shift, strain = 0.04, 0.01, 0.004
     changed = [with_moments(iron, CANTED)]
     for place in np.ndindex(2, 3):
@@ -121,7 +122,7 @@ def test_labels_of_vectors_are_derivatives(oracle, iron, tmp_path) -> None:
         strained = with_moments(iron, CANTED)
         strained.set_cell(iron.cell.array * (1 + sign * strain), scale_atoms=True)
         changed.append(strained)
-    jobs = mmtp.label_all(quick, changed, tmp_path, workers=2, timeout_s=3600.0)
+    jobs = mmtp.label_all(quick, changed, tmp_path, workers=3, timeout_s=3600.0)
     assert not jobs.failures, jobs.failures
     middle = jobs.answers[0].atoms
     energies = np.array([answer.atoms.get_potential_energy() for answer in jobs.answers])
