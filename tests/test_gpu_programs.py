@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 import mmtp_jax as mmtp
+from mmtp_jax.active.active_set import ActiveSet
+from mmtp_jax.active.preselection import Preselection
 from mmtp_jax.fitting.dataset import make_targets
 from mmtp_jax.fitting.loss import loss
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.interfaces import evaluation
+from mmtp_jax.interfaces.export import export_potential
+from mmtp_jax.interfaces.lammps.pairs import PairRows, evaluate_pairs
 from mmtp_jax.potential.displacement import displaced
 from mmtp_jax.potential.jacobian import energy_jacobian, site_jacobian
 from mmtp_jax.potential.observables import energies, evaluate, observables
@@ -21,7 +25,15 @@ from mmtp_jax.simulation.dynamics.loop import before_start, take_steps
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 from mmtp_jax.simulation.dynamics.run import Run
 from mmtp_jax.simulation.dynamics.thermostats import keys_of
+from mmtp_jax.simulation.moments.lbfgs import empty_memory
+from mmtp_jax.simulation.moments.structures import equilibrate_batch
 from mmtp_jax.simulation.neighbours import structures_of
+from mmtp_jax.simulation.relaxation.loop import relax_steps
+from mmtp_jax.simulation.relaxation.options import RelaxOptions
+from mmtp_jax.simulation.relaxation.run import RelaxModel, RelaxRun
+from mmtp_jax.simulation.spins.loop import take_sweeps
+from mmtp_jax.simulation.spins.options import SpinOptions
+from mmtp_jax.simulation.spins.run import SpinRun
 from mmtp_jax.simulation.system import system_of
 from mmtp_jax.structures import batch, neighbour_list
 from mmtp_jax.structures.batch import make_batches
@@ -121,32 +133,20 @@ def programs(lists, structures, potentials):
 
 @pytest.fixture(scope="module")
 def steps(lists, iron):
-    """steps(gathering, dtype, moments): what `take_steps` is called with, for two replicas."""
+    """steps(gathering, dtype, **options): what `take_steps` is called with, for two replicas."""
 
-    def of(gathering, dtype="float64", moments="equilibrate"):
+    def of(gathering, dtype="float64", *, watch=None, **options):
         lists(gathering)
         options = DynamicsOptions(
-            ensemble="nve", timestep_fs=1.0, moments=moments, dtype=dtype, chunk_steps=N_STEPS
+            **{"ensemble": "nve", "timestep_fs": 1.0, "dtype": dtype, **options},
+            chunk_steps=N_STEPS,
         )
         rng = np.random.default_rng(1)
-        corners = np.stack(np.meshgrid(*[range(2)] * 3, indexing="ij"), -1).reshape(-1, 3)
-        positions = 2.85 * np.concatenate([corners, corners + 0.5])
+        shape = (N_ATOMS, 3)
         system = system_of(
-            [
-                Structure(
-                    cell=5.7 * np.eye(3),
-                    periodic=np.ones(3, bool),
-                    positions=positions + rng.normal(0.0, 0.05, positions.shape),
-                    types=np.zeros(len(positions), np.int32),
-                    magmoms=rng.uniform(1.8, 2.4, len(positions)),
-                    name=f"replica {k}",
-                )
-                for k in range(2)
-            ],
-            np.full(len(positions), 55.8),
-            rng.normal(0.0, 0.003, (2, *positions.shape)),
+            replicas(rng), np.full(N_ATOMS, 55.8), rng.normal(0.0, 0.003, (2, *shape))
         )
-        run = Run(iron, system, options)
+        run = Run(iron, system, options, watch=watch)
         run.search(structures_of(system), n_atoms=run.n_padded)
         state = before_start(
             system,
@@ -154,9 +154,60 @@ def steps(lists, iron):
             run.neighbours.index.shape[0],
             run.model.potential.radial_coeffs.dtype,
         )
-        return (run.plan, run.model, run.bath, run.rules, state, run.neighbours, N_STEPS)
+        watched = None if watch is None else watch.start(state.system)
+        return (
+            run.plan, run.model, run.bath, run.rules, state, run.neighbours, N_STEPS,
+            watch, watched, run.spin_sites,
+        )  # fmt: skip
 
     return of
+
+
+@pytest.fixture(scope="module")
+def relaxations(lists, iron):
+    """relaxations(gathering, dtype): what `relax_steps` is called with, for two cells of iron."""
+
+    def of(gathering, dtype="float64"):
+        lists(gathering)
+        options = RelaxOptions(cell="full", dtype=dtype, pressure_GPa=1.0)
+        found = [*replicas(np.random.default_rng(2)), *lone(np.random.default_rng(3))]
+        run = RelaxRun(RelaxModel(iron, options), found, (40, 4), 20)
+        assert (run.problem.sums is not None) == gathering
+        model = run.model
+        return (
+            run.plan, model.on_device, model.constants, run.problem, model.limits, run.state,
+            run.neighbours, N_STEPS,
+        )  # fmt: skip
+
+    return of
+
+
+N_ATOMS = 16
+
+
+def replicas(rng):
+    """Two of warm iron."""
+    corners = np.stack(np.meshgrid(*[range(2)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    return [
+        iron_cell(rng, 5.7 * np.eye(3), 2.85 * np.concatenate([corners, corners + 0.5]), k)
+        for k in range(2)
+    ]
+
+
+def lone(rng):
+    """One of another size."""
+    return [iron_cell(rng, 2.85 * np.eye(3), 2.85 * np.array([[0.0] * 3, [0.5] * 3]), 2)]
+
+
+def iron_cell(rng, cell, positions, k):
+    return Structure(
+        cell=cell,
+        periodic=np.ones(3, bool),
+        positions=positions + rng.normal(0.0, 0.05, positions.shape),
+        types=np.zeros(len(positions), np.int32),
+        magmoms=rng.uniform(1.8, 2.4, len(positions)),
+        name=f"replica {k}",
+    )
 
 
 def lowered(function, arguments, **options):
@@ -164,8 +215,13 @@ def lowered(function, arguments, **options):
     return traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
-def check(text):
-    """No sum in an order of chance, nothing that is slow or on the host, and no rounded product."""
+def check(text, stores=False):
+    """No sum in an order of chance, nothing that is slow or on the host, and no rounded product.
+
+    ``stores``: numbers may be put at places of which no two are the same.
+    """
+    if stores:
+        text = re.sub(r'"stablehlo\.scatter"[^\n]*unique_indices = true', "", text)
     found = set(
         re.findall(r"stablehlo\.(\w*scatter|sort|custom_call|infeed|outfeed|send|recv)\b", text)
     )
@@ -187,17 +243,76 @@ def test_programs_for_gpus_have_no_scatter(programs, form, dtype):
 
 def test_the_check_would_find_a_scatter_and_a_rounded_product(programs):
     function, arguments = programs(False, "parity")["evaluation"]
-    with pytest.raises(AssertionError, match="scatter"):
-        check(lowered(function, arguments))
+    for stores in (False, True):
+        with pytest.raises(AssertionError, match="scatter"):
+            check(lowered(function, arguments), stores)
     x = np.ones((2, 2), np.float32)
     with pytest.raises(AssertionError, match="dot"):
         check(lowered(jnp.dot, (x, x)))
 
 
-@pytest.mark.parametrize("moments", ["equilibrate", "fixed"])
-def test_steps_of_dynamics_have_no_scatter(steps, moments):
-    plan, *arguments = steps(True, "float32", moments)
-    check(lowered(take_steps, (plan, *arguments), static_argnums=0))
+ENSEMBLES = [
+    {"moments": "fixed"},
+    {"ensemble": "nvt", "thermostat": "langevin"},
+    {"ensemble": "nvt", "thermostat": "bussi", "moments": "fixed"},
+    {"ensemble": "nvt", "thermostat": "nose-hoover", "moments_every": 2},
+    {"ensemble": "npt", "barostat": "isotropic", "moments": "fixed"},
+    {"ensemble": "npt", "barostat": "full"},
+]
+
+
+@pytest.mark.parametrize("options", ENSEMBLES, ids=str)
+def test_steps_of_dynamics_have_no_scatter(steps, options):
+    check(lowered(take_steps, steps(True, "float32", **options), static_argnums=0))
+
+
+@pytest.mark.parametrize("mode", ["configuration", "neighborhood"])
+def test_grades_and_what_is_kept_have_no_scatter(steps, iron, mode):
+    n = iron.n_parameters
+    none = np.full(n, -1)
+    active = ActiveSet(iron, mode, np.eye(n), np.ones(n), none, none, 0)
+    arguments = steps(True, "float32", moments="fixed", watch=Preselection.of(active))
+    check(lowered(take_steps, arguments, static_argnums=0), stores=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed"])
+def test_relaxations_have_no_scatter(relaxations, dtype):
+    check(lowered(relax_steps, relaxations(True, dtype), static_argnums=0))
+
+
+def test_equilibrations_have_no_scatter(programs):
+    potential, graph = programs(True, "parity", "float32")["evaluation"][1]
+    given = (potential, graph, empty_memory(graph), 1e-3, 100, 0.3)
+    check(lowered(partial(equilibrate_batch, allow_flips=False, chunk=None), given))
+
+
+def test_pairs_of_lammps_have_no_scatter(iron):
+    rows = PairRows(
+        np.zeros(9, np.int64), np.arange(8) + 1, np.ones((8, 4), np.int64), np.ones((8, 4, 3))
+    )
+    given = (iron.astype("float32", "float32"), rows, np.ones(9))
+    check(lowered(partial(evaluate_pairs, chunk=4), given))
+
+
+def test_exported_programs_have_no_scatter(iron):
+    program = export_potential(iron, platforms=("cuda",), dtype="float32").program
+    # Sizes that are not known are compared before it runs.
+    check(program.mlir_module().replace("custom_call @shape_assertion", ""))
+
+
+@pytest.mark.parametrize("move", ["flip", "swap"])
+def test_trials_of_equilibrated_moments_have_no_scatter(lists, iron, move):
+    lists(True)
+    system = system_of(replicas(np.random.default_rng(1)), np.ones(N_ATOMS))
+    run = SpinRun(
+        iron, system, np.full(2, 300.0), SpinOptions(move=move, dtype="float32"),
+        np.ones(N_ATOMS, bool), np.ones(N_ATOMS),
+    )  # fmt: skip
+    run.begin(None)
+    given = (
+        run.walk, 4, run.model, run.around, run.pattern, run.state, run.trial, 1, run.per_sweep
+    )  # fmt: skip
+    check(lowered(take_sweeps, given, static_argnums=(0, 1)), stores=True)
 
 
 def values(of):
@@ -208,9 +323,10 @@ def values(of):
 
 
 @pytest.fixture(scope="class")
-def on_cpu(programs, steps):
+def on_cpu(programs, steps, relaxations):
     """What the way of CPUs gives."""
-    return values(programs(False, "parity")), take_steps(*steps(False))
+    found = values(programs(False, "parity"))
+    return found, take_steps(*steps(False)), relax_steps(*relaxations(False))
 
 
 class TestOnTheWayOfGPUs:
@@ -230,3 +346,12 @@ class TestOnTheWayOfGPUs:
         for name in ("positions", "velocities", "magmoms"):
             a, b = (getattr(of.state.system, name) for of in (found, wanted))
             np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8)
+
+    def test_relaxations(self, on_cpu, gpu_path, relaxations):
+        found, wanted = relax_steps(*relaxations(True)).state, on_cpu[2].state
+        assert np.all(found.n_steps == wanted.n_steps)
+        assert int(found.n_steps.max()) == N_STEPS
+        for name in ("coordinates", "gradient", "enthalpy", "largest_force", "largest_stress"):
+            a, b = getattr(found, name), getattr(wanted, name)
+            np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7, err_msg=name)
+        np.testing.assert_allclose(found.at.magmoms, wanted.at.magmoms, rtol=1e-7, atol=1e-7)

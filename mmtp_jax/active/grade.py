@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
+from mmtp_jax.potential import sums
 from mmtp_jax.potential.jacobian import energy_jacobian, site_jacobian
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
@@ -76,6 +77,6 @@ def neighborhood_grades(
 
 def largest_per_configuration(graph: Graph, grades: Array) -> Array:
     """(C,) from grades of atoms (N,): a configuration extrapolates as much as its worst atom."""
-    largest = jax.ops.segment_max(grades, graph.configuration, graph.n_configurations)
+    largest = sums.largest(grades, graph.configuration, graph.n_configurations, graph.sums)
     # Configurations without atoms, which only pad, would be -inf.
     return jnp.maximum(largest, 0.0)

@@ -35,6 +35,7 @@ from mmtp_jax.active.grade import (
 )
 from mmtp_jax.active.options import NEIGHBORHOOD, Keeping, Thresholds
 from mmtp_jax.options import renamed
+from mmtp_jax.potential import sums
 from mmtp_jax.potential.confinement import is_outside
 from mmtp_jax.potential.observables import Graph, Observables
 from mmtp_jax.potential.potential import Potential
@@ -184,8 +185,10 @@ class Preselection:
         wanted = (grade >= self.grade_select) | (outside & self.keep_outside)
         keep = new & finite & ((wanted & due) | above)
         size = state["grade"].shape[0]
-        # Out of range, a copy is dropped: full() undoes the step, so it is not lost.
-        place = jnp.where(keep, state["n"] + jnp.cumsum(keep) - 1, size)
+        # Out of range, a copy is dropped: full() undoes the step, so it is not lost. No two have
+        # one place, so that a GPU need not put them there one after the other.
+        own = 2 * size + jnp.arange(system.n_replicas)
+        place = jnp.where(keep, state["n"] + jnp.cumsum(keep) - 1, own)
         values = {
             "positions": system.positions,
             "cell": system.cell,
@@ -196,7 +199,9 @@ class Preselection:
             "replica": jnp.arange(system.n_replicas),
         }
         buffers = {
-            name: state[name].at[place].set(value.astype(state[name].dtype), mode="drop")
+            name: state[name]
+            .at[place]
+            .set(value.astype(state[name].dtype), mode="drop", unique_indices=True)
             for name, value in values.items()
         }
         seen = jnp.where(new & finite, grade, 0.0)
@@ -275,6 +280,6 @@ class Preselection:
 def graph_is_outside(potential: Potential, graph: Graph, system: System) -> Array:
     """(R,) bool: a distance below R_min, or a moment beyond its interval or at the end of it."""
     squared = jnp.min(jnp.sum(graph.vectors**2, axis=1), axis=1, initial=jnp.inf)
-    shortest = jax.ops.segment_min(squared, graph.configuration, graph.n_configurations)
-    shortest = jnp.sqrt(shortest[: system.n_replicas])
+    nearest = sums.largest(-squared, graph.configuration, graph.n_configurations, graph.sums)
+    shortest = jnp.sqrt(-nearest[: system.n_replicas])
     return is_outside(potential, system.types, system.magmoms, shortest)

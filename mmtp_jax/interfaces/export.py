@@ -2,7 +2,9 @@
 
 The program knows nothing of this package. It takes M atoms, of which the first N have rows of K
 neighbours, whatever these numbers are, and returns energies and derivatives; so it serves whole
-cells (M = N) as well as domains with ghosts (M > N). Files are ``.npz`` without pickle.
+cells (M = N) as well as domains with ghosts (M > N). On a CPU it adds forces up pair by pair;
+elsewhere, where that would be in an order of chance, it gathers the pairs that each atom is the
+neighbour in, of which it is told. Files are ``.npz`` without pickle.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ from mmtp_jax.io.fields import checked_fields
 from mmtp_jax.io.store import read_store, write_store
 from mmtp_jax.potential.observables import Graph, evaluate
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.sums import Sums, incoming_pairs
 from mmtp_jax.precision import double_precision, require_precision
+from mmtp_jax.structures.batch import adds_by_gathering, rounded_size
 
 Array = Any
 
 PLATFORMS = ("cpu", "cuda")
-_VERSION = 1
+_VERSION = 2
 
 
 class ExportedValues(NamedTuple):
@@ -53,7 +57,12 @@ class ExportedPotential:
     """Angstrom; neighbours beyond it contribute nothing, and fill rows that are too long."""
 
     def __call__(
-        self, types: Array, magmoms: Array, vectors: Array, neighbours: Array
+        self,
+        types: Array,
+        magmoms: Array,
+        vectors: Array,
+        neighbours: Array,
+        incoming: Array | None = None,
     ) -> ExportedValues:
         """Evaluate on the present platform.
 
@@ -62,9 +71,37 @@ class ExportedPotential:
             magmoms: (M,) mu_B.
             vectors: (N, 3, K) from each of the first N atoms to its neighbours, Angstrom.
             neighbours: (N, K) int32 index of the neighbour among the M atoms.
+            incoming: what `incoming` gives, which holds as long as the neighbours do; without it
+                it is made anew, on the host, where the device is no CPU.
         """
+        if incoming is None:
+            gathers = adds_by_gathering()
+            incoming = self.incoming(len(types), neighbours, vectors) if gathers else None
+        if incoming is None:
+            incoming = np.full((len(types), 1), -1, np.int32)
         with double_precision():
-            return ExportedValues(*self.program.call(types, magmoms, vectors, neighbours))
+            return ExportedValues(*self.program.call(types, magmoms, vectors, neighbours, incoming))
+
+    def incoming(
+        self, n_atoms: int, neighbours: Array, vectors: Array, skin: float = 0.0
+    ) -> np.ndarray:
+        """(M, J) int32: places K i + k of the pairs (i, k) that an atom is the neighbour in.
+
+        The rest is -1. Only programs on other devices than CPUs look at it.
+
+        Args:
+            n_atoms: M.
+            neighbours: (N, K) as in the call.
+            vectors: (N, 3, K) as in the call.
+            skin: Angstrom beyond the cutoff within which pairs count; others must stay beyond the
+                cutoff as long as the result is used.
+        """
+        neighbours = np.asarray(neighbours)
+        lengths = np.linalg.norm(np.asarray(vectors), axis=1)
+        atom = np.where(lengths < self.cutoff + skin, neighbours, n_atoms)
+        most = int(np.bincount(atom.ravel(), minlength=n_atoms)[:n_atoms].max(initial=0))
+        count = np.full(len(neighbours), neighbours.shape[1])
+        return incoming_pairs(atom, count, n_atoms, rounded_size(most))
 
 
 def export_potential(
@@ -86,9 +123,14 @@ def export_potential(
         if precision.edges != precision.contraction:
             raise ValueError(f"a program has one type, float64 or float32, got {dtype!r}")
         on_host = potential.astype(precision.edges)
-        m, n, k = export.symbolic_shape("m, n, k", constraints=("m >= n", "n >= 1", "k >= 1"))
+        m, n, k, j = export.symbolic_shape(
+            "m, n, k, j", constraints=("m >= n", "n >= 1", "k >= 1", "j >= 1")
+        )
 
-        def program(types: Array, magmoms: Array, vectors: Array, neighbours: Array) -> Any:
+        def program(
+            types: Array, magmoms: Array, vectors: Array, neighbours: Array, incoming: Array
+        ) -> Any:
+            members = jnp.arange(vectors.shape[0], dtype=jnp.int32)[None]
             graph = Graph(
                 types=types,
                 magmoms=magmoms,
@@ -96,6 +138,7 @@ def export_potential(
                 neighbours=neighbours,
                 configuration=jnp.zeros(vectors.shape[0], jnp.int32),
                 volumes=jnp.ones(1, precision.edges),
+                sums=Sums(incoming, members),
             )
             # As arrays of JAX, because traced indices cannot index those of numpy.
             sites, values = evaluate(jax.tree.map(jnp.asarray, on_host), graph)
@@ -109,6 +152,7 @@ def export_potential(
             argument((m,), precision.edges),
             argument((n, 3, k), precision.edges),
             argument((n, k), np.int32),
+            argument((m, j), np.int32),
         )
     return ExportedPotential(exported, tuple(potential.species), float(potential.cutoff))
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.potential.by_platform import by_platform
 from mmtp_jax.potential.linear_map import linear_map
 
 Array = Any
@@ -24,9 +25,9 @@ Array = Any
 class Sums(NamedTuple):
     """Where the terms are, for N atoms with K neighbours each in C configurations."""
 
-    incoming: Array
+    incoming: Array | None
     """(M, J) int32, places K i + k of the pairs (i, k) that an atom is the neighbour in; then -1.
-    """
+    None where there are sums over atoms only."""
     members: Array
     """(C, A) int32, the atoms of each configuration; then -1."""
 
@@ -140,6 +141,16 @@ def _at_neighbours(neighbours: Array, incoming: Array, values: Array) -> Array:
 
 
 def _to_neighbours(neighbours: Array, incoming: Array, pairs: Array) -> Array:
+    like = jax.ShapeDtypeStruct((incoming.shape[0], *pairs.shape[2:]), pairs.dtype)
+    return by_platform(_pairs_in_order, _gathered_pairs, (neighbours, incoming, pairs), like)
+
+
+def _pairs_in_order(neighbours: Array, incoming: Array, pairs: Array) -> Array:
+    zeros = jnp.zeros((incoming.shape[0], *pairs.shape[2:]), pairs.dtype)
+    return zeros.at[neighbours].add(pairs)
+
+
+def _gathered_pairs(neighbours: Array, incoming: Array, pairs: Array) -> Array:
     del neighbours
     # Over the first axis a GPU adds while it gathers; over the second it would store the terms.
     return jnp.sum(_gathered(pairs.reshape(-1, *pairs.shape[2:]), incoming.T), axis=0)

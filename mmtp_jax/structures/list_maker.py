@@ -68,6 +68,7 @@ class ListMaker:
         n_atoms: int = 0,
         n_configurations: int = 0,
         width: int = 0,
+        most: int = 0,
     ) -> NeighbourList:
         """The list of structures, on the device; arguments and errors as of `find_neighbours`."""
         self._names = [s.name for s in structures]
@@ -77,7 +78,7 @@ class ListMaker:
                 checked_radius(structure, self.radius)
             at = placed(structures, self.cutoff, self.skin, **shape)
             if neighbour_list.adds_by_gathering():
-                members = members_of(at.configuration, at.reference_cell.shape[0])
+                members = members_of(at.configuration, at.reference_cell.shape[0], most)
                 at = at._replace(sums=Sums(np.zeros_like(at.index), members))
             at = jax.device_put(at)
             made = self._made(at, at, width)
@@ -87,7 +88,7 @@ class ListMaker:
                         neighbour_table(structure, self.radius)
                 return made
         found = find_neighbours(
-            structures, self.cutoff, self.skin, width=width, room=self.room, **shape
+            structures, self.cutoff, self.skin, width=width, most=most, room=self.room, **shape
         )
         return jax.device_put(found)
 
@@ -116,6 +117,7 @@ class ListMaker:
         found = find_neighbours(
             structures, self.cutoff, self.skin, room=self.room, previous=old, which=which,
             n_atoms=old.index.shape[0], n_configurations=old.reference_cell.shape[0],
+            most=0 if old.sums is None else old.sums.members.shape[1],
         )  # fmt: skip
         return jax.device_put(found)
 

@@ -92,6 +92,7 @@ def find_neighbours(
     n_atoms: int = 0,
     n_configurations: int = 0,
     width: int = 0,
+    most: int = 0,
     room: Room = just_enough,
     previous: NeighbourList | None = None,
     which: np.ndarray | None = None,
@@ -105,6 +106,7 @@ def find_neighbours(
         n_atoms: least number N; what is beyond the atoms is padding.
         n_configurations: least number C.
         width: least number K.
+        most: least number of places for the atoms of a configuration, of `Sums.members`.
         room: how many places there are where more are needed, for neighbours to come.
         previous: an older list of the same structures; its places are kept where they suffice.
         which: bool for each structure: search again; the others keep what ``previous`` has.
@@ -132,14 +134,14 @@ def find_neighbours(
             found.shifts[rows, :, :used] = table.shifts
             found.count[rows] = table.count
         low = high
-    return with_sums(found) if adds_by_gathering() else found
+    return with_sums(found, most) if adds_by_gathering() else found
 
 
-def with_sums(neighbours: NeighbourList) -> NeighbourList:
+def with_sums(neighbours: NeighbourList, most: int = 0) -> NeighbourList:
     """A list on the host, with what devices need that add up by gathering."""
     n_atoms, n_conf = neighbours.index.shape[0], neighbours.reference_cell.shape[0]
     incoming = incoming_pairs(neighbours.index, neighbours.count, n_atoms, neighbours.width)
-    members = members_of(neighbours.configuration, n_conf)
+    members = members_of(neighbours.configuration, n_conf, most)
     return neighbours._replace(sums=Sums(incoming, members))
 
 

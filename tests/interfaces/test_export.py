@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import mmtp_jax as mmtp
+from mmtp_jax.interfaces import export
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.interfaces.export import export_potential, load_exported, save_exported
 from mmtp_jax.io.store import read_store, write_store
@@ -43,7 +44,7 @@ def test_it_is_for_cpu_and_gpu_and_knows_its_species(exported, potential) -> Non
     assert set(exported.program.platforms) == {"cpu", "cuda"}
     assert exported.species == ("Fe", "Al")
     assert exported.cutoff == pytest.approx(4.2)
-    assert [len(a.shape) for a in exported.program.in_avals] == [1, 1, 3, 2]
+    assert [len(a.shape) for a in exported.program.in_avals] == [1, 1, 3, 2, 2]
     assert not any(isinstance(size, int) for size in exported.program.in_avals[3].shape)
 
 
@@ -62,7 +63,7 @@ def test_it_agrees_with_evaluate(exported, potential, random_structure, n_atoms)
     assert np.abs(expected.forces).max() > 1e-3
 
 
-def test_domains_add_up(exported, random_structure) -> None:
+def domains_add_up(exported, random_structure) -> None:
     """Two domains with the other's atoms as ghosts give the whole."""
     structure = random_structure(5, 8)
     types, magmoms, vectors, neighbours = arguments(structure, exported.cutoff)
@@ -81,6 +82,24 @@ def test_domains_add_up(exported, random_structure) -> None:
         energies[order[:n_own]] += part.energies
     assert np.abs(forces - whole.forces).max() < 1e-12
     assert np.abs(energies - whole.energies).max() < 1e-10
+
+
+def test_domains_add_up(exported, random_structure) -> None:
+    domains_add_up(exported, random_structure)
+
+
+@pytest.mark.usefixtures("gpu_path")
+def test_gpus_gather_forces(exported, potential, random_structure, monkeypatch) -> None:
+    monkeypatch.setattr(export, "adds_by_gathering", lambda: True)
+    there = export_potential(potential, platforms=("cpu",))
+    domains_add_up(there, random_structure)
+    given = arguments(random_structure(4, 8), exported.cutoff)
+    found, expected = there(*given), exported(*given)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12, rtol=1e-12)
+    # Pairs that are not named count for the atom whose row they are in, and for no other.
+    without = there(*given, incoming=np.full((8, 1), -1, np.int32))
+    assert np.abs(without.forces - expected.forces).max() > 1e-3
 
 
 def test_float32(potential, random_structure) -> None:
@@ -117,7 +136,7 @@ def test_damaged_files_are_refused(tmp_path, exported) -> None:
         write_store(path, header | changes, content)
         with pytest.raises(ValueError, match=r"pot\.npz is no exported potential"):
             load_exported(path)
-    write_store(path, header | {"version": 2}, arrays)
+    write_store(path, header | {"version": 1}, arrays)
     with pytest.raises(ValueError, match="another version"):
         load_exported(path)
     # As versions without the table of the arrays wrote it.

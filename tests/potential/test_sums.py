@@ -67,6 +67,7 @@ def real(neighbours, count):
     return np.arange(neighbours.shape[1]) < count[:, None]
 
 
+@pytest.mark.usefixtures("gpu_path")
 def test_sums_and_their_derivatives_are_those_of_scatters(pairs, sums):
     neighbours, count, m = pairs
     rng = np.random.default_rng(1)
@@ -97,6 +98,7 @@ def test_sums_and_their_derivatives_are_those_of_scatters(pairs, sums):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-14), found, wanted)
 
 
+@pytest.mark.usefixtures("gpu_path")
 def test_no_derivative_of_a_sum_is_a_scatter(pairs, sums):
     neighbours, _, m = pairs
 

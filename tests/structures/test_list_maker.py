@@ -119,6 +119,7 @@ def test_again_searches_those_that_it_is_told_and_widens(makers) -> None:
     same(wider, expected)
 
 
+@pytest.mark.usefixtures("gpu_path")
 def test_sums_are_gathered_as_they_are_scattered(makers, monkeypatch) -> None:
     """What devices need that add up by gathering, after searches of all and of some."""
     monkeypatch.setattr(neighbour_list, "adds_by_gathering", lambda: True)

@@ -78,9 +78,7 @@ class SharedMoments:
             neighbours=np.zeros((n, 0), np.int32),
             configuration=np.zeros(n, np.int32),
             volumes=np.ones(1),
-            sums=Sums(np.zeros((n, 0), np.int32), np.arange(n, dtype=np.int32)[None])
-            if adds_by_gathering()
-            else None,
+            sums=Sums(None, np.arange(n, dtype=np.int32)[None]) if adds_by_gathering() else None,
         )
         # Where it will be later, too, so that nothing is compiled twice.
         (device,) = jax.tree.leaves(potential)[0].devices()

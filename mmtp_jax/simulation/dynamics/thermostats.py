@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmtp_jax.simulation.system import (
     System,
@@ -143,7 +144,7 @@ def chain_energy(n_atoms: int, chain: Chain, bath: Bath) -> Array:
     """What the chains hold (R,), eV; with the energy of the atoms it is conserved."""
     freedom = max(degrees_of_freedom(n_atoms), 1)
     masses = jnp.stack(_chain_masses(freedom, bath), axis=1)
-    weights = jnp.ones(CHAIN_LENGTH).at[0].set(freedom)
+    weights = np.array([freedom, *[1.0] * (CHAIN_LENGTH - 1)])
     return 0.5 * jnp.sum(masses * chain.velocity**2, axis=1) + bath.thermal_energy * jnp.sum(
         weights * chain.position, axis=1
     )

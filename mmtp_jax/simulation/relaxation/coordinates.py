@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from mmtp_jax.potential.observables import Observables
+from mmtp_jax.potential.sums import Sums
 from mmtp_jax.simulation.moments.lbfgs import Segments
 from mmtp_jax.simulation.relaxation.cell import N_STRAINS
 
@@ -55,6 +56,8 @@ class Problem(NamedTuple):
     """() eV/Angstrom^3."""
     periodic: Array
     """(3,) bool, of the first configuration; only a watch, which sees like ones, uses it."""
+    sums: Sums | None = None
+    """Where the terms of sums over atoms are; None: they are added in their own order."""
 
     @property
     def n_configurations(self) -> int:
@@ -147,7 +150,19 @@ def segments(problem: Problem) -> Segments:
     """Which configuration each of the coordinates belongs to."""
     n_conf = problem.n_configurations
     own = jnp.repeat(jnp.arange(n_conf, dtype=problem.configuration.dtype), N_STRAINS)
-    return Segments(jnp.concatenate([jnp.repeat(problem.configuration, 3), own]), n_conf)
+    owner = jnp.concatenate([jnp.repeat(problem.configuration, 3), own])
+    if problem.sums is None:
+        return Segments(owner, n_conf)
+    atoms = problem.sums.members[:, :, None]
+    of_atoms = jnp.where(atoms >= 0, 3 * atoms + jnp.arange(3), -1).reshape(n_conf, -1)
+    of_cell = 3 * problem.n_atoms + jnp.arange(N_STRAINS * n_conf).reshape(n_conf, -1)
+    members = jnp.concatenate([of_atoms, of_cell.astype(atoms.dtype)], axis=1)
+    return Segments(owner, n_conf, problem.sums._replace(members=members))
+
+
+def atoms_of(problem: Problem) -> Segments:
+    """Which configuration each of the atoms belongs to."""
+    return Segments(problem.configuration, problem.n_configurations, problem.sums)
 
 
 def _components(problem: Problem, tensor: Array) -> Array:

@@ -19,7 +19,7 @@ from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_floats
 from mmtp_jax.simulation.host_loop import Block, Reason
 from mmtp_jax.simulation.moments.equilibrate import equilibrate_graph
-from mmtp_jax.simulation.relaxation.coordinates import Geometry, Problem, geometry_of
+from mmtp_jax.simulation.relaxation.coordinates import Geometry, Problem, atoms_of, geometry_of
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
 from mmtp_jax.simulation.relaxation.steps import (
     Limits,
@@ -147,7 +147,7 @@ def tried_geometry(
         if watch is None:
             return carry
         of_atoms = constants[problem.types] * on
-        totals = jax.ops.segment_sum(of_atoms, problem.configuration, problem.n_configurations)
+        totals = atoms_of(problem).total(of_atoms)
         values = values._replace(energy=values.energy + totals)
         return watch.look(
             carry,

@@ -65,11 +65,13 @@ class RelaxRun(HostLoop):
         model: potential and options.
         structures: the configurations; with a watch, all of the same atoms.
         shape: least numbers N and C of atoms and configurations, padding included.
+        most: least number of atoms of a configuration for which there are places.
     """
 
     model: RelaxModel
     structures: Sequence[Structure]
     shape: tuple[int, int] = (1, 1)
+    most: int = 0
 
     most_steps = STEPS_PER_CALL
 
@@ -86,12 +88,18 @@ class RelaxRun(HostLoop):
             chunk=chunk,
             n_shown=counts[0] if self.watch is not None else 0,
         )
-        self.problem = jax.device_put(self._problem(counts))
         model = self.model
         self.maker = ListMaker(model.cutoff, options.skin, roomy_width)
         n_atoms, n_conf = self.shape
-        self.search(self.structures, n_atoms=n_atoms, n_configurations=n_conf, width=model.width)
+        self.search(
+            self.structures, n_atoms=n_atoms, n_configurations=n_conf, width=model.width,
+            most=self.most,
+        )  # fmt: skip
         model.width = self.neighbours.width
+        sums = self.neighbours.sums
+        if sums is not None:
+            sums = sums._replace(incoming=None)
+        self.problem = jax.device_put(self._problem(counts)._replace(sums=sums))
         self.state = self._first_state()
 
     @property

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 
 from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.observables import Observables
-from mmtp_jax.simulation.moments.lbfgs import Memory, Segments
+from mmtp_jax.simulation.moments.lbfgs import Memory
 from mmtp_jax.simulation.moments.line_search import GIVE_UP_AFTER, judged_step, next_step
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.relaxation.coordinates import (
     Geometry,
     Problem,
+    atoms_of,
     enthalpy,
     gradient_of,
     parts,
@@ -134,7 +135,7 @@ def before_start(problem: Problem, positions: Array, magmoms: Array, dtype: Any)
         n_evaluations=none,
         shortest=zeros,
     )
-    (atoms,) = _atoms(problem).totals(jnp.ones_like(magmoms))
+    (atoms,) = atoms_of(problem).totals(jnp.ones_like(magmoms))
     status = jnp.where(atoms > 0, RelaxStatus.STEP_LIMIT, RelaxStatus.CONVERGED)
     return RelaxState(
         trial=coordinates,
@@ -163,7 +164,7 @@ def judged(
     state: RelaxState, problem: Problem, tried: Trial, limits: Limits, potential: Any
 ) -> RelaxState:
     """Accept the geometry that was tried in each configuration, or refuse it."""
-    pieces, atoms, on = segments(problem), _atoms(problem), running(state)
+    pieces, atoms, on = segments(problem), atoms_of(problem), running(state)
     first = state.n_steps == 0
     new_enthalpy = enthalpy(problem, tried.values.energy, tried.geometry.volume)
     gradient, excess = gradient_of(problem, state.trial, tried.geometry, tried.values)
@@ -238,7 +239,7 @@ def _status(state: RelaxState, problem: Problem, limits: Limits, potential: Any)
     far = reach(potential)
     close = far.too_close(at.shortest)
     outside = far.too_large(problem.types, at.magmoms)
-    at_bound = _atoms(problem).any(outside) | (at.equilibrium == Status.HELD_AT_BOUND)
+    at_bound = atoms_of(problem).any(outside) | (at.equilibrium == Status.HELD_AT_BOUND)
     has_volume = jnp.isfinite(problem.volume)
     ratio = jnp.where(has_volume, at.geometry.volume, 1.0) / jnp.where(
         has_volume, problem.volume, 1.0
@@ -266,7 +267,7 @@ def with_next_trial(state: RelaxState, problem: Problem, limits: Limits) -> Rela
     def capped(step: Array) -> Array:
         # The longest change of a configuration counts, so that its direction stays.
         moved, strain = parts(problem, step)
-        moved = _atoms(problem).largest(jnp.sqrt(jnp.sum(moved**2, axis=1)))
+        moved = atoms_of(problem).largest(jnp.sqrt(jnp.sum(moved**2, axis=1)))
         strained = jnp.sqrt(jnp.sum(strain**2, axis=(1, 2)))
         share = jnp.maximum(moved / limits.max_step, strained / limits.max_strain)
         return step / pieces.at_atoms(jnp.maximum(share, 1.0)).clip(1.0)
@@ -276,7 +277,3 @@ def with_next_trial(state: RelaxState, problem: Problem, limits: Limits) -> Rela
     step, memory = next_step(state, pieces, state.gradient, everywhere, refused, on, capped)
     trial = jnp.where(pieces.at_atoms(on), state.coordinates + step, state.coordinates)
     return state._replace(trial=trial, memory=memory)
-
-
-def _atoms(problem: Problem) -> Segments:
-    return Segments(problem.configuration, problem.n_configurations)

@@ -148,12 +148,15 @@ def relax_structures(
         max(shape[0], rounded_size(max(sum(len(structures[k]) for k in part) for part in parts))),
         max(shape[1], rounded_size(max(len(part) for part in parts))),
     )
+    widest = rounded_size(max(map(len, structures)))
     found: list[Any] = [None] * len(structures)
     n_done, interrupted = 0, False
     with deferred():
         for part in parts:
             of_part = [structures[k] for k in part]
-            run = RelaxRun(model, of_part, least, watch=watch, keep=keep, numbers=part.tolist())
+            run = RelaxRun(
+                model, of_part, least, widest, watch=watch, keep=keep, numbers=part.tolist()
+            )
             if not interrupted:
                 _relax(run, part, options.max_steps, record, callback, n_done)
                 interrupted = run.interrupted

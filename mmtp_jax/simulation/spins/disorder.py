@@ -40,7 +40,8 @@ def random_signs(keys: Array, step: Array, types: Array, magnetic: Array) -> Arr
     def of_replica(raw: Array) -> Array:
         draw, left_over = jax.random.split(key_of(raw, step, _PURPOSE))
         order = jnp.lexsort((jax.random.uniform(draw, (n,)), group))
-        place = jnp.zeros(n, order.dtype).at[order].set(jnp.arange(n)) - smaller
+        place = jnp.zeros(n, order.dtype)
+        place = place.at[order].set(jnp.arange(n), unique_indices=True) - smaller
         extra = jax.random.bernoulli(jax.random.fold_in(left_over, 0), shape=(n,))
         # The same for all atoms of a group: that of its first place.
         extra = extra[jnp.minimum(smaller, n - 1)] & (size % 2 == 1)

@@ -96,7 +96,11 @@ def take_sweeps(
             order=jnp.sign(spins.magmoms) @ weight,
         )
         # Of a sweep that is not at its end the row is written again.
-        rows = jax.tree.map(lambda all, new: all.at[at.n_done].set(new), at.rows, row)
+        rows = jax.tree.map(
+            lambda all, new: jax.lax.dynamic_update_index_in_dim(all, new, at.n_done, 0),
+            at.rows,
+            row,
+        )
         return at._replace(spins=spins, rows=rows, n_done=at.n_done + ~at.full)
 
     zeros = jnp.zeros((n_rows, spins.energy.shape[0]))

@@ -71,7 +71,9 @@ def changed(move: str, values: Array, proposal: Proposal) -> Array:
     """Moments, or signs, (R, n) after the change: reversed, or exchanged."""
     rows = jnp.arange(values.shape[0])[:, None]
     old = values[rows, proposal.atoms]
-    return values.at[rows, proposal.atoms].set(-old if move == "flip" else old[:, ::-1])
+    new = -old if move == "flip" else old[:, ::-1]
+    # Where nothing can be swapped both atoms are one, and both numbers.
+    return values.at[rows, proposal.atoms].set(new, unique_indices=True)
 
 
 def magnetic_atoms(

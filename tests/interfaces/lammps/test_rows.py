@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from mmtp_jax.interfaces.lammps import rows as rows_module
 from mmtp_jax.interfaces.lammps.evaluation import evaluate_rows
@@ -10,6 +11,7 @@ from mmtp_jax.interfaces.lammps.rows import RankAtoms, Sizes, find_rows
 N_OWN, RADIUS = 5, 4.5
 
 
+@pytest.mark.usefixtures("gpu_path")
 def test_gathered_sums_over_ghosts_are_those_of_scatters(monkeypatch, random_potential):
     rng = np.random.default_rng(2)
     grid = np.stack(np.meshgrid(*[range(3)] * 3, indexing="ij"), -1).reshape(-1, 3)
