@@ -36,7 +36,7 @@ from lammps import lammps
 
 import mmtp_jax as mmtp
 from mmtp_jax.interfaces.lammps import LammpsBridge, attach
-from mmtp_jax.interfaces.lammps.evaluation import evaluate_rows
+from mmtp_jax.interfaces.lammps.evaluation import evaluate_rows, packed
 from mmtp_jax.interfaces.lammps.options import ROUTES
 from mmtp_jax.interfaces.lammps.pair_evaluator import PairEvaluator
 from mmtp_jax.interfaces.lammps.pairs import evaluate_pairs
@@ -101,7 +101,7 @@ def bare(bridge: LammpsBridge, n_times: int) -> np.ndarray:
         else:
             found, positions = evaluator._present()
             magmoms = evaluator._of_rank(found, bridge.magmoms)
-            program, given = evaluate_rows, (found.rows, positions, magmoms)
+            program, given = evaluate_rows, (found.rows, packed(positions, magmoms))
         given = jax.device_put(given)
         start = clocks()
         for _ in range(n_times):

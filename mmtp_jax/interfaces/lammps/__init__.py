@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["BridgeOptions", "LammpsBridge", "attach"]
+__all__ = ["BridgeOptions", "LammpsBridge", "attach", "share_gpus"]
 
 
 def __getattr__(name: str) -> Any:

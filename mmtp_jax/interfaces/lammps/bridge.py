@@ -18,6 +18,7 @@ from mmtp_jax.active.candidates import Block
 from mmtp_jax.active.preselection import Preselection
 from mmtp_jax.interfaces.lammps.candidates import Candidates
 from mmtp_jax.interfaces.lammps.evaluator import SharedEvaluator
+from mmtp_jax.interfaces.lammps.gpus import share_gpus
 from mmtp_jax.interfaces.lammps.host import FIX, LammpsHost
 from mmtp_jax.interfaces.lammps.mliap import UnifiedHost
 from mmtp_jax.interfaces.lammps.options import BridgeOptions
@@ -46,7 +47,8 @@ def attach(
 
     It defines the pair style (``zero``, which only makes ghosts; ``mliap`` on that route), the
     neighbour settings, and ``fix mmtp all external``; masses, integrators, thermo output and dumps
-    are the driver's.
+    are the driver's. Ranks share the GPUs of a machine by `share_gpus`, which has to come earlier
+    where JAX starts earlier, as by `Preselection.of`.
 
     Args:
         lmp: ``lammps.lammps(...)`` in ``units metal``; import ``mpi4py`` before it.
@@ -98,6 +100,7 @@ class LammpsBridge:
         """What the callback raised."""
         if preselection is not None:
             preselection.check(potential)
+        share_gpus(lmp.get_mpi_comm())
         host, evaluator = {
             "external": (LammpsHost, SharedEvaluator),
             "mliap": (UnifiedHost, PairEvaluator),

