@@ -7,7 +7,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mmtp_jax.potential.chunks import padded_count
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.simulation.system import System, volumes
 from mmtp_jax.structures import neighbour_list
@@ -32,28 +31,6 @@ def structures_of(system: System) -> list[Structure]:
             zip(np.array(system.positions, float), np.array(system.cell, float), strict=True)
         )
     ]
-
-
-def find_neighbours(
-    system: System, cutoff: float, skin: float, *, chunk: int | None = None, **options: Any
-) -> NeighbourList:
-    """The list of a system, on the host, with room for the neighbours of warm atoms.
-
-    Args:
-        system: where the atoms are.
-        cutoff: R_cut, Angstrom.
-        skin: Angstrom.
-        chunk: most atoms per block of an evaluation; the atoms are padded so that blocks fit.
-        **options: ``width``, ``previous`` and ``which`` of `neighbour_list.find_neighbours`.
-
-    Raises:
-        ValueError: if two atoms are at the same place.
-    """
-    n_atoms = padded_count(system.n_atoms * system.n_replicas, chunk)
-    room = neighbour_list.warm_width
-    return neighbour_list.find_neighbours(
-        structures_of(system), cutoff, skin, n_atoms=n_atoms, room=room, **options
-    )
 
 
 def graph_of(system: System, neighbours: NeighbourList) -> tuple[Graph, Array]:

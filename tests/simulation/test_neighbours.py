@@ -8,15 +8,20 @@ import pytest
 
 from mmtp_jax.interfaces.evaluation import evaluate_graph
 from mmtp_jax.potential.chunks import padded_count
-from mmtp_jax.simulation.neighbours import (
-    find_neighbours,
-    graph_of,
-    used_skin,
-)
+from mmtp_jax.simulation.neighbours import graph_of, structures_of, used_skin
 from mmtp_jax.simulation.system import system_of
+from mmtp_jax.structures import neighbour_list
 
 CUTOFF = 4.0
 SHAPES = [True, False, (True, True, False), (False, False, True)]
+
+
+def find_neighbours(system, cutoff, skin, *, chunk=None, **options):
+    """The list of a system, with room for the neighbours of warm atoms."""
+    return neighbour_list.find_neighbours(
+        structures_of(system), cutoff, skin, room=neighbour_list.warm_width,
+        n_atoms=padded_count(system.n_atoms * system.n_replicas, chunk), **options,
+    )  # fmt: skip
 
 
 def _moved(rng, structure, length, strain=0.0):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.potential.chunks import padded_count
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import require_precision, with_floats
 from mmtp_jax.simulation.constants import KB
@@ -18,14 +21,18 @@ from mmtp_jax.simulation.host_loop import Block, HostLoop, Reason
 from mmtp_jax.simulation.moments.lbfgs import empty_memory
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import equilibrate_batch
-from mmtp_jax.simulation.neighbours import find_neighbours, graph_of
+from mmtp_jax.simulation.neighbours import graph_of, structures_of
 from mmtp_jax.simulation.spins.counts import no_counts
 from mmtp_jax.simulation.spins.loop import SpinSeries, take_sweeps
 from mmtp_jax.simulation.spins.options import SpinOptions
 from mmtp_jax.simulation.spins.outcome import SpinSaved, SpinState
 from mmtp_jax.simulation.spins.trials import Spins, Surroundings, Walk, has_failed, start_spins
 from mmtp_jax.simulation.system import System
-from mmtp_jax.structures.batch import default_chunk
+from mmtp_jax.structures.batch import default_chunk, device_in_use
+from mmtp_jax.structures.list_maker import ListMaker
+from mmtp_jax.structures.neighbour_list import warm_width
+
+logger = logging.getLogger(__name__)
 
 HOPELESS = 100
 """Trials of each replica, none accepted, after which a walk is given up."""
@@ -70,9 +77,28 @@ class SpinRun(HostLoop):
 
     shown_at_once = "trial"
 
+    def device(self) -> AbstractContextManager:
+        """Where the walk is made, as a context.
+
+        At fixed magnitudes a trial is a few hundred operations on a few hundred numbers, one trial
+        after the other: a core takes microseconds for it, a GPU would launch each of them.
+        """
+        is_cpu = device_in_use().platform == "cpu"
+        if is_cpu or self.options.moments != "fixed" or self.watch is not None:
+            return nullcontext()
+        try:
+            return jax.default_device(jax.local_devices(backend="cpu")[0])
+        except RuntimeError:
+            logger.warning("flips at fixed magnitudes are fastest on a CPU; let JAX have it, too")
+            return nullcontext()
+
     def begin(self, resume: SpinState | SpinSaved | None) -> None:
         """Equilibrate the moments of the start, or go on from a state."""
-        options, chunk = self.options, default_chunk()
+        with self.device():
+            self._begin(resume)
+
+    def _begin(self, resume: SpinState | SpinSaved | None) -> None:
+        options, chunk = self.options, default_chunk(self.potential)
         moments = Moments(options.moments, 1, options.max_equilibration_steps, False, chunk)
         self.walk = Walk(options.move, moments, options.warm)
         self.per_sweep = int(self.magnetic.sum())
@@ -102,11 +128,12 @@ class SpinRun(HostLoop):
 
     def take(self, n_steps: int) -> Block:
         """Sweeps, and where the watch is full some trials of the next."""
-        found = take_sweeps(
-            self.walk, self.most_steps, self.model, self.around, jnp.asarray(self.pattern),
-            self.state._replace(watched=self.watched), self.trial, n_steps, self.per_sweep,
-            self.watch,
-        )  # fmt: skip
+        with self.device():
+            found = take_sweeps(
+                self.walk, self.most_steps, self.model, self.around, jnp.asarray(self.pattern),
+                self.state._replace(watched=self.watched), self.trial, n_steps, self.per_sweep,
+                self.watch,
+            )  # fmt: skip
         self.has_begun_one = int(found.trial) != int(self.trial)
         self.trial = found.trial
         reason = Reason.WATCH_IS_FULL if found.full else Reason.DONE
@@ -150,8 +177,9 @@ class SpinRun(HostLoop):
         potential, system = self.potential, self.system
         edges = require_precision(self.options.dtype).edges
         self.model = model_of(potential, self.options.dtype, self.options.tolerance)
-        chunk = self.walk.moments.chunk
-        neighbours = find_neighbours(system, float(potential.cutoff), 0.0, chunk=chunk)
+        maker = ListMaker(float(potential.cutoff), 0.0, warm_width)
+        n_atoms = padded_count(system.n_atoms * system.n_replicas, self.walk.moments.chunk)
+        neighbours = maker.first(structures_of(system), n_atoms=n_atoms)
         graph, _ = jax.jit(graph_of)(system, neighbours)
         graph = with_floats(graph, edges)
         zero = jnp.zeros((), jnp.int32)

@@ -23,7 +23,7 @@ from mmtp_jax.simulation.dynamics.thermostats import (
     langevin,
     nose_hoover,
 )
-from mmtp_jax.simulation.neighbours import find_neighbours, used_skin
+from mmtp_jax.simulation.neighbours import structures_of, used_skin
 from mmtp_jax.simulation.system import (
     System,
     degrees_of_freedom,
@@ -32,6 +32,7 @@ from mmtp_jax.simulation.system import (
     temperatures,
     volumes,
 )
+from mmtp_jax.structures.neighbour_list import find_neighbours
 
 N_REPLICAS = 3000
 TEMPERATURE = 500.0
@@ -176,7 +177,7 @@ def test_strain_moves_atoms_with_the_cell_and_is_symmetric(shape) -> None:
 
 def test_strain_in_the_list_of_neighbours_counts_all_directions(crystal) -> None:
     system = crystal()
-    neighbours = find_neighbours(system, 4.2, 0.5)
+    neighbours = find_neighbours(structures_of(system), 4.2, 0.5)
     small = strained(system, 0.02 * np.diag([1.0, -1.0, 0.5])[None])
     assert 0.0 <= used_skin(small, neighbours)[0] < 1e-6
     assert np.isinf(used_skin(strained(system, -0.08 * np.eye(3)[None]), neighbours)[0])
