@@ -131,7 +131,7 @@ def _rows(
             own = [structures[k] for k in places]
             for batch in make_batches(own, float(potential.cutoff), max_atoms=max_atoms):
                 check()
-                graph_rows = _graph_rows(on_device, batch.graph, per_atom, default_chunk())
+                graph_rows = _graph_rows(on_device, batch.graph, per_atom, default_chunk(potential))
                 rows = np.asarray(jax.device_get(graph_rows))
                 parts = batch.split(rows) if per_atom else list(rows[: len(batch.members), None])
                 for member, part in zip(batch.members, parts, strict=True):

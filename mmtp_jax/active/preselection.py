@@ -121,7 +121,7 @@ class Preselection:
             keep_outside=np.bool_(keep_outside),
             grade_capacity=grade_capacity,
             mode=active.mode,
-            chunk=default_chunk(),
+            chunk=default_chunk(active.potential),
             store=store,
         )
 

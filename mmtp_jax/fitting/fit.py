@@ -265,7 +265,7 @@ class FitProblem:
                 constants = np.where(absent, potential.species_coeffs, constants)
                 potential = potential.replace(species_coeffs=constants)
             potential, shifts = solve_linear(
-                potential, shifts, self.data.targets, default_chunk(), self.data.mesh
+                potential, shifts, self.data.targets, default_chunk(potential), self.data.mesh
             )
         return processes.from_first(np.concatenate([potential.flatten(), shifts]))
 
@@ -338,9 +338,9 @@ def _optimiser(
 ) -> Optimiser:
     targets, mesh = data.targets, data.mesh
     if options.method == "gauss-newton":
-        return GaussNewton(potential, targets, default_chunk(), mesh)
+        return GaussNewton(potential, targets, default_chunk(potential), mesh)
     part = sample(training, targets, options.weights, potential.n_parameters, mesh)
-    return LBFGS(potential, targets, default_chunk(), part, mesh)
+    return LBFGS(potential, targets, default_chunk(potential), part, mesh)
 
 
 def _with_training_domain(

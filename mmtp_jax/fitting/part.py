@@ -88,7 +88,7 @@ def d_optimal_part(
     sizes = np.array([len(s) for s in training.structures])
     rows = np.zeros((len(order), potential.n_parameters))
     for batch in training.batches:
-        found = np.asarray(_energy_rows(potential, batch.graph, default_chunk()))
+        found = np.asarray(_energy_rows(potential, batch.graph, default_chunk(potential)))
         _, into, of = np.intersect1d(order, batch.members, return_indices=True)
         rows[into] = found[of]
     rows /= sizes[order, None]

@@ -130,5 +130,5 @@ class PreparedSet:
         return total
 
     def _evaluated(self, potential: Potential) -> list[tuple[np.ndarray, Observables]]:
-        chunk = default_chunk()
+        chunk = default_chunk(potential)
         return jax.device_get([evaluate_graph(potential, b.graph, chunk) for b in self.batches])

@@ -137,7 +137,9 @@ class Shards:
         structures, results = self.prepared.structures, {}
         for members, part in zip(self.places, self.targets, strict=True):
             found = jax.device_get(
-                _evaluate_shards(potential, part.graph, chunk=default_chunk(), mesh=self.mesh)
+                _evaluate_shards(
+                    potential, part.graph, chunk=default_chunk(potential), mesh=self.mesh
+                )
             )
             for shard, of in enumerate(members):
                 offsets = np.concatenate([[0], np.cumsum([len(structures[k]) for k in of])])

@@ -26,7 +26,8 @@ from mmtp_jax.structures.structure import Structure, kinds_of_moments
 Array = Any
 
 MAX_ATOMS = 16384
-"""Atoms per batch: bounds the memory, about 100 kB per atom at most."""
+"""Atoms per batch on a CPU: bounds the memory, about 100 kB per atom at most. On other devices it
+is a block, for which they have room."""
 
 TOGETHER: bool | None = None
 """Whether members of one form are evaluated in one call; None: where the device is no CPU."""
@@ -36,7 +37,7 @@ def evaluate_structures(
     potential: Potential,
     structures: Sequence[Structure],
     dtype: Any = np.float64,
-    max_atoms: int = MAX_ATOMS,
+    max_atoms: int | None = None,
 ) -> list[Result]:
     """Energies, forces, stresses and magnetic forces of all structures.
 
@@ -60,7 +61,7 @@ def evaluate_committee(
     potentials: Sequence[Potential],
     structures: Sequence[Structure],
     dtype: Any = np.float64,
-    max_atoms: int = MAX_ATOMS,
+    max_atoms: int | None = None,
 ) -> list[CommitteeResult]:
     """Mean and spread over the members of a committee, for all structures.
 
@@ -75,7 +76,10 @@ def evaluate_committee(
 
 
 def _of_all(
-    potentials: Sequence[Potential], structures: Sequence[Structure], dtype: Any, max_atoms: int
+    potentials: Sequence[Potential],
+    structures: Sequence[Structure],
+    dtype: Any,
+    max_atoms: int | None,
 ) -> list[list[Result]]:
     """The results of each potential; those with the same cutoff share lists of neighbours."""
     structures = list(structures)
@@ -83,6 +87,9 @@ def _of_all(
     if not structures:
         return results
     pairs = [(StructureEvaluator(p, dtype), of) for p, of in zip(potentials, results, strict=True)]
+    if max_atoms is None:
+        blocks = [default_chunk(evaluator.on_device) for evaluator, _ in pairs]
+        max_atoms = MAX_ATOMS if device_in_use().platform == "cpu" else min(blocks)
     for cutoff in dict.fromkeys(evaluator.cutoff for evaluator, _ in pairs):
         alike = [pair for pair in pairs if pair[0].cutoff == cutoff]
         tables = [neighbour_table(s, cutoff) for s in structures]
@@ -111,14 +118,17 @@ def _predictions(
     with double_precision():
         for form in dict.fromkeys(forms):
             members = [k for k, of in enumerate(forms) if of == form]
+            chunk = default_chunk(on_device[members[0]])
             if alone or len(members) == 1:
                 for k in members:
                     check()
-                    found[k] = jax.device_get(evaluate_graph(on_device[k], graph, default_chunk()))
+                    found[k] = jax.device_get(evaluate_graph(on_device[k], graph, chunk))
                 continue
             check()
             stacked = jax.tree.map(lambda *of: jnp.stack(of), *(on_device[k] for k in members))
-            values = jax.device_get(evaluate_members(stacked, graph, default_chunk()))
+            # Their scratch adds up.
+            values = evaluate_members(stacked, graph, max(1, chunk // len(members)))
+            values = jax.device_get(values)
             for place, k in enumerate(members):
                 found[k] = jax.tree.map(lambda of, place=place: of[place], values)
     return [found[k] for k in range(len(evaluators))]

@@ -142,7 +142,7 @@ def observables(potential: Potential, graph: AtomGraph) -> Observables:
         periodic in three directions; ``magnetic_forces`` = -dE/dm, eV/mu_B, (N,) or (N, 3) as the
         moments.
     """
-    return _observables(potential, graph, default_chunk())
+    return _observables(potential, graph, default_chunk(potential))
 
 
 class Targets:
@@ -259,7 +259,7 @@ def loss(potential: Potential, targets: Targets) -> Array:
         ...     of_theta = lambda theta: mmtp.loss(pot.unflatten(theta), data)
         ...     value, slope = jax.value_and_grad(of_theta)(pot.flatten())
     """
-    return _loss(potential, targets.of(potential), default_chunk())
+    return _loss(potential, targets.of(potential), default_chunk(potential))
 
 
 @partial(jax.jit, static_argnames="chunk")

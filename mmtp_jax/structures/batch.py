@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from mmtp_jax.potential.observables import Graph
+from mmtp_jax.potential.potential import Potential
 from mmtp_jax.potential.sums import Sums, incoming_pairs, members_of
 from mmtp_jax.structures.neighbours import PADDING, NeighbourTable, neighbour_table
 from mmtp_jax.structures.structure import Structure
@@ -21,7 +22,11 @@ from mmtp_jax.structures.structure import Structure
 CPU_CHUNK = 64
 
 BYTES_PER_ATOM = 2**19
-"""What training takes at most in a loop: 443 kB at level 22, N_psi 4, 96 neighbours, float64."""
+"""Memory that a loop takes at most for an atom of its blocks, where nothing is known of it."""
+
+LOCKSTEP_ATOMS = 2**15
+"""Atoms of a batch on a GPU whose configurations wait for the slowest of them: from there on
+launches take less time than evaluations."""
 
 MAX_WIDTHS = 3
 """A data set is split into at most this many graphs, by the number of neighbours."""
@@ -205,8 +210,8 @@ def adds_by_gathering() -> bool:
     return device_in_use().platform != "cpu"
 
 
-def default_chunk() -> int:
-    """Atoms per block of a loop on the device in use.
+def default_chunk(potential: Potential | None = None) -> int:
+    """Atoms per block of a loop on the device in use; of evaluations of a potential, if given.
 
     On a CPU a block should stay in the cache; elsewhere it only bounds the memory, to a quarter
     of what the device has.
@@ -215,4 +220,23 @@ def default_chunk() -> int:
     if device.platform == "cpu":
         return CPU_CHUNK
     limit = (device.memory_stats() or {}).get("bytes_limit", 16 * 2**30)
-    return 2 ** max(10, int(np.log2(limit / (4 * BYTES_PER_ATOM))))
+    of_atom = BYTES_PER_ATOM if potential is None else scratch(potential)
+    return 2 ** max(10, int(np.log2(limit / (4 * of_atom))))
+
+
+def scratch(potential: Potential, width: int = 96) -> int:
+    """Bytes that any loop over atoms with ``width`` neighbours takes at most for one of them.
+
+    Compiled for an H200 with 60 neighbours (`scripts/README.md`), evaluations take half of it or
+    less, and gradients of the loss up to 0.8 of it.
+    """
+    lanes = 2 if potential.form == "symmetrised" else 1
+    numbers = 50 * width + 20 * lanes * potential.tables.n_moments
+    return np.dtype(potential.radial_coeffs.dtype).itemsize * numbers
+
+
+def lockstep_atoms(potential: Potential, on_cpu: int) -> int:
+    """Atoms of a batch whose configurations wait for the slowest; ``on_cpu`` on a CPU."""
+    if device_in_use().platform == "cpu":
+        return on_cpu
+    return min(LOCKSTEP_ATOMS, default_chunk(potential))

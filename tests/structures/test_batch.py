@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures import batch as batch_module
 from mmtp_jax.structures.batch import make_batches, pack, rounded_size
 from mmtp_jax.structures.neighbours import neighbour_table
@@ -151,6 +152,24 @@ def test_blocks_on_a_device_take_a_quarter_of_its_memory(monkeypatch, gibibytes,
     monkeypatch.setattr(batch_module.jax, "local_devices", lambda backend: [Device()])
     assert batch_module.default_chunk() == expected
     assert expected == 1024 or 4 * expected * batch_module.BYTES_PER_ATOM <= gibibytes * 2**30
+
+
+@pytest.mark.parametrize(("level", "dtype"), [(6, "float32"), (12, "float64")])
+def test_blocks_of_an_evaluation_are_sized_by_its_scratch(monkeypatch, level, dtype):
+    class Device:
+        platform = "gpu"
+
+        def memory_stats(self):
+            return {"bytes_limit": 40 * 2**30}
+
+    potential = Potential.new(level=level, species=("Fe",)).astype(dtype, dtype)
+    monkeypatch.setattr(batch_module, "device_in_use", Device)
+    size = batch_module.default_chunk(potential)
+    assert 5 * 2**30 < size * batch_module.scratch(potential) <= 10 * 2**30
+    assert size > batch_module.default_chunk()
+    assert batch_module.lockstep_atoms(potential, on_cpu=1) == 2**15
+    other = Potential.new(level=level, species=("Fe",), form="symmetrised").astype(dtype, dtype)
+    assert batch_module.scratch(other) > batch_module.scratch(potential)
 
 
 def test_blocks_are_those_of_the_device_that_is_chosen(monkeypatch):

@@ -61,7 +61,7 @@ class Run(HostLoop):
     def __post_init__(self) -> None:
         options, n_replicas = self.options, self.system.n_replicas
         self.model = model_of(self.potential, options.dtype, options.tolerance)
-        self.chunk, self.most_steps = default_chunk(), options.chunk_steps
+        self.chunk, self.most_steps = default_chunk(self.model.potential), options.chunk_steps
         self.maker = ListMaker(float(self.potential.cutoff), options.skin, warm_width)
         self.n_padded = padded_count(self.system.n_atoms * n_replicas, self.chunk)
         without_bath = options.ensemble == "nve"

@@ -21,7 +21,7 @@ from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.watched import search_watched
 from mmtp_jax.simulation.watch import BoundWatch, Watch, alike
-from mmtp_jax.structures.batch import Batch, default_chunk, make_batches, pack
+from mmtp_jax.structures.batch import Batch, default_chunk, lockstep_atoms, make_batches, pack
 from mmtp_jax.structures.device import OnDevice
 from mmtp_jax.structures.domain import DomainReport, check_domain
 from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
@@ -29,8 +29,7 @@ from mmtp_jax.structures.results import Result, results_of
 from mmtp_jax.structures.structure import Structure
 
 MAX_ATOMS = 2048
-"""Atoms per batch. All configurations of a batch wait for its slowest."""
-
+"""Atoms per batch on a CPU. All configurations of a batch wait for its slowest."""
 
 PROBE = 0.05
 """Moments, mu_B, that tell whether the energy falls from where all are zero."""
@@ -127,7 +126,7 @@ def equilibrate_structures(
     options: MomentOptions | None = None,
     dtype: Any = np.float64,
     callback: Callable[[int], None] | None = None,
-    max_atoms: int = MAX_ATOMS,
+    max_atoms: int | None = None,
     *,
     watch: Watch | None = None,
     keep: Callable[[list[Any]], None] | None = None,
@@ -140,7 +139,7 @@ def equilibrate_structures(
         options: tolerance and limits.
         dtype: float64, float32 or ``"mixed"``.
         callback: called with the number of structures done after each batch.
-        max_atoms: most atoms of a batch.
+        max_atoms: most atoms of a batch; of `MAX_ATOMS`, or what a GPU has room for, if not given.
         watch: is shown every iterate, at step 0, and may stop structures. The place of one in the
             list is the replica that it is to the watch. After it is stopped nothing of it is kept
             any more, though it moves on while others of its batch do.
@@ -160,6 +159,7 @@ def equilibrate_structures(
     if not structures:
         return []
     equilibrator = StructureEquilibrator(potential, options or MomentOptions(), dtype)
+    max_atoms = max_atoms or lockstep_atoms(equilibrator.on_device, on_cpu=MAX_ATOMS)
     tables = [neighbour_table(s, equilibrator.cutoff) for s in structures]
     found: list[Any] = [None] * len(structures)
     n_done = 0
@@ -276,7 +276,7 @@ class StructureEquilibrator(OnDevice):
                 max_steps,
                 options.max_change,
                 options.allow_flips,
-                default_chunk(),
+                default_chunk(self.on_device),
             )
 
     def _search_watched(
@@ -292,7 +292,7 @@ class StructureEquilibrator(OnDevice):
             return search_watched(
                 self.on_device, self._constants, graph, [structures[k] for k in members],
                 (options.tolerance, options.max_steps, options.max_change), options.allow_flips,
-                default_chunk(), watch, members, keep,
+                default_chunk(self.on_device), watch, members, keep,
             )  # fmt: skip
 
     def _unstable(self, graph: Graph, found: Equilibrated, magmoms: list[np.ndarray]) -> np.ndarray:

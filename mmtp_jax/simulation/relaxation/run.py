@@ -76,7 +76,7 @@ class RelaxRun(HostLoop):
     most_steps = STEPS_PER_CALL
 
     def __post_init__(self) -> None:
-        options, chunk = self.model.options, default_chunk()
+        options, chunk = self.model.options, default_chunk(self.model.on_device)
         counts = [len(s) for s in self.structures]
         self.offsets = np.concatenate([[0], np.cumsum(counts)])
         total = int(self.offsets[-1])

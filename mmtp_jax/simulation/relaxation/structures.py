@@ -19,7 +19,7 @@ from mmtp_jax.simulation.relaxation.options import RelaxOptions
 from mmtp_jax.simulation.relaxation.run import STEPS_PER_CALL, RelaxModel, RelaxRun
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
 from mmtp_jax.simulation.watch import Watch, alike
-from mmtp_jax.structures.batch import default_chunk, rounded_size
+from mmtp_jax.structures.batch import CPU_CHUNK, lockstep_atoms, rounded_size
 from mmtp_jax.structures.domain import moment_at_end
 from mmtp_jax.structures.results import VOIGT, Result
 from mmtp_jax.structures.structure import Structure
@@ -123,7 +123,7 @@ def relax_structures(
             each accepted step. It takes the run back to the host after every step.
         keep: called with what the watch has kept, as it is drained.
         max_atoms: most atoms per batch. All configurations of a batch wait for its slowest, so
-            batches are small where that costs nothing: two blocks of an evaluation.
+            batches are small where that costs nothing: on a CPU, two blocks of an evaluation.
         shape: least numbers of atoms, of configurations and of neighbours in a batch, padding
             included, so that calls share one compiled program.
 
@@ -140,7 +140,7 @@ def relax_structures(
         return []
     _check(structures, options)
     model = RelaxModel(potential, options)
-    most = max_atoms or 2 * default_chunk()
+    most = max_atoms or lockstep_atoms(potential, on_cpu=2 * CPU_CHUNK)
     groups = alike(structures) if watch is not None else [range(len(structures))]
     parts = [part for group in groups for part in _batches(group, structures, most)]
     model.width = shape[2]
