@@ -124,6 +124,9 @@ def largest(values: Array, configuration: Array, n_configurations: int, sums: Su
     if sums is None:
         return jax.ops.segment_max(values, configuration, n_configurations)
     least = -jnp.inf if jnp.issubdtype(values.dtype, jnp.floating) else jnp.iinfo(values.dtype).min
+    if n_configurations == 1:
+        # Nothing is there without atoms that pad, either.
+        return jnp.max(_of_the_only_one(configuration, values, least), initial=least)[None]
     return jnp.max(_gathered(values, sums.members, least), axis=1, initial=least)
 
 
@@ -133,6 +136,12 @@ _linear = partial(linear_map, inline=True)
 def _gathered(values: Array, places: Array, fill: Any = 0) -> Array:
     there = (places >= 0).reshape(*places.shape, *[1] * (values.ndim - 1))
     return jnp.where(there, values[jnp.maximum(places, 0)], jnp.asarray(fill, values.dtype))
+
+
+def _of_the_only_one(configuration: Array, values: Array, fill: Any) -> Array:
+    """The values (N, ...) of one configuration, and ``fill`` at padding atoms: no gather."""
+    there = (configuration == 0).reshape(-1, *[1] * (values.ndim - 1))
+    return jnp.where(there, values, jnp.asarray(fill, values.dtype))
 
 
 def _at_neighbours(neighbours: Array, incoming: Array, values: Array) -> Array:
@@ -157,7 +166,8 @@ def _gathered_pairs(neighbours: Array, incoming: Array, pairs: Array) -> Array:
 
 
 def _per_configuration(configuration: Array, members: Array, values: Array) -> Array:
-    del configuration
+    if members.shape[0] == 1:
+        return jnp.sum(_of_the_only_one(configuration, values, 0), axis=0)[None]
     return jnp.sum(_gathered(values, members), axis=1)
 
 

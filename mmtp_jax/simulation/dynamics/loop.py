@@ -23,7 +23,7 @@ from mmtp_jax.simulation.dynamics.evaluation import (
     not_converged,
 )
 from mmtp_jax.simulation.dynamics.integrate import Ensemble, Outcome, State, advanced, completed
-from mmtp_jax.simulation.dynamics.series import row_of
+from mmtp_jax.simulation.dynamics.series import Series, row_of
 from mmtp_jax.simulation.dynamics.thermostats import Bath, chain_at_rest
 from mmtp_jax.simulation.host_loop import Block, Reason
 from mmtp_jax.simulation.moments.lbfgs import Memory
@@ -105,7 +105,7 @@ def take_steps(
     watched: Any = None,
     spin_sites: SpinSites | None = None,
 ) -> Block:
-    """Take up to ``n_steps`` steps, at most ``plan.n_rows``.
+    """Take up to ``n_steps`` steps, at most ``plan.n_rows``; the rows of all `Series` are stacked.
 
     Signs of moments change at ``spin_sites`` if the plan says so.
 
@@ -144,12 +144,8 @@ def take_steps(
         state = _judged(rules, model, state, watch, watched)
         stop = _all_stop(rules, state)
         grade = watch.grade(watched) if isinstance(watch, GradedWatch) else None
-        row = row_of(state, grade)
-        rows = jax.tree.map(
-            lambda all, one: jax.lax.dynamic_update_index_in_dim(all, one, at.n_done, 0),
-            at.rows,
-            row,
-        )
+        row = jnp.stack(row_of(state, grade))
+        rows = jax.lax.dynamic_update_index_in_dim(at.rows, row, at.n_done, 1)
         reason = jnp.where(stop, Reason.STOPPED, Reason.DONE).astype(at.reason.dtype)
         after = Block(state, watched, rows, at.n_done + 1, reason, at.stale)
         if watch is None:
@@ -157,9 +153,10 @@ def take_steps(
         undone = at._replace(reason=jnp.full_like(at.reason, Reason.WATCH_IS_FULL))
         return jax.lax.cond(watch.full(watched), lambda: undone, lambda: after)
 
-    rows = jax.tree.map(lambda row: jnp.zeros((plan.n_rows, *row.shape), row.dtype), row_of(state))
-    reason = jnp.where(_all_stop(rules, state), Reason.STOPPED, Reason.DONE).astype(jnp.int32)
     stale = jnp.zeros_like(state.system.running)
+    # All numbers of a step in one array, which is one operation of a GPU.
+    rows = jnp.zeros((len(Series._fields), plan.n_rows, stale.shape[0]))
+    reason = jnp.where(_all_stop(rules, state), Reason.STOPPED, Reason.DONE).astype(jnp.int32)
     start = Block(state, watched, rows, jnp.zeros((), jnp.int32), reason, stale)
     return jax.lax.while_loop(goes_on, step, start)
 

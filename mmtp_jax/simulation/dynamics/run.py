@@ -143,10 +143,11 @@ class Run(HostLoop):
 
     def take(self, n_steps: int, bath: Bath | None = None) -> Block:
         """Steps with the bath of the run, or with another."""
-        return take_steps(
+        found = take_steps(
             self.plan, self.model, bath or self.bath, self.rules, self.state, self.neighbours,
             n_steps, self.watch, self.watched, self.spin_sites,
         )  # fmt: skip
+        return found._replace(rows=Series(*np.asarray(found.rows)))
 
     def search_again(self, stale: Any) -> None:
         """Make the list anew for these replicas, and for those that are near to it."""

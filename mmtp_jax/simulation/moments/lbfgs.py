@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from mmtp_jax.potential import sums
+from mmtp_jax.potential.by_platform import by_platform
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.sums import Sums
 
@@ -126,6 +127,26 @@ def direction(memory: Memory, pieces: Segments, gradient: Array, free: Array) ->
     used = sy > LEAST_CURVATURE * jnp.sqrt(ss * yy)
     inverse = jnp.where(used, 1.0 / jnp.where(used, sy, 1.0), 0.0)
 
+    q = jnp.where(free, gradient, 0.0)
+    rest = (pieces.owner,) if pieces.sums is None else (pieces.owner, pieces.sums.members)
+    args = (steps, changes, inverse, memory.scale, q, *rest)
+    return by_platform(_two_loops, _two_loops_unrolled, args, q, (pieces.n,))
+
+
+def _two_loops(
+    n: int,
+    steps: Array,
+    changes: Array,
+    inverse: Array,
+    scale: Array,
+    q: Array,
+    owner: Array,
+    members: Array | None = None,
+    unroll: bool = False,
+) -> Array:
+    """-H q (N,) of `direction`, with the inverse (SIZE, C) of the curvature of each pair."""
+    pieces = Segments(owner, n, None if members is None else Sums(None, members))
+
     def backward(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         q, alphas = state
         row = SIZE - 1 - k
@@ -138,6 +159,10 @@ def direction(memory: Memory, pieces: Segments, gradient: Array, free: Array) ->
         (along,) = pieces.totals(changes[row] * state)
         return state + pieces.at_atoms(alphas[row] - inverse[row] * along) * steps[row]
 
-    q = jnp.where(free, gradient, 0.0)
-    q, alphas = jax.lax.fori_loop(0, SIZE, backward, (q, jnp.zeros_like(inverse)))
-    return -jax.lax.fori_loop(0, SIZE, forward, pieces.at_atoms(memory.scale) * q)
+    q, alphas = jax.lax.fori_loop(0, SIZE, backward, (q, jnp.zeros_like(inverse)), unroll=unroll)
+    return -jax.lax.fori_loop(0, SIZE, forward, pieces.at_atoms(scale) * q, unroll=unroll)
+
+
+def _two_loops_unrolled(n: int, *args: Array) -> Array:
+    """For GPUs, which merge what is next to each other, but not what is in a loop."""
+    return _two_loops(n, *args, unroll=True)

@@ -1,9 +1,11 @@
 """Which GPU is whose, and how much of its memory, on machines that are not here."""
 
 import os
+from pathlib import Path
 
 import jax
 import pytest
+from jaxlib import xla_client
 
 from mmtp_jax.interfaces.lammps import gpus
 from mmtp_jax.interfaces.lammps.gpus import place_of, share_gpus
@@ -48,10 +50,7 @@ def test_it_is_said_before_jax_starts_and_what_users_say_stays(monkeypatch) -> N
 
 
 def test_names_are_those_of_jax() -> None:
-    assert jax.config.jax_cuda_visible_devices == "all"
-    import jaxlib.xla_client as client
-
-    with open(client.__file__) as file:
-        text = file.read()
+    jax.config.update("jax_cuda_visible_devices", "all")
+    text = Path(xla_client.__file__).read_text(encoding="utf-8")
     for name in (gpus.FRACTION, *gpus._OTHERS):
         assert name in text
