@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,7 @@ from mmtp_jax.simulation.neighbours import structures_of
 from mmtp_jax.simulation.relaxation.loop import relax_steps
 from mmtp_jax.simulation.relaxation.options import RelaxOptions
 from mmtp_jax.simulation.relaxation.run import RelaxModel, RelaxRun
+from mmtp_jax.simulation.spins import run as spin_run
 from mmtp_jax.simulation.spins.loop import take_sweeps
 from mmtp_jax.simulation.spins.options import SpinOptions
 from mmtp_jax.simulation.spins.run import SpinRun
@@ -300,19 +302,37 @@ def test_exported_programs_have_no_scatter(iron):
     check(program.mlir_module().replace("custom_call @shape_assertion", ""))
 
 
+@pytest.fixture(scope="module")
+def walk(lists, iron):
+    """walk(**options): of two replicas, before its start."""
+
+    def of(**options):
+        lists(True)
+        system = system_of(replicas(np.random.default_rng(1)), np.ones(N_ATOMS))
+        signs = np.ones(N_ATOMS)
+        return SpinRun(
+            iron, system, np.full(2, 300.0), SpinOptions(**options), signs > 0, signs
+        )  # fmt: skip
+
+    return of
+
+
 @pytest.mark.parametrize("move", ["flip", "swap"])
-def test_trials_of_equilibrated_moments_have_no_scatter(lists, iron, move):
-    lists(True)
-    system = system_of(replicas(np.random.default_rng(1)), np.ones(N_ATOMS))
-    run = SpinRun(
-        iron, system, np.full(2, 300.0), SpinOptions(move=move, dtype="float32"),
-        np.ones(N_ATOMS, bool), np.ones(N_ATOMS),
-    )  # fmt: skip
+def test_trials_of_equilibrated_moments_have_no_scatter(walk, move):
+    run = walk(move=move, dtype="float32")
     run.begin(None)
     given = (
         run.walk, 4, run.model, run.around, run.pattern, run.state, run.trial, 1, run.per_sweep
     )  # fmt: skip
     check(lowered(take_sweeps, given, static_argnums=(0, 1)), stores=True)
+
+
+def test_walks_at_fixed_magnitudes_stay_on_the_cpu(walk, monkeypatch):
+    gpu = SimpleNamespace(platform="gpu")
+    monkeypatch.setattr(spin_run, "device_in_use", lambda: gpu)
+    for moments, expected in (("fixed", "cpu"), ("equilibrate", None)):
+        with walk(moments=moments).device():
+            assert getattr(jax.config.jax_default_device, "platform", None) == expected
 
 
 def values(of):
