@@ -4,7 +4,7 @@ bcc cells of two to eight atoms, of several volumes, strained and displaced at r
 ABINIT with hard constraints. The list `more` has ferromagnetic, antiferromagnetic and random
 moments in cells of two and four atoms; `disordered` has moments that are flipped, of random sign
 or spread over the whole interval, in cells of two, four and eight; `canted` has vectors in cells of
-two and four: spirals, cones and random directions. Each list is always the same;
+two and four: spirals, cones and random directions, each in a plane. Each list is always the same;
 what the output file holds already is not computed again. Needs the Debian packages abinit and
 abinit-data; about half a minute per two-atom cell, two for four atoms and six for eight, on one
 core, and about ten times as much for vectors.
@@ -55,7 +55,7 @@ LISTS = {
     "canted": (
         20261201,
         ["2-spiral", "2-directions", "2-cone", "2-directions", "2-spiral", "2-directions",
-         "4-cone", "2-spiral", "2-directions", "2-cone", "4-directions"],
+         "4-spiral", "2-spiral", "2-directions", "2-cone"],
     ),
 }  # fmt: skip
 """Seed and kinds of configurations, again and again: atoms, and how their moments are drawn."""
@@ -109,7 +109,8 @@ def _moments(rng: np.random.Generator, order: str, sizes: np.ndarray) -> np.ndar
 def _vectors(rng: np.random.Generator, order: str, n: int) -> np.ndarray:
     """Moments (n, 3), mu_B: turned by one angle from atom to atom, in a plane or on a cone."""
     lengths = rng.uniform(1.5, 2.8, n)
-    azimuth = rng.uniform(0.15, 0.95) * np.pi * np.arange(n)
+    # The labeller takes moments in one plane, within half a turn.
+    azimuth = rng.uniform(0.15, 0.85) * np.pi * np.arange(n) / (n - 1)
     polar = np.full(n, np.pi / 2)
     if order == "cone":
         polar[:] = rng.uniform(0.15, 0.4) * np.pi

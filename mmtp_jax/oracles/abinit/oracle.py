@@ -36,7 +36,7 @@ from mmtp_jax.oracles.abinit.inputs import (
 from mmtp_jax.oracles.abinit.output import Output
 from mmtp_jax.oracles.abinit.run import DENSITY, Broken, Run, version_of
 from mmtp_jax.oracles.abinit.settings import CUTOFFS, STARTS, AbinitSettings
-from mmtp_jax.oracles.abinit.spins import frames_of, joined
+from mmtp_jax.oracles.abinit.spins import frames_of, joined, straight
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 from mmtp_jax.structures.screening import Diagnostics
 
@@ -203,7 +203,7 @@ class AbinitOracle(AbinitSettings):
     def making_of(self, atoms_list: Sequence[Atoms]) -> dict[str, Any]:
         """The making of configurations; of vectors where all have them."""
         moments = [np.asarray(a.get_initial_magnetic_moments(), float) for a in atoms_list]
-        return self.making(spinors=bool(moments) and all(len(frames_of(m)) > 1 for m in moments))
+        return self.making(spinors=bool(moments) and not any(map(straight, moments)))
 
     def making(self, spinors: bool = False) -> dict[str, Any]:
         """What labels must share to belong together; `Provenance` adds the version.
@@ -249,6 +249,7 @@ class AbinitOracle(AbinitSettings):
         if not atoms.pbc.all() or abs(atoms.get_volume()) < 1e-6:
             return "the configuration is not periodic in all three directions"
         try:
+            frames_of(np.asarray(atoms.get_initial_magnetic_moments(), float))
             radii = radii_of(self, self._datasets(species_of(atoms)))
         except ValueError as error:
             return str(error)

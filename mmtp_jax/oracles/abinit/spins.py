@@ -2,11 +2,12 @@
 
 Without spin-orbit coupling the energy does not change when all moments are turned by one rotation.
 Moments along one line are computed as collinear ones, by a fraction of the work; the forces on them
-have no part across it. Others need two calculations: with the PAW datasets at hand, ABINIT 9.6 adds
-to forces and stress of spinors a false term that is linear in the x components of the moments
-(forces and stress of one state differ between orientations, by up to 400 GPa; its energies do
-not). With all moments turned by half a turn about z the term has the other sign, so that the mean
-of both is exact, and the energies of both say whether it is one state.
+have no part across it. Others need two calculations. With the PAW datasets at hand, ABINIT 9.6 adds
+to forces and stress of spinors a false term that is linear in the x components of the moments (up
+to 400 GPa); and where these are negative, it converges to a state that is higher by some
+meV/atom. So all moments get positive x components, those of the second calculation half as large
+as those of the first, and forces and stress are extrapolated to none. The energies of both say
+whether it is one state. That needs moments in one plane, within half a turn.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ STRAIGHT = 1e-5
 """mu_B; moments that leave a line by less are along it."""
 SAME_ENERGY = 1e-4
 """eV/atom in which both orientations agree where they are one state."""
-_SIN, _COS = np.sin(0.6), np.cos(0.6)
-_HALF_TURN = np.diag([-1.0, -1.0, 1.0])
+LEAST = 0.05
+"""Smallest cosine of a moment and the direction between all of them."""
+_SHARES = (0.9, 0.45)
+"""Of that direction along x, in both calculations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,29 +70,58 @@ class Frame:
         )
 
 
+def straight(moments: np.ndarray) -> bool:
+    """Are moments (n,) or (n, 3) along one line?"""
+    return moments.ndim == 1 or not np.linalg.svd(moments, compute_uv=False)[1:2].sum() > STRAIGHT
+
+
 def frames_of(moments: np.ndarray) -> tuple[Frame, ...]:
     """The orientations in which moments (n,) or (n, 3) are computed: one along a line, else two.
 
-    Of the two, the plane in which most of them lie is the xz plane, and their principal axis is off
-    both axes: along an axis, or in the yz plane, self-consistency was found hard.
+    Raises:
+        ValueError: if moments are out of one plane, or not within half a turn.
     """
     if moments.ndim == 1:
         return (Frame(np.eye(3), True, numbers=True),)
-    _, lengths, (first, second, _) = np.linalg.svd(np.concatenate([moments, np.zeros((3, 3))]))
+    _, lengths, (first, second, normal) = np.linalg.svd(np.concatenate([moments, np.zeros((3, 3))]))
     # The sign of a singular vector means nothing.
     first = first * np.sign(first[np.argmax(np.abs(first))])
     if not lengths[1] > STRAIGHT:
-        return (Frame(_rows(second, first), True),)
-    tilted = np.array([[_SIN, _COS], [_COS, -_SIN]]) @ np.stack([first, second])
-    rotation = _rows(*tilted)
-    return Frame(rotation, False), Frame(_HALF_TURN @ rotation, False)
+        return (Frame(np.stack([second, np.cross(first, second), first]), True),)
+    if lengths[2] > STRAIGHT:
+        raise ValueError(
+            "the moments are not in one plane: forces and stress of such spinors are false in "
+            "ABINIT 9.6, and what is false is known for planes only"
+        )
+    sizes = np.linalg.norm(moments, axis=1)
+    units = moments[sizes > STRAIGHT] / sizes[sizes > STRAIGHT, None]
+    middle = _middle(units @ first, units @ second) @ np.stack([first, second])
+    if (units @ middle).min() < LEAST:
+        raise ValueError(
+            "the moments are not within half a turn, and ABINIT 9.6 finds other states there"
+        )
+    across = np.cross(middle, normal)
+    tilts = [(share, np.sqrt(1.0 - share**2)) for share in _SHARES]
+    return tuple(
+        Frame(np.stack([sin * middle + cos * normal, across, cos * middle - sin * normal]), False)
+        for sin, cos in tilts
+    )
+
+
+def _middle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The direction (2,) in the middle of all, opposite to the largest gap between two."""
+    angles = np.sort(np.arctan2(y, x))
+    gaps = np.diff(angles, append=angles[0] + 2.0 * np.pi)
+    k = int(np.argmax(gaps))
+    opposite = angles[k] + 0.5 * gaps[k] + np.pi
+    return np.array([np.cos(opposite), np.sin(opposite)])
 
 
 def joined(outputs: Sequence[Output], n_atoms: int) -> Output | str:
     """One output for all orientations, turned back already; a sentence where they are two states.
 
-    Energy, forces, stress, moments and magnetic forces are means; of the rest, the worst or the sum
-    is told.
+    Energy, moments and magnetic forces are means, forces and stress are extrapolated; of the rest,
+    the worst or the sum is told.
     """
     if len(outputs) == 1:
         return outputs[0]
@@ -104,7 +136,11 @@ def joined(outputs: Sequence[Output], n_atoms: int) -> Output | str:
         values = [getattr(output, name) for output in outputs]
         return None if any(value is None for value in values) else np.mean(values, axis=0)
 
-    names = ("forces", "stress", "magmoms", "magnetic_forces", "charges")
+    def without_false(name: str) -> np.ndarray:
+        one, other = (getattr(output, name) for output in outputs)
+        return (_SHARES[0] * other - _SHARES[1] * one) / (_SHARES[0] - _SHARES[1])
+
+    names = ("magmoms", "magnetic_forces", "charges")
     return replace(
         outputs[0],
         energy=float(mean("energy")),
@@ -113,10 +149,7 @@ def joined(outputs: Sequence[Output], n_atoms: int) -> Output | str:
         residual=max(output.residual for output in outputs),
         cpu_s=sum(output.cpu_s for output in outputs),
         wall_s=sum(output.wall_s for output in outputs),
+        forces=without_false("forces"),
+        stress=without_false("stress"),
         **{name: mean(name) for name in names},
     )
-
-
-def _rows(x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """The rotation onto axes of which two are these unit vectors."""
-    return np.stack([x, np.cross(z, x), z])

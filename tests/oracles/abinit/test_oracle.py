@@ -154,7 +154,7 @@ def with_vectors(atoms: Atoms, moments) -> Atoms:
     return copy
 
 
-def test_vectors_are_the_mean_of_two_orientations(stand_in, iron, tmp_path) -> None:
+def test_vectors_need_two_orientations(stand_in, iron, tmp_path) -> None:
     moments = np.array([[0.3, -0.2, 1.9], [1.2, 0.9, -1.5]])
     jobs = mmtp.label_all(stand_in("default"), [with_vectors(iron, moments)], tmp_path)
     (answer,) = jobs.labelled

@@ -9,20 +9,33 @@ from mmtp_jax.oracles.abinit.spins import frames_of
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_two_orientations_are_half_a_turn_apart(seed) -> None:
+def test_two_orientations_have_x_components_of_one_sign_and_ratio(seed) -> None:
     print("seed", seed)
     rng = np.random.default_rng(seed)
-    moments = rng.normal(size=(2 + seed, 3))
+    angles = rng.uniform(0.0, 2.8, 2 + seed)
+    plane = np.linalg.qr(rng.normal(size=(3, 3)))[0][:2]
+    moments = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ plane
+    moments *= rng.uniform(1.0, 3.0, (len(moments), 1))
     first, second = frames_of(moments)
     for frame in (first, second):
         assert not frame.collinear
         np.testing.assert_allclose(frame.rotation @ frame.rotation.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(frame.rotation) == pytest.approx(1.0)
     one, other = (moments @ frame.rotation.T for frame in (first, second))
-    np.testing.assert_allclose(one * [-1, -1, 1], other, atol=1e-12)
-    if len(moments) == 2:
-        # Two vectors have a plane, and it is xz.
-        np.testing.assert_allclose(one[:, 1], 0.0, atol=1e-12)
+    assert one[:, 0].min() > 0.0
+    np.testing.assert_allclose(other[:, 0], 0.5 * one[:, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("moments", "words"),
+    [
+        (np.eye(3), "not in one plane"),
+        ([[1, 0, 0], [-0.5, 0.8, 0], [-0.5, -0.8, 0]], "not within half a turn"),
+    ],
+)
+def test_what_has_no_such_orientation_is_refused(moments, words) -> None:
+    with pytest.raises(ValueError, match=words):
+        frames_of(np.array(moments, float))
 
 
 @pytest.mark.parametrize(
