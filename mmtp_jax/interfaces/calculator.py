@@ -49,7 +49,7 @@ class MMTPCalculator(Calculator):
     Moments are ``atoms.get_initial_magnetic_moments()``. Atoms without any, whose own calculator
     (a DFT output that ASE has read, say) has moments among its results, are evaluated at those:
     ``calc.get_potential_energy(atoms)`` works on them as they are. Moments (n, 3) are vectors, and
-    so are magnetic forces then; the potential must be even, and they are not equilibrated.
+    so are magnetic forces then; the potential must be even.
 
     ``results`` holds energy, free_energy, energies, forces, stress (3D-periodic cells), magmoms
     and magmom: names that ASE knows, so that ``SinglePointCalculator(atoms, **calc.results)``
@@ -82,6 +82,7 @@ class MMTPCalculator(Calculator):
         follow: start the equilibration from the last moments.
         tolerance: largest magnetic force of equilibrated moments, eV/mu_B.
         allow_flips: equilibrated moments may change their sign.
+        directions: of equilibrated vectors, ``"free"`` or ``"fixed"``, see `mmtp_jax.equilibrate`.
         active_set: of this potential; ``calc.grade``, or ``calc.get_property("grade", atoms)``, is
             then the extrapolation grade of the configuration (Kotykhov 2025, Eq. 8) at its moments,
             which is calculated when it is asked for. For a file, that beside it is taken
@@ -122,6 +123,7 @@ class MMTPCalculator(Calculator):
         follow: bool = False,
         tolerance: float = MomentOptions.tolerance,
         allow_flips: bool = False,
+        directions: str = MomentOptions.directions,
         active_set: ActiveSet | None = None,
         grade_every: int = 1000,
         **kwargs: Any,
@@ -162,7 +164,9 @@ class MMTPCalculator(Calculator):
         """What the grade is of."""
         self._grades_at_once = False
         if equilibrate:
-            options = MomentOptions(tolerance=tolerance, allow_flips=allow_flips)
+            options = MomentOptions(
+                tolerance=tolerance, allow_flips=allow_flips, directions=directions
+            )
             self._evaluator = EquilibratedMoments(potential, options, dtype, follow)
         else:
             self._evaluator = self._committee or StructureEvaluator(potential, dtype)
@@ -185,7 +189,7 @@ class MMTPCalculator(Calculator):
             [self.atoms],
             [str(self.atoms.symbols)],
             moments="initial",
-            vectors=not isinstance(self._evaluator, EquilibratedMoments),
+            vectors=True,
         )
         self.outside.begin()
         tell, magmoms = self.outside.look, structure.magmoms

@@ -21,7 +21,7 @@ from mmtp_jax.simulation.moments.structures import (
     equilibrate_structures,
 )
 from mmtp_jax.structures.non_magnetic import for_potential
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import Structure, n_reversed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,11 +34,13 @@ class Equilibration(OfDetails):
     details: EquilibratedStructure
     """The same as arrays, without ASE."""
 
-    magmoms = of_details("magmoms", "(n,) mu_B.")
-    start_magmoms = of_details("start_magmoms", "(n,) mu_B.")
+    magmoms = of_details("magmoms", "(n,) or (n, 3) mu_B.")
+    start_magmoms = of_details("start_magmoms", "(n,) or (n, 3) mu_B.")
     energy = of_details("result.energy", "eV.")
     residual = of_details(
-        "residual", "Largest |T_i| of the moments that are not held at a bound, eV/mu_B."
+        "residual",
+        "Largest |T_i| of the moments that are not held at a bound, eV/mu_B; at fixed directions, "
+        "of the components along these.",
     )
     n_steps = of_details("n_steps", "Evaluations; 1 where the start was converged.")
     status = of_details("status", "A `Status`.")
@@ -47,8 +49,8 @@ class Equilibration(OfDetails):
 
     @property
     def n_flipped(self) -> int:
-        """Moments that have changed their sign."""
-        return int(np.sum(self.magmoms * self.start_magmoms < 0.0))
+        """Moments that have changed their sign, or turned by more than 90 degrees."""
+        return n_reversed(self.start_magmoms, self.magmoms)
 
 
 def equilibrate(
@@ -57,6 +59,7 @@ def equilibrate(
     *,
     tolerance: float = MomentOptions.tolerance,
     allow_flips: bool = False,
+    directions: str = MomentOptions.directions,
     start: Mapping[str, float] | None = None,
     scale: float = 1.0,
     max_steps: int = MomentOptions.max_steps,
@@ -72,6 +75,10 @@ def equilibrate(
     converged; a warning and ``message`` tell where moments vanished, or where that is no minimum.
     Many configurations go together; call it once for all of them.
 
+    Moments that are vectors, (n, 3), also turn: their energy is minimised over lengths and
+    directions, and the lengths stay below M_max. With ``directions="fixed"`` only lengths change,
+    and the forces that vanish are those along the directions.
+
     Args:
         potential: the potential.
         atoms: one configuration or several; they are not changed. The start is their initial
@@ -79,7 +86,8 @@ def equilibrate(
         tolerance: largest magnetic force |T_i| at the end, eV/mu_B. In float64 5e-6 (Kotykhov
             2024, Sec. 2.4) costs a few evaluations more than 1e-3, and 1e-8 is reached; in
             float32 about 1e-3 is.
-        allow_flips: moments may change their sign.
+        allow_flips: moments may change their sign; vectors that are free to turn do anyway.
+        directions: ``"free"`` or ``"fixed"``, of vectors.
         start: moment of each species to start from, mu_B, in place of those of the atoms.
         scale: factor of the moments of the start.
         max_steps: most evaluations.
@@ -91,16 +99,18 @@ def equilibrate(
         An `Equilibration`, or a list of them if ``atoms`` is a list.
 
     Raises:
-        ValueError: if a configuration has no moments to start from, an unknown element,
-            noncollinear moments or values that are not finite.
+        ValueError: if a configuration has no moments to start from, an unknown element, vectors as
+            moments where the potential is not even, or values that are not finite.
 
     Example:
         >>> found = mmtp.equilibrate(pot, atoms)
         >>> found.converged, found.magmoms, found.atoms.get_potential_energy()
     """
-    options = MomentOptions(tolerance, max_steps, max_change, allow_flips)
+    options = MomentOptions(tolerance, max_steps, max_change, allow_flips, directions)
     atoms_list = given_configurations(atoms, potential.species)
-    structures = start_structures(potential, atoms_list, start, scale, takes_start=True)
+    structures = start_structures(
+        potential, atoms_list, start, scale, takes_start=True, vectors=True
+    )
     found = equilibrate_structures(potential, structures, options, dtype, callback)
     results = [
         equilibration_of(a, f, potential.species) for a, f in zip(atoms_list, found, strict=True)
@@ -115,10 +125,12 @@ def start_structures(
     scale: float = 1.0,
     *,
     takes_start: bool = False,
+    vectors: bool = False,
 ) -> list[Structure]:
     """Structures with the moments from which an equilibration starts; see `equilibrate`.
 
-    ``takes_start`` says that the caller has an argument ``start`` of its own, for messages.
+    ``takes_start`` says that the caller has an argument ``start`` of its own, for messages. Without
+    ``vectors`` moments must be collinear.
     """
     if not np.isfinite(scale):
         raise ValueError(f"scale of the moments must be a finite number, got {scale}")
@@ -150,7 +162,7 @@ def start_structures(
                 f"as initial_magmoms or magmoms{of_species}"
             )
         with_moments.append(atoms if borrowed is None else _with_initial(atoms, borrowed))
-    structures = structures_for(potential, with_moments, moments="initial")
+    structures = structures_for(potential, with_moments, moments="initial", vectors=vectors)
     return [replace(s, magmoms=scale * s.magmoms) for s in structures]
 
 
@@ -180,7 +192,7 @@ def _bare(atoms_list: Sequence[Atoms]) -> list[Atoms]:
 
 def _with_initial(atoms: Atoms, magmoms: np.ndarray) -> Atoms:
     copy = atoms.copy()
-    set_moments(copy, magmoms)
+    set_moments(copy, magmoms, np.ndim(magmoms) > 1)
     return named_like(copy, atoms)
 
 

@@ -21,7 +21,7 @@ from mmtp_jax.structures.device import OnDevice
 from mmtp_jax.structures.domain import DomainReport, check_domain
 from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.results import CommitteeResult, Result, results_of
-from mmtp_jax.structures.structure import Structure, kinds_of_moments
+from mmtp_jax.structures.structure import Structure
 
 Array = Any
 
@@ -96,13 +96,11 @@ def _of_all(
         told = [check_domain(evaluator.potential, structures, tables) for evaluator, _ in alike]
         for report in dict.fromkeys(told):
             report.warn()
-        for kind in kinds_of_moments(structures):
-            own, found = ([of[k] for k in kind] for of in (structures, tables))
-            for batch in make_batches(own, cutoff, max_atoms=max_atoms, tables=found):
-                predicted = _predictions([evaluator for evaluator, _ in alike], batch)
-                for (evaluator, of), values in zip(alike, predicted, strict=True):
-                    for member, result in evaluator.results(batch, own, *values):
-                        of[kind[member]] = result
+        for batch in make_batches(structures, cutoff, max_atoms=max_atoms, tables=tables):
+            predicted = _predictions([evaluator for evaluator, _ in alike], batch)
+            for (evaluator, of), values in zip(alike, predicted, strict=True):
+                for member, result in evaluator.results(batch, structures, *values):
+                    of[member] = result
     return results
 
 

@@ -45,7 +45,7 @@ def to_atoms(
         atoms.set_cell(np.where(structure.periodic[:, None], structure.cell, like.cell.array))
         atoms.set_positions(structure.positions, apply_constraint=False)
         remove_magnetic_forces(atoms)
-    set_moments(atoms, structure.magmoms)
+    set_moments(atoms, structure.magmoms, structure.vectors)
     if result is None:
         return atoms
     return with_results(atoms, {**found_in(result), "magmoms": structure.magmoms},

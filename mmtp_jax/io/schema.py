@@ -330,11 +330,15 @@ def voigt(stress: Any) -> np.ndarray:
     return array
 
 
-def set_moments(atoms: Atoms, moments: np.ndarray) -> None:
-    """Give atoms initial moments, collinear ones as (n,), whatever shape those before had."""
+def set_moments(atoms: Atoms, moments: np.ndarray, vectors: bool = False) -> None:
+    """Give atoms initial moments, collinear ones as (n,), whatever shape those before had.
+
+    With ``vectors`` those (n, 3) stay so, also along one axis.
+    """
     # ASE refuses to set (n,) over (n, 3).
     atoms.arrays.pop("initial_magmoms", None)
-    atoms.set_initial_magnetic_moments(collapse(np.asarray(moments, float)))
+    moments = np.asarray(moments, float)
+    atoms.set_initial_magnetic_moments(moments if vectors else collapse(moments))
 
 
 def along_moments(forces: np.ndarray, moments: np.ndarray | None) -> tuple[np.ndarray, bool]:

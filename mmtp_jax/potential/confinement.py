@@ -90,11 +90,17 @@ def is_outside(potential: Potential, types: Array, magmoms: Array, shortest: Arr
     Args:
         potential: the potential.
         types: (n,) species of the atoms.
-        magmoms: (R, n) mu_B.
+        magmoms: (R, n) mu_B, or (R, n, 3).
         shortest: (R,) shortest distances, Angstrom.
     """
     inside = Reach(*map(jnp.asarray, intervals(potential)))
-    return inside.too_close(shortest) | jnp.any(inside.at_end(types, magmoms), axis=-1)
+    sizes = lengths_of(magmoms, magmoms.ndim > 2)
+    return inside.too_close(shortest) | jnp.any(inside.at_end(types, sizes), axis=-1)
+
+
+def lengths_of(magmoms: Array, vectors: bool) -> Array:
+    """What intervals are of: moments (...) as they are, or the lengths of vectors (..., 3)."""
+    return jnp.sqrt(jnp.sum(magmoms * magmoms, axis=-1)) if vectors else magmoms
 
 
 def confined(potential: Potential, pairs: Pairs) -> tuple[Pairs, Array | float]:

@@ -83,9 +83,13 @@ def drained(watch: Watch, state: Any, numbers: Sequence[int] = ()) -> tuple[list
 
 
 def alike(structures: Sequence[Structure]) -> list[list[int]]:
-    """Places of structures with the same atoms and periodic directions: replicas to a watch."""
+    """Places of structures with the same atoms and periodic directions: replicas to a watch.
+
+    Collinear moments and vectors are apart.
+    """
     kinds: dict[Any, list[int]] = {}
     for k, structure in enumerate(structures):
-        kind = (structure.types.tobytes(), np.asarray(structure.periodic, bool).tobytes())
+        periodic = np.asarray(structure.periodic, bool).tobytes()
+        kind = (structure.types.tobytes(), periodic, structure.vectors)
         kinds.setdefault(kind, []).append(k)
     return list(kinds.values())

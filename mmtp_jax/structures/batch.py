@@ -133,18 +133,21 @@ def make_batches(
     """Pack configurations into graphs of at most ``max_atoms`` atoms and few different shapes.
 
     Configurations are grouped by their number of neighbours into at most `MAX_WIDTHS` widths,
-    chosen to waste the least; the graphs of one width share one shape.
+    chosen to waste the least; the graphs of one width share one shape. Collinear moments and
+    vectors, which go through different programs, are apart.
     """
     if tables is None:
         tables = [neighbour_table(s, cutoff) for s in structures]
     widths = np.array([rounded_size(t.index.shape[1]) for t in tables], int)
     sizes = np.array([len(s) for s in structures], int)
+    vectors = np.array([s.vectors for s in structures], bool)
     batches = []
     low = 0
     for high in _best_widths(widths, sizes):
         inside = np.flatnonzero((low < widths) & (widths <= high))
         low = high
-        parts = _fill(inside, sizes, max_atoms)
+        kinds = [inside[vectors[inside] == of] for of in (False, True)]
+        parts = [part for of in kinds if of.size for part in _fill(of, sizes, max_atoms)]
         shape = {
             "n_atoms": rounded_size(max(int(sizes[part].sum()) for part in parts)),
             "n_configurations": rounded_size(max(len(part) for part in parts)),

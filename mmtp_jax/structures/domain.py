@@ -15,7 +15,7 @@ import numpy as np
 from mmtp_jax.language import named
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import Structure, lengths
 from mmtp_jax.warn import warn
 
 
@@ -181,13 +181,14 @@ def moment_at_end(
     Args:
         potential: the potential.
         types: (n,) species of the atoms.
-        magmoms: (n,) mu_B.
+        magmoms: (n,) mu_B, or (n, 3).
         first: number of the first atom.
     """
     low, high = (
         np.asarray(of, float)[types] for of in (potential.min_magmom, potential.max_magmom)
     )
-    share = np.abs(2 * np.asarray(magmoms) - low - high) / (high - low)
+    magmoms = lengths(magmoms) if np.ndim(magmoms) > 1 else np.asarray(magmoms)
+    share = np.abs(2 * magmoms - low - high) / (high - low)
     k = int(np.argmax(np.where(np.asarray(potential.magnetic)[types], share, -1.0)))
     return (
         f"the moment of atom {k + first} ({potential.species[types[k]]}), {magmoms[k]:.4g} mu_B, "

@@ -70,7 +70,7 @@ class Structure:
     @property
     def lengths(self) -> np.ndarray:
         """(n,) absolute values or lengths of the moments, mu_B."""
-        return np.linalg.norm(self.magmoms, axis=1) if self.vectors else np.abs(self.magmoms)
+        return lengths(self.magmoms)
 
     @property
     def n_magnetic(self) -> int:
@@ -100,6 +100,18 @@ class Structure:
         """Angstrom^3, or None where the cell does not span space."""
         volume = abs(float(np.linalg.det(self.cell)))
         return volume if volume > 0.0 and bool(np.all(self.periodic)) else None
+
+
+def lengths(of_atoms: np.ndarray) -> np.ndarray:
+    """Absolute values of numbers (n,), or lengths of vectors (n, 3)."""
+    of_atoms = np.asarray(of_atoms)
+    return np.linalg.norm(of_atoms, axis=1) if are_vectors(of_atoms) else np.abs(of_atoms)
+
+
+def n_reversed(start: np.ndarray, end: np.ndarray) -> int:
+    """Moments (n,) that have changed their sign, or vectors (n, 3) by more than 90 degrees."""
+    products = np.asarray(start) * np.asarray(end)
+    return int(np.sum(products.reshape(len(products), -1).sum(axis=1) < 0.0))
 
 
 def kinds_of_moments(structures: Sequence[Structure]) -> list[list[int]]:

@@ -86,8 +86,10 @@ def _of_one(settings: EquilibrateSettings, member: Member) -> Found:
     options = MomentOptions(**given_to(MomentOptions, given))
     potential = member.potential
     atoms_list = read_start(settings.input, potential)
-    references = structures_for(potential, atoms_list)
-    structures = start_structures(potential, atoms_list, start, given.scale, takes_start=True)
+    references = structures_for(potential, atoms_list, vectors=True)
+    structures = start_structures(
+        potential, atoms_list, start, given.scale, takes_start=True, vectors=True
+    )
     watched = Watched(settings.preselection, member.name, potential)
     found = _equilibrated(potential, structures, options, watched)
     report = reliability(references, found, potential.species)
@@ -115,7 +117,7 @@ def _of_one(settings: EquilibrateSettings, member: Member) -> Found:
                 "status": result.status.name.lower(),
                 COUNTS: result.converged,
                 "energy": result.result.energy,
-                "magmom": float(result.magmoms.sum()),
+                "magmom": result.magmoms.sum(axis=0).tolist(),
                 "residual": result.residual,
                 "n_steps": result.n_steps,
                 "magmoms": result.magmoms.tolist(),
@@ -140,26 +142,44 @@ def _equilibrated(
 
 
 def moments_table(found: Sequence[EquilibratedStructure], species: Sequence[str]) -> str:
-    """The moments found: by species, and of each atom where there are few."""
+    """The moments found: by species, and of each atom where there are few.
+
+    Of vectors there are the lengths.
+    """
     import numpy as np
 
+    from mmtp_jax.structures.structure import kinds_of_moments
     from mmtp_jax.tables import aligned
 
-    types = np.concatenate([f.structure.types for f in found])
-    moments = np.concatenate([f.magmoms for f in found])
-    rows = [("moments found (mu_B)", "atoms", "mean", "mean |m|", "min", "max")]
-    for k, symbol in enumerate(species):
-        if np.any(of := types == k):
-            m = moments[of]
-            numbers = (m.mean(), np.abs(m).mean(), m.min(), m.max())
-            rows.append((symbol, str(len(m)), *(f"{x:.3f}" for x in numbers)))
-    lines = [aligned(rows)]
-    if len(moments) <= LISTED_ATOMS:
-        for f in found:
-            words = (f"{species[t]} {m:.3f}" for t, m in
-                     zip(f.structure.types, f.magmoms, strict=True))  # fmt: skip
-            lines.append(f"{f.structure.name}: {'  '.join(words)}")
+    lines = []
+    for kind in kinds_of_moments([f.structure for f in found]):
+        structures = [found[k].structure for k in kind]
+        vectors = structures[0].vectors
+        types = np.concatenate([s.types for s in structures])
+        moments = np.concatenate([s.lengths if vectors else s.magmoms for s in structures])
+        what = "lengths of moments" if vectors else "moments"
+        rows = [(f"{what} found (mu_B)", "atoms", "mean", "mean |m|", "min", "max")]
+        for k, symbol in enumerate(species):
+            if np.any(of := types == k):
+                m = moments[of]
+                numbers = (m.mean(), np.abs(m).mean(), m.min(), m.max())
+                rows.append((symbol, str(len(m)), *(f"{x:.3f}" for x in numbers)))
+        lines.append(aligned(rows))
+        if len(moments) <= LISTED_ATOMS:
+            lines += [
+                f"{s.name}: "
+                + "  ".join(f"{species[t]} {_words(m)}"
+                            for t, m in zip(s.types, s.magmoms, strict=True))
+                for s in structures
+            ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _words(moment: Any) -> str:
+    """A moment, or the three numbers of a vector."""
+    if moment.ndim:
+        return f"({' '.join(f'{x:.3f}' for x in moment)})"
+    return f"{moment:.3f}"
 
 
 def table(report: Reliability, tolerance: float) -> str:
@@ -169,7 +189,7 @@ def table(report: Reliability, tolerance: float) -> str:
     rows = [
         (f"converged (all |T| < {tolerance:g} eV/mu_B)", f"{100 * report.converged:.1f} %"),
         ("moments held at a bound or at zero", f"{100 * report.held:.1f} %"),
-        ("moments that changed their sign", f"{report.flipped} of {report.n_atoms}"),
+        ("moments that changed sign or turned > 90 deg", f"{report.flipped} of {report.n_atoms}"),
         ("evaluations, mean and most", f"{report.mean_steps:.1f}, {report.max_steps}"),
     ]
     if report.n_reference:

@@ -19,12 +19,11 @@ from mmtp_jax.potential.observables import Graph, Observables
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.potential.sums import Sums
 from mmtp_jax.precision import Precision, double_precision
+from mmtp_jax.simulation.moments.bounds import Bounds, bounds_of
 from mmtp_jax.simulation.moments.lbfgs import Memory, empty_memory
 from mmtp_jax.simulation.moments.steps import (
-    Bounds,
     State,
     Status,
-    bounds_of,
     judged,
     start_state,
     with_next_trial,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from mmtp_jax.structures.structure import lengths
 from mmtp_jax.warn import warn
 
 COLLAPSED = 1e-2
@@ -29,14 +30,14 @@ class EquilibrationWarning(UserWarning):
 
 def vanished(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """(n,) bool: moments that were there at the start and are zero at the end."""
-    start, end = np.abs(start), np.abs(end)
+    start, end = lengths(start), lengths(end)
     gone = (start > 0.0) & (end < np.maximum(COLLAPSED, SHARE * start)) & (end < start)
     return gone if is_zero(end) else gone & (start >= LEAST_START)
 
 
 def is_zero(magmoms: np.ndarray) -> bool:
     """Whether no moment is left."""
-    return bool(np.all(np.abs(magmoms) < COLLAPSED))
+    return bool(np.all(lengths(magmoms) < COLLAPSED))
 
 
 def collapse_message(start: np.ndarray, end: np.ndarray) -> str:
@@ -44,7 +45,7 @@ def collapse_message(start: np.ndarray, end: np.ndarray) -> str:
     gone = vanished(start, end)
     if not gone.any():
         return ""
-    largest = np.abs(start[gone]).max()
+    largest = lengths(start)[gone].max()
     zero = "; from zero they cannot come back by themselves" if is_zero(end) else ""
     return (
         f"the moments of {gone.sum()} of {len(gone)} atoms, up to {largest:.3g} mu_B at the start, "

@@ -17,6 +17,7 @@ from mmtp_jax.potential import sums
 from mmtp_jax.potential.by_platform import by_platform
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.sums import Sums
+from mmtp_jax.simulation.moments.bounds import components
 
 Array = Any
 
@@ -34,23 +35,28 @@ LONGER = 4.0
 
 
 class Segments(NamedTuple):
-    """Which of C configurations each of N atoms, or coordinates, belongs to."""
+    """Which of C configurations each of N atoms, or coordinates, belongs to.
+
+    With ``components`` k each atom has k coordinates, one after the other: N is k times as large.
+    """
 
     owner: Array
-    """(N,) the configuration; C for padding."""
+    """The configuration of each atom; C for padding."""
     n: int
     """C."""
     sums: Sums | None = None
     """Where the terms of sums are; None: they are added in their own order."""
+    components: int = 1
 
     @classmethod
-    def of(cls, graph: Graph) -> Segments:
+    def of(cls, graph: Graph, components: int = 1) -> Segments:
         """Those of the atoms of a graph."""
-        return cls(graph.configuration, graph.n_configurations, graph.sums)
+        return cls(graph.configuration, graph.n_configurations, graph.sums, components)
 
     def at_atoms(self, values: Array) -> Array:
         """A number of each configuration (C,) at its atoms (N,); 0 at padding atoms."""
-        return sums.at_atoms(values, self.owner, self.sums)
+        found = sums.at_atoms(values, self.owner, self.sums)
+        return found if self.components == 1 else jnp.repeat(found, self.components)
 
     def totals(self, *values: Array) -> tuple[Array, ...]:
         """The sum of each (N,) over the atoms of every configuration, each (C,)."""
@@ -58,10 +64,14 @@ class Segments(NamedTuple):
 
     def total(self, values: Array) -> Array:
         """The sum (C, ...) of (N, ...) over the atoms of every configuration."""
+        if self.components > 1:
+            values = values.reshape(-1, self.components, *values.shape[1:]).sum(axis=1)
         return sums.per_configuration(values, self.owner, self.n, self.sums)
 
     def largest(self, values: Array) -> Array:
         """The largest of (N,) in each configuration (C,), at least 0."""
+        if self.components > 1:
+            values = values.reshape(-1, self.components).max(axis=1)
         return jnp.maximum(sums.largest(values, self.owner, self.n, self.sums), 0)
 
     def any(self, flags: Array) -> Array:
@@ -86,10 +96,11 @@ class Memory(NamedTuple):
         return cls(zeros, zeros, jnp.full(n_configurations, 1.0 / FIRST_CURVATURE, dtype))
 
 
-def empty_memory(graph: Graph) -> Memory:
+def empty_memory(graph: Graph, fixed_directions: bool = False) -> Memory:
     """An empty one for the moments of a graph."""
     moments = graph.magmoms
-    return Memory.empty(moments.shape[0], graph.n_configurations, moments.dtype)
+    size = moments.shape[0] * components(moments, fixed_directions)
+    return Memory.empty(size, graph.n_configurations, moments.dtype)
 
 
 def remember(memory: Memory, pieces: Segments, step: Array, change: Array, which: Array) -> Memory:
@@ -118,7 +129,7 @@ def forget(memory: Memory, pieces: Segments, which: Array) -> Memory:
 
 
 def direction(memory: Memory, pieces: Segments, gradient: Array, free: Array) -> Array:
-    """-H g (N,) with the inverse Hessian H of the ``free`` atoms (N,); 0 at the others."""
+    """-H g (N,) with the inverse Hessian H of the ``free`` coordinates (N,); 0 at the others."""
     steps, changes = (jnp.where(free, rows, 0.0) for rows in memory[:2])
     products = pieces.total(
         jnp.stack([steps * changes, steps * steps, changes * changes], axis=-1).swapaxes(0, 1)

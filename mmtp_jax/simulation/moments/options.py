@@ -16,6 +16,7 @@ MAX_CHANGE = 0.3
 """Longest change of a moment in one step, mu_B."""
 
 MOMENTS = ("equilibrate", "fixed")
+DIRECTIONS = ("free", "fixed")
 
 
 def treatment(help: str) -> Any:
@@ -37,6 +38,15 @@ def tolerance() -> Any:
 def allow_flips() -> Any:
     """A field: whether equilibrated moments may change their sign."""
     return option("Equilibrated moments may change their sign.", False, off="--no-flips")
+
+
+def directions() -> Any:
+    """A field: whether moments that are vectors turn."""
+    return option(
+        "Of moments that are vectors: 'free', they also turn when they are equilibrated; 'fixed', "
+        "only their lengths change.",
+        "free", choices=DIRECTIONS, words={"--fixed-directions": "fixed"},
+    )  # fmt: skip
 
 
 def magnetic() -> Any:
@@ -62,3 +72,9 @@ class MomentOptions:
         "Longest change of a moment in one step, mu_B.", MAX_CHANGE, bounds=POSITIVE
     )
     allow_flips: bool = allow_flips()
+    directions: str = directions()
+
+    @property
+    def fixed_directions(self) -> bool:
+        """Whether vectors keep their directions."""
+        return self.directions == "fixed"

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import EquilibratedStructure
-from mmtp_jax.structures.structure import LABELS, Structure
+from mmtp_jax.structures.structure import LABELS, Structure, lengths, n_reversed
 
 RELIABLE = 5e-6
 """eV/mu_B: the criterion of Kotykhov 2024, Table 3."""
@@ -36,7 +36,7 @@ class Reliability:
     statuses: dict[str, int]
     """Number of configurations by how the search ended."""
     flipped: int
-    """Moments that have changed their sign."""
+    """Moments that have changed their sign, or turned by more than 90 degrees."""
     mean_steps: float
     max_steps: int
     n_reference: int
@@ -67,10 +67,11 @@ def reliability(
     pairs = [
         (reference, result)
         for reference, result in zip(references, found, strict=True)
-        if result.converged and _is_equilibrium(reference)
+        if result.converged and _is_equilibrium(reference) and _like(reference, result)
     ]
     types = np.concatenate([r.types for r, _ in pairs] or [np.empty(0, int)])
-    errors = np.concatenate([f.magmoms - r.magmoms for r, f in pairs] or [np.empty(0)])
+    # Of vectors, the lengths of the differences.
+    errors = np.concatenate([lengths(f.magmoms - r.magmoms) for r, f in pairs] or [np.empty(0)])
     energies = [(f.result.energy - r.energy) / len(r) for r, f in pairs if r.energy is not None]
     return Reliability(
         n_configurations=len(found),
@@ -78,7 +79,7 @@ def reliability(
         converged=_share(statuses, Status.CONVERGED),
         held=_share(statuses, Status.HELD_AT_BOUND, Status.HELD_AT_ZERO),
         statuses={s.name.lower(): statuses.count(s) for s in Status if s in statuses},
-        flipped=sum(int(np.sum(f.magmoms * f.start_magmoms < 0)) for f in found),
+        flipped=sum(n_reversed(f.start_magmoms, f.magmoms) for f in found),
         mean_steps=float(np.mean([f.n_steps for f in found])),
         max_steps=max(f.n_steps for f in found),
         n_reference=sum(map(_is_equilibrium, references)),
@@ -97,7 +98,12 @@ def _is_equilibrium(reference: Structure) -> bool:
     if not (reference.moments_known and labelled):
         return False
     forces = reference.magnetic_labels
-    return forces is None or float(np.abs(forces).max()) <= REFERENCE_FORCE
+    return forces is None or float(lengths(forces).max()) <= REFERENCE_FORCE
+
+
+def _like(reference: Structure, result: EquilibratedStructure) -> bool:
+    """Whether both have collinear moments, or vectors."""
+    return reference.vectors == result.start.vectors
 
 
 def _share(statuses: list[Status], *kinds: Status) -> float:

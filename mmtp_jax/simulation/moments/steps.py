@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.observables import Graph, Observables
-from mmtp_jax.potential.potential import Potential
+from mmtp_jax.simulation.moments.bounds import Bounds
 from mmtp_jax.simulation.moments.lbfgs import Memory, Segments
 from mmtp_jax.simulation.moments.line_search import GIVE_UP_AFTER, judged_step, next_step
 
@@ -51,24 +50,14 @@ _MESSAGES = {
 }
 
 
-class Bounds(NamedTuple):
-    """Where each moment may go, mu_B; all (N,)."""
-
-    low: Array
-    high: Array
-    outer_low: Array
-    """End of the interval that the potential covers, whatever the signs."""
-    outer_high: Array
-
-
 class State(NamedTuple):
-    """The loop's state; per atom or per configuration."""
+    """The loop's state; per coordinate x of `Bounds`, per atom or per configuration."""
 
     iteration: Array
     trial: Array
-    """(N,) moments that are evaluated next."""
+    """x that is evaluated next; of collinear moments, these themselves."""
     magmoms: Array
-    """(N,) the last accepted ones, to which all of the following belongs."""
+    """The last accepted x, to which all of the following belongs."""
     sites: Array
     """(N,) site energies without the constants of the species."""
     values: Observables
@@ -84,25 +73,14 @@ class State(NamedTuple):
     carry: Any
 
 
-def bounds_of(potential: Potential, graph: Graph, allow_flips: bool) -> Bounds:
-    """The intervals of the species; without flips, only the side of zero of the start."""
-    start = graph.magmoms
-    far = reach(potential)
-    outer_low = jnp.asarray(far.low, start.dtype)[graph.types]
-    outer_high = jnp.asarray(far.high, start.dtype)[graph.types]
-    low, high = outer_low, outer_high
-    if not allow_flips:
-        low = jnp.where(start > 0, jnp.maximum(low, 0.0), low)
-        high = jnp.where(start < 0, jnp.minimum(high, 0.0), high)
-    return Bounds(low, high, outer_low, outer_high)
-
-
 def start_state(graph: Graph, bounds: Bounds, evaluated: Any, memory: Memory, carry: Any) -> State:
     """Before the first evaluation, whose results have the shapes of ``evaluated``."""
     real = graph.configuration < graph.n_configurations
-    trial = jnp.where(real, jnp.clip(graph.magmoms, bounds.low, bounds.high), graph.magmoms)
+    start = bounds.coordinates(graph.magmoms)
+    of_coordinates = jnp.repeat(real, start.shape[0] // real.shape[0])
+    trial = jnp.where(of_coordinates, bounds.inside(start), start)
     sites, values = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), evaluated)
-    (n_atoms,) = Segments.of(graph).totals(jnp.ones_like(trial))
+    (n_atoms,) = Segments.of(graph).totals(jnp.ones(real.shape, trial.dtype))
     none = jnp.zeros(graph.n_configurations, jnp.int32)
     return State(
         iteration=jnp.int32(0),
@@ -124,32 +102,38 @@ def judged(
     state: State, graph: Graph, sites: Array, values: Observables, bounds: Bounds, tolerance: Any
 ) -> State:
     """Accept the trial moments of each configuration, or refuse them."""
-    first, pieces = state.iteration == 0, Segments.of(graph)
+    first, atoms = state.iteration == 0, Segments.of(graph)
+    pieces = _pieces(state, graph)
     running = state.status == Status.STEP_LIMIT
     step = state.trial - state.magmoms
-    change = state.values.magnetic_forces - values.magnetic_forces
-    slope, twist, difference, size = pieces.totals(
-        -state.values.magnetic_forces * step,
-        change * step,
-        sites - state.sites,
-        jnp.abs(sites),
+    forces, new_forces = bounds.both_free(
+        (state.magmoms, bounds.coordinates(state.values.magnetic_forces)),
+        (state.trial, bounds.coordinates(values.magnetic_forces)),
     )
+    change = forces - new_forces
+    dtype = jnp.result_type(sites, step)
+    slope, twist = pieces.totals(*((of * step).astype(dtype) for of in (-forces, change)))
+    difference, size = atoms.totals(sites - state.sites, jnp.abs(sites))
     noise = 4 * jnp.finfo(sites.dtype).eps * size
     numbers = (slope, twist, difference, noise)
     accepted, search = judged_step(state, pieces, step, change, numbers, running, first)
-    at_atoms = pieces.at_atoms(accepted)
-    magmoms = jnp.where(at_atoms, state.trial, state.magmoms)
+    at_atoms = atoms.at_atoms(accepted)
+    magmoms = jnp.where(pieces.at_atoms(accepted), state.trial, state.magmoms)
+
+    def chosen(where: Array, new: Array, old: Array) -> Array:
+        return jnp.where(where.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
     values = Observables(
-        energy=jnp.where(accepted, values.energy, state.values.energy),
-        forces=jnp.where(at_atoms[:, None], values.forces, state.values.forces),
-        stress=jnp.where(accepted[:, None, None], values.stress, state.values.stress),
-        magnetic_forces=jnp.where(at_atoms, values.magnetic_forces, state.values.magnetic_forces),
+        energy=chosen(accepted, values.energy, state.values.energy),
+        forces=chosen(at_atoms, values.forces, state.values.forces),
+        stress=chosen(accepted, values.stress, state.values.stress),
+        magnetic_forces=chosen(at_atoms, values.magnetic_forces, state.values.magnetic_forces),
     )
-    held = _held(magmoms, values.magnetic_forces, bounds.low, bounds.high)
-    residual = pieces.largest(jnp.where(held, 0.0, jnp.abs(values.magnetic_forces)))
+    forces = bounds.coordinates(values.magnetic_forces)
+    held, outside = bounds.held(magmoms, forces), bounds.outside(magmoms, forces)
+    residual = atoms.largest(bounds.sizes(bounds.free(magmoms, forces)[0]))
     status = jnp.where(search["refused"] > GIVE_UP_AFTER, Status.NO_DESCENT, state.status)
-    outside = _held(magmoms, values.magnetic_forces, bounds.outer_low, bounds.outer_high)
-    at_zero, at_bound = pieces.any(held), pieces.any(held & outside)
+    at_zero, at_bound = atoms.any(held), atoms.any(held & outside)
     converged = jnp.where(at_zero, Status.HELD_AT_ZERO, Status.CONVERGED)
     converged = jnp.where(at_bound, Status.HELD_AT_BOUND, converged)
     status = jnp.where(accepted & (residual < tolerance), converged, status)
@@ -166,23 +150,29 @@ def judged(
 
 def with_next_trial(state: State, graph: Graph, bounds: Bounds, max_change: Any) -> State:
     """Choose the moments that are evaluated next."""
-    pieces, running = Segments.of(graph), state.status == Status.STEP_LIMIT
-    forces = state.values.magnetic_forces
-    held = _held(state.magmoms, forces, bounds.low, bounds.high)
+    atoms, pieces = Segments.of(graph), _pieces(state, graph)
+    running = state.status == Status.STEP_LIMIT
+    forces = bounds.coordinates(state.values.magnetic_forces)
+    driving, free = bounds.free(state.magmoms, forces)
+    held = bounds.held(state.magmoms, forces)
 
     def capped(change: Array) -> Array:
         # The longest change of a configuration counts, so that its direction stays.
-        longest = pieces.largest(jnp.abs(change))
+        longest = atoms.largest(bounds.sizes(change))
         factor = jnp.where(longest > max_change, max_change / longest, 1.0)
         moved = state.magmoms + pieces.at_atoms(factor) * change
-        return jnp.clip(moved, bounds.low, bounds.high) - state.magmoms
+        return bounds.inside(moved, held) - state.magmoms
 
     refused = state.trial - state.magmoms
-    step, memory = next_step(state, pieces, -forces, ~held, refused, running, capped)
-    trial = jnp.where(pieces.at_atoms(running), state.magmoms + step, state.magmoms)
+    step, memory = next_step(state, pieces, -driving, free, refused, running, capped)
+    trial = state.magmoms + step
+    if bounds.has_vectors(trial):
+        # A step that was shortened is a chord of the sphere that it leads along.
+        trial = bounds.inside(trial, held)
+    trial = jnp.where(pieces.at_atoms(running), trial, state.magmoms)
     return state._replace(iteration=state.iteration + 1, trial=trial, memory=memory)
 
 
-def _held(magmoms: Array, forces: Array, low: Array, high: Array) -> Array:
-    """Moments at a bound that push outwards."""
-    return ((magmoms <= low) & (forces < 0)) | ((magmoms >= high) & (forces > 0))
+def _pieces(state: State, graph: Graph) -> Segments:
+    """Which configuration each coordinate belongs to."""
+    return Segments.of(graph, state.trial.shape[0] // graph.configuration.shape[0])

@@ -13,6 +13,7 @@ import numpy as np
 from mmtp_jax.interruption import check
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.vector_moments import are_vectors
 from mmtp_jax.precision import double_precision, with_floats
 from mmtp_jax.simulation.moments.collapse import collapse_message, is_zero, warn_of_collapse
 from mmtp_jax.simulation.moments.equilibrate import Equilibrated, equilibrate_graph
@@ -26,7 +27,7 @@ from mmtp_jax.structures.device import OnDevice
 from mmtp_jax.structures.domain import DomainReport, check_domain
 from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
 from mmtp_jax.structures.results import Result, results_of
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import Structure, lengths
 
 MAX_ATOMS = 2048
 """Atoms per batch on a CPU. All configurations of a batch wait for its slowest."""
@@ -42,11 +43,12 @@ class EquilibratedStructure:
     start: Structure
     """With its moments as they were given."""
     magmoms: np.ndarray
-    """(n,) mu_B."""
+    """(n,) or (n, 3) mu_B."""
     result: Result
     """What the potential says at the final moments."""
     residual: float
-    """Largest |T_i| of the moments that are not held at a bound, eV/mu_B."""
+    """Largest |T_i| of the moments that are not held at a bound, eV/mu_B; at fixed directions, of
+    the components along these."""
     n_steps: int
     """Evaluations."""
     status: Status
@@ -61,7 +63,7 @@ class EquilibratedStructure:
 
     @property
     def start_magmoms(self) -> np.ndarray:
-        """(n,) mu_B."""
+        """(n,) or (n, 3) mu_B."""
         return self.start.magmoms
 
     @property
@@ -79,7 +81,7 @@ class EquilibratedStructure:
         """How it ended, in words."""
         text = (
             f"{self.status.message} ({self.n_steps} evaluations, largest magnetic force "
-            f"{np.abs(self.result.magnetic_forces).max():.2g} eV/mu_B)"
+            f"{lengths(self.result.magnetic_forces).max():.2g} eV/mu_B)"
         )
         return f"{text}; {self.collapse}" if self.collapse else text
 
@@ -96,7 +98,7 @@ class EquilibratedStructure:
         return f"{gone}; {unstable}" if gone else unstable
 
 
-@partial(jax.jit, static_argnames=("allow_flips", "chunk"))
+@partial(jax.jit, static_argnames=("allow_flips", "chunk", "fixed_directions"))
 def equilibrate_batch(
     potential: Potential,
     graph: Graph,
@@ -106,6 +108,7 @@ def equilibrate_batch(
     max_change: float,
     allow_flips: bool,
     chunk: int | None,
+    fixed_directions: bool = False,
 ) -> Equilibrated:
     """`equilibrate_graph`, compiled once per shape."""
     return equilibrate_graph(
@@ -115,6 +118,7 @@ def equilibrate_batch(
         max_steps=max_steps,
         max_change=max_change,
         allow_flips=allow_flips,
+        fixed_directions=fixed_directions,
         chunk=chunk,
         memory=memory,
     )[0]
@@ -206,7 +210,7 @@ class StructureEquilibrator(OnDevice):
     ) -> None:
         super().__init__(potential, dtype)
         self.options = options
-        self._types = np.empty(0, np.int32)
+        self._kind: tuple[bytes, bool] | None = None
         self._memory: Memory | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -222,8 +226,9 @@ class StructureEquilibrator(OnDevice):
     ) -> EquilibratedStructure:
         """Equilibrate one structure; ``tell`` is told what is outside of the intervals."""
         batch, table = self.graph_of(structure)
-        if not np.array_equal(structure.types, self._types):
-            self._types, self._memory = structure.types, None
+        kind = (structure.types.tobytes(), structure.vectors)
+        if kind != self._kind:
+            self._kind, self._memory = kind, None
         found, self._memory = self.of_batch(batch, [structure], self._memory)
         result = found[0][1]
         tell(check_domain(self.potential, [result.structure], [table]))
@@ -271,12 +276,13 @@ class StructureEquilibrator(OnDevice):
             return equilibrate_batch(
                 self.on_device,
                 graph,
-                empty_memory(graph) if memory is None else memory,
+                empty_memory(graph, options.fixed_directions) if memory is None else memory,
                 options.tolerance,
                 max_steps,
                 options.max_change,
                 options.allow_flips,
                 default_chunk(self.on_device),
+                options.fixed_directions,
             )
 
     def _search_watched(
@@ -292,21 +298,28 @@ class StructureEquilibrator(OnDevice):
             return search_watched(
                 self.on_device, self._constants, graph, [structures[k] for k in members],
                 (options.tolerance, options.max_steps, options.max_change), options.allow_flips,
-                default_chunk(self.on_device), watch, members, keep,
+                options.fixed_directions, default_chunk(self.on_device), watch, members, keep,
             )  # fmt: skip
 
     def _unstable(self, graph: Graph, found: Equilibrated, magmoms: list[np.ndarray]) -> np.ndarray:
         """(C,) bool: all moments are zero, and the energy falls from there.
 
-        It is asked for all moments alike and for random signs, each with its reverse, so that
-        what is left of the magnetic forces does not count.
+        It is asked for all moments alike and for random signs, or directions, each with its
+        reverse, so that what is left of the magnetic forces does not count.
         """
         zero = np.zeros(graph.n_configurations, bool)
         zero[: len(magmoms)] = [is_zero(of_one) for of_one in magmoms]
         if not zero.any():
             return zero
-        ones = np.ones_like(graph.magmoms)
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], ones.shape).astype(ones.dtype)
+        rng, ones = np.random.default_rng(0), np.zeros_like(graph.magmoms)
+        if are_vectors(ones):
+            ones[:, 2] = 1.0
+            signs = rng.normal(size=ones.shape)
+            signs /= np.linalg.norm(signs, axis=1, keepdims=True)
+        else:
+            ones += 1.0
+            signs = rng.choice([-1.0, 1.0], ones.shape)
+        signs = signs.astype(ones.dtype)
         noise = 64 * np.finfo(ones.dtype).eps * np.abs(found.energy)
         falls = np.zeros_like(zero)
         for pattern in (ones, signs):

@@ -27,6 +27,7 @@ def search_watched(
     structures: Sequence[Structure],
     limits: tuple[float, int, float],
     allow_flips: bool,
+    fixed_directions: bool,
     chunk: int | None,
     watch: Watch,
     numbers: Sequence[int],
@@ -41,6 +42,7 @@ def search_watched(
         structures: they start at their moments.
         limits: tolerance, evaluations and longest change of `equilibrate_graph`.
         allow_flips: moments may change their sign.
+        fixed_directions: vectors keep their directions.
         chunk: most atoms per block of an evaluation.
         watch: what looks.
         numbers: what it calls the structures.
@@ -54,7 +56,16 @@ def search_watched(
     """
     system = jax.tree.map(np.asarray, system_of(structures, np.ones(len(structures[0]))))
     found, watched = equilibrate_watched(
-        potential, constants, graph, system, watch, watch.start(system), limits, allow_flips, chunk
+        potential,
+        constants,
+        graph,
+        system,
+        watch,
+        watch.start(system),
+        limits,
+        allow_flips,
+        fixed_directions,
+        chunk,
     )
     if bool(watch.full(watched)):
         raise ValueError(
@@ -68,7 +79,7 @@ def search_watched(
     return found._replace(status=np.where(stopped, Status.STOPPED, found.status))
 
 
-@partial(jax.jit, static_argnames=("allow_flips", "chunk"))
+@partial(jax.jit, static_argnames=("allow_flips", "fixed_directions", "chunk"))
 def equilibrate_watched(
     potential: Potential,
     constants: Array,
@@ -78,6 +89,7 @@ def equilibrate_watched(
     watched: Any,
     limits: tuple[float, int, float],
     allow_flips: bool,
+    fixed_directions: bool,
     chunk: int | None,
 ) -> tuple[Equilibrated, Any]:
     """`equilibrate_graph` for replicas, until all are done or stopped, compiled once per shape."""
@@ -85,7 +97,7 @@ def equilibrate_watched(
     of_replica = constants[system.types].sum()
 
     def observe(state: Any, at: Graph, values: Any) -> Any:
-        magmoms = at.magmoms[: n_replicas * n_atoms].reshape(n_replicas, n_atoms).astype(float)
+        magmoms = at.magmoms[: n_replicas * n_atoms].reshape(system.magmoms.shape).astype(float)
         values = values._replace(energy=values.energy + of_replica)
         return watch.look(state, system._replace(magmoms=magmoms), at, values, 0)
 
@@ -95,5 +107,6 @@ def equilibrate_watched(
     tolerance, max_steps, max_change = limits
     return equilibrate_graph(
         potential, graph, tolerance=tolerance, max_steps=max_steps, max_change=max_change,
-        allow_flips=allow_flips, chunk=chunk, observe=observe, halt=halt, carry=watched,
+        allow_flips=allow_flips, fixed_directions=fixed_directions, chunk=chunk, observe=observe,
+        halt=halt, carry=watched,
     )  # fmt: skip
