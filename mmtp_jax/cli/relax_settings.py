@@ -36,6 +36,7 @@ class Moments(StartMoments):
     """Magnetic moments."""
 
     moments: str = like(RelaxOptions, "moments")
+    directions: str = like(RelaxOptions, "directions")
 
 
 @options

@@ -59,8 +59,8 @@ class Relaxation(OfDetails):
         "structure.volume", "Angstrom^3; None where not periodic in three directions."
     )
     start_volume = of_details("start.volume", "Angstrom^3, or None.")
-    magmoms = of_details("structure.magmoms", "(n,) mu_B.")
-    start_magmoms = of_details("start.magmoms", "(n,) mu_B.")
+    magmoms = of_details("structure.magmoms", "(n,) or (n, 3) mu_B.")
+    start_magmoms = of_details("start.magmoms", "(n,) or (n, 3) mu_B.")
     n_steps = of_details("n_steps", "Geometries that were evaluated.")
     n_evaluations = of_details(
         "n_evaluations", "Evaluations of the potential, those of all equilibrations included."
@@ -85,8 +85,9 @@ def relax(
 ) -> Relaxation | list[Relaxation]:
     """Minimise the enthalpy E + p V over positions, cell and moments (Kotykhov 2024, Sec. 2.1).
 
-    At each geometry the moments are equilibrated first, as `mmtp_jax.equilibrate` does; then
-    atoms and cell take a step. The search is local, and keeps the symmetry of the start.
+    At each geometry the moments are equilibrated first, as `mmtp_jax.equilibrate` does, those that
+    are vectors (n, 3) included; then atoms and cell take a step. The search is local, and keeps the
+    symmetry of the start.
 
     A configuration stops where the potential does not cover what comes next: two atoms too close,
     a moment at the end of its interval, too large a change of the volume, a grade above the
@@ -114,8 +115,8 @@ def relax(
             and each step that was taken.
         **options: the other fields of `RelaxOptions`: ``force_tolerance`` (eV/Angstrom),
             ``stress_tolerance_GPa``, ``magnetic_tolerance`` (eV/mu_B), ``max_steps``,
-            ``positions=False``, ``moments="fixed"``, ``allow_flips``, ``max_volume_change``,
-            ``bounded=False``, ``dtype``, ...
+            ``positions=False``, ``moments="fixed"``, ``allow_flips``, ``directions="fixed"``
+            (of vectors), ``max_volume_change``, ``bounded=False``, ``dtype``, ...
 
     Returns:
         A `Relaxation`, or a list of them if ``atoms`` is a list.
@@ -194,4 +195,4 @@ def relaxable_structures(
                 f"{name}: has constraints, which a relaxation does not know; remove them, "
                 "keep all positions, or use an ASE optimiser with the calculator"
             )
-    return start_structures(potential, atoms_list, start, scale, takes_start=True)
+    return start_structures(potential, atoms_list, start, scale, takes_start=True, vectors=True)

@@ -19,6 +19,7 @@ from mmtp_jax.cli.spreads import COUNTS
 from mmtp_jax.cli.watched import Watched
 
 if TYPE_CHECKING:
+    import numpy as np
     from ase import Atoms
     from matplotlib.figure import Figure
 
@@ -97,6 +98,7 @@ def _of_one(settings: RelaxSettings, member: Member) -> Found:
         **{**vars(settings.relaxation), "cell": cell},
         moments=moments.moments,
         allow_flips=moments.allow_flips,
+        directions=moments.directions,
     )
     potential = member.potential
     atoms_list = read_start(settings.input, potential)
@@ -151,7 +153,7 @@ def _references(
 
     path = settings.input.reference
     if path is None:
-        labelled = structures_for(potential, atoms_list)
+        labelled = structures_for(potential, atoms_list, vectors=True)
         return [relaxed_reference(structure, options) for structure in labelled]
     given = with_moments(
         console.read_data(path, potential.species, settings.input),
@@ -163,7 +165,7 @@ def _references(
             f"{path} has {len(given)} configurations for {len(atoms_list)} to relax; "
             "give one for each, in the same order"
         )
-    return structures_for(potential, given)
+    return structures_for(potential, given, vectors=True)
 
 
 def _report(
@@ -203,7 +205,7 @@ def _report(
                 "energy": result.energy,
                 "enthalpy": result.enthalpy,
                 "volume": result.volume,
-                "magmom": float(result.magmoms.sum()),
+                "magmom": result.magmoms.sum(axis=0).tolist(),
                 "force": result.force,
                 "stress_GPa": result.stress_GPa,
                 "magnetic_force": result.magnetic_force,
@@ -223,13 +225,19 @@ def listing(names: Sequence[str], found: Sequence[Relaxation]) -> str:
         n = len(result.magmoms)
         volume = "" if result.volume is None else f"{result.volume / n:.4f}"
         lines.append(
-            f"{result.energy / n:>14.5f}{volume:>10}{result.magmoms.sum() / n:>11.4f}"
+            f"{result.energy / n:>14.5f}{volume:>10}{_total(result.magmoms) / n:>11.4f}"
             f"{result.n_steps:>7}  {name}"
             + ("" if result.converged else f": {result.status.name.lower().replace('_', ' ')}")
         )
     if len(found) > LISTED:
         lines.append(f"and {len(found) - LISTED} more")
     return "\n".join(lines)
+
+
+def _total(magmoms: np.ndarray) -> float:
+    """The sum of collinear moments, or the length of that of vectors, mu_B."""
+    total = magmoms.sum(axis=0)
+    return float((total @ total) ** 0.5 if total.ndim else total)
 
 
 def table(report: RelaxReliability) -> str:
@@ -239,7 +247,7 @@ def table(report: RelaxReliability) -> str:
     rows = [
         ("relaxation reliability", f"{100 * report.relaxed:.1f} %"),
         ("stopped where the potential is not known", f"{100 * report.left_covered_region:.1f} %"),
-        ("moments that changed their sign", f"{report.flipped} of {report.n_atoms}"),
+        ("moments that changed sign or turned > 90 deg", f"{report.flipped} of {report.n_atoms}"),
         ("steps, mean and most", f"{report.mean_steps:.1f}, {report.max_steps}"),
         ("evaluations, mean", f"{report.mean_evaluations:.1f}"),
     ]

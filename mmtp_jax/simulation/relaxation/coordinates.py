@@ -41,7 +41,7 @@ class Problem(NamedTuple):
     configuration: Array
     """(N,)"""
     sides: Array
-    """(N,) side of zero that each moment starts from; 0 where it may take either."""
+    """(N,) side of zero that each moment starts from; 0 where it may take either, as of vectors."""
     cell: Array
     """(C, 3, 3) at the start, rows are the cell vectors, Angstrom."""
     volume: Array

@@ -16,8 +16,10 @@ import jax.numpy as jnp
 
 from mmtp_jax.potential.observables import Observables, evaluate
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.vector_moments import are_vectors
 from mmtp_jax.precision import with_floats
 from mmtp_jax.simulation.host_loop import Block, Reason
+from mmtp_jax.simulation.moments.bounds import NEXT_TO_ZERO
 from mmtp_jax.simulation.moments.equilibrate import equilibrate_graph
 from mmtp_jax.simulation.relaxation.coordinates import Geometry, Problem, atoms_of, geometry_of
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
@@ -35,16 +37,13 @@ from mmtp_jax.structures.neighbour_list import NeighbourList, graph_at, used_ski
 Array = Any
 
 
-NEXT_TO_ZERO = 1e-9
-"""mu_B: where a moment that was held at zero starts again, on its own side."""
-
-
 class RelaxPlan(NamedTuple):
     """What is static about a relaxation: another one is compiled anew."""
 
     equilibrate: bool
     """The moments follow the atoms; else they are fixed."""
     allow_flips: bool
+    fixed_directions: bool
     chunk: int | None
     """Most atoms per block of an evaluation."""
     n_shown: int
@@ -129,7 +128,7 @@ def tried_geometry(
 ) -> tuple[Trial, Any, Any]:
     """Equilibrate at a geometry; what was found, the memory, and the state of the watch."""
     start = state.at.magmoms
-    if plan.equilibrate and not plan.allow_flips:
+    if plan.equilibrate and not plan.allow_flips and not are_vectors(start):
         # At zero itself the equilibration would let a moment take either sign.
         start = jnp.where(start == 0.0, NEXT_TO_ZERO * problem.sides, start)
     graph, shortest = graph_at(
@@ -164,6 +163,7 @@ def tried_geometry(
             tolerance=limits.equilibration,
             max_steps=limits.max_equilibration_steps,
             allow_flips=plan.allow_flips,
+            fixed_directions=plan.fixed_directions,
             chunk=plan.chunk,
             memory=state.moment_memory,
             observe=None if watch is None else look,

@@ -7,7 +7,12 @@ from typing import Any
 
 from mmtp_jax.options import POSITIVE, PRESSURE_GPA, STEPS, dtype, option, options
 from mmtp_jax.simulation.dynamics.options import skin
-from mmtp_jax.simulation.moments.options import allow_flips, max_equilibration_steps, treatment
+from mmtp_jax.simulation.moments.options import (
+    allow_flips,
+    directions,
+    max_equilibration_steps,
+    treatment,
+)
 
 EQUILIBRATION_SHARE = 0.1
 """Each equilibration ends at this share of the tolerance of the magnetic forces: what is left of
@@ -58,6 +63,7 @@ class RelaxOptions(Relaxing):
         "'equilibrate': at each geometry moments minimise the energy; 'fixed'."
     )
     allow_flips: bool = allow_flips()
+    directions: str = directions()
     max_step: float = option(
         "Longest step of an atom, Angstrom; at most 0.35 skin is used.", 0.15, bounds=POSITIVE
     )

@@ -19,7 +19,7 @@ from mmtp_jax.simulation.relaxation.cell import basis_of
 from mmtp_jax.simulation.relaxation.options import RelaxOptions
 from mmtp_jax.simulation.relaxation.status import RelaxStatus
 from mmtp_jax.simulation.relaxation.structures import RelaxedStructure
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import Structure, lengths, n_reversed
 
 REFERENCE_FORCE, REFERENCE_STRESS_GPA = 0.02, 0.5
 """Labels (eV/Angstrom, GPa) up to which a labelled configuration counts as relaxed by its source:
@@ -39,7 +39,7 @@ class RelaxReliability:
     statuses: dict[str, int]
     """Number of configurations by how they ended."""
     flipped: int
-    """Moments that have changed their sign."""
+    """Moments that have changed their sign, or turned by more than 90 degrees."""
     mean_steps: float
     max_steps: int
     mean_evaluations: float
@@ -85,11 +85,14 @@ def relax_reliability(
     pairs = [
         (reference, result)
         for reference, result in zip(references, found, strict=True)
-        if reference is not None and result.converged
+        if reference is not None
+        and result.converged
+        # Lengths are no reference for vectors, nor are these for numbers.
+        and reference.vectors == result.start.vectors
     ]
     types = np.concatenate([r.types for r, _ in pairs] or [np.empty(0, int)])
     moments = [f.structure.magmoms - r.magmoms for r, f in pairs]
-    errors = np.concatenate(moments or [np.empty(0)])
+    errors = np.concatenate([lengths(of) for of in moments] or [np.empty(0)])
     lengths = [_lengths(f.structure) - _lengths(r) for r, f in pairs]
     volumes = [
         (f.structure.volume - r.volume) / len(r)
@@ -102,7 +105,7 @@ def relax_reliability(
         relaxed=float(np.mean([result.converged for result in found])),
         left_covered_region=float(np.mean([s.left_covered_region for s in statuses])),
         statuses={s.name.lower(): statuses.count(s) for s in RelaxStatus if s in statuses},
-        flipped=sum(int(np.sum(f.structure.magmoms * f.start.magmoms < 0)) for f in found),
+        flipped=sum(n_reversed(f.start.magmoms, f.structure.magmoms) for f in found),
         mean_steps=float(np.mean([f.n_steps for f in found])),
         max_steps=max(f.n_steps for f in found),
         mean_evaluations=float(np.mean([f.n_evaluations for f in found])),
@@ -113,7 +116,7 @@ def relax_reliability(
         ),
         length_rmse=_rms(lengths),
         volume_rmse=_rms(volumes),
-        total_magmom_rmse=_rms([error.mean() for error in moments]),
+        total_magmom_rmse=_rms([np.linalg.norm(error.mean(axis=0)) for error in moments]),
         magmom_rmse={
             symbol: _rms(errors[types == k])
             for k, symbol in enumerate(species)
@@ -133,7 +136,7 @@ def relaxed_reference(labelled: Structure, options: RelaxOptions) -> Structure |
     forces, stress, magnetic = labelled.forces, labelled.stress, labelled.magnetic_forces
     if forces is None or np.abs(forces).max() > REFERENCE_FORCE:
         return None
-    if magnetic is not None and np.abs(magnetic).max() > REFERENCE_MAGNETIC_FORCE:
+    if magnetic is not None and lengths(magnetic).max() > REFERENCE_MAGNETIC_FORCE:
         return None
     basis = basis_of(options.cell)
     if basis.any():

@@ -63,7 +63,8 @@ class RelaxRun(HostLoop):
 
     Args:
         model: potential and options.
-        structures: the configurations; with a watch, all of the same atoms.
+        structures: the configurations, with collinear moments or all with vectors; with a watch,
+            all of the same atoms.
         shape: least numbers N and C of atoms and configurations, padding included.
         most: least number of atoms of a configuration for which there are places.
     """
@@ -85,6 +86,7 @@ class RelaxRun(HostLoop):
         self.plan = RelaxPlan(
             equilibrate=options.moments == "equilibrate",
             allow_flips=options.allow_flips,
+            fixed_directions=options.directions == "fixed",
             chunk=chunk,
             n_shown=counts[0] if self.watch is not None else 0,
         )
@@ -171,7 +173,8 @@ class RelaxRun(HostLoop):
         total = self.offsets[-1]
         types[:total] = np.concatenate([s.types for s in self.structures])
         sides = np.zeros(n_atoms)
-        sides[:total] = np.sign(np.concatenate([s.magmoms for s in self.structures]))
+        if not self.structures[0].vectors:
+            sides[:total] = np.sign(np.concatenate([s.magmoms for s in self.structures]))
         configuration[:total] = np.repeat(np.arange(len(counts)), counts)
         for k, structure in enumerate(self.structures):
             cell[k] = structure.cell
@@ -193,8 +196,9 @@ class RelaxRun(HostLoop):
 
     def _first_state(self) -> RelaxState:
         model, n_atoms = self.model, self.shape[0]
-        positions, magmoms = np.zeros((n_atoms, 3)), np.zeros(n_atoms)
+        positions = np.zeros((n_atoms, 3))
+        magmoms = np.zeros((n_atoms, *self.structures[0].magmoms.shape[1:]))
         positions[: self.offsets[-1]] = np.concatenate([s.positions for s in self.structures])
         magmoms[: self.offsets[-1]] = np.concatenate([s.magmoms for s in self.structures])
         dtype = np.dtype(model.on_device.radial_coeffs.dtype)
-        return before_start(self.problem, positions, magmoms, dtype)
+        return before_start(self.problem, positions, magmoms, dtype, self.plan.fixed_directions)

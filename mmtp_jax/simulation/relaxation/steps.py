@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmtp_jax.potential.confinement import reach
+from mmtp_jax.potential.confinement import lengths_of, reach
 from mmtp_jax.potential.observables import Observables
+from mmtp_jax.potential.vector_moments import are_vectors
+from mmtp_jax.simulation.moments.bounds import components
 from mmtp_jax.simulation.moments.lbfgs import Memory
 from mmtp_jax.simulation.moments.line_search import GIVE_UP_AFTER, judged_step, next_step
 from mmtp_jax.simulation.moments.steps import Status
@@ -64,7 +66,7 @@ class Trial(NamedTuple):
 
     geometry: Geometry
     magmoms: Array
-    """(N,) mu_B."""
+    """(N,) or (N, 3) mu_B."""
     sites: Array
     """(N,) site energies without the constants of the species, eV."""
     values: Observables
@@ -110,32 +112,37 @@ class RelaxState(NamedTuple):
     """Of the equilibrations."""
 
 
-@partial(jax.jit, static_argnames="dtype")
-def before_start(problem: Problem, positions: Array, magmoms: Array, dtype: Any) -> RelaxState:
+@partial(jax.jit, static_argnames=("dtype", "fixed_directions"))
+def before_start(
+    problem: Problem, positions: Array, magmoms: Array, dtype: Any, fixed_directions: bool = False
+) -> RelaxState:
     """Before the first evaluation.
 
     Args:
         problem: the configurations.
         positions: (N, 3) Angstrom.
-        magmoms: (N,) mu_B.
+        magmoms: (N,) or (N, 3) mu_B.
         dtype: of the evaluation.
+        fixed_directions: vectors keep their directions.
     """
     coordinates = start_coordinates(problem, positions)
     n_conf = problem.n_configurations
     memory = Memory.empty(coordinates.shape[0], n_conf, problem.cell.dtype)
-    zeros, of_atoms = jnp.zeros_like(problem.volume), jnp.zeros_like(magmoms)
+    zeros, of_atoms = jnp.zeros_like(problem.volume), jnp.zeros(problem.n_atoms)
     none = jnp.zeros(zeros.shape, jnp.int32)
     blank = Trial(
         geometry=Geometry(jnp.zeros_like(positions), problem.cell, problem.volume),
         magmoms=magmoms,
         sites=of_atoms,
-        values=Observables(zeros, jnp.zeros_like(positions), 0.0 * problem.cell, of_atoms),
+        values=Observables(
+            zeros, jnp.zeros_like(positions), 0.0 * problem.cell, jnp.zeros_like(magmoms)
+        ),
         residual=zeros,
         equilibrium=none,
         n_evaluations=none,
         shortest=zeros,
     )
-    (atoms,) = atoms_of(problem).totals(jnp.ones_like(magmoms))
+    (atoms,) = atoms_of(problem).totals(jnp.ones_like(of_atoms))
     status = jnp.where(atoms > 0, RelaxStatus.STEP_LIMIT, RelaxStatus.CONVERGED)
     return RelaxState(
         trial=coordinates,
@@ -151,7 +158,9 @@ def before_start(problem: Problem, positions: Array, magmoms: Array, dtype: Any)
         n_evaluations=none,
         status=status.astype(jnp.int32),
         memory=memory._replace(scale=jnp.full_like(memory.scale, 1.0 / FORCE_CONSTANT)),
-        moment_memory=Memory.empty(magmoms.shape[0], n_conf, dtype),
+        moment_memory=Memory.empty(
+            problem.n_atoms * components(magmoms, fixed_directions), n_conf, dtype
+        ),
     )
 
 
@@ -238,7 +247,7 @@ def _status(state: RelaxState, problem: Problem, limits: Limits, potential: Any)
     at = state.at
     far = reach(potential)
     close = far.too_close(at.shortest)
-    outside = far.too_large(problem.types, at.magmoms)
+    outside = far.too_large(problem.types, lengths_of(at.magmoms, are_vectors(at.magmoms)))
     at_bound = atoms_of(problem).any(outside) | (at.equilibrium == Status.HELD_AT_BOUND)
     has_volume = jnp.isfinite(problem.volume)
     ratio = jnp.where(has_volume, at.geometry.volume, 1.0) / jnp.where(

@@ -22,7 +22,7 @@ from mmtp_jax.simulation.watch import Watch, alike
 from mmtp_jax.structures.batch import CPU_CHUNK, lockstep_atoms, rounded_size
 from mmtp_jax.structures.domain import moment_at_end
 from mmtp_jax.structures.results import VOIGT, Result
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import Structure, kinds_of_moments, lengths
 
 
 class Frame(NamedTuple):
@@ -78,9 +78,10 @@ class RelaxedStructure:
     @property
     def message(self) -> str:
         """How it ended, in words."""
-        whole = float(np.abs(self.result.magnetic_forces).max(initial=0.0))
+        whole = float(lengths(self.result.magnetic_forces).max(initial=0.0))
         # Moments that are held, or fixed, are not among those that the search counts.
-        held = f", {whole:.2g} on held moments" if whole > 1.01 * self.magnetic_force else ""
+        what = "moments or across fixed directions" if self.start.vectors else "moments"
+        held = f", {whole:.2g} on held {what}" if whole > 1.01 * self.magnetic_force else ""
         why = self.moment or self.status.message
         text = (
             f"{why} ({self.n_steps} steps, force {self.force:.2g} eV/Angstrom, "
@@ -141,7 +142,7 @@ def relax_structures(
     _check(structures, options)
     model = RelaxModel(potential, options)
     most = max_atoms or lockstep_atoms(potential, on_cpu=2 * CPU_CHUNK)
-    groups = alike(structures) if watch is not None else [range(len(structures))]
+    groups = alike(structures) if watch is not None else kinds_of_moments(structures)
     parts = [part for group in groups for part in _batches(group, structures, most)]
     model.width = shape[2]
     least = (
