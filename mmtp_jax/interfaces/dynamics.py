@@ -35,6 +35,7 @@ from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
 from mmtp_jax.simulation.dynamics.observer import Observer, Saved, Snapshot
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 from mmtp_jax.simulation.dynamics.outcome import Simulation
+from mmtp_jax.simulation.dynamics.run import refuse_signs_of_vectors
 from mmtp_jax.simulation.dynamics.series import UNITS, Series
 from mmtp_jax.simulation.moments.collapse import collapse_message, is_zero, warn_of_collapse
 from mmtp_jax.simulation.system import System, system_of, thermal_velocities, without_drift
@@ -153,6 +154,7 @@ def md(
     watch: Watch | None = None,
     keep: Callable[[list[Any]], None] | None = None,
     kept_files: Sequence[str | Path] = (),
+    begins: Callable[[], None] | None = None,
     callback: Callable[[np.ndarray, Series], None] | None = None,
     observe: Callable[[int, list[Atoms]], None] | None = None,
     observe_every: int = 100,
@@ -161,7 +163,8 @@ def md(
     """Molecular dynamics with moments that follow the atoms (Kotykhov 2025, Sec. II.A).
 
     Several configurations of the same atoms run together as replicas. Velocities are those of the
-    atoms, without the motion of the whole; where there are none, thermal ones are drawn.
+    atoms, without the motion of the whole; where there are none, thermal ones are drawn. Moments
+    that are vectors (n, 3) turn as they are equilibrated, or keep their directions.
 
     Args:
         potential: the potential.
@@ -181,17 +184,19 @@ def md(
         keep: called with what the watch has kept, as it is drained, and before each checkpoint.
         kept_files: files that ``keep`` adds to, e.g. that of a `CandidateFile`; a resumed run cuts
             them to where they were at the checkpoint.
+        begins: called once the configurations have been found to be usable, before anything is
+            written or compiled.
         callback: called with (t,) steps and their rows (t, R) as they come.
         observe: called with the step and the replicas as atoms, at the start, every
             ``observe_every`` steps and at the end.
         observe_every: steps between two calls.
         **options: the fields of `DynamicsOptions`, e.g. ``ensemble="nvt"``, ``temperature_K=600``,
-            ``timestep_fs=1.0``, ``moments="fixed"``.
+            ``timestep_fs=1.0``, ``moments="fixed"``, ``directions="fixed"``.
 
     Raises:
-        ValueError: if a configuration has an unknown element, no moments, or constraints; if an
-            option is out of range; the checkpoint belongs to another run, or another process uses
-            it.
+        ValueError: if a configuration has an unknown element, no moments, constraints, or vectors
+            where the potential is not even or other replicas have numbers; if an option is out of
+            range; the checkpoint belongs to another run, or another process uses it.
 
     Warns:
         EquilibrationWarning: if all moments of a replica have vanished: they start from those of
@@ -235,6 +240,8 @@ def md(
         observe(snapshot.step, atoms_at(snapshot))
 
     with locked(checkpoint), locked(trajectory), locked(log):
+        if begins is not None:
+            begins()
         saved = files.open(resume, chosen.timestep_fs)
         observers = [
             *([Observer(trajectory_every, files.frames)] if files.frames else []),
@@ -271,12 +278,13 @@ def start_system(
         if atoms.constraints:
             name = getattr(atoms, SOURCE, f"configuration {k}")
             raise ValueError(f"{name} has constraints, which dynamics does not know; remove them")
-    structures = start_structures(potential, atoms_list)
+    structures = start_structures(potential, atoms_list, vectors=True)
     for structure in structures:
         # Replicas have no names any more.
         neighbour_table(structure, float(potential.cutoff))
     masses = atoms_list[0].get_masses()
     system = system_of(structures, masses)
+    refuse_signs_of_vectors(options, system)
     n_replicas = len(atoms_list)
     drawn = thermal_velocities(
         system,

@@ -74,11 +74,11 @@ def load_dynamics(path: str | Path, belongs_to: str) -> tuple[Saved, dict[str, i
 _SKELETON = Saved(
     state=State(
         system=System(
-            positions="f R n 3", velocities="f R n 3", cell="f R 3 3", magmoms="f R n",
+            positions="f R n 3", velocities="f R n 3", cell="f R 3 3", magmoms="f R n 3?",
             masses="f n", types="iu n", periodic="b 3", running="b R",
         ),
         known=filled(
-            Evaluated, forces="f R n 3", stress="f R 3 3", magnetic_forces="f R n",
+            Evaluated, forces="f R n 3", stress="f R 3 3", magnetic_forces="f R n 3?",
             n_equilibration="iu R", equilibrium="iu R",
             memory=Memory(steps="f s N", changes="f s N", scale="f C"),
         ),

@@ -3,7 +3,8 @@
 Each array has the name of its place in the tree, and a file is read into a tree of the same names.
 The leaves of that tree say what the arrays are: the kind of their type, as numpy has it, and the
 lengths along their axes, letters for those that are the same wherever the letter stands. "f R n 3"
-are real numbers, three for each of n atoms of R replicas.
+are real numbers, three for each of n atoms of R replicas; "f R n 3?" one, or three where moments
+are vectors.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ def _check(arrays: dict[str, np.ndarray], forms: dict[str, str]) -> None:
     for name, form in forms.items():
         kinds, *axes = form.split()
         array = arrays[name]
+        if axes and axes[-1].endswith("?"):
+            axes = [*axes[:-1], axes[-1][:-1]][: max(array.ndim, len(axes) - 1)]
         wanted = [
             int(axis) if axis.isdigit() else lengths.setdefault(axis, length)
             for axis, length in zip(axes, array.shape, strict=False)

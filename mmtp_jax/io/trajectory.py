@@ -47,7 +47,7 @@ def atoms_of_state(state: State, replica: int, symbols: Sequence[str]) -> Atoms:
     if not np.allclose(atoms.get_masses(), system.masses):
         atoms.set_masses(system.masses)
     atoms.set_velocities(system.velocities[replica])
-    atoms.set_initial_magnetic_moments(system.magmoms[replica])
+    atoms.set_initial_magnetic_moments(np.asarray(system.magmoms[replica]))
     results = {
         "energy": float(known.energy[replica]),
         "forces": np.asarray(known.forces[replica]),

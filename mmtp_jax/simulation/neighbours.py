@@ -46,7 +46,7 @@ def graph_of(system: System, neighbours: NeighbourList) -> tuple[Graph, Array]:
 
     return neighbour_list.graph_at(
         neighbours,
-        rows(jnp.broadcast_to(system.types, system.magmoms.shape)),
+        rows(jnp.broadcast_to(system.types, system.positions.shape[:2])),
         rows(system.positions),
         system.cell,
         rows(system.magmoms),

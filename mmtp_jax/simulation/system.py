@@ -28,7 +28,7 @@ class System(NamedTuple):
     cell: Array
     """(R, 3, 3) Angstrom, rows are the cell vectors; zero rows where not periodic."""
     magmoms: Array
-    """(R, n) mu_B."""
+    """(R, n) mu_B; (R, n, 3) where they are vectors."""
     masses: Array
     """(n,) amu."""
     types: Array
@@ -37,6 +37,11 @@ class System(NamedTuple):
     """(3,) bool."""
     running: Array
     """(R,) bool; the others have stopped and do not move."""
+
+    @property
+    def vectors(self) -> bool:
+        """Whether moments are vectors."""
+        return self.magmoms.ndim > 2
 
     @property
     def n_replicas(self) -> int:
@@ -60,8 +65,8 @@ def system_of(
         velocities: (R, n, 3) in units of `constants`; zero if not given.
 
     Raises:
-        ValueError: if there is no structure, or the structures differ in species or periodic
-            directions.
+        ValueError: if there is no structure, or the structures differ in species, periodic
+            directions, or in whether moments are vectors.
     """
     if not structures:
         raise ValueError("there is no configuration to simulate; give at least one")
@@ -72,6 +77,12 @@ def system_of(
             raise ValueError(
                 f"{other.name} and {first.name} differ in their species, in the order of their "
                 "atoms or in their periodic directions; replicas of one run must have the same"
+            )
+        if other.vectors != first.vectors:
+            one, two = (other, first) if other.vectors else (first, other)
+            raise ValueError(
+                f"the moments of {one.name} are vectors, and those of {two.name} are numbers; "
+                "replicas of one run must have the same: give all of them as vectors"
             )
     positions = np.stack([s.positions for s in structures]).astype(float)
     return System(

@@ -86,14 +86,17 @@ def _run(settings: MDSettings, member: Member, resume: bool) -> Found:
     go_on = resume and Path(output.checkpoint).exists()
     every = max(1, dynamics.steps // SAMPLES)
     watched = Watched(settings.preselection, member.name, potential, go_on, every)
-    print(
-        f"{len(atoms_list)} {'replica' if len(atoms_list) == 1 else 'replicas'} of "
-        f"{len(atoms_list[0])} atoms, {dynamics.ensemble}, {dynamics.steps} steps of "
-        f"{dynamics.timestep_fs:g} fs; the program is compiled first, or loaded",
-        flush=True,
-    )
-    if not go_on:
-        console.say_kept(*_written(settings, len(atoms_list)))
+
+    def begins() -> None:
+        print(
+            f"{len(atoms_list)} {'replica' if len(atoms_list) == 1 else 'replicas'} of "
+            f"{len(atoms_list[0])} atoms, {dynamics.ensemble}, {dynamics.steps} steps of "
+            f"{dynamics.timestep_fs:g} fs; the program is compiled first, or loaded",
+            flush=True,
+        )
+        if not go_on:
+            console.say_kept(*_written(settings, len(atoms_list)))
+
     with DynamicsProgress(dynamics.steps) as progress:
         result = mmtp.md(
             potential,
@@ -108,6 +111,7 @@ def _run(settings: MDSettings, member: Member, resume: bool) -> Found:
             watch=watched.watch,
             keep=watched.keep,
             kept_files=watched.files,
+            begins=begins,
             callback=progress,
             observe=None if watched.sampled is None else watched.sample,
             observe_every=watched.every,

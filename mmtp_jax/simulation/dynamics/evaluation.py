@@ -54,6 +54,8 @@ class Moments(NamedTuple):
     """Moments may change their sign."""
     chunk: int | None
     """Most atoms per block of an evaluation."""
+    fixed_directions: bool = False
+    """Vectors keep their directions."""
 
 
 class Evaluated(NamedTuple):
@@ -66,7 +68,7 @@ class Evaluated(NamedTuple):
     stress: Array
     """(R, 3, 3) eV/Angstrom^3."""
     magnetic_forces: Array
-    """(R, n) eV/mu_B."""
+    """(R, n) or (R, n, 3) eV/mu_B."""
     shortest: Array
     """(R,) shortest distance, Angstrom."""
     n_equilibration: Array
@@ -95,7 +97,7 @@ def evaluate_system(
     graph, shortest = graph_of(system, neighbours)
     dtype = model.potential.radial_coeffs.dtype
     graph = with_floats(graph, dtype)
-    memory = empty_memory(graph) if memory is None else memory
+    memory = empty_memory(graph, moments.fixed_directions) if memory is None else memory
     constants = jnp.sum(model.constants[system.types])
 
     def look(state: Any, graph: Any, values: Observables) -> Any:
@@ -107,7 +109,8 @@ def evaluate_system(
 
     def per_replica(values: Array) -> Array:
         size = system.n_replicas * system.n_atoms
-        return values[:size].reshape(*system.magmoms.shape, *values.shape[1:]).astype(float)
+        shape = system.positions.shape[:2]
+        return values[:size].reshape(*shape, *values.shape[1:]).astype(float)
 
     def fixed() -> tuple[Any, ...]:
         _, values = evaluate(model.potential, graph, moments.chunk)
@@ -121,6 +124,7 @@ def evaluate_system(
             tolerance=model.tolerance,
             max_steps=moments.max_steps,
             allow_flips=moments.allow_flips,
+            fixed_directions=moments.fixed_directions,
             chunk=moments.chunk,
             memory=memory,
             observe=None if watch is None else look,

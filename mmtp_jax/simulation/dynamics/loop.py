@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmtp_jax.potential.confinement import is_outside, reach
+from mmtp_jax.potential.confinement import is_outside, lengths_of, reach
 from mmtp_jax.simulation.dynamics.evaluation import (
     Evaluated,
     Model,
@@ -26,6 +26,7 @@ from mmtp_jax.simulation.dynamics.integrate import Ensemble, Outcome, State, adv
 from mmtp_jax.simulation.dynamics.series import Series, row_of
 from mmtp_jax.simulation.dynamics.thermostats import Bath, chain_at_rest
 from mmtp_jax.simulation.host_loop import Block, Reason
+from mmtp_jax.simulation.moments.bounds import components
 from mmtp_jax.simulation.moments.lbfgs import Memory
 from mmtp_jax.simulation.neighbours import NeighbourList, used_skin
 from mmtp_jax.simulation.spins.counts import no_counts
@@ -56,7 +57,9 @@ class Rules(NamedTuple):
     """() bool: one replica that stops, stops all."""
 
 
-def before_start(system: System, keys: Array, n_padded: int, dtype: Any) -> State:
+def before_start(
+    system: System, keys: Array, n_padded: int, dtype: Any, fixed_directions: bool = False
+) -> State:
     """The state before the first evaluation: `take_steps` with a time step of zero makes it.
 
     Args:
@@ -64,6 +67,7 @@ def before_start(system: System, keys: Array, n_padded: int, dtype: Any) -> Stat
         keys: (R, 2) random keys.
         n_padded: number of atoms of the list of neighbours.
         dtype: of the evaluation.
+        fixed_directions: vectors keep their directions.
     """
     n_replicas = system.n_replicas
     zeros, none = jnp.zeros(n_replicas), jnp.zeros(n_replicas, jnp.int32)
@@ -75,7 +79,9 @@ def before_start(system: System, keys: Array, n_padded: int, dtype: Any) -> Stat
         shortest=zeros,
         n_equilibration=none,
         equilibrium=none,
-        memory=Memory.empty(n_padded, n_replicas, dtype),
+        memory=Memory.empty(
+            n_padded * components(system.magmoms[0], fixed_directions), n_replicas, dtype
+        ),
     )
     return State(
         system=jax.tree.map(jnp.asarray, system),
@@ -219,7 +225,8 @@ def _judged(rules: Rules, model: Model, state: State, watch: Any, watched: Any) 
     outcome = jnp.where(_finite(state), state.outcome, Outcome.BLEW_UP)
     far = reach(potential)
     close = far.too_close(known.shortest)
-    large = jnp.any(far.too_large(system.types, system.magmoms), axis=1) | at_bound(known)
+    sizes = lengths_of(system.magmoms, system.vectors)
+    large = jnp.any(far.too_large(system.types, sizes), axis=1) | at_bound(known)
     outside = is_outside(potential, system.types, system.magmoms, known.shortest)
     found = [(Outcome.TOO_CLOSE, rules.bounded & close), (Outcome.MOMENT, rules.bounded & large)]
     if watch is not None:

@@ -21,6 +21,7 @@ from mmtp_jax.options import (
 )
 from mmtp_jax.simulation.moments.options import (
     allow_flips,
+    directions,
     magnetic,
     max_equilibration_steps,
     tolerance,
@@ -84,6 +85,7 @@ class Moments:
     moments_every: int = option("Steps between two equilibrations.", 1, bounds=STEPS)
     tolerance: float = tolerance()
     allow_flips: bool = allow_flips()
+    directions: str = directions()
 
 
 @options

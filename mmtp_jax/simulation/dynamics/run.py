@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.language import argument
 from mmtp_jax.potential.chunks import padded_count
 from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.potential import Potential
@@ -46,6 +47,15 @@ def _where(system: System, neighbours: NeighbourList, stale: Any) -> tuple[Any, 
     return positions, system.cell, stale | (near & system.running)
 
 
+def refuse_signs_of_vectors(options: DynamicsOptions, system: System) -> None:
+    """ValueError where signs are to change, and moments are vectors, which have none."""
+    if options.spins != "none" and system.vectors:
+        raise ValueError(
+            f"{argument('spins', options.spins)} changes signs, and the moments are vectors, which "
+            "have none; give collinear moments, one number for each atom, or leave it out"
+        )
+
+
 @dataclass
 class Run(HostLoop):
     """A run on its way; the step before the first evaluation is -1."""
@@ -60,6 +70,7 @@ class Run(HostLoop):
 
     def __post_init__(self) -> None:
         options, n_replicas = self.options, self.system.n_replicas
+        refuse_signs_of_vectors(options, self.system)
         self.model = model_of(self.potential, options.dtype, options.tolerance)
         self.chunk, self.most_steps = default_chunk(self.model.potential), options.chunk_steps
         self.maker = ListMaker(float(self.potential.cutoff), options.skin, warm_width)
@@ -76,6 +87,7 @@ class Run(HostLoop):
                 options.max_equilibration_steps,
                 options.allow_flips,
                 self.chunk,
+                options.directions == "fixed",
             ),
             n_rows=options.chunk_steps,
             spins=self.spin_plan(),
@@ -128,7 +140,10 @@ class Run(HostLoop):
             self.search(structures_of(self.system), n_atoms=self.n_padded)
             keys = keys_of(self.options.seed + k for k in range(self.system.n_replicas))
             dtype = self.model.potential.radial_coeffs.dtype
-            self.state, self.step = before_start(self.system, keys, self.n_padded, dtype), -1
+            self.step = -1
+            self.state = before_start(
+                self.system, keys, self.n_padded, dtype, self.plan.moments.fixed_directions
+            )
             if self.watch is not None:
                 self.watched = self.watch.start(self.state.system)
             self.advance(1, bath=self.bath._replace(timestep=0.0 * self.bath.timestep))

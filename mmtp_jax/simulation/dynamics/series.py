@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from mmtp_jax.potential.confinement import lengths_of
 from mmtp_jax.simulation.constants import GPA
 from mmtp_jax.simulation.dynamics.integrate import State, conserved_energy
 from mmtp_jax.simulation.system import kinetic_energy, kinetic_tensor, temperatures, volumes
@@ -29,9 +30,9 @@ class Series(NamedTuple):
     conserved: Array
     """Energy of the atoms less what heat bath and barostat have given to them, eV."""
     magnetisation: Array
-    """Sum of the moments, mu_B."""
+    """Sum of the moments, mu_B; of vectors, the length of it."""
     mean_moment: Array
-    """Mean of |m_i|, mu_B."""
+    """Mean of |m_i|, mu_B, as the lengths of vectors."""
     max_magnetic_force: Array
     """Largest |T_i|, eV/mu_B."""
     n_equilibration: Array
@@ -67,6 +68,7 @@ def row_of(state: State, grade: Array | None = None) -> Series:
     system, known = state.system, state.known
     volume = volumes(system)
     kinetic = jnp.trace(kinetic_tensor(system), axis1=1, axis2=2)
+    vectors = system.vectors
     pressure = (kinetic / volume - jnp.trace(known.stress, axis1=1, axis2=2)) / (3 * GPA)
     return Series(
         energy=known.energy,
@@ -75,9 +77,9 @@ def row_of(state: State, grade: Array | None = None) -> Series:
         pressure=pressure,
         volume=volume,
         conserved=conserved_energy(state),
-        magnetisation=jnp.sum(system.magmoms, axis=1),
-        mean_moment=jnp.mean(jnp.abs(system.magmoms), axis=1),
-        max_magnetic_force=jnp.max(jnp.abs(known.magnetic_forces), axis=1),
+        magnetisation=lengths_of(jnp.sum(system.magmoms, axis=1), vectors),
+        mean_moment=jnp.mean(jnp.abs(lengths_of(system.magmoms, vectors)), axis=1),
+        max_magnetic_force=jnp.max(jnp.abs(lengths_of(known.magnetic_forces, vectors)), axis=1),
         n_equilibration=known.n_equilibration.astype(float),
         shortest=known.shortest,
         n_flips=state.spins.accepted.astype(float),
