@@ -25,7 +25,7 @@ class Block(NamedTuple):
     cell: np.ndarray
     """(k, 3, 3) Angstrom, rows are the cell vectors."""
     magmoms: np.ndarray
-    """(k, n) mu_B."""
+    """(k, n) or (k, n, 3) mu_B."""
     grade: np.ndarray
     """(k,) gamma."""
     outside: np.ndarray
@@ -129,8 +129,9 @@ def _block(path: Path) -> Block:
     header, arrays = read_store(path, what, "remove it", infinite=("grade",), needs_header=False)
     try:
         block = Block(**arrays)
-        k, n = np.shape(block.magmoms)
-        shapes = ((k, n, 3), (k, 3, 3), (k, n), (k,), (k,), (k,), (k,), (n,), (3,))
+        k, n, *vector = np.shape(block.magmoms)
+        moments = (k, n, *[3] * len(vector))
+        shapes = ((k, n, 3), (k, 3, 3), moments, (k,), (k,), (k,), (k,), (n,), (3,))
         kinds = ("f", "f", "f", "f", "b", "iu", "iu", "iu", "b")
         for name, array, shape, kind in zip(Block._fields, block, shapes, kinds, strict=True):
             if array.shape != shape or array.dtype.kind not in kind:

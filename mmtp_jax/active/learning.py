@@ -217,7 +217,7 @@ def _checked(
 ) -> list[Structure]:
     if not len(atoms_list):
         raise ValueError("the loop needs labelled configurations to start from, got none")
-    structures = structures_for(potential, atoms_list)
+    structures = structures_for(potential, atoms_list, vectors=True)
     for structure in structures:
         if structure.energy is None and structure.forces is None:
             raise ValueError(f"{structure.name}: has neither energy nor forces to start from")

@@ -97,7 +97,7 @@ class Iteration:
     def fit(self) -> None:
         """Refit from the previous parameters, and make the active set."""
         start, options = self.previous, self.options.fit
-        structures = structures_for(start, self.training)
+        structures = structures_for(start, self.training, vectors=True)
         before = None
         prepared = PreparedSet.of(structures, float(start.cutoff))
         if self.number > 0:

@@ -277,7 +277,7 @@ def _structures(
 
     if not atoms_list:
         raise ValueError(f"{name}: there is no structure to start from")
-    structures = to_structures(atoms_list, species)
+    structures = to_structures(atoms_list, species, vectors=True)
     unknown = [s.name for s in structures if not s.moments_known]
     if unknown and magmoms is None:
         raise ValueError(

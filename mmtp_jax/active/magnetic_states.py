@@ -1,4 +1,4 @@
-"""Magnetic states that simulations start in: the signs and sizes of collinear moments."""
+"""Magnetic states that simulations start in: signs and sizes, or directions of vectors."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import Structure, lengths
 
 STATES = ("given", "fm", "afm", "random")
 """given: the moments as they are. fm: all of one sign. afm: the sign changes from one layer of
 atoms to the next along the third cell vector (in a cubic cell of bcc, neighbours are opposite; of
 fcc and rock salt, single layers). random: a random sign for each atom, which stands for a
-paramagnet."""
+paramagnet. Where moments are given as vectors, signs are those along z, and random directions take
+the place of random signs."""
 
 _SAME_LAYER = 0.25
 """Angstrom between planes that belong to one layer."""
@@ -31,22 +32,28 @@ def with_state(
         structure: its moments give the sizes where there are no others.
         state: one of `STATES`.
         sizes: (S,) of the species, mu_B.
-        rng: for random signs.
+        rng: for random signs or directions.
 
     Raises:
         ValueError: if there is no such state, or the layers cannot alternate.
     """
     check_states([state])
-    own = structure.magmoms if sizes is None else np.asarray(sizes, float)[structure.types]
+    vectors = structure.vectors
+    given = structure.magmoms if sizes is None else np.asarray(sizes, float)[structure.types]
     structure = replace(structure, moments_known=structure.moments_known or sizes is not None)
+    own = lengths(given)
     if state == "given":
-        return replace(structure, magmoms=np.array(own, float))
-    own = np.abs(own)
-    if state == "fm":
-        return replace(structure, magmoms=own)
-    if state == "afm":
-        return replace(structure, magmoms=own * _layer_signs(structure))
-    return replace(structure, magmoms=own * rng.choice([-1.0, 1.0], len(own)))
+        own = np.array(given, float)
+    elif state == "afm":
+        own = own * _layer_signs(structure)
+    elif state == "random" and vectors:
+        directions = rng.normal(size=(len(own), 3))
+        own = own[:, None] * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    elif state == "random":
+        own = own * rng.choice([-1.0, 1.0], len(own))
+    if vectors and own.ndim == 1:
+        own = own[:, None] * np.array([0.0, 0.0, 1.0])
+    return replace(structure, magmoms=own)
 
 
 def check_states(states: Sequence[str]) -> None:

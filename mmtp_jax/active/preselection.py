@@ -149,7 +149,7 @@ class Preselection:
         return {
             "positions": jnp.zeros((size, n_atoms, 3)),
             "cell": jnp.zeros((size, 3, 3)),
-            "magmoms": jnp.zeros((size, n_atoms)),
+            "magmoms": jnp.zeros((size, *system.magmoms.shape[1:])),
             "grade": jnp.zeros(size),
             "outside": jnp.zeros(size, bool),
             "step": jnp.zeros(size, jnp.int32),
@@ -161,7 +161,7 @@ class Preselection:
             "highest": jnp.zeros(n_replicas),
             "of_step": jnp.zeros(n_replicas),
             "seen_step": jnp.full((), _LONG_AGO, jnp.int32),
-            "seen_magmoms": jnp.zeros((n_replicas, n_atoms)),
+            "seen_magmoms": jnp.zeros(system.magmoms.shape),
             "kept_step": jnp.full(n_replicas, _LONG_AGO, jnp.int32),
         }
 
@@ -176,7 +176,7 @@ class Preselection:
         """Grade the configuration of each replica; keep and stop."""
         grade = self.grades(graph)[: system.n_replicas]
         # An equilibration shows a configuration again while it waits for others.
-        same = jnp.all(system.magmoms == state["seen_magmoms"], axis=1)
+        same = (system.magmoms == state["seen_magmoms"]).reshape(system.n_replicas, -1).all(axis=1)
         new = system.running & ~state["stop"] & ((step != state["seen_step"]) | ~same)
         finite = jnp.isfinite(grade)
         above = new & ~(grade <= self.grade_break)

@@ -120,6 +120,7 @@ class Simulation:
     )  # fmt: skip
     tolerance: float = like(Moments, "tolerance")
     allow_flips: bool = like(Moments, "allow_flips")
+    directions: str = like(Moments, "directions")
 
 
 @dataclass(frozen=True)

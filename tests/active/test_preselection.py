@@ -285,3 +285,35 @@ def test_settings_are_checked(by_configuration) -> None:
     for name in ("grade_every", "grade_capacity"):
         with pytest.raises(ValueError, match=f"{name} must be at least 1"):
             Preselection.of(by_configuration, **{name: 0})
+
+
+def test_vectors_are_graded_kept_and_stored(iron, data, tmp_path) -> None:
+    """By the rows of vectors, in dynamics and at the iterates of an equilibration."""
+    near = np.array([0.3, 0.1, 0.9]) + np.array([[0.0, 0.1, 0.0], [0.2, 0.0, 0.0]])
+    canted = [
+        replace(s, magmoms=np.abs(s.magmoms)[:, None] * near, magnetic_forces=None) for s in data
+    ]
+    active = ActiveSet.from_configurations(iron, canted[::3])
+    store = CandidateStore(tmp_path / "md")
+    watch = Preselection.of(active, Thresholds(1e-9, 1e9), store=store)
+    system = system_of(canted[:1], np.full(2, 55.845))
+    system = system._replace(velocities=thermal_velocities(system, np.array([300.0]), [1]))
+    run = simulate(iron, system, 4, replace(FOLLOWED, directions="fixed"), watch=watch)
+    assert run.completed
+    kept = store.read()
+    assert len(kept) > 5
+    structures = [c.structure for c in kept]
+    assert structures[-1].magmoms.shape == (2, 3)
+    np.testing.assert_array_equal(structures[-1].magmoms, run.system.magmoms[0])
+    np.testing.assert_allclose([c.grade for c in kept], active.grade(structures), rtol=1e-8)
+    # Among collinear configurations, which are apart, both are graded as alone.
+    both = [structures[0], data[0], structures[-1]]
+    alone = [active.grade([s])[0] for s in both]
+    np.testing.assert_allclose(active.grade(both), alone, rtol=1e-9)
+    watch = Preselection.of(active, Thresholds(1e-9, 1e9))
+    blocks: list = []
+    found = equilibrate_structures(
+        iron, [canted[0], data[0]], MomentOptions(1e-5), watch=watch, keep=blocks.extend
+    )
+    assert {s.magmoms.ndim for s in (c.structure for c in everything(blocks))} == {1, 2}
+    assert [f.magmoms.ndim for f in found] == [2, 1]

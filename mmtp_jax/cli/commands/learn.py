@@ -165,6 +165,7 @@ def _simulation(of: Simulation, potential: mmtp.Potential) -> LearningSimulation
         "seed": of.seed,
         "tolerance": of.tolerance,
         "allow_flips": of.allow_flips,
+        "directions": of.directions,
     }
     if of.kind == "equilibrate":
         return mmtp.EquilibrationRun.of(of.name, atoms_list, species, **shared)

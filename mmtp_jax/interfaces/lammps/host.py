@@ -62,6 +62,11 @@ class LammpsHost:
                 f"LAMMPS runs in units {units}; the potential is in eV and Angstrom, so write "
                 "'units metal' at the top of the input"
             )
+        if lmp.extract_global("atom_style") == "spin":
+            raise ValueError(
+                "atom_style spin gives atoms vectors as moments, and in LAMMPS the potential takes "
+                "collinear ones; write 'atom_style atomic': moments are in d_magmom"
+            )
         if not lmp.extract_setting("box_exist"):
             raise ValueError("LAMMPS has no box yet; attach the potential after read_data")
         self._type_of = _map_of_types(int(lmp.extract_setting("ntypes")), species, known)

