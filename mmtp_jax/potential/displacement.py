@@ -31,7 +31,7 @@ def displaced(
     Args:
         graph: the start. Its neighbours must cover the cutoff after the change as well.
         displacements: (N, 3) Angstrom.
-        magmom_changes: (N,) mu_B.
+        magmom_changes: (N,) mu_B, or (N, 3).
         strain: (C, 3, 3); vectors and cells become (1 + strain) times what they were.
     """
     vectors, magmoms, volumes = graph.vectors, graph.magmoms, graph.volumes

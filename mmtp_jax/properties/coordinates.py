@@ -1,8 +1,8 @@
 """Joint coordinates of one periodic configuration: displacements, strain and moments.
 
 x = (u, e, m): displacements (N, 3) of the atoms in Angstrom, the six strains e in ASE's order xx
-yy zz yz xz xy with shear angles e4 = 2 eps_yz, and changes (N,) of the moments in mu_B. Atoms are
-at (1 + eps) r + u, so that x = 0 is where the graph is.
+yy zz yz xz xy with shear angles e4 = 2 eps_yz, and changes (N,) of the moments in mu_B, or (N, 3)
+where they are vectors. Atoms are at (1 + eps) r + u, so that x = 0 is where the graph is.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Change(NamedTuple):
     strain: Array
     """(6,)"""
     magmoms: Array
-    """(N,) mu_B."""
+    """(N,) or (N, 3) mu_B."""
 
 
 def strain_tensor(strain: Array) -> Array:
@@ -51,9 +51,15 @@ def strain_components(tensor: Array) -> Array:
 
 
 def parts(x: Array, n_atoms: int) -> Change:
-    """The parts of x (4 N + 6,)."""
+    """The parts of x (4 N + 6,), or (6 N + 6,) where moments are vectors."""
     u, e, m = jnp.split(x, (3 * n_atoms, 3 * n_atoms + N_STRAINS))
-    return Change(u.reshape(n_atoms, 3), e, m)
+    vectors = m.shape[0] > n_atoms
+    return Change(u.reshape(n_atoms, 3), e, m.reshape(n_atoms, 3) if vectors else m)
+
+
+def size_of(graph: Graph) -> int:
+    """Length of x."""
+    return 3 * graph.types.shape[0] + N_STRAINS + graph.magmoms.size
 
 
 def changed(graph: Graph, x: Array) -> Graph:
@@ -69,13 +75,16 @@ def energy_at(potential: Potential, graph: Graph, x: Array) -> Array:
     return energies(potential, changed(graph, x))[0]
 
 
-def places(n_atoms: int, n_padded: int) -> np.ndarray:
-    """(4 n + 6,) places in x of the coordinates of the n real atoms, and of the strain."""
+def places(n_atoms: int, n_padded: int, of_moment: int = 1) -> np.ndarray:
+    """Places in x of the coordinates of the n real atoms, and of the strain.
+
+    Each moment has ``of_moment`` coordinates.
+    """
     low = 3 * n_padded
     return np.concatenate(
         [
             np.arange(3 * n_atoms),
             low + np.arange(N_STRAINS),
-            low + N_STRAINS + np.arange(n_atoms),
+            low + N_STRAINS + np.arange(of_moment * n_atoms),
         ]
     )

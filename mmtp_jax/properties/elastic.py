@@ -71,10 +71,10 @@ def elastic_constants(
         >>> mmtp.elastic_constants(pot, supercell, states=50).error
     """
     if relax and not states:
-        (structure,) = relaxed_states(potential, [atoms], options)
+        (structure,) = relaxed_states(potential, [atoms], options, vectors=True)
     else:
         no_options(options)
-        (structure,) = start_structures(potential, [atoms])
+        (structure,) = start_structures(potential, [atoms], vectors=not states)
     if states:
         return disordered_constants(
             potential, structure, states, relax=relax, magnetic=magnetic, seed=seed,

@@ -27,6 +27,7 @@ from mmtp_jax.simulation.constants import GPA
 from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
 from mmtp_jax.simulation.dynamics.observer import Observer, Snapshot
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
+from mmtp_jax.structures.structure import lengths
 
 BLOCKS = 8
 """Blocks of a time series whose means give the standard error."""
@@ -51,7 +52,7 @@ class EquationOfState:
     moments: np.ndarray
     """(k,) mean |m| of all atoms, mu_B."""
     magnetisations: np.ndarray
-    """(k,) sum of the moments per atom, mu_B."""
+    """(k,) sum of the moments per atom, mu_B; of vectors, its length."""
     counts: np.ndarray
     """(k,) bool: the state was kept and the calculation ended; others take no part in the fit."""
     messages: tuple[str, ...] = field(repr=False)
@@ -182,8 +183,8 @@ def _at_rest(
         volumes=volumes,
         energies=energies,
         pressures=np.array([-f.details.result.stress[:3].mean() for f in found]) / GPA,
-        moments=np.array([np.abs(f.magmoms).mean() for f in found]),
-        magnetisations=np.array([f.magmoms.mean() for f in found]),
+        moments=np.array([lengths(f.magmoms).mean() for f in found]),
+        magnetisations=np.array([_total(f.magmoms.mean(axis=0)) for f in found]),
         counts=counts,
         messages=messages,
         fit=fit_energies(volumes[counts], energies[counts]),
@@ -221,14 +222,17 @@ def _in_motion(
     sampled = np.array(magmoms)
     volumes = np.array([atoms.get_volume() for atoms in replicas]) / n
     pressures, pressure_errors = _mean(run.series.pressure[late])
-    moments, moment_errors = _mean(np.abs(sampled).mean(axis=2))
+    sizes = np.linalg.norm(sampled, axis=-1) if system.vectors else np.abs(sampled)
+    moments, moment_errors = _mean(sizes.mean(axis=2))
+    totals = sampled.mean(axis=2)
+    totals = np.linalg.norm(totals, axis=-1) if system.vectors else totals
     return EquationOfState(
         scales=scales,
         volumes=volumes,
         energies=run.series.energy[late].mean(axis=0) / n,
         pressures=pressures,
         moments=moments,
-        magnetisations=sampled.mean(axis=(0, 2)),
+        magnetisations=totals.mean(axis=0),
         counts=counts,
         messages=messages,
         fit=fit_pressures(volumes[counts], pressures[counts]),
@@ -236,6 +240,11 @@ def _in_motion(
         pressure_errors=pressure_errors,
         moment_errors=moment_errors,
     )
+
+
+def _total(moment: np.ndarray) -> float:
+    """A sum of moments, or the length of one of vectors."""
+    return float(np.linalg.norm(moment) if np.ndim(moment) else moment)
 
 
 def _mean(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -258,6 +267,6 @@ def _scaled(atoms: Atoms, scale: float) -> Atoms:
     if not copy.has("initial_magmoms"):
         results = getattr(atoms.calc, "results", None) or {}
         if "magmoms" in results:
-            set_moments(copy, results["magmoms"])
+            set_moments(copy, results["magmoms"], np.ndim(results["magmoms"]) > 1)
     copy.set_cell(atoms.cell.array * scale, scale_atoms=True)
     return copy

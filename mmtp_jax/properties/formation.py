@@ -22,6 +22,7 @@ from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.states import MAGNETIC, lost_state
 from mmtp_jax.readable import readable
 from mmtp_jax.simulation.relaxation.options import RelaxOptions
+from mmtp_jax.structures.structure import lengths
 
 
 @readable
@@ -154,7 +155,7 @@ def formation_energies(
         total = np.array([f.energy for f in own])
         columns["energies"].append((total - compositions @ mu) / sizes)
         columns["volumes"].append([np.nan if f.volume is None else f.volume for f in own] / sizes)
-        columns["moments"].append([abs(f.magmoms.sum()) for f in own] / share)
+        columns["moments"].append([np.linalg.norm(f.magmoms.sum(axis=0)) for f in own] / share)
         potentials_of.append(mu)
         flags.append(counts)
         messages.append(why)
@@ -221,9 +222,9 @@ def _magnetic_atoms(
         largest = dict.fromkeys(symbols, 0.0)
         for atoms in atoms_list:
             for symbol, moment in zip(
-                atoms.symbols, np.abs(atoms.get_initial_magnetic_moments()), strict=True
+                atoms.symbols, lengths(atoms.get_initial_magnetic_moments()), strict=True
             ):
-                largest[symbol] = max(largest[symbol], float(np.max(moment)))
+                largest[symbol] = max(largest[symbol], float(moment))
         magnetic = [s for s in symbols if largest[s] >= MAGNETIC]
     unknown = sorted(set(magnetic) - set(symbols))
     if unknown:

@@ -92,10 +92,10 @@ def phonons(
     chosen, of_relaxation = PhononOptions.split({"supercell": supercell, **options})
     import_phonopy()
     if relax and not chosen.states:
-        (structure,) = relaxed_states(potential, [atoms], of_relaxation)
+        (structure,) = relaxed_states(potential, [atoms], of_relaxation, vectors=True)
     else:
         no_options(of_relaxation)
-        (structure,) = start_structures(potential, [atoms])
+        (structure,) = start_structures(potential, [atoms], vectors=not chosen.states)
     crystal = crystal_of(atoms).with_structure(structure)
     if relax and chosen.states:
         matrix = supercell_matrix(supercell, structure.cell, float(potential.cutoff))

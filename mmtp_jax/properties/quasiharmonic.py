@@ -105,7 +105,9 @@ def quasiharmonic(
         crystals = [scaled_crystal(ideal, 1 + s, _name(ideal.structure, s)) for s in strains]
     else:
         first = {"pressure_GPa": pressure_GPa} if relax else {"cell": "none"}
-        at_volumes = states_at_volumes(potential, atoms, strains, first, of_relaxation)
+        at_volumes = states_at_volumes(
+            potential, atoms, strains, first, of_relaxation, vectors=True
+        )
         crystals = [of_atoms.with_structure(structure) for structure in at_volumes]
     found = []
     for crystal in crystals:
@@ -149,6 +151,7 @@ def states_at_volumes(
     strains: Sequence[float],
     first: dict[str, Any],
     options: dict[str, Any],
+    vectors: bool = False,
 ) -> list[Structure]:
     """A relaxed crystal with its lengths scaled by each strain, relaxed at that volume.
 
@@ -158,22 +161,23 @@ def states_at_volumes(
         strains: of lengths.
         first: options of the first relaxation only.
         options: of all relaxations.
+        vectors: moments may be vectors.
 
     Raises:
         UnstableStateError: if moments flip or vanish.
         ValueError: if a relaxation does not end.
     """
-    (relaxed,) = relaxed_states(potential, [atoms], {**options, **first})
+    (relaxed,) = relaxed_states(potential, [atoms], {**options, **first}, vectors)
     scaled = []
     for strain in strains:
         copy = atoms.copy()
         copy.set_cell(relaxed.cell * (1 + strain))
         copy.set_positions(relaxed.positions * (1 + strain))
-        set_moments(copy, relaxed.magmoms)
+        set_moments(copy, relaxed.magmoms, relaxed.vectors)
         copy.calc = None
         setattr(copy, SOURCE, _name(relaxed, strain))
         scaled.append(copy)
-    return relaxed_states(potential, scaled, {**options, "cell": "shape"})
+    return relaxed_states(potential, scaled, {**options, "cell": "shape"}, vectors)
 
 
 def _name(structure: Structure, strain: float) -> str:

@@ -10,6 +10,9 @@ and atoms that follow a strain give in the same way
     V C = A_ee - A_eu A_uu^+ A_ue
 
 with translations projected out of A_uu. Force constants are A_uu, elastic constants are C.
+
+Moments may be vectors; then m are their components, and as the energy does not change when all of
+them turn, these rotations are projected out of H_mm.
 """
 
 from __future__ import annotations
@@ -18,9 +21,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmtp_jax.properties.coordinates import N_STRAINS
 from mmtp_jax.readable import readable
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import Structure, lengths
 
 MAGNETIC_TOLERANCE = 2e-3
 """Largest |T_i| of moments that count as equilibrated, eV/mu_B."""
@@ -50,13 +52,13 @@ class Response:
     stress: np.ndarray | None
     """(6,) ASE order and sign, eV/Angstrom^3; None where the cell is not periodic in 3D."""
     magnetic_forces: np.ndarray = field(repr=False)
-    """(n,) eV/mu_B."""
+    """(n,) or (n, 3) eV/mu_B."""
     uu: np.ndarray = field(repr=False)
     """(3 n, 3 n) d2E/du du, eV/Angstrom^2; 3 i + a is component a of atom i."""
     ue: np.ndarray = field(repr=False)
     """(3 n, 6) d2E/du de, eV/Angstrom."""
     um: np.ndarray = field(repr=False)
-    """(3 n, n) d2E/du dm, eV/(Angstrom mu_B)."""
+    """(3 n, n) d2E/du dm, eV/(Angstrom mu_B); (3 n, 3 n) for vectors, as below."""
     ee: np.ndarray = field(repr=False)
     """(6, 6) d2E/de de, eV; ASE's order, shear angles."""
     em: np.ndarray = field(repr=False)
@@ -76,8 +78,8 @@ class Response:
     @property
     def held(self) -> np.ndarray:
         """(n,) bool: moments that do not follow, at a bound or held at zero by their sign."""
-        at_zero = (self.structure.magmoms == 0.0) & (
-            np.abs(self.magnetic_forces) > MAGNETIC_TOLERANCE
+        at_zero = (self.structure.lengths == 0.0) & (
+            lengths(self.magnetic_forces) > MAGNETIC_TOLERANCE
         )
         return self.at_bound | at_zero
 
@@ -90,21 +92,21 @@ class Response:
         return (
             f"{held.size} of {self.n_atoms} moments are held, at the end of the interval that the "
             f"potential covers or at zero (first: atom {held[0]}, "
-            f"{self.structure.magmoms[held[0]]:.4g} mu_B); they do not follow atoms and strain"
+            f"{self._moment(held[0])} mu_B); they do not follow atoms and strain"
         )
 
     def moment_response(self) -> np.ndarray:
         """dm/d(u, e) (n, 3 n + 6) of moments that minimise the energy, mu_B per Angstrom and per 1.
 
+        Of vectors (3 n, 3 n + 6), without rotations of all moments together.
+
         Raises:
             UnstableStateError: if the moments are at no minimum.
             ValueError: if they are not equilibrated.
         """
-        free = self._free_moments()
-        found = np.zeros((self.n_atoms, 3 * self.n_atoms + N_STRAINS))
+        basis = self._free_moments()
         mixed = np.concatenate([self.um, self.em])
-        found[free] = -np.linalg.solve(self.mm[np.ix_(free, free)], mixed[:, free].T)
-        return found
+        return -basis @ np.linalg.solve(basis.T @ self.mm @ basis, (mixed @ basis).T)
 
     def without_moments(self, adiabatic: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(uu, ue, ee) with moments that follow, or at clamped moments.
@@ -157,10 +159,15 @@ class Response:
         curvature = strain_curvature(*self.without_moments(moments), self.structure.name, positions)
         return curvature / volume
 
+    def _moment(self, atom: int) -> str:
+        """A moment in words, or the length of a vector."""
+        size = self.structure.lengths if self.structure.vectors else self.structure.magmoms
+        return f"{size[atom]:.3g}"
+
     def _free_moments(self) -> np.ndarray:
-        """Places of the moments that follow."""
+        """Orthonormal changes (m, k) of the moments that follow."""
         free = np.flatnonzero(~self.held & (True if self.magnetic is None else self.magnetic))
-        name, forces = self.structure.name, np.abs(self.magnetic_forces[free])
+        name, forces = self.structure.name, lengths(self.magnetic_forces[free])
         largest = float(forces.max(initial=0.0))
         if largest > MAGNETIC_TOLERANCE:
             raise ValueError(
@@ -168,17 +175,21 @@ class Response:
                 f"{largest:.3g} eV/mu_B, at most {MAGNETIC_TOLERANCE:g}), so they have no "
                 "adiabatic response; equilibrate them first, or clamp them"
             )
-        if free.size:
-            values, vectors = np.linalg.eigh(self.mm[np.ix_(free, free)])
+        of_moment = self.mm.shape[0] // self.n_atoms
+        chosen = (of_moment * free[:, None] + np.arange(of_moment)).ravel()
+        basis = np.eye(len(self.mm))[:, chosen]
+        if self.structure.vectors and not self.held.any():
+            basis = basis @ without_rotations(self.structure.magmoms[free])
+        if basis.shape[1]:
+            values, vectors = np.linalg.eigh(basis.T @ self.mm @ basis)
             if values[0] <= 0.0:
-                atom = int(free[np.argmax(np.abs(vectors[:, 0]))])
+                atom = int(np.argmax(np.abs(basis @ vectors[:, 0]))) // of_moment
                 raise UnstableStateError(
                     f"{name}: the magnetic state is unstable: d2E/dm2 has the eigenvalue "
                     f"{values[0]:.3g} eV/mu_B^2, mostly at atom {atom} "
-                    f"({self.structure.magmoms[atom]:.3g} mu_B); equilibrate from other moments, "
-                    "or clamp them"
+                    f"({self._moment(atom)} mu_B); equilibrate from other moments, or clamp them"
                 )
-        return free
+        return basis
 
 
 def strain_curvature(
@@ -211,6 +222,14 @@ def strain_curvature(
     mixed = basis.T @ ue
     relaxed = ee - mixed.T @ np.linalg.solve(inner, mixed)
     return (relaxed + relaxed.T) / 2
+
+
+def without_rotations(magmoms: np.ndarray) -> np.ndarray:
+    """Orthonormal changes (3 n, k) of vectors (n, 3) that do not turn all of them together."""
+    turned = np.stack([np.cross(axis, magmoms).ravel() for axis in np.eye(3)], axis=1)
+    columns, sizes, _ = np.linalg.svd(turned, full_matrices=True)
+    # Parallel moments do not change when they turn about themselves.
+    return columns[:, int(np.sum(sizes > 1e-8 * sizes.max(initial=0.0))) :]
 
 
 def without_translations(n_atoms: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from mmtp_jax.potential.confinement import reach
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
-from mmtp_jax.properties.coordinates import N_STRAINS, energy_at, places
+from mmtp_jax.properties.coordinates import N_STRAINS, energy_at, places, size_of
 from mmtp_jax.properties.response import AT_BOUND, Response
 from mmtp_jax.structures.batch import pack
 from mmtp_jax.structures.domain import check_domain
@@ -40,18 +40,19 @@ def response(potential: Potential, atoms: Atoms) -> Response:
             Moments are the initial ones, or where there are none those of its results.
 
     Raises:
-        ValueError: if it has no moments, an unknown element or noncollinear moments.
+        ValueError: if it has no moments, an unknown element, or vectors as moments where the
+            potential is not even.
 
     Example:
         >>> found = mmtp.response(pot, mmtp.relax(pot, atoms, magnetic_tolerance=1e-6).atoms)
         >>> found.force_constants().shape, found.elastic_constants() / ase.units.GPa
     """
-    (structure,) = start_structures(potential, [atoms])
+    (structure,) = start_structures(potential, [atoms], vectors=True)
     return structure_response(potential, structure)
 
 
 def hessian_rows(potential: Potential, graph: Graph, columns: Array) -> tuple[Array, Array, Array]:
-    """Energy (), its gradient (4 N + 6,) and rows of its Hessian (blocks, width, 4 N + 6) at x = 0.
+    """Energy (), its gradient (size,) and rows of its Hessian (blocks, width, size) at x = 0.
 
     Args:
         potential: the potential.
@@ -59,7 +60,7 @@ def hessian_rows(potential: Potential, graph: Graph, columns: Array) -> tuple[Ar
         columns: (blocks, width) places in x of the rows; width rows are computed together. A place
             of -1 gives zeros.
     """
-    size = 4 * graph.types.shape[0] + N_STRAINS
+    size = size_of(graph)
     origin = jnp.zeros(size, graph.vectors.dtype)
 
     def gradient(x: Array) -> tuple[Array, Array]:
@@ -92,9 +93,9 @@ def structure_response(potential: Potential, structure: Structure) -> Response:
     check_domain(potential, [structure], [table]).warn()
     graph = response_graph(structure, table, cutoff)
     n, n_padded = len(structure), graph.types.shape[0]
-    real = places(n, n_padded)
+    real = places(n, n_padded, structure.magmoms.size // n)
     energy, first, rows = jax.device_get(
-        _hessian_rows(potential.astype(np.float64), graph, blocks_of(real, n_padded))
+        _hessian_rows(potential.astype(np.float64), graph, blocks_of(real, graph))
     )
     rows = rows.reshape(-1, rows.shape[-1])[: len(real), real]
     whole, first = (rows + rows.T) / 2, first[real]
@@ -102,19 +103,20 @@ def structure_response(potential: Potential, structure: Structure) -> Response:
     volume = structure.volume
     far = reach(potential)
     low, high = (np.asarray(of)[structure.types] for of in (far.low, far.high))
+    sizes = structure.lengths if structure.vectors else structure.magmoms
     return Response(
         structure=structure,
         energy=float(energy),
         forces=-first[u].reshape(n, 3),
         stress=None if volume is None else first[e] / volume,
-        magnetic_forces=-first[m],
+        magnetic_forces=-first[m].reshape(structure.magmoms.shape),
         uu=whole[u, u],
         ue=whole[u, e],
         um=whole[u, m],
         ee=whole[e, e],
         em=whole[e, m],
         mm=whole[m, m],
-        at_bound=(structure.magmoms <= low + AT_BOUND) | (structure.magmoms >= high - AT_BOUND),
+        at_bound=(sizes <= low + AT_BOUND) | (sizes >= high - AT_BOUND),
         magnetic=np.asarray(potential.magnetic)[structure.types],
     )
 
@@ -127,9 +129,9 @@ def response_graph(structure: Structure, table: NeighbourTable, cutoff: float) -
     ).graph
 
 
-def blocks_of(columns: np.ndarray, n_padded: int) -> np.ndarray:
+def blocks_of(columns: np.ndarray, graph: Graph) -> np.ndarray:
     """Places (blocks, width) of the rows of a Hessian, filled up with -1 to those of all atoms."""
-    size = 4 * n_padded + N_STRAINS
+    size, n_padded = size_of(graph), graph.types.shape[0]
     width = min(max(ATOMS_PER_BLOCK // n_padded, 1), size)
     found = np.full(-(-size // width) * width, -1)
     found[: len(columns)] = columns

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.interfaces.relaxation import relax, uninterrupted
+from mmtp_jax.io.atoms import to_atoms
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.properties.response import UnstableStateError
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import Structure, lengths
 
 TIGHT = {"force_tolerance": 1e-5, "stress_tolerance_GPa": 1e-3, "magnetic_tolerance": 1e-5}
 """Of relaxations before second derivatives are taken."""
@@ -24,28 +26,28 @@ VANISHED = 0.1
 
 
 def flipped(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """(n,) bool: moments that were there and have the other sign now."""
+    """(n,) bool: moments that were there and have the other sign now, or point the other way."""
     start, end = np.asarray(start), np.asarray(end)
-    return (start * end < 0.0) & (np.abs(start) >= MAGNETIC) & ~vanished(start, end)
+    products = (start * end).reshape(len(start), -1).sum(axis=1)
+    return (products < 0.0) & (lengths(start) >= MAGNETIC) & ~vanished(start, end)
 
 
 def vanished(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """(n,) bool: moments that were there and are not any more."""
-    start, end = np.abs(start), np.abs(end)
+    start, end = lengths(start), lengths(end)
     return (start >= MAGNETIC) & (end < VANISHED * start)
 
 
 def lost_state(start: np.ndarray, end: np.ndarray) -> str:
     """What has become of the moments, in words; empty where they kept their signs."""
-    found = []
-    for which, what in ((flipped, "have changed their sign"), (vanished, "have vanished")):
+    found, vectors = [], np.ndim(start) > 1
+    turned = "have turned by more than 90 degrees" if vectors else "have changed their sign"
+    for which, what in ((flipped, turned), (vanished, "have vanished")):
         places = np.flatnonzero(which(start, end))
         if places.size:
             k = int(places[0])
-            found.append(
-                f"{places.size} of {len(start)} moments {what} (atom {k}: {start[k]:.3g} to "
-                f"{end[k]:.3g} mu_B)"
-            )
+            moment = "" if vectors else f": {start[k]:.3g} to {end[k]:.3g} mu_B"
+            found.append(f"{places.size} of {len(start)} moments {what} (atom {k}{moment})")
     return " and ".join(found)
 
 
@@ -60,15 +62,28 @@ def require_state(name: str, start: np.ndarray, end: np.ndarray) -> None:
 
 
 def relaxed_states(
-    potential: Potential, atoms_list: Sequence[Atoms], options: dict[str, Any]
+    potential: Potential,
+    atoms_list: Sequence[Atoms],
+    options: dict[str, Any],
+    vectors: bool = False,
 ) -> list[Structure]:
     """Structures after a tight relaxation that has kept their magnetic states.
+
+    Without ``vectors`` moments must be collinear.
 
     Raises:
         UnstableStateError: if moments flip or vanish.
         ValueError: if a relaxation does not end.
     """
-    found = uninterrupted(relax(potential, list(atoms_list), **{**TIGHT, **options}))
+    atoms_list = list(atoms_list)
+    if not vectors:
+        # Vectors along one axis become numbers; others are refused.
+        structures = [start_structures(potential, [atoms])[0] for atoms in atoms_list]
+        atoms_list = [
+            to_atoms(structure, None, potential.species, atoms)
+            for structure, atoms in zip(structures, atoms_list, strict=True)
+        ]
+    found = uninterrupted(relax(potential, atoms_list, **{**TIGHT, **options}))
     for result in found:
         name = result.details.start.name
         require_state(name, result.start_magmoms, result.magmoms)
