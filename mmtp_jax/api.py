@@ -28,6 +28,7 @@ from mmtp_jax.options import also, made, takes
 from mmtp_jax.potential.committee import committee_of
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.progress import FitProgress
+from mmtp_jax.structures.domain import warn_of_canted
 from mmtp_jax.structures.making import makings_of
 from mmtp_jax.structures.results import Result
 from mmtp_jax.structures.screening import Suspect, warn_of_outliers
@@ -67,7 +68,8 @@ def evaluate(
     Warns:
         MissingMomentsWarning: if configurations have no moments; they are taken at zero.
         NoNeighboursWarning: if atoms have no neighbour within the cutoff.
-        ExtrapolationWarning: if distances or moments are outside of the potential's intervals.
+        ExtrapolationWarning: if distances or moments are outside of the potential's intervals, or
+            moments are canted and the potential was fitted to collinear ones alone.
 
     Example:
         >>> results = evaluate(potential, atoms_list)
@@ -79,6 +81,7 @@ def evaluate(
     atoms_list = given_configurations(atoms_list, first.species)
     tell_of_other_names(atoms_list)
     structures = structures_for(first, atoms_list, vectors=True)
+    warn_of_canted(first, structures)
     evaluate_all = evaluate_committee if several else evaluate_structures
     return evaluate_all(potential, structures, dtype)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmtp_jax.structures.domain import CANTED
 from mmtp_jax.structures.making import makings_of
 from mmtp_jax.structures.structure import LABELS, Structure
 
@@ -52,6 +53,7 @@ def record_of(
             "sha256": data_digest(structures, species),
             "configurations": len(structures),
             "atoms": sum(map(len, structures)),
+            CANTED: sum(s.canted for s in structures),
             "labels": {
                 kind: sum(getattr(s, kind) is not None for s in structures) for kind in LABELS
             },

@@ -30,7 +30,7 @@ from mmtp_jax.simulation.moments.structures import (
     MomentOptions,
     StructureEquilibrator,
 )
-from mmtp_jax.structures.domain import DomainReport
+from mmtp_jax.structures.domain import DomainReport, warn_of_canted
 from mmtp_jax.structures.results import CommitteeResult
 from mmtp_jax.structures.structure import Structure
 from mmtp_jax.warn import warn
@@ -159,6 +159,7 @@ class MMTPCalculator(Calculator):
         """What was met outside of the range of the potential."""
         self.equilibration: EquilibratedStructure | None = None
         """How the last search of equilibrated moments ended; None without ``equilibrate``."""
+        self._told_of_canted = False
         self._own_results: dict[str, Any] = {}
         self._evaluated: Structure | None = None
         """What the grade is of."""
@@ -191,6 +192,7 @@ class MMTPCalculator(Calculator):
             moments="initial",
             vectors=True,
         )
+        self._told_of_canted = self._told_of_canted or warn_of_canted(self.potential, [structure])
         self.outside.begin()
         tell, magmoms = self.outside.look, structure.magmoms
         if isinstance(self._evaluator, EquilibratedMoments):

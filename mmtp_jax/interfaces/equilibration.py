@@ -20,6 +20,7 @@ from mmtp_jax.simulation.moments.structures import (
     MomentOptions,
     equilibrate_structures,
 )
+from mmtp_jax.structures.domain import warn_of_canted
 from mmtp_jax.structures.non_magnetic import for_potential
 from mmtp_jax.structures.structure import Structure, n_reversed
 
@@ -163,6 +164,7 @@ def start_structures(
             )
         with_moments.append(atoms if borrowed is None else _with_initial(atoms, borrowed))
     structures = structures_for(potential, with_moments, moments="initial", vectors=vectors)
+    warn_of_canted(potential, structures)
     return [replace(s, magmoms=scale * s.magmoms) for s in structures]
 
 

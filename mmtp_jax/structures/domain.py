@@ -20,7 +20,8 @@ from mmtp_jax.warn import warn
 
 
 class ExtrapolationWarning(UserWarning):
-    """Distances below R_min or moments beyond M_max were met."""
+    """Distances below R_min or moments beyond M_max were met, or canted ones of no kind that the
+    potential was fitted to."""
 
 
 class MissingMomentsWarning(UserWarning):
@@ -33,6 +34,9 @@ class NoNeighboursWarning(UserWarning):
 
 KINDS = ("distance", "moment", "no moments", "no neighbours")
 """What `DomainReport.findings` are about."""
+
+CANTED = "canted"
+"""Entry of ``record["data"]``: configurations of the training set whose moments are canted."""
 
 FURTHEST = 20.0
 """Angstrom; neighbours beyond the cutoff are looked for up to here, to say how far they are."""
@@ -171,6 +175,28 @@ def check_domain(
         n_configurations=len(structures),
         cutoff=float(potential.cutoff),
     )  # fmt: skip
+
+
+def warn_of_canted(potential: Potential, structures: Sequence[Structure]) -> bool:
+    """Issue an `ExtrapolationWarning` where nothing but the form says what canted moments cost.
+
+    Returns whether it was issued.
+
+    What a potential of another program was fitted to is not known, and nothing is said.
+    """
+    record = potential.record
+    # Before fits took vectors they did not count them.
+    if record is None or (record.get("data") or {}).get(CANTED):
+        return False
+    canted = [structure.name for structure in structures if structure.canted]
+    if canted:
+        warn(
+            f"the moments of {len(canted)} of {len(structures)} configurations are canted (first "
+            f"{canted[0]}), and this potential was fitted to collinear ones alone: energies "
+            "between the axes are extrapolated by the form",
+            ExtrapolationWarning,
+        )
+    return bool(canted)
 
 
 def moment_at_end(

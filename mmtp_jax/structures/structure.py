@@ -9,6 +9,9 @@ import numpy as np
 
 from mmtp_jax.potential.vector_moments import are_vectors
 
+CANTED_FROM = 1e-3
+"""mu_B across the largest moment from which moments are canted; below, files have rounded them."""
+
 LABELS = ("energy", "forces", "stress", "magnetic_forces")
 """The kinds of label, in the order of every report."""
 
@@ -71,6 +74,15 @@ class Structure:
     def lengths(self) -> np.ndarray:
         """(n,) absolute values or lengths of the moments, mu_B."""
         return lengths(self.magmoms)
+
+    @property
+    def canted(self) -> bool:
+        """Whether moments are vectors along more than one axis."""
+        if not self.vectors or not self.magmoms.any():
+            return False
+        longest = self.magmoms[int(np.argmax(self.lengths))]
+        across = np.cross(self.magmoms, longest / np.linalg.norm(longest))
+        return bool(np.any(np.abs(across) > CANTED_FROM))
 
     @property
     def n_magnetic(self) -> int:

@@ -128,6 +128,20 @@ def test_energies_by_a_calculator_follow_and_are_compiled_once(iron, cell, cante
     assert np.linalg.norm(calc.magnetic_forces, axis=1).max() < 1e-5
 
 
+def test_a_committee_follows_the_mean_of_its_members(iron, cell, canted) -> None:
+    other = iron.replace(radial_coeffs=1.05 * np.asarray(iron.radial_coeffs))
+    calc = mmtp.MMTPCalculator([iron, other], equilibrate=True, directions="fixed")
+    near = canted[:1] + 0.1 * canted
+    atoms = _with(cell, near)
+    mean = calc.get_potential_energy(atoms)
+    moments = calc.results["magmoms"]
+    units = near / np.linalg.norm(near, axis=1, keepdims=True)
+    assert np.abs(np.sum(calc.magnetic_forces * units, axis=1)).max() < 1e-3
+    there = [mmtp.evaluate(of, _with(cell, moments))[0] for of in (iron, other)]
+    assert mean == pytest.approx(np.mean([of.energy for of in there]), rel=1e-12)
+    assert calc.magnetic_forces_std.shape == (4, 3)
+
+
 def test_forms_that_are_not_even_refuse(magnetic_bare, cell, canted) -> None:
     with pytest.raises(ValueError, match=r"configuration 1: .* even under reversal"):
         mmtp.equilibrate(magnetic_bare, _with(cell, canted))
