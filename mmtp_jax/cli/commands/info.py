@@ -113,7 +113,7 @@ def _configurations(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     reading = given_by(args, LabelReading)
     atoms_list = console.read_data(args.file, console.check_species(reading.species), reading)
     species = tuple(sorted({symbol for atoms in atoms_list for symbol in atoms.symbols}))
-    structures = to_structures(atoms_list, species)
+    structures = to_structures(atoms_list, species, vectors=True)
     counts, makings = count_labels(structures, atoms_list), makings_of(structures, species)
     found = [*makings.differences, *makings.mesh_differences]
     digest = data_digest(structures, species)
