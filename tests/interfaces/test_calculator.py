@@ -594,6 +594,3 @@ def test_vectors_have_forces_and_magnetic_forces_by_differences(random_potential
     assert -np.sum(found * dot) == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-6)
     np.testing.assert_array_equal(atoms.calc.results["magmoms"], moments - step * dot)
     np.testing.assert_allclose(atoms.calc.results["magmom"], (moments - step * dot).sum(axis=0))
-    atoms.calc = mmtp.MMTPCalculator(potential, equilibrate=True)
-    with pytest.raises(ValueError, match="noncollinear"):
-        atoms.get_potential_energy()

@@ -93,7 +93,7 @@ def relax_reliability(
     types = np.concatenate([r.types for r, _ in pairs] or [np.empty(0, int)])
     moments = [f.structure.magmoms - r.magmoms for r, f in pairs]
     errors = np.concatenate([lengths(of) for of in moments] or [np.empty(0)])
-    lengths = [_lengths(f.structure) - _lengths(r) for r, f in pairs]
+    sides = [_lengths(f.structure) - _lengths(r) for r, f in pairs]
     volumes = [
         (f.structure.volume - r.volume) / len(r)
         for r, f in pairs
@@ -114,7 +114,7 @@ def relax_reliability(
         energy_rmse=_rms(
             [(f.result.energy - r.energy) / len(r) for r, f in pairs if r.energy is not None]
         ),
-        length_rmse=_rms(lengths),
+        length_rmse=_rms(sides),
         volume_rmse=_rms(volumes),
         total_magmom_rmse=_rms([np.linalg.norm(error.mean(axis=0)) for error in moments]),
         magmom_rmse={
