@@ -156,7 +156,8 @@ def _two_loops(
     unroll: bool = False,
 ) -> Array:
     """-H q (N,) of `direction`, with the inverse (SIZE, C) of the curvature of each pair."""
-    pieces = Segments(owner, n, None if members is None else Sums(None, members))
+    known = None if members is None else Sums(None, members)
+    pieces = Segments(owner, n, known, q.shape[0] // owner.shape[0])
 
     def backward(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         q, alphas = state
