@@ -21,16 +21,18 @@ from jax import export
 
 from mmtp_jax.io.fields import checked_fields
 from mmtp_jax.io.store import read_store, write_store
+from mmtp_jax.language import numbers
 from mmtp_jax.potential.observables import Graph, evaluate
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.potential.sums import Sums, incoming_pairs
+from mmtp_jax.potential.vectors import DIMENSION, check_vectors
 from mmtp_jax.precision import double_precision, require_precision
 from mmtp_jax.structures.batch import adds_by_gathering, rounded_size
 
 Array = Any
 
 PLATFORMS = ("cpu", "cuda")
-_VERSION = 2
+_VERSION = 3
 
 
 class ExportedValues(NamedTuple):
@@ -41,7 +43,7 @@ class ExportedValues(NamedTuple):
     forces: Array
     """(M, 3) eV/Angstrom; contributions of the rows."""
     magnetic_forces: Array
-    """(M,) eV/mu_B; contributions of the rows."""
+    """(M,), or (M, 3) where moments are vectors, eV/mu_B; contributions of the rows."""
     strain_derivative: Array
     """(3, 3) dE/d(strain) = sigma V, eV."""
 
@@ -55,6 +57,8 @@ class ExportedPotential:
     """Chemical symbols of the types 0, 1, ..."""
     cutoff: float
     """Angstrom; neighbours beyond it contribute nothing, and fill rows that are too long."""
+    vectors: bool = False
+    """Whether moments are vectors."""
 
     def __call__(
         self,
@@ -68,12 +72,21 @@ class ExportedPotential:
 
         Args:
             types: (M,) int32 species index.
-            magmoms: (M,) mu_B.
+            magmoms: (M,) mu_B; (M, 3) where moments are vectors.
             vectors: (N, 3, K) from each of the first N atoms to its neighbours, Angstrom.
             neighbours: (N, K) int32 index of the neighbour among the M atoms.
             incoming: what `incoming` gives, which holds as long as the neighbours do; without it
                 it is made anew, on the host, where the device is no CPU.
+
+        Raises:
+            ValueError: if moments are not what the program is for.
         """
+        if (np.ndim(magmoms) > 1) != self.vectors:
+            takes = "vectors (M, 3)" if self.vectors else "collinear moments (M,)"
+            raise ValueError(
+                f"this program takes {takes}, got {numbers(np.shape(magmoms))}; export the "
+                f"potential with vectors={not self.vectors}"
+            )
         if incoming is None:
             gathers = adds_by_gathering()
             incoming = self.incoming(len(types), neighbours, vectors) if gathers else None
@@ -105,7 +118,11 @@ class ExportedPotential:
 
 
 def export_potential(
-    potential: Potential, *, platforms: Sequence[str] = PLATFORMS, dtype: Any = np.float64
+    potential: Potential,
+    *,
+    platforms: Sequence[str] = PLATFORMS,
+    dtype: Any = np.float64,
+    vectors: bool = False,
 ) -> ExportedPotential:
     """Export the evaluation of a potential, its parameters included.
 
@@ -114,10 +131,13 @@ def export_potential(
         platforms: that the program can run on: cpu, cuda, rocm or tpu.
         dtype: float64 or float32, of the program's arguments and results. In float32 large e0
             cost the energies their digits; set them to zero with ``potential.replace``.
+        vectors: moments are vectors.
 
     Raises:
-        ValueError: for another type.
+        ValueError: for another type, or a potential that has no energy of vectors.
     """
+    if vectors:
+        check_vectors(potential)
     with double_precision():
         precision = require_precision(dtype)
         if precision.edges != precision.contraction:
@@ -128,15 +148,15 @@ def export_potential(
         )
 
         def program(
-            types: Array, magmoms: Array, vectors: Array, neighbours: Array, incoming: Array
+            types: Array, magmoms: Array, distances: Array, neighbours: Array, incoming: Array
         ) -> Any:
-            members = jnp.arange(vectors.shape[0], dtype=jnp.int32)[None]
+            members = jnp.arange(distances.shape[0], dtype=jnp.int32)[None]
             graph = Graph(
                 types=types,
                 magmoms=magmoms,
-                vectors=vectors,
+                vectors=distances,
                 neighbours=neighbours,
-                configuration=jnp.zeros(vectors.shape[0], jnp.int32),
+                configuration=jnp.zeros(distances.shape[0], jnp.int32),
                 volumes=jnp.ones(1, precision.edges),
                 sums=Sums(incoming, members),
             )
@@ -149,12 +169,12 @@ def export_potential(
 
         exported = export.export(jax.jit(program), platforms=tuple(platforms))(
             argument((m,), np.int32),
-            argument((m,), precision.edges),
+            argument((m, DIMENSION) if vectors else (m,), precision.edges),
             argument((n, 3, k), precision.edges),
             argument((n, k), np.int32),
             argument((m, j), np.int32),
         )
-    return ExportedPotential(exported, tuple(potential.species), float(potential.cutoff))
+    return ExportedPotential(exported, tuple(potential.species), float(potential.cutoff), vectors)
 
 
 def save_exported(path: str | Path, exported: ExportedPotential) -> None:
@@ -163,6 +183,7 @@ def save_exported(path: str | Path, exported: ExportedPotential) -> None:
         "version": _VERSION,
         "species": exported.species,
         "cutoff": exported.cutoff,
+        "vectors": exported.vectors,
         "platforms": exported.program.platforms,
     }
     serialised = np.frombuffer(bytes(exported.program.serialize()), np.uint8)
@@ -193,7 +214,7 @@ def load_exported(path: str | Path) -> ExportedPotential:
     # A program that is damaged makes the reader of JAX fail in many ways.
     except Exception as error:
         raise ValueError(f"{path} is {what} ({error}); {advice}") from error
-    return ExportedPotential(deserialised, header["species"], header["cutoff"])
+    return ExportedPotential(deserialised, header["species"], header["cutoff"], header["vectors"])
 
 
 @dataclass(frozen=True)
@@ -201,4 +222,5 @@ class _Header:
     version: int
     species: tuple[str, ...]
     cutoff: float
+    vectors: bool
     platforms: tuple[str, ...]

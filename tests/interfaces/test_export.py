@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -142,3 +143,20 @@ def test_damaged_files_are_refused(tmp_path, exported) -> None:
     # As versions without the table of the arrays wrote it.
     np.savez(path, header=np.array(json.dumps(header)), **arrays)
     assert load_exported(path).species == exported.species
+
+
+def test_a_program_of_vectors_agrees_with_evaluate(potential, random_structure, tmp_path) -> None:
+    structure = random_structure(4, 5)
+    given = np.random.default_rng(4).normal(size=(5, 3))
+    structure = replace(structure, magmoms=given)
+    save_exported(tmp_path / "vectors.npz", export_potential(potential, vectors=True))
+    exported = load_exported(tmp_path / "vectors.npz")
+    found = jax.device_get(exported(*arguments(structure, exported.cutoff)))
+    (expected,) = evaluate_structures(potential, [structure])
+    assert found.energies == pytest.approx(expected.energies, abs=1e-10)
+    assert np.abs(found.forces - expected.forces).max() < 1e-12
+    assert found.magnetic_forces.shape == (5, 3)
+    assert np.abs(found.magnetic_forces - expected.magnetic_forces).max() < 1e-12
+    types, _, *rest = arguments(structure, exported.cutoff)
+    with pytest.raises(ValueError, match=r"takes vectors \(M, 3\), got 5 numbers"):
+        exported(types, given[:, 0], *rest)
