@@ -20,6 +20,7 @@ import numpy as np
 from mmtp_jax.potential.moments import MomentTables
 from mmtp_jax.potential.products import ProductTable, sum_of_products
 from mmtp_jax.potential.rows import (
+    MOST_SUMS,
     monomial_rows,
     powers,
     row_products,
@@ -112,22 +113,42 @@ def direct_component_lanes(
     Each product that is needed is made and added up in one kernel. Plain differentiation makes the
     same of it in the other direction.
     """
-    x, y, z = direction
     n_mu, n_right = 1 + max(mu for mu, _ in plan.left), len(plan.right)
     n_sets = radial.shape[1] // n_mu
-    x_power, y_power = (
-        powers(of, max(pair[k] for pair in pairs))
-        for of, pairs, k in ((x, plan.right, 0), (y, plan.left, 1))
-    )
     products, terms = plan.used
-    used = [(*plan.left[k // n_right], *plan.right[k % n_right]) for k in products.tolist()]
-    # Those that several functions need are made once.
-    monomials = {(a, b, c): x_power[a] * y_power[b] * (z if c else 1.0) for _, b, a, c in used}
-    one, sets = jnp.ones((1, radial.shape[0]), dtype), []
+    used = [
+        (part * n_mu + mu, a, b, c)
+        for (mu, b), (a, c) in (
+            (plan.left[k // n_right], plan.right[k % n_right]) for k in products.tolist()
+        )
+        for part in range(n_sets)
+    ]
     # Stored in both directions, between what makes and what needs them.
     functions = jax.lax.optimization_barrier(unstacked(radial))
-    for part in range(n_sets):
-        rows = [functions[part * n_mu + mu] * monomials[a, b, c] for mu, b, a, c in used]
-        sums = summed(rows)
-        sets.append(sum_of_products(terms, sums.astype(dtype), one))
-    return sets
+    n_parts = -(-len(used) // MOST_SUMS)
+    size = -(-len(used) // n_parts)
+    sums = []
+    for k in range(0, len(used), size):
+        some = used[k : k + size]
+        weights, components = {m: functions[m] for m, *_ in some}, direction
+        if n_parts > 1:
+            # Each part has kernels of its own in the other direction, too.
+            weights, components = jax.lax.optimization_barrier((weights, components))
+        sums.append(summed(_products(some, weights, components)))
+    one = jnp.ones((1, radial.shape[0]), dtype)
+    rows = jnp.concatenate(sums).astype(dtype).reshape(len(products), n_sets, -1)
+    return [sum_of_products(terms, of, one) for of in unstacked(rows)]
+
+
+def _products(
+    used: list[tuple[int, int, int, int]], weights: dict[int, Array], direction: tuple[Array, ...]
+) -> list[Array]:
+    """w_m x^a y^b z^c for each (m, a, b, c)."""
+    x, y, z = direction
+    x_power, y_power = (
+        powers(x, max(a for _, a, *_ in used)),
+        powers(y, max(b for *_, b, _ in used)),
+    )
+    # Those that several weights need are made once.
+    monomials = {(a, b, c): x_power[a] * y_power[b] * (z if c else 1.0) for _, a, b, c in used}
+    return [weights[m] * monomials[a, b, c] for m, a, b, c in used]

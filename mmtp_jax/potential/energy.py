@@ -133,7 +133,7 @@ def site_energies_along(
     )
     types = (neighborhoods.types, neighborhoods.neighbour_types)
     radial, radial_dot = radial_functions_along(
-        potential, Pairs(*types, *moving), Pairs(*types, *moving_dot), direct
+        potential, Pairs(*types, *moving), Pairs(*types, *moving_dot)
     )
     radial, radial_dot = stored((radial, radial_dot))
     energies, energies_dot = jax.jvp(

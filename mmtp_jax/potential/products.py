@@ -27,6 +27,9 @@ Array = Any
 _FUSED_TERMS = 4
 """Terms of one target that a CPU adds in one fused loop before the sum over groups."""
 
+_SUMMED_TERMS = 24
+"""Terms of one target in one sum on a GPU; XLA stores the terms of sums of 32 and more."""
+
 
 @dataclass(frozen=True, eq=False)
 class ProductTable:
@@ -185,11 +188,15 @@ def gathered_sums(table: ProductTable, left: Array, right: Array) -> Array:
     """For GPUs, where a scatter adds in any order: sums of gathered rows."""
     bins, place = table.bins
     found = []
-    for a, b, coefficient in bins:
-        terms = left[a] * (right if table.n_right == 1 else right[b])
-        if not np.all(coefficient == 1):
-            terms = terms * jnp.asarray(coefficient, left.dtype)[:, :, None]
-        found.append(jnp.sum(terms, axis=0))
+    for each in bins:
+        total = jnp.zeros((each.a.shape[1], left.shape[1]), left.dtype)
+        for k in range(0, len(each.a), _SUMMED_TERMS):
+            a, b, coefficient = (of[k : k + _SUMMED_TERMS] for of in each)
+            terms = left[a] * (right if table.n_right == 1 else right[b])
+            if not np.all(coefficient == 1):
+                terms = terms * jnp.asarray(coefficient, left.dtype)[:, :, None]
+            total = total + jnp.sum(terms, axis=0)
+        found.append(total)
     rows = jnp.concatenate(found)
     return rows if np.array_equal(place, np.arange(len(place))) else rows[place]
 

@@ -148,14 +148,11 @@ def radial_functions(potential: Potential, pairs: Pairs) -> Array:
     return _radial(potential.magnetic_size, point)
 
 
-def radial_functions_along(
-    potential: Potential, pairs: Pairs, dots: Pairs, direct: bool = False
-) -> tuple[Array, Array]:
+def radial_functions_along(potential: Potential, pairs: Pairs, dots: Pairs) -> tuple[Array, Array]:
     """f and its derivative along (m_i, r_ij, m_j), for derivatives with respect to c.
 
     The same numbers as the Jacobian-vector product of `radial_functions`, as matrix products
     C P whose transpose in c is cheap. ``dots`` holds the direction; its types are not used.
-    ``direct`` is the way of GPUs, which store no P.
     """
     coefficients = pair_coefficients(potential, are_vectors(pairs.magmoms))
     (central, phi, psi), (central_dot, phi_dot, psi_dot) = jax.jvp(
@@ -165,15 +162,6 @@ def radial_functions_along(
         (pairs.magmoms, pairs.distance, pairs.neighbour_magmoms),
         (dots.magmoms, dots.distance, dots.neighbour_magmoms),
     )
-    if direct:
-        of_atom = jnp.stack(
-            [_of_atom(coefficients, jnp.stack(b, axis=-1)) for b in (central, central_dot)], axis=1
-        )
-        n, _, n_mu, n_phi, _ = of_atom.shape
-        like = jax.ShapeDtypeStruct((n, 2 * n_mu, phi[0].shape[1]), of_atom.dtype)
-        factors = (*phi, *phi_dot, *psi, *psi_dot)
-        both = linear_map(_both, _from_both, factors, of_atom, like, static=(n_phi,), inline=True)
-        return both[:, :n_mu], both[:, n_mu:]
     p = product_rows(phi, psi)
     p_dot = product_rows(phi_dot, psi) + product_rows(phi, psi_dot)
     c, c_dot = (
@@ -194,37 +182,6 @@ def _of_atom_by_terms(coefficients: Array, central: Array) -> Array:
     return sum(
         central[:, a, None, None, None] * coefficients[a] for a in range(coefficients.shape[0])
     )
-
-
-def _halves(n_phi: int, factors: Sequence[Array]) -> list[Sequence[Array]]:
-    """phi, phi_dot, psi and psi_dot."""
-    n_psi = len(factors) // 2 - n_phi
-    phi, psi = factors[: 2 * n_phi], factors[2 * n_phi :]
-    return [phi[:n_phi], phi[n_phi:], psi[:n_psi], psi[n_psi:]]
-
-
-def _both(n_phi: int, *factors_and_of_atom: Array) -> Array:
-    """C P and C P_dot + C_dot P, (N, 2 N_mu, K), from C and C_dot (N, 2, N_mu, N_phi, blocks)."""
-    *factors, of_atom = factors_and_of_atom
-    phi, phi_dot, psi, psi_dot = _halves(n_phi, factors)
-    c, c_dot = of_atom[:, 0], of_atom[:, 1]
-    along = (_combine_each(c, phi_dot, psi), _combine_each(c, phi, psi_dot))
-    along = along[0] + along[1] + _combine_each(c_dot, phi, psi)
-    return jnp.concatenate([_combine_each(c, phi, psi), along], axis=1)
-
-
-def _from_both(n_phi: int, *factors_and_rows: Array) -> Array:
-    *factors, rows = factors_and_rows
-    phi, phi_dot, psi, psi_dot = _halves(n_phi, factors)
-    value, along = jnp.split(rows, 2, axis=1)
-    terms = [[], []]
-    for f, f_dot in zip(unstacked(value), unstacked(along), strict=True):
-        for p, p_dot in zip(phi, phi_dot, strict=True):
-            for q, q_dot in zip(psi, psi_dot, strict=True):
-                terms[0].append(f * (p * q) + f_dot * (p_dot * q + p * q_dot))
-                terms[1].append(f_dot * (p * q))
-    found = jnp.concatenate([summed(of) for of in terms])
-    return found.T.reshape(found.shape[1], 2, value.shape[1], len(phi), len(psi))
 
 
 def product_rows(phi: Sequence[Array], psi: Sequence[Array]) -> Array:

@@ -23,7 +23,7 @@ from mmtp_jax.potential.materialise import materialised
 
 Array = Any
 
-_LIST = 72
+MOST_SUMS = 72
 """Most sums over neighbours in one kernel; XLA fuses no more than 96 arrays."""
 
 
@@ -52,7 +52,7 @@ def stacked(rows: list[Array]) -> Array:
 
 
 def unstacked(rows: Array) -> list[Array]:
-    """R arrays (N, K) from (N, R, K); of slices the transpose would be a sum."""
+    """R arrays (N, K) from (N, R, K), the transpose of which is no sum or scatter."""
     return [jnp.squeeze(row, 1) for row in jax.lax.split(rows, (1,) * rows.shape[1], axis=1)]
 
 
@@ -61,7 +61,7 @@ def summed(rows: list[Array]) -> Array:
 
     Kernels have limits: longer lists are added up in parts.
     """
-    parts = [rows[k : k + _LIST] for k in range(0, len(rows), _LIST)]
+    parts = [rows[k : k + MOST_SUMS] for k in range(0, len(rows), MOST_SUMS)]
     return jnp.concatenate([jnp.sum(jnp.stack(part), axis=-1) for part in parts])
 
 

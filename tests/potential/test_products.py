@@ -31,7 +31,7 @@ COUNTS = {
     "one term each": (1, 1, 1),
     "four terms each": (4, 4),
     "five terms each": (5, 5),
-    "nine terms": (9,),
+    "many terms": (53, 9),
     "gaps at both ends": (0, 3, 0, 0, 4, 0),
     "no terms": (0, 0),
 }
@@ -130,7 +130,7 @@ def derivatives(function, point, along, out):
     return everything(point, along, out)
 
 
-DIFFERENTIATED = ("mixed", "one term each", "nine terms", "no terms")
+DIFFERENTIATED = ("mixed", "one term each", "many terms", "no terms")
 
 
 @pytest.mark.parametrize("name", DIFFERENTIATED)
