@@ -227,7 +227,7 @@ class SeriesProgress:
 
 
 def _short(errors: Errors) -> str:
-    return "".join(f" {_SHORT[k.kind]} {k.rmse:.3g}" for k in errors.kinds)
+    return "".join(f" {_SHORT[k.kind]} {k.rmse:.3g}" for k in errors.kinds if k.kind in _SHORT)
 
 
 def legend() -> str:

@@ -114,7 +114,7 @@ def spreads_of(
         "energy": [r.energy_std / len(a) for a, r in zip(atoms_list, results, strict=True)],
         "forces": [r.forces_std.ravel() for r in results],
         "stress": [r.stress_std for r in results if r.stress_std is not None],
-        "magnetic_forces": [r.magnetic_forces_std for r in results],
+        "magnetic_forces": [r.magnetic_forces_std.ravel() for r in results],
     }
     return {kind: np.hstack(values) for kind, values in kinds.items() if values}
 

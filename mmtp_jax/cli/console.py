@@ -291,7 +291,7 @@ def read_data(
     files = [files] if isinstance(files, str) else list(files)
     options = {
         name: value
-        for name in ("keys", "moments_at_equilibrium", "magnetic_gradient")
+        for name in ("keys", "moments_at_equilibrium", "magnetic_gradient", "vectors")
         if (value := getattr(reading, name, None))
     }
     atoms_list = mmtp.read(files, species=species, **options)

@@ -18,6 +18,7 @@ from mmtp_jax.cli.shared_settings import (
     missing_moments,
     moments_at_equilibrium,
     output,
+    vectors,
 )
 from mmtp_jax.fitting.options import Domain, Method, check_deciding, check_following, making
 from mmtp_jax.fitting.weights import Weights
@@ -45,6 +46,7 @@ class Data:
     )  # fmt: skip
     magnetic_gradient: bool = magnetic_gradient()
     moments_at_equilibrium: tuple[str, ...] = moments_at_equilibrium()
+    vectors: bool = vectors()
     making: str = making()
     keys: tuple[str, ...] = keys()
     missing_moments: str = missing_moments()

@@ -85,6 +85,15 @@ def moments_at_equilibrium() -> Any:
     )  # fmt: skip
 
 
+def vectors() -> Any:
+    """A field: moments along one axis as vectors."""
+    return option(
+        "Moments that are vectors stay so where those of a configuration lie along one axis, too; "
+        "such are collinear if not given.",
+        False,
+    )  # fmt: skip
+
+
 def missing_moments(default: str | None = "error") -> Any:
     """A field: what to do about labelled configurations without moments."""
     return option(
@@ -148,6 +157,7 @@ class LabelReading(Reading):
 
     magnetic_gradient: bool = magnetic_gradient()
     moments_at_equilibrium: tuple[str, ...] = moments_at_equilibrium()
+    vectors: bool = vectors()
 
 
 @options

@@ -84,6 +84,8 @@ def data_digest(structures: Sequence[Structure], species: Sequence[str]) -> str:
         for array in (s.cell, s.positions, s.magmoms, s.weight, *labels):
             value = b"none" if array is None else np.ascontiguousarray(array, float).tobytes()
             digest.update(value)
+        if s.transverse:
+            digest.update(b"transverse")
     return digest.hexdigest()[:_DIGITS]
 
 

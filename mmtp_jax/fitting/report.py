@@ -12,7 +12,7 @@ from mmtp_jax.fitting.shifts import Shift
 from mmtp_jax.readable import readable
 from mmtp_jax.structures.magnetic_parts import across, along, torques
 from mmtp_jax.structures.results import VOIGT, Result
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import LABELS, Structure
 from mmtp_jax.tables import aligned
 
 EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
@@ -197,14 +197,16 @@ def worst_table(names: Sequence[str], each: Sequence[Comparison], n: int) -> str
     """
     whole = errors_of(joined(each), len(each))
     own = [errors_of(of, 1) for of in each]
+    # Parts of magnetic forces say nothing that these do not.
+    kinds = [e.kind for e in whole.kinds if e.kind in LABELS]
 
     def size(k: int) -> float:
         # Where all labels are hit exactly, no error is larger than another.
-        ratios = (e.rmse / whole[e.kind].rmse for e in own[k].kinds if whole[e.kind].rmse > 0.0)
+        ratios = (own[k][kind].rmse / whole[kind].rmse for kind in kinds
+                  if kind in own[k] and whole[kind].rmse > 0.0)  # fmt: skip
         return max(ratios, default=0.0)
 
     worst = sorted(range(len(each)), key=size, reverse=True)[:n]
-    kinds = [e.kind for e in whole.kinds]
     rows = [("largest errors (RMSE)", *(f"{k.replace('_', ' ')} ({UNITS[k][0]})" for k in kinds),
              "times all")]  # fmt: skip
     for k in worst:

@@ -40,13 +40,15 @@ def read_cfg(
     path: str | os.PathLike,
     species: Sequence[str] | str | None = None,
     magnetic_gradient: bool = False,
+    vectors: bool = False,
 ) -> list[Atoms]:
     """Read all configurations of a ``.cfg`` file.
 
     Labels are on a ``SinglePointCalculator``: energy, forces, stress and magmoms, each only
     where the file has it. Collinear moments, whichever of the three columns holds them, are
     (n,) in mu_B, and the initial moments are set to the same; noncollinear ones stay (n, 3).
-    Magnetic forces are in ``atoms.arrays["magnetic_forces"]``, (n,) in eV/mu_B.
+    Magnetic forces are in ``atoms.arrays["magnetic_forces"]``, (n,) or (n, 3) as the moments, in
+    eV/mu_B.
 
     Args:
         path: the file.
@@ -54,6 +56,7 @@ def read_cfg(
             them itself.
         magnetic_gradient: take ``en_der_m*`` as +dE/dm, as MLIP-3 writes it after it evaluated
             a potential, and turn its sign. Off, they are -dE/dm, as data sets have it.
+        vectors: moments in three columns stay vectors where they lie along one axis as well.
 
     Raises:
         ValueError: if the file is broken or cut, or the species are missing or are not those
@@ -62,7 +65,7 @@ def read_cfg(
     Example:
         >>> atoms_list = read_cfg("train.cfg", species=("Fe", "Al"))
     """
-    maker = AtomsMaker(species, magnetic_gradient)
+    maker = AtomsMaker(species, magnetic_gradient, vectors)
     atoms_list = [maker(draft) for draft in read_drafts(path)]
     if maker.lost_stress:
         logger.warning(

@@ -12,7 +12,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 
 from mmtp_jax.io.cfg_sections import KNOWN_COLUMNS, VECTORS, Draft
-from mmtp_jax.io.schema import MAGNETIC_FORCES, along_moments, collapse, stamp_as_read
+from mmtp_jax.io.schema import (
+    MAGNETIC_FORCES,
+    TRANSVERSE,
+    along_moments,
+    collapse,
+    stamp_as_read,
+)
 from mmtp_jax.io.values import MARK, from_json
 from mmtp_jax.language import argument
 
@@ -70,11 +76,17 @@ class AtomsMaker:
     Args:
         species: symbols of the types, or None to take those that each configuration names.
         magnetic_gradient: ``en_der_m*`` is +dE/dm, not -dE/dm.
+        vectors: moments in three columns stay vectors where they lie along one axis.
     """
 
-    def __init__(self, species: Sequence[str] | str | None, magnetic_gradient: bool) -> None:
+    def __init__(
+        self,
+        species: Sequence[str] | str | None,
+        magnetic_gradient: bool,
+        vectors: bool = False,
+    ) -> None:
         self.species = check_species(species)
-        self.magnetic_gradient = magnetic_gradient
+        self.magnetic_gradient, self.vectors = magnetic_gradient, vectors
         self.lost_stress = 0
         self.lost_transverse = 0
 
@@ -109,9 +121,9 @@ class AtomsMaker:
             "forces": _vector(columns, "forces"),
             "stress": self._stress(draft),
         }
+        atoms.info = {name: parse_feature(text) for name, text in features.items()}
         self._set_magnetism(atoms, columns, results)
         _set_other_columns(atoms, columns)
-        atoms.info = {name: parse_feature(text) for name, text in features.items()}
         results = {name: value for name, value in results.items() if value is not None}
         if results:
             atoms.calc = SinglePointCalculator(atoms, **results)
@@ -154,13 +166,16 @@ class AtomsMaker:
         self, atoms: Atoms, columns: dict[str, np.ndarray], results: dict[str, Any]
     ) -> None:
         moments = _vector(columns, "moments", partial=True)
+        kept = self.vectors and set(VECTORS["moments"]) <= columns.keys()
         if moments is not None:
-            results["magmoms"] = collapse(moments)
+            results["magmoms"] = moments if kept else collapse(moments)
             atoms.set_initial_magnetic_moments(results["magmoms"])
         gradient = _vector(columns, "gradient", partial=True)
         if gradient is not None:
-            forces, transverse = along_moments(gradient, moments)
-            self.lost_transverse += transverse
+            forces = gradient
+            if not kept and atoms.info.get(TRANSVERSE) is not True:
+                forces, across = along_moments(gradient, moments)
+                self.lost_transverse += across
             # Subtracting from zero, not negating: zeros keep their sign.
             atoms.set_array(MAGNETIC_FORCES, 0.0 - forces if self.magnetic_gradient else forces)
 

@@ -25,6 +25,7 @@ from mmtp_jax.io.schema import (
     collapse,
     is_total,
     labels_of,
+    some_canted,
     tell_of_forces,
     voigt,
 )
@@ -42,6 +43,7 @@ def write_cfg(
     atoms_list: Atoms | Iterable[Atoms],
     species: Sequence[str] | str | None = None,
     say: bool = True,
+    vectors: bool | None = None,
 ) -> None:
     """Write configurations with their labels; the file appears whole or not at all.
 
@@ -60,6 +62,8 @@ def write_cfg(
         atoms_list: the configurations, which are not changed.
         species: symbols of the types 0, 1, ...; by default in the order of first appearance.
         say: log what is left out.
+        vectors: moments (n, 3) along one axis are written as they are, in three columns; by default
+            where other moments in the file are canted.
 
     Raises:
         ValueError: if an atom is of another species or a label is not finite.
@@ -72,13 +76,17 @@ def write_cfg(
             raise ValueError(f"cannot write {os.fspath(path)}: no configuration has atoms")
     packed = suffixes(path)[1]
     with atomic_write(path) as temporary, written_text(temporary, packed) as file:
-        left_out = write_cfg_text(file, configurations, symbols, os.fspath(path))
+        left_out = write_cfg_text(file, configurations, symbols, os.fspath(path), vectors)
     if say:
         left_out.say()
 
 
 def write_cfg_text(
-    file: TextIO, configurations: Sequence[Atoms], species: Sequence[str], name: str
+    file: TextIO,
+    configurations: Sequence[Atoms],
+    species: Sequence[str],
+    name: str,
+    vectors: bool | None = None,
 ) -> LeftOut:
     """Write configurations to an open file; messages call it ``name``. See `write_cfg`.
 
@@ -88,17 +96,20 @@ def write_cfg_text(
     left_out = LeftOut(name)
     labels = [labels_of(atoms) for atoms in configurations]
     tell_of_forces(labels, [f"configuration {k}" for k in range(1, len(labels) + 1)], name)
+    vectors = some_canted(labels) if vectors is None else vectors
     for k, (atoms, of_atoms) in enumerate(zip(configurations, labels, strict=True), 1):
         try:
-            left_out.count(_write_one(file, atoms, tuple(species), of_atoms))
+            left_out.count(_write_one(file, atoms, tuple(species), of_atoms, vectors))
         except ValueError as error:
             raise ValueError(f"cannot write {name}, configuration {k}: {error}") from error
     return left_out
 
 
-def _write_one(file: TextIO, atoms: Atoms, species: tuple[str, ...], labels: Labels) -> list[str]:
+def _write_one(
+    file: TextIO, atoms: Atoms, species: tuple[str, ...], labels: Labels, vectors: bool
+) -> list[str]:
     """Write one configuration; gives what is left out of it."""
-    results, left_out = labels.results, _left_out(atoms, labels)
+    results, left_out = labels.results, _left_out(atoms, labels, vectors)
     file.write(f"BEGIN_CFG\n Size\n{len(atoms):6d}\n")
     periodic = np.flatnonzero(atoms.pbc)
     check_periodic(atoms)
@@ -107,7 +118,7 @@ def _write_one(file: TextIO, atoms: Atoms, species: tuple[str, ...], labels: Lab
         rows = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)[: periodic[-1] + 1]
         for row in rows:
             file.write("    " + " ".join(f"{_finite(x, 'cell'):>22}" for x in row) + "\n")
-    _write_atom_data(file, _columns(atoms, species, labels))
+    _write_atom_data(file, _columns(atoms, species, labels, vectors))
     if "energy" in results:
         file.write(f" Energy\n    {_finite(results['energy'], 'energy')}\n")
     if "stress" in results:
@@ -127,9 +138,9 @@ def _write_one(file: TextIO, atoms: Atoms, species: tuple[str, ...], labels: Lab
     return left_out
 
 
-def _left_out(atoms: Atoms, labels: Labels) -> list[str]:
+def _left_out(atoms: Atoms, labels: Labels, vectors: bool) -> list[str]:
     """What there is no place for, but for entries of ``info``."""
-    found = dropped(atoms, labels)
+    found = dropped(atoms, labels, vectors)
     no_place = labels.results.keys() & set(all_properties) - _RESULTS
     # It says nothing that the moments do not.
     if is_total(labels.results.get("magmom"), labels.achieved_moments):
@@ -157,7 +168,9 @@ def _volume(atoms: Atoms) -> float:
     return float(abs(np.linalg.det(atoms.cell.array))) if atoms.pbc.all() else 0.0
 
 
-def _columns(atoms: Atoms, species: tuple[str, ...], labels: Labels) -> dict[str, list[str]]:
+def _columns(
+    atoms: Atoms, species: tuple[str, ...], labels: Labels, vectors: bool
+) -> dict[str, list[str]]:
     columns = {
         "id": [str(k) for k in range(1, len(atoms) + 1)],
         "type": [_type(symbol, species) for symbol in atoms.symbols],
@@ -168,10 +181,22 @@ def _columns(atoms: Atoms, species: tuple[str, ...], labels: Labels) -> dict[str
         _add(columns, VECTORS["forces"], results["forces"], "forces")
     moments, forces = labels.moments, labels.magnetic_forces
     if moments is not None:
+        # Along one axis they are collinear, and other programs look for them along x.
+        vectors = (vectors or labels.transverse) and np.ndim(moments) == 2
+        moments = np.asarray(moments, float) if vectors else collapse(np.asarray(moments, float))
         _add(columns, VECTORS["moments"], _vectors(moments), "moments")
     if forces is not None:
-        if forces.ndim == 2 and moments is not None and moments.shape == forces.shape:
-            forces, _ = along_moments(forces, moments)
+        if forces.ndim == 2 and np.shape(labels.moments) == forces.shape and not vectors:
+            forces, _ = along_moments(forces, labels.moments)
+        if np.ndim(moments) != 2 and not labels.transverse:
+            forces = collapse(forces)
+        if np.ndim(moments) == 2 and forces.ndim == 1:
+            if np.any(forces):
+                raise ValueError(
+                    "magnetic forces are one number for each atom, and the moments are vectors; "
+                    "give vectors, or remove them"
+                )
+            forces = np.zeros((len(atoms), 3))
         _add(columns, VECTORS["gradient"], _vectors(forces), "magnetic forces")
     if "energies" in results:
         _add(columns, ("site_en",), results["energies"], "energies")
@@ -199,8 +224,8 @@ def _type(symbol: str, species: tuple[str, ...]) -> str:
 
 
 def _vectors(values: np.ndarray) -> np.ndarray:
-    """Collinear values as vectors along x; noncollinear ones as they are."""
-    values = collapse(np.asarray(values, float))
+    """Collinear values as vectors along x; vectors as they are."""
+    values = np.asarray(values, float)
     if values.ndim == 2:
         return values
     vectors = np.zeros((len(values), 3))

@@ -235,13 +235,13 @@ def _canted(atoms: Atoms, kind: str) -> bool:
     return moments is not None and collapse(np.asarray(moments)).ndim > 1
 
 
-def _array(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+def _array(values: Any, shape: tuple[int, ...], what: str, other: str = "") -> np.ndarray:
     try:
         array = np.array(values, float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what} cannot be read as numbers ({reason(error)})") from error
     if array.shape != shape:
-        raise ValueError(f"{what} has {numbers(array.shape)}, expected {numbers(shape)}")
+        raise ValueError(f"{what} has {numbers(array.shape)}, expected {numbers(shape)}{other}")
     if not np.all(np.isfinite(array)):
         raise ValueError(
             f"{what} has a value that is not finite; remove the label or the configuration"
@@ -288,7 +288,7 @@ def _moments(moments: np.ndarray, size: int, vectors: bool) -> np.ndarray:
             "one non-zero column (fits, evaluations, grades, equilibration, relaxation and "
             "dynamics take vectors)"
         )
-    return _array(collinear, (size,), "magnetic moments")
+    return _array(collinear, (size,), "magnetic moments", f" or {numbers((size, 3))}")
 
 
 def _magnetic_forces(labels: Labels, size: int, vectors: bool) -> np.ndarray | None:

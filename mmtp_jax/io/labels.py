@@ -26,8 +26,8 @@ class LabelCounts:
     """Number of configurations with a label of this kind (keys as in `LABELS`), and with moments
     ("magmoms")."""
     numbers: dict[str, int]
-    """Number of scalars: energy 1, forces 3n, stress 6, magnetic forces and moments n per
-    configuration."""
+    """Number of scalars: energy 1, forces 3n, stress 6, magnetic forces and moments n or, of
+    vectors, 3n per configuration; 2n of magnetic forces that are known across moments only."""
     n_configurations: int
     n_atoms: int
     ignored: dict[str, int] = field(default_factory=dict)
@@ -63,13 +63,15 @@ def count_labels(
                 numbers[kind] += structure.count(kind)
         if structure.moments_known:
             configurations["magmoms"] += 1
-            numbers["magmoms"] += structure.n_magnetic
+            numbers["magmoms"] += structure.n_magnetic * (3 if structure.vectors else 1)
         if structure.weight == 0.0:
             ignored["all labels of configurations with weight 0"] += 1
     for k, atoms in enumerate(atoms_list or ()):
         labels = labels_of(atoms)
         if labels.magnetic_forces is not None and structures[k].n_magnetic < len(atoms):
             ignored["magnetic forces of atoms of non-magnetic species"] += 1
+        if labels.transverse and not structures[k].vectors:
+            ignored["magnetic forces across collinear moments"] += 1
         if labels.stale:
             ignored["results of a calculator for other positions, cell or moments"] += 1
         if labels.forces_stale:

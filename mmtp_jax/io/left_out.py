@@ -18,8 +18,11 @@ logger = logging.getLogger(__name__)
 _KNOWN = {*all_properties, MAGNETIC_FORCES}
 
 
-def dropped(atoms: Atoms, labels: Labels) -> list[str]:
-    """What is no part of the schema that all formats share; ``labels`` are those of ``atoms``."""
+def dropped(atoms: Atoms, labels: Labels, vectors: bool = False) -> list[str]:
+    """What is no part of the schema that all formats share; ``labels`` are those of ``atoms``.
+
+    With ``vectors`` moments along one axis stay vectors, and so do magnetic forces.
+    """
     results = getattr(atoms.calc, "results", None) or {}
     if labels.stale:
         return ["results for other positions, cell or initial moments"]
@@ -28,8 +31,8 @@ def dropped(atoms: Atoms, labels: Labels) -> list[str]:
     if len(two) == 2 and not same(*two):
         found.append("energy other than the free energy, which is written")
     forces, moments = labels.magnetic_forces, labels.moments
-    vectors = all(np.shape(values) == (len(atoms), 3) for values in (forces, moments))
-    if vectors and along_moments(forces, moments)[1]:
+    three = all(np.shape(values) == (len(atoms), 3) for values in (forces, moments))
+    if three and not vectors and not labels.transverse and along_moments(forces, moments)[1]:
         found.append("magnetic forces across the collinear moments")
     return found
 

@@ -56,10 +56,15 @@ def reads(name: object, value: object, n_atoms: int, per_atom: bool) -> bool:
 
 
 class Names:
-    """Finds the labels of the configurations of one file, and counts what it has found where."""
+    """Finds the labels of the configurations of one file, and counts what it has found where.
 
-    def __init__(self, keys: Keys | None = None) -> None:
-        self.keys = checked_keys(keys)
+    Args:
+        keys: names that are given to labels.
+        vectors: moments along one axis stay vectors.
+    """
+
+    def __init__(self, keys: Keys | None = None, vectors: bool = False) -> None:
+        self.keys, self.vectors = checked_keys(keys), vectors
         self._said: Counter[str] = Counter()
         self._found: set[str] = set()
 
@@ -160,9 +165,9 @@ class Names:
                 # The total of three vectors looks like three moments.
                 total = home is results and is_total(values, results.get("magmoms"))
                 if not total and is_one(name, values, size):
-                    found.append(
-                        (name, home, collapse(np.reshape(values, (size, -1)).astype(float)))
-                    )
+                    moments = np.reshape(values, (size, -1)).astype(float)
+                    kept = self.vectors and moments.shape == (size, 3)
+                    found.append((name, home, moments if kept else collapse(moments)))
         labels = [one for one in found if not one[0].lower().startswith("mace_")]
         found = sorted(labels or found, key=lambda one: one[0] != "magmoms")
         if not found or (len(found) == 1 and found[0][1] is results and "magmoms" in results):

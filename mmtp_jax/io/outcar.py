@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 from ase.io.vasp_parsers.vasp_outcar_parsers import OUTCARChunk, outcarchunks
 
@@ -84,6 +86,22 @@ def _broken(path: Path, error: Exception) -> str:
 
 def _atoms(chunk: OUTCARChunk) -> Atoms:
     atoms = chunk.build()
+    moments = _vector_moments(chunk.lines, len(atoms))
+    if moments is not None:
+        # ASE finds the tables of y and z only at one distance, and else gives x alone.
+        atoms.calc.results["magmoms"] = moments
     if any(UNCONVERGED in line for line in chunk.lines):
         atoms.info["VASP"] = UNCONVERGED
     return atoms
+
+
+def _vector_moments(lines: Sequence[str], n_atoms: int) -> np.ndarray | None:
+    """Moments (n, 3) of a noncollinear run, from the last table of each axis; None without."""
+    columns = []
+    for axis in "xyz":
+        heads = [k for k, line in enumerate(lines) if line.strip() == f"magnetization ({axis})"]
+        if not heads:
+            return None
+        first = next(k for k in range(heads[-1], len(lines)) if lines[k].startswith("-----")) + 1
+        columns.append([float(line.split()[-1]) for line in lines[first : first + n_atoms]])
+    return np.array(columns).T

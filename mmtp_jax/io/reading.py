@@ -6,7 +6,8 @@ in ``atoms.arrays["magnetic_forces"]``.
 
 - The energy is ASE's ``free_energy`` where a file has one (VASP: "free energy TOTEN"), for that
   is what forces and stress are derivatives of; VASP's energy(sigma -> 0) is not.
-- Moments or magnetic forces as (n, 3) with one non-zero column are collinear and become (n,).
+- Moments or magnetic forces as (n, 3) with one non-zero column are collinear and become (n,),
+  unless vectors are asked for.
 - Labels under names of other programs are read where they are unambiguous, and named in the log
   where they are not: see `mmtp_jax.io.other_names`.
 - vasprun.xml holds no moments of atoms; OUTCAR does. Of an OUTCAR that is cut the whole steps are
@@ -51,6 +52,7 @@ def read(
     index: int | str | slice = ":",
     keys: Keys | None = None,
     moments_at_equilibrium: bool | PathLike | Sequence[PathLike] = False,
+    vectors: bool = False,
     **options: Any,
 ) -> list[Atoms]:
     """Read configurations with their labels from one file, several, or a pattern.
@@ -71,6 +73,8 @@ def read(
             are free ones, which minimise the energy: magnetic forces that a file does not hold
             are labels of zero. A true entry ``moments_at_equilibrium`` of ``info`` says so of one
             configuration, a false one takes it out; see `mmtp_jax.io.at_equilibrium`.
+        vectors: moments (n, 3), and magnetic forces with them, stay so where they lie along one
+            axis as well; such are collinear, (n,), if not given.
         **options: ``magnetic_gradient`` for ``.cfg`` (see `mmtp_jax.io.cfg.read_cfg`); anything
             that ``ase.io.read`` takes, e.g. ``format="vasp-out"``, for others.
 
@@ -91,7 +95,7 @@ def read(
     atoms_list = []
     declared = _declared(moments_at_equilibrium)
     for file in files_of(path):
-        names, at_equilibrium = Names(keys), declared.of_file(file)
+        names, at_equilibrium = Names(keys, vectors), declared.of_file(file)
         found = []
         with_numbers = _read_file(file, species, index, options, names)
         making = vasp_info(file) if any(a.calc for _, a in with_numbers) else {}
@@ -160,7 +164,8 @@ def _read_file(
     named = options.get("format")
     if named == CFG or (named is None and is_cfg(path)):
         given = {name: value for name, value in options.items() if name != "format"}
-        found = _pick(path, list(enumerate(read_cfg(path, species, **given), 1)), index)
+        images = read_cfg(path, species, vectors=names.vectors, **given)
+        found = _pick(path, list(enumerate(images, 1)), index)
         return in_schema(path, found, names, foreign=False)
     foreign = {name: value for name, value in options.items() if name != "magnetic_gradient"}
     format = foreign.get("format") or format_to_read(path)
@@ -205,7 +210,7 @@ def in_schema(
                 # ASE writes the stamps of atoms as any other entry of info.
                 if STAMP in atoms.info:
                     stamped[f"configuration {number}"] = labels
-                atoms = normalised(atoms, labels, fresh=True)
+                atoms = normalised(atoms, labels, fresh=True, vectors=names.vectors)
         except ValueError as error:
             raise ValueError(f"{configuration_name(path, number)}: {error}") from error
         settled.append((number, atoms))

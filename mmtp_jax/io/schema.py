@@ -133,8 +133,8 @@ def set_magnetic_forces(atoms: Atoms, values: np.ndarray, *, transverse: bool = 
     values = np.array(values, float)
     if values.shape not in ((len(atoms),), (len(atoms), 3)):
         raise ValueError(
-            f"magnetic forces are {numbers(values.shape)}; give one number for each of "
-            f"{len(atoms)} atoms"
+            f"magnetic forces are {numbers(values.shape)}; give one number, or a vector, for each "
+            f"of {len(atoms)} atoms"
         )
     remove_magnetic_forces(atoms)
     atoms.set_array(MAGNETIC_FORCES, values)
@@ -291,6 +291,12 @@ def collapse(values: np.ndarray) -> np.ndarray:
         if axis is not None:
             return values[:, axis].copy()
     return values
+
+
+def some_canted(labels: Sequence[Labels]) -> bool:
+    """Whether moments of a configuration are vectors along more than one axis."""
+    moments = (of for one in labels for of in (one.achieved_moments, one.initial_moments))
+    return any(of is not None and collapse(np.asarray(of)).ndim > 1 for of in moments)
 
 
 def is_total(total: Any, moments: Any) -> bool:

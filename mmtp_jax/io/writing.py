@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
+import numpy as np
 from ase import Atoms
 
 from mmtp_jax.io.atomic import atomic_write
@@ -24,7 +25,7 @@ from mmtp_jax.io.normalised import normalised
 from mmtp_jax.io.other_names import Names
 from mmtp_jax.io.readback import differences
 from mmtp_jax.io.reading import ase_read, in_schema
-from mmtp_jax.io.schema import SOURCE, Labels, labels_of, tell_of_forces
+from mmtp_jax.io.schema import SOURCE, Labels, labels_of, some_canted, tell_of_forces
 
 _Labelled = list[tuple[Atoms, Labels]]
 
@@ -33,6 +34,7 @@ def write(
     path: PathLike,
     atoms_list: Atoms | Iterable[Atoms],
     species: Sequence[str] | str | None = None,
+    vectors: bool | None = None,
     **options: Any,
 ) -> None:
     """Write configurations with their labels; the file appears whole or not at all.
@@ -48,12 +50,14 @@ def write(
             and .extxyz extended XYZ, any other as ``ase.io.write`` has it.
         atoms_list: one configuration or several.
         species: symbols of the types of ``.cfg`` files; by default in the order of appearance.
+        vectors: moments (n, 3) along one axis are written as such, and not as collinear ones, which
+            ``.cfg`` has along x; by default where other moments in the file are canted.
         **options: ``format``, if the name of the file says it not; anything that ``ase.io.write``
             takes, for formats other than ``.cfg`` and extended XYZ.
 
     Raises:
         ValueError: if there is nothing to write, the format is unknown, or cannot hold the
-            labels that are given.
+            labels that are given, such as moments that are vectors where it has one number.
     """
     configurations = [atoms_list] if isinstance(atoms_list, Atoms) else list(atoms_list)
     if not configurations:
@@ -67,44 +71,46 @@ def write(
             f"got {sorted(options)}"
         )
     if format_ == CFG:
-        write_cfg(path, configurations, species)
+        write_cfg(path, configurations, species, vectors=vectors)
         return
     labels = [labels_of(atoms) for atoms in configurations]
     names = [getattr(a, SOURCE, f"configuration {k}") for k, a in enumerate(configurations, 1)]
     tell_of_forces(labels, names, os.fspath(path))
+    vectors = some_canted(labels) if vectors is None else vectors
     labelled = list(zip(configurations, labels, strict=True))
     left_out = LeftOut(os.fspath(path))
     with atomic_write(path) as temporary:
         if format_ == EXTXYZ:
-            _write_extxyz(temporary, labelled, left_out)
+            _write_extxyz(temporary, labelled, left_out, vectors)
         else:
-            _ase_write(temporary, labelled, left_out, format_, options)
+            _ase_write(temporary, labelled, left_out, vectors, format_, options)
     left_out.say()
 
 
-def _write_extxyz(path: Path, labelled: _Labelled, left_out: LeftOut) -> None:
+def _write_extxyz(path: Path, labelled: _Labelled, left_out: LeftOut, vectors: bool) -> None:
     with written_text(path, suffixes(left_out.name)[1]) as file:
         for k, (atoms, labels) in enumerate(labelled, 1):
             try:
-                text, parts = frame(normalised(atoms, labels))
+                text, parts = frame(normalised(atoms, labels, vectors=vectors))
             except ValueError as error:
                 raise ValueError(
                     f"cannot write {left_out.name}, configuration {k}: {error}"
                 ) from error
             file.write(text)
-            left_out.count([*dropped(atoms, labels), *parts])
+            left_out.count([*dropped(atoms, labels, vectors), *parts])
 
 
 def _ase_write(
     path: Path,
     labelled: _Labelled,
     left_out: LeftOut,
+    vectors: bool,
     format_: str,
     options: dict[str, Any],
 ) -> None:
     """Write in a format of ASE's, and find what it does not hold by reading it again."""
     name = left_out.name
-    copies = [normalised(atoms, labels) for atoms, labels in labelled]
+    copies = [normalised(atoms, labels, vectors=vectors) for atoms, labels in labelled]
     try:
         ase.io.write(path, copies if len(copies) > 1 else copies[0], format=format_, **options)
     # The writers of ASE raise whatever comes up; an OSError of the system has a number.
@@ -117,7 +123,7 @@ def _ase_write(
         ) from error
     try:
         found = ase_read(path, slice(None), {"format": format_})
-        names = Names()
+        names = Names(vectors=vectors)
         found = [atoms for _, atoms in in_schema(path, list(enumerate(found, 1)), names, True)]
     except ValueError as error:
         raise ValueError(
@@ -129,5 +135,12 @@ def _ase_write(
             f"{name}: the format {format_} holds {len(found)} of {len(copies)} configurations; "
             "nothing is written, take .extxyz or .cfg"
         )
+    for copy, again in zip(copies, found, strict=True):
+        before, after = (a.arrays.get("initial_magmoms") for a in (copy, again))
+        if after is not None and np.ndim(before) == 2 != after.ndim:
+            raise ValueError(
+                f"{name}: the format {format_} holds one number for each moment, and these are "
+                "vectors; nothing is written, take .extxyz or .cfg"
+            )
     for (atoms, labels), copy, again in zip(labelled, copies, found, strict=True):
-        left_out.count([*dropped(atoms, labels), *differences(copy, again)])
+        left_out.count([*dropped(atoms, labels, vectors), *differences(copy, again)])

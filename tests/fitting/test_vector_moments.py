@@ -90,6 +90,15 @@ def test_nothing_is_across_a_moment_that_is_zero(student, canted):
     )
 
 
+def test_atoms_of_non_magnetic_species_have_no_labels(student, canted):
+    weights = Weights(**ONLY, magnetic_forces=1.0)
+    first = replace(canted[1], magnetic=np.array([True, False, True]))
+    changed = first.magnetic_forces + np.outer([0, 1, 0], [1.0, 2.0, 3.0])
+    other = replace(first, magnetic_forces=changed)
+    assert loss_of(student, [other], weights) == loss_of(student, [first], weights)
+    assert first.count("magnetic_forces") == 6
+
+
 def test_moments_along_any_axis_have_the_loss_of_collinear_ones(
     student, random_structure, labelled, teacher
 ):

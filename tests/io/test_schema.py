@@ -131,7 +131,7 @@ def test_nor_does_a_file_by_ase(tmp_path, caplog):
 
 
 def test_forces_of_another_shape_are_refused():
-    with pytest.raises(ValueError, match="one number for each of 2 atoms"):
+    with pytest.raises(ValueError, match="one number, or a vector, for each of 2 atoms"):
         mmtp.set_magnetic_forces(iron(), np.zeros(3))
 
 

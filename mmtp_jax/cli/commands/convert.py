@@ -165,7 +165,7 @@ def _convert_configurations(args: argparse.Namespace) -> None:
     species = console.check_species(reading.species)
     atoms_list = console.read_data(args.input, species, reading)
     console.say_kept(args.output)
-    mmtp.write(args.output, atoms_list, species=species)
+    mmtp.write(args.output, atoms_list, species=species, vectors=reading.vectors or None)
     n_atoms = sum(map(len, atoms_list))
     before = labels_carried(atoms_list)
     print(f"{len(atoms_list)} configurations, {n_atoms} atoms")

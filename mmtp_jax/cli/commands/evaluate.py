@@ -135,7 +135,13 @@ def run(args: argparse.Namespace) -> None:
     print()
     if settings.output is not None:
         console.say_kept(settings.output)
-        mmtp.write(settings.output, _predictions(settings, found), species=potential.species)
+        vectors = settings.vectors or None
+        mmtp.write(
+            settings.output,
+            _predictions(settings, found),
+            species=potential.species,
+            vectors=vectors,
+        )
         print(f"wrote {settings.output}")
     if settings.report is not None:
         console.write_json(settings.report, _content(settings, found))
@@ -290,11 +296,14 @@ def with_predictions(atoms: Atoms, result: Result, making: str) -> Atoms:
     """A copy of a configuration that carries predictions in place of its labels."""
     from mmtp_jax.io.atoms import found_in, with_results
     from mmtp_jax.io.schema import KMESH, MAKING, collapse, labels_of
+    from mmtp_jax.potential.vector_moments import are_vectors
 
     moments, copy = labels_of(atoms).moments, atoms.copy()
     copy.info.pop(KMESH, None)
     copy.info[MAKING] = making
-    magmoms = None if moments is None else collapse(moments)
+    magmoms = moments
+    if moments is not None and not are_vectors(result.magnetic_forces):
+        magmoms = collapse(moments)
     return with_results(copy, {**found_in(result), "magmoms": magmoms}, result.magnetic_forces)
 
 
@@ -303,13 +312,14 @@ def summary(atoms_list: Sequence[Atoms], results: Sequence[Result]) -> str:
     import numpy as np
 
     from mmtp_jax.fitting.report import EV_PER_CUBIC_ANGSTROM_IN_GPA
+    from mmtp_jax.structures.structure import lengths
 
     rows = {
         "energy (eV/atom)": [r.energy / len(a) for a, r in zip(atoms_list, results, strict=True)],
         "|force| (eV/Angstrom)": np.concatenate(
             [np.linalg.norm(r.forces, axis=1) for r in results]
         ),
-        "|magnetic force| (eV/mu_B)": np.concatenate([abs(r.magnetic_forces) for r in results]),
+        "|magnetic force| (eV/mu_B)": np.concatenate([lengths(r.magnetic_forces) for r in results]),
         "pressure (GPa)": [
             -r.stress[:3].mean() * EV_PER_CUBIC_ANGSTROM_IN_GPA
             for r in results

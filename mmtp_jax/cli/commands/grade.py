@@ -111,7 +111,8 @@ def run(args: argparse.Namespace) -> None:
     print()
     if settings.output is not None:
         console.say_kept(settings.output)
-        mmtp.write(settings.output, graded, species=potential.species)
+        vectors = settings.vectors or None
+        mmtp.write(settings.output, graded, species=potential.species, vectors=vectors)
         print(f"wrote {settings.output}")
     if settings.json is not None:
         counts = [

@@ -94,7 +94,8 @@ def run(args: argparse.Namespace) -> None:
             for k, grade in zip(selection.indices, selection.grades, strict=True)
         ]
         console.say_kept(settings.output)
-        mmtp.write(settings.output, selected, species=potential.species)
+        vectors = settings.vectors or None
+        mmtp.write(settings.output, selected, species=potential.species, vectors=vectors)
         print(f"wrote {settings.output}")
     else:
         print(f"nothing to label, so {settings.output} is not written")
