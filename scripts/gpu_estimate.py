@@ -231,4 +231,4 @@ def check(options: Any) -> None:
             real_arguments(case, potential_of(level, form, dtype), dtype),
             partial(compile_for, CARDS[card]),
         )
-        print(f"| {card} | {case} | {level} {form} {dtype} | {found:.1e} |", flush=True)
+        print(f"| {CARDS[card].name} | {case} | {level} {form} {dtype} | {found:.1e} |", flush=True)
