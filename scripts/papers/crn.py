@@ -1,0 +1,343 @@
+"""Paramagnetic CrN: the tables and figures of Kotykhov 2025, from this program's own DFT labels.
+
+    python scripts/papers/crn.py -o crn_paper --potential CrN.mtp        # every table and figure
+    python scripts/papers/crn.py -o crn_paper --refit                    # fit it first
+    python scripts/papers/crn.py -o crn_paper --refit --only table2 fig5
+    python scripts/papers/crn.py --list                            # the command of each figure
+
+Each stage is a few commands of `mmtp`, printed before they run; what a stage has finished is not
+done again, unless the potential is another. The labels are those of `scripts/make_crn_data.py`
+(from nothing: run that first); the test set was drawn before the first fit and is in none. Numbers
+of the paper stand beside ours in the tables. So far the labels are too few for any of them to mean
+something: this is the way, not yet the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+
+import mmtp_jax as mmtp
+from mmtp_jax.cli.main import main as run_mmtp
+from mmtp_jax.tables import aligned
+
+DATA = Path(mmtp.__file__).parent / "data"
+TRAINING, TEST = DATA / "crn_cdft.extxyz", DATA / "crn_cdft_test.extxyz"
+PROPERTIES = DATA / "crn_properties.extxyz"
+FIT = (
+    "--level 12 --magnetic-size 3 --non-magnetic N --species Cr N --cutoff 5.0 --seed 0 "
+    "--max-iterations 1500"
+)
+LATTICE = 4.13
+"""Angstrom, where crystals start from."""
+MOMENT = 2.6
+FCC_TO_64 = "-2 2 2 2 -2 2 2 2 -2"
+"""The cube of 64 atoms of the primitive cell."""
+TETRAGONAL_TO_64 = "2 2 0 -2 2 0 0 0 2"
+POLAR = "--born Cr=4.4 N=-4.4 --dielectric 22"
+"""Experiment, as in the paper."""
+
+PAPER_ERRORS = {"energy": 1.7, "forces": 108.0, "stress": 0.4, "magnetic_forces": 64.0}
+"""Table I: meV/atom for 64 atoms, meV/Angstrom, GPa, meV/mu_B, on training data."""
+VOIGT = ("C11", "C22", "C33", "C12", "C13", "C23", "C44", "C55", "C66")
+PAPER_ELASTIC = {
+    ("FM", "paper, mMTP"): (573, 573, 573, 108, 108, 108, 164, 164, 164),
+    ("AFM", "paper, mMTP"): (620, 620, 708, 113, 97, 97, 158, 158, 164),
+    ("AFM", "paper, DFT"): (680, 680, 709, 100, 62, 62, 122, 122, 177),
+    ("AFM", "Zhou 2014, DFT"): (696, 696, 722, 113, 76, 76, 124, 124, 174),
+    ("PM", "paper, mMTP"): (645, 645, 645, 98, 98, 98, 160, 160, 160),
+    ("PM", "Zhou 2014, DFT"): (649, 649, 649, 99, 99, 99, 145, 145, 145),
+}
+"""Table II, GPa."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One table or figure: commands of mmtp, then what is made of their files."""
+
+    title: str
+    commands: tuple[str, ...]
+    finish: Callable[[Path], None] | None = None
+
+
+def crystals(folder: Path) -> None:
+    """The cells that the commands start from."""
+    primitive = bulk("CrN", "rocksalt", a=LATTICE)
+    primitive.set_initial_magnetic_moments([MOMENT, 0.0])
+    tetragonal = Atoms(
+        "Cr2N2",
+        scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0, 0, 0.5]],
+        cell=LATTICE * np.diag([0.5**0.5, 0.5**0.5, 1.0]),
+        pbc=True,
+        magmoms=[MOMENT, -MOMENT, 0.0, 0.0],
+    )
+    cube = bulk("CrN", "rocksalt", a=LATTICE, cubic=True)
+    cube.set_initial_magnetic_moments([MOMENT if s == "Cr" else 0.0 for s in cube.symbols])
+    layers = cube.copy()
+    signs = np.where(cube.positions[:, 2] < 0.25 * LATTICE, 1.0, -1.0)
+    layers.set_initial_magnetic_moments(cube.get_initial_magnetic_moments() * signs)
+    double = tetragonal.repeat((2, 1, 1))
+    along = double.positions[:, 0] / double.cell[0, 0]
+    signs = np.where(along < 0.49, 1.0, -1.0)
+    double.set_initial_magnetic_moments(
+        [MOMENT * s if symbol == "Cr" else 0.0
+         for s, symbol in zip(signs, double.symbols, strict=True)]
+    )  # fmt: skip
+    displaced = cube.repeat(2)
+    displaced.positions[0, 0] += 0.01
+    named = {
+        "fm": primitive, "afm": tetragonal, "afm_cube": layers, "double": double,
+        "cube": cube, "cube_64": cube.repeat(2), "displaced_64": displaced,
+    }  # fmt: skip
+    for name, atoms in named.items():
+        mmtp.write(folder / f"{name}.extxyz", [atoms])
+
+
+def stages(states: int, test: Path) -> dict[str, Stage]:
+    """All of them; ``states`` is the number of disordered states of an average."""
+    pm = f"--states {states} --magnetic Cr"
+    return {
+        "table1": Stage(
+            "errors on configurations that no fit has seen",
+            (f"evaluate {{pot}} {test} --report table1.json --plot table1.png -o table1.extxyz",),
+            errors_table,
+        ),
+        "table2": Stage(
+            "elastic constants",
+            (
+                "elastic {pot} fm.extxyz -o table2_fm",
+                "elastic {pot} afm.extxyz -o table2_afm",
+                f"elastic {{pot}} cube_64.extxyz {pm} -o table2_pm",
+            ),
+            elastic_table,
+        ),
+        "fig5": Stage(
+            "averages over magnetic states",
+            (
+                "sample {pot} displaced_64.extxyz -n 250 --magnetic Cr --atom 0 --json fig5.json "
+                "--plot fig5.png",
+            ),
+        ),
+        "fig6": Stage(
+            "phonons, ferromagnetic",
+            (f"phonons {{pot}} fm.extxyz --supercell {FCC_TO_64} {POLAR} -o fig6",),
+        ),
+        "fig7": Stage(
+            "phonons, antiferromagnetic",
+            (f"phonons {{pot}} afm.extxyz --supercell {TETRAGONAL_TO_64} {POLAR} -o fig7",),
+        ),
+        "fig8": Stage(
+            "phonons, paramagnetic",
+            (f"phonons {{pot}} fm.extxyz --supercell {FCC_TO_64} {POLAR} {pm} -o fig8",),
+        ),
+        "fig9": Stage(
+            "expansion and heat capacity, paramagnetic (Figs. 9 and 10)",
+            (f"qha {{pot}} fm.extxyz --supercell {FCC_TO_64} {POLAR} {pm} -o fig9",),
+        ),
+        "orders": Stage(
+            "magnetic orders, at free and at fixed cell",
+            tuple(
+                f"relax {{pot}} {name}.extxyz --cell {cell} --json orders_{name}_{cell}.json "
+                f"-o orders_{name}_{cell}.extxyz"
+                for name in ("fm", "afm", "double")
+                for cell in ("full", "none")
+            ),
+            orders_table,
+        ),
+        "transition": Stage(
+            "order against temperature, spin-flip Monte Carlo at fixed cubic cell",
+            (
+                "montecarlo {pot} afm_cube.extxyz --sizes 2 3 --magnetic Cr --temperatures "
+                "100 200 300 400 500 --sweeps 400 --plot transition.png -o transition.csv "
+                "--checkpoint transition.npz --resume",
+            ),
+        ),
+    }
+
+
+def write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    """As CSV, and on the screen."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    print(aligned([[f"{x:.4g}" if isinstance(x, float) else str(x) for x in row] for row in rows]))
+
+
+def errors_table(folder: Path) -> None:
+    """Table I: RMSE of the test set beside those of the paper."""
+    report = json.loads((folder / "table1.json").read_text())
+    found = report["errors"]
+    rows = [["quantity", "ours, test set", "paper, training set"]]
+    rows += [[k, float(found[k]["rmse"]), PAPER_ERRORS[k]] for k in PAPER_ERRORS]
+    write_table(folder / "table1.csv", rows)
+
+
+def elastic_table(folder: Path) -> None:
+    """Table II: ours, our own DFT where there are labels of it, and the paper's columns."""
+    rows: list[list[object]] = [["state", "method", *VOIGT]]
+    dft = dft_constants()
+    for state in ("FM", "AFM", "PM"):
+        file = folder / f"table2_{state.lower()}.json"
+        if file.exists():
+            found = json.loads(file.read_text())
+            rows.append([state, "ours, mMTP", *components(found["constants_GPa"], state)])
+        if state in dft:
+            rows.append([state, "ours, DFT", *dft[state]])
+        rows += [[s, m, *map(float, c)] for (s, m), c in PAPER_ELASTIC.items() if s == state]
+    write_table(folder / "table2.csv", rows)
+
+
+def components(constants: Sequence[Sequence[float]], state: str) -> list[float]:
+    """C11, C22, C33, C12, C13, C23, C44, C55, C66 in the axes of the cubic cell.
+
+    The antiferromagnet is calculated in the cell (a/sqrt2, a/sqrt2, a), turned by 45 degrees.
+    """
+    c = np.array(constants)
+    if state == "AFM":
+        c = turned(c)
+    if state != "AFM":
+        (p, q, r) = (np.diag(c)[:3].mean(), c[[0, 0, 1], [1, 2, 2]].mean(), np.diag(c)[3:].mean())
+        return [float(x) for x in (p, p, p, q, q, q, r, r, r)]
+    found = [*np.diag(c)[:3], c[0, 1], c[0, 2], c[1, 2], *np.diag(c)[3:]]
+    return [float(x) for x in found]
+
+
+def turned(c: np.ndarray) -> np.ndarray:
+    """Constants (6, 6) of a tetragonal crystal in axes turned by 45 degrees about z, GPa."""
+    sum_, mean = c[0, 0] + c[0, 1], 0.5 * (c[0, 0] + c[0, 1])
+    found = c.copy()
+    found[0, 0] = found[1, 1] = mean + c[5, 5]
+    found[0, 1] = found[1, 0] = sum_ - found[0, 0]
+    found[5, 5] = 0.5 * (c[0, 0] - c[0, 1])
+    return found
+
+
+def dft_constants() -> dict[str, list[float]]:
+    """Of the strained cells among our labels, by differences of stresses, GPa; atoms at rest.
+
+    At the lattice parameter of the labels, whose reference is under a stress of its own.
+    """
+    if not PROPERTIES.exists():
+        return {}
+    stress = {a.info["label"]: a.get_stress() / 0.00624150913 for a in mmtp.read(PROPERTIES)}
+    found = {}
+    for state, short in (("FM", "4-fm-"), ("AFM", "4-afm-")):
+        rest = stress.get(f"{short}reference")
+        needed = ["xx+", "xx-", "yz+"] + (["zz+", "zz-", "xy+"] if state == "AFM" else [])
+        if rest is None or any(short + name not in stress for name in needed):
+            continue
+        at = {name: stress[short + name] for name in needed}
+        xx = (at["xx+"] - at["xx-"]) / 0.02
+        c44 = (at["yz+"] - rest)[3] / 0.01
+        if state == "FM":
+            c12 = 0.5 * (xx[1] + xx[2])
+            found[state] = [xx[0]] * 3 + [c12] * 3 + [c44] * 3
+        else:
+            zz = (at["zz+"] - at["zz-"]) / 0.02
+            c13, c66 = (zz[0] + zz[1] + xx[2]) / 3, (at["xy+"] - rest)[5] / 0.01
+            found[state] = [xx[0], xx[0], zz[2], xx[1], c13, c13, c44, c44, c66]
+    return {state: [float(x) for x in c] for state, c in found.items()}
+
+
+def orders_table(folder: Path) -> None:
+    """Energies of the magnetic orders, each relaxed with and without its cell."""
+    rows: list[list[object]] = [["order", "cell", "energy (meV/atom above the lowest)", "volume"]]
+    found = []
+    for name in ("fm", "afm", "double"):
+        for cell in ("full", "none"):
+            (atoms,) = mmtp.read(folder / f"orders_{name}_{cell}.extxyz")
+            found.append((name, cell, atoms.get_potential_energy() / len(atoms), atoms))
+    lowest = min(energy for _, _, energy, _ in found)
+    rows += [
+        [name, cell, 1e3 * (energy - lowest), atoms.get_volume() / len(atoms)]
+        for name, cell, energy, atoms in found
+    ]
+    write_table(folder / "orders.csv", rows)
+
+
+def run_stage(name: str, stage: Stage, folder: Path, potential: str, mark: str) -> int:
+    """Run what has not been done with this potential; returns the worst exit status."""
+    done = folder / f".{name}.done"
+    if done.exists() and done.read_text() == mark:
+        print(f"{name}: done before")
+        return 0
+    print(f"\n== {name}: {stage.title}", flush=True)
+    start, status = time.perf_counter(), 0
+    for command in stage.commands:
+        words = [
+            str(folder / w) if not w.startswith("-") and Path(w).suffix in SUFFIXES else w
+            for w in shlex.split(command)
+        ]
+        words = [potential if w == "{pot}" else w for w in words]
+        if "-o" in words:
+            place = words.index("-o") + 1
+            words[place] = str(folder / Path(words[place]).name)
+        print("$ mmtp " + shlex.join(words), flush=True)
+        status = max(status, run_mmtp(words))
+    if stage.finish is not None:
+        stage.finish(folder)
+    print(f"{name}: {time.perf_counter() - start:.0f} s, exit status {status}", flush=True)
+    if status == 0:
+        done.write_text(mark)
+    return status
+
+
+SUFFIXES = {".extxyz", ".json", ".png", ".csv", ".npz"}
+"""Of files that stand in the folder of the results, unless their path is whole."""
+
+
+def main() -> int:
+    """Run the stages that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path, default=Path("crn_paper"), help="folder")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--potential", help="name or file of the potential")
+    source.add_argument("--refit", action="store_true", help="fit it to the labels first")
+    parser.add_argument("--training", type=Path, default=TRAINING, help="labels of --refit")
+    parser.add_argument("--test", type=Path, default=TEST, help="labels of table1")
+    parser.add_argument("--states", type=int, default=50, help="disordered states of an average")
+    parser.add_argument("--only", nargs="+", metavar="STAGE", help="some of the stages")
+    parser.add_argument("--list", action="store_true", help="print the commands and stop")
+    args = parser.parse_args()
+    wanted = stages(args.states, args.test.resolve())
+    unknown = set(args.only or ()) - set(wanted)
+    if unknown:
+        parser.error(f"there is no {', '.join(sorted(unknown))} among {', '.join(wanted)}")
+    if args.list:
+        for name, stage in wanted.items():
+            print(f"{name}: {stage.title}", *(f"  mmtp {c}" for c in stage.commands), sep="\n")
+        return 0
+    if not (args.refit or args.potential):
+        parser.error("give --potential FILE or --refit; no potential of CrN comes with the program")
+    args.output.mkdir(parents=True, exist_ok=True)
+    crystals(args.output)
+    potential = args.potential
+    if args.refit:
+        potential = str(args.output / "CrN.mtp")
+        report = str(args.output / "fit.json")
+        status = run_mmtp(
+            ["fit", str(args.training), *FIT.split(), "-o", potential, "--report", report]
+        )
+        if status:
+            return status
+    mark = hashlib.sha256(repr(mmtp.load(potential).flatten().tolist()).encode()).hexdigest()
+    names = args.only or list(wanted)
+    failed = [n for n in names if run_stage(n, wanted[n], args.output, potential, mark)]
+    if failed:
+        print(f"not all of these ended well: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
