@@ -32,6 +32,7 @@ from mmtp_jax.active.scaling import column_scale
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
 from mmtp_jax.structures.batch import rounded_size
+from mmtp_jax.structures.domain import warn_of_canted
 from mmtp_jax.structures.structure import Structure
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class ActiveSet:
             ValueError: if a configuration has an unknown element, no moments (unless
                 ``missing_moments`` is ``"zero"``), or derivatives that are not finite; it is named.
         """
-        structures = as_structures(configurations, self.potential, missing_moments, one_each=True)
+        structures = self._to_grade(configurations, missing_moments)
         largest = np.zeros(len(structures))
         for rows, grades in self._graded(structures, memory):
             np.maximum.at(largest, rows.configuration, grades)
@@ -213,10 +214,16 @@ class ActiveSet:
                 "this active set has rows of whole configurations, which say nothing about atoms; "
                 "make one in the mode neighborhood"
             )
-        structures = as_structures(configurations, self.potential, missing_moments, one_each=True)
+        structures = self._to_grade(configurations, missing_moments)
         grades = [grades for _, grades in self._graded(structures, memory)]
         ends = np.cumsum([len(s) for s in structures])[:-1]
         return np.split(np.concatenate(grades), ends) if structures else []
+
+    def _to_grade(self, configurations: Configurations, missing_moments: str) -> list[Structure]:
+        structures = as_structures(configurations, self.potential, missing_moments, one_each=True)
+        # A low grade says nothing of it: rows of canted moments are made of collinear parameters.
+        warn_of_canted(self.potential, structures)
+        return structures
 
     def _graded(
         self, structures: Sequence[Structure], memory: int

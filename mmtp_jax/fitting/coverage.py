@@ -156,6 +156,8 @@ def _of_moments(with_forces: Sequence[Structure]) -> list[str]:
 
 def _parallel_only(structures: Sequence[Structure]) -> int:
     """Number of magnetic configurations if the moments are parallel in each, or else 0."""
+    if any(s.canted for s in structures):
+        return 0
     largest = max(float(s.lengths.max(initial=0.0)) for s in structures)
     # Small moments are induced by the others, and may oppose them.
     moments = [s.magmoms[s.lengths > INDUCED * largest] for s in structures]

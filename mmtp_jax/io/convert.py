@@ -285,8 +285,8 @@ def _moments(moments: np.ndarray, size: int, vectors: bool) -> np.ndarray:
     if collinear.shape == (size, 3):
         raise ValueError(
             "has noncollinear magnetic moments; give collinear ones here, one number per atom or "
-            "one non-zero column (fits, evaluations, grades, equilibration, relaxation and "
-            "dynamics take vectors)"
+            "one non-zero column (fits, evaluations, grades, equilibration, relaxation, dynamics, "
+            "elastic constants and phonons take vectors)"
         )
     return _array(collinear, (size,), "magnetic moments", f" or {numbers((size, 3))}")
 

@@ -128,13 +128,19 @@ def set_magnetic_forces(atoms: Atoms, values: np.ndarray, *, transverse: bool = 
             constrains directions; what is along it is not looked at.
 
     Raises:
-        ValueError: if there is not one for each atom.
+        ValueError: if there is not one for each atom, or numbers beside moments that are vectors.
     """
     values = np.array(values, float)
     if values.shape not in ((len(atoms),), (len(atoms), 3)):
         raise ValueError(
             f"magnetic forces are {numbers(values.shape)}; give one number, or a vector, for each "
             f"of {len(atoms)} atoms"
+        )
+    moments = _results_of(atoms)[0].get("magmoms", atoms.arrays.get("initial_magmoms"))
+    if values.ndim == 1 and np.shape(moments) == (len(atoms), 3):
+        raise ValueError(
+            f"magnetic forces are {numbers(values.shape)}, and the moments are vectors; give a "
+            f"vector for each of {len(atoms)} atoms"
         )
     remove_magnetic_forces(atoms)
     atoms.set_array(MAGNETIC_FORCES, values)

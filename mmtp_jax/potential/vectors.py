@@ -79,7 +79,8 @@ def check_vectors(potential: Potential) -> None:
     if not potential.even:
         raise ValueError(
             "moments that are vectors need a potential that is even under reversal of all "
-            "moments; this one has the form 'bare'"
+            "moments; this one has the form 'bare': fit one of the form 'parity', or give "
+            "collinear moments"
         )
     if not np.array_equal(potential.min_magmom, np.negative(potential.max_magmom)):
         raise ValueError(

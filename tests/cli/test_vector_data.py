@@ -33,7 +33,8 @@ def test_info_counts_vectors(run, canted):
     result = run("info", canted / "canted.extxyz")
     assert result.status == 0, result.err
     # Six configurations with nine numbers, and one with three.
-    assert result.out.splitlines()[-2].split() == ["moments", "7", "57"]
+    assert result.out.splitlines()[-3].split() == ["moments", "7", "57"]
+    assert result.out.splitlines()[-2] == "moments are vectors in 6, canted in 6"
     assert not result.err
     assert run("info", canted / "canted.extxyz", "--vectors").out.count(" 63\n") == 3
 
@@ -99,6 +100,18 @@ def test_grade_and_select(run, canted, tmp_path):
         )  # fmt: skip
         assert result.status == 0, result.err
     assert len(mmtp.read(tmp_path / "out.extxyz")) == 7
+
+
+def test_grades_of_canted_moments_say_what_they_do_not_tell(run, canted, iron_file, tmp_path):
+    fe = tmp_path / "fe.extxyz"
+    atoms_list = mmtp.read(canted / "canted.extxyz")[:2]
+    for atoms in atoms_list:
+        atoms.symbols = "Fe3"
+    mmtp.write(fe, atoms_list)
+    active = mmtp.ActiveSet.from_configurations(mmtp.load(iron_file), atoms_list)
+    active.save(tmp_path / "active.npz")
+    result = run("grade", iron_file, fe, "--active-set", tmp_path / "active.npz")
+    assert "fitted to collinear ones alone" in result.err
 
 
 def test_commands_for_collinear_moments_refuse(run, canted):

@@ -76,6 +76,9 @@ def test_one_magnetic_pattern(iron, potential):
     parallel = [s for s in iron if np.prod(s.magmoms) > 0.0]
     (sentence,) = missing_labels(potential, parallel)
     assert f"point one way ({len(parallel)} of them are magnetic)" in sentence
+    turned = np.array([[0.0, 0.0, 1.0], [0.8, 0.0, 0.6]])
+    canted = replace(parallel[0], magmoms=turned, magnetic_forces=turned)
+    assert not any("one way" in s for s in missing_labels(potential, [canted, *parallel]))
     # One configuration the other way round is the same pattern, one with opposite moments is not.
     reversed_ = replace(parallel[0], magmoms=-parallel[0].magmoms)
     assert len(missing_labels(potential, [*parallel, reversed_])) == 1

@@ -133,6 +133,12 @@ def test_nor_does_a_file_by_ase(tmp_path, caplog):
 def test_forces_of_another_shape_are_refused():
     with pytest.raises(ValueError, match="one number, or a vector, for each of 2 atoms"):
         mmtp.set_magnetic_forces(iron(), np.zeros(3))
+    canted = iron()
+    canted.calc = None
+    del canted.arrays["initial_magmoms"]
+    canted.set_initial_magnetic_moments(np.ones((len(canted), 3)))
+    with pytest.raises(ValueError, match="the moments are vectors; give a vector for each"):
+        mmtp.set_magnetic_forces(canted, np.zeros(len(canted)))
 
 
 def test_a_calculator_knows_its_own(random_potential):

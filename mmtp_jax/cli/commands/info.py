@@ -117,10 +117,11 @@ def _configurations(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     counts, makings = count_labels(structures, atoms_list), makings_of(structures, species)
     found = [*makings.differences, *makings.mesh_differences]
     digest = data_digest(structures, species)
+    vectors = sum(structure.vectors for structure in structures)
     content = {
         "file": args.file, "kind": "configurations", "species": list(species),
         "configurations": counts.n_configurations, "atoms": counts.n_atoms, "sha256": digest,
-        "labels": counts.configurations,
+        "labels": counts.configurations, "vectors": vectors,
         "making": [
             {"of": name, "configurations": int((makings.of == k).sum()), "text": text}
             for k, (name, text) in enumerate(zip(makings.names, makings.texts, strict=True))
@@ -128,6 +129,9 @@ def _configurations(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         "kmesh": makings.meshes, "differences": found,
     }  # fmt: skip
     lines = [f"configurations of {' '.join(species)}, digest {digest}:", str(counts)]
+    if vectors:
+        canted = sum(structure.canted for structure in structures)
+        lines.append(f"moments are vectors in {vectors}, canted in {canted}")
     lines.append(str(makings) or "how the labels were made is not recorded")
     lines += [f"different making: {what}" for what in found]
     return "\n".join(lines), content
