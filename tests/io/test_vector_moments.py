@@ -163,8 +163,10 @@ def test_formats_that_hold_numbers_refuse_vectors(tmp_path):
     with pytest.raises(ValueError, match=r"holds one number for each moment.*\.extxyz or \.cfg"):
         mmtp.write(path, CANTED, format="castep-cell")
     assert not path.exists()
+    atoms = labelled(CANTED.get_magnetic_moments(), np.zeros((2, 3)))
+    atoms.arrays["magnetic_forces"] = np.array([0.1, 0.2])
     with pytest.raises(ValueError, match="magnetic forces are one number for each atom"):
-        mmtp.write(tmp_path / "a.cfg", labelled(CANTED.get_magnetic_moments(), [0.1, 0.2]))
+        mmtp.write(tmp_path / "a.cfg", atoms)
 
 
 def test_shapes_that_are_neither():
@@ -174,6 +176,7 @@ def test_shapes_that_are_neither():
         to_structure(atoms, ("Fe",), vectors=True)
     with pytest.raises(ValueError, match="2 x 2 numbers; give one number, or a vector, for each"):
         mmtp.set_magnetic_forces(atoms, np.ones((2, 2)))
-    atoms = labelled([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]], [0.1, 0.2])
+    atoms = labelled([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]], np.zeros((2, 3)))
+    atoms.arrays["magnetic_forces"] = np.array([0.1, 0.2])
     with pytest.raises(ValueError, match="magnetic_forces has 2 numbers, expected 2 x 3"):
         to_structure(atoms, ("Fe",), vectors=True)
