@@ -10,8 +10,8 @@ file holds already is not computed again. Needs ABINIT and the datasets Cr.xml a
 table (LDA, version 1.1, from PseudoDojo); about five minutes for four atoms and fifteen for eight,
 on one core.
 
-    python scripts/make_crn_data.py --datasets jth/lda --number 100 -o crn_cdft.extxyz
-    python scripts/make_crn_data.py --datasets jth/lda --list test --number 40 -o crn_test.extxyz
+    python scripts/make_crn_data.py --datasets jth/lda --number 100 -o start.extxyz
+    python scripts/make_crn_data.py --datasets jth/lda --list test --number 40 -o test.extxyz
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def main() -> None:
     args = arguments(
         __doc__.splitlines()[0],
         [*LISTS, "properties"],
-        output="crn_cdft.extxyz",
+        output="start.extxyz",
         jobs="crn_jobs",
         datasets="folder of Cr.xml and N.xml",
     )

@@ -33,9 +33,8 @@ import mmtp_jax as mmtp
 from mmtp_jax.cli.main import main as run_mmtp
 from mmtp_jax.tables import aligned
 
-DATA = Path(mmtp.__file__).parent / "data"
-TRAINING, TEST = DATA / "crn_cdft.extxyz", DATA / "crn_cdft_test.extxyz"
-PROPERTIES = DATA / "crn_properties.extxyz"
+DATA = Path(mmtp.__file__).parent / "data" / "crn"
+TRAINING, TEST, PROPERTIES = (DATA / f"{n}.extxyz" for n in ("start", "test", "properties"))
 FIT = (
     "--level 12 --magnetic-size 3 --non-magnetic N --species Cr N --cutoff 5.0 --seed 0 "
     "--max-iterations 1500"
