@@ -20,7 +20,7 @@ from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
 from mmtp_jax.structures.batch import default_chunk, make_batches
-from mmtp_jax.structures.structure import Structure, kinds_of_moments
+from mmtp_jax.structures.structure import Structure
 
 Array = Any
 
@@ -127,15 +127,13 @@ def _rows(
     found: list[np.ndarray | None] = [None] * len(structures)
     with double_precision():
         on_device = jax.device_put(potential)
-        for places in kinds_of_moments(structures):
-            own = [structures[k] for k in places]
-            for batch in make_batches(own, float(potential.cutoff), max_atoms=max_atoms):
-                check()
-                graph_rows = _graph_rows(on_device, batch.graph, per_atom, default_chunk(potential))
-                rows = np.asarray(jax.device_get(graph_rows))
-                parts = batch.split(rows) if per_atom else list(rows[: len(batch.members), None])
-                for member, part in zip(batch.members, parts, strict=True):
-                    found[places[member]] = part
+        for batch in make_batches(structures, float(potential.cutoff), max_atoms=max_atoms):
+            check()
+            graph_rows = _graph_rows(on_device, batch.graph, per_atom, default_chunk(potential))
+            values = np.asarray(jax.device_get(graph_rows))
+            parts = batch.split(values) if per_atom else list(values[: len(batch.members), None])
+            for member, part in zip(batch.members, parts, strict=True):
+                found[member] = part
     return np.concatenate(found)
 
 

@@ -15,6 +15,7 @@ from mmtp_jax.io.convert import given_configurations, structures_for, to_structu
 from mmtp_jax.io.schema import SOURCE, set_moments
 from mmtp_jax.language import argument, named
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.vector_moments import are_vectors
 from mmtp_jax.simulation.moments.structures import (
     EquilibratedStructure,
     MomentOptions,
@@ -194,7 +195,7 @@ def _bare(atoms_list: Sequence[Atoms]) -> list[Atoms]:
 
 def _with_initial(atoms: Atoms, magmoms: np.ndarray) -> Atoms:
     copy = atoms.copy()
-    set_moments(copy, magmoms, np.ndim(magmoms) > 1)
+    set_moments(copy, magmoms, are_vectors(magmoms))
     return named_like(copy, atoms)
 
 
