@@ -7,6 +7,7 @@ same oracle, is not run again.
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
@@ -110,7 +111,9 @@ def label_all(
         ValueError: if a number is out of range, configurations have no moments, another process
             uses the folder, cells alike would get different meshes, or the labels beside are of
             another making.
+        RuntimeError: in a script that calls this as it is imported.
     """
+    _refuse_second_import()
     chosen = made(JobOptions, options, "label_all")
     check_targets(atoms_list)
     # Executors may run jobs in other folders than this program.
@@ -130,6 +133,16 @@ def label_all(
         answers, n_found = run_jobs(jobs, atoms_list, folders, executor, chosen.workers, callback)
     suspect = suspects_of(answers, [f.name for f in folders], beside)
     return Jobs(tuple(answers), n_found, suspect, chosen.accept_outliers)
+
+
+def _refuse_second_import() -> None:
+    """Say what a script lacks that runs once more in each process which it has started."""
+    if getattr(multiprocessing.process.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            "label_all is called as this script is imported, which the process of each job does "
+            "once more; put the call, and what goes before it, into a function, and call that one "
+            'under if __name__ == "__main__":'
+        )
 
 
 def check_targets(atoms_list: Sequence[Atoms]) -> None:

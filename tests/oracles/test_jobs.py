@@ -235,6 +235,16 @@ if __name__ == "__main__":
 """
 
 
+def test_a_script_without_a_guard_is_told_so(strange, tmp_path) -> None:
+    modules = str(Path(sys.modules[strange.__module__].__file__).parent)
+    text = SCRIPT.format(modules=modules, folder=str(tmp_path / "jobs"))
+    script = tmp_path / "script.py"
+    script.write_text(text.replace('if __name__ == "__main__":\n    ', ""))
+    found = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert "\nRuntimeError: label_all is called as this script is imported" in found.stderr
+    assert "set aside: its process crashed" in found.stderr
+
+
 def test_jobs_end_when_the_program_is_killed(strange, tmp_path) -> None:
     script, modules = (
         tmp_path / "script.py",
