@@ -78,8 +78,8 @@ def test_the_template_shows_every_key_with_its_default() -> None:
     shown = content["abinit"]
     fields = {field.name: field for field in dataclasses.fields(AbinitOracle)}
     assert set(shown) == set(fields)
-    examples = {"kmesh", "bands", "constrained", "mpi", "datasets", "radii_bohr", "hubbard",
-                "extra"}  # fmt: skip
+    examples = {"kmesh", "bands", "constrained", "magcon_lambda", "mpi", "datasets", "radii_bohr",
+                "hubbard", "extra"}  # fmt: skip
     for name in set(shown) - examples:
         value = fields[name].default
         assert shown[name] == (list(value) if isinstance(value, tuple) else value), name

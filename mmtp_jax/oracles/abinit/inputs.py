@@ -33,6 +33,9 @@ SPINORS = {"kptopt": 4, "nsppol": 1, "nspden": 4, "nspinor": 2, "pawspnorb": 0}
 """Vectors, without spin-orbit coupling. Moments out of one plane make k and -k different states,
 and those in one plane only equal up to a turn of the spins, which no halved mesh knows of: all of
 the mesh is needed."""
+SEARCH_STEPS = {False: 0.05, True: 0.01}
+"""Of magcon_lambda, of vectors or not. Two atoms of iron with moments 117 degrees apart go from a
+residual of 100 to 1e-2 in 20 iterations with 0.01, and stay at 24 for 60 with 0.05."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,8 @@ def variables_of(
     }
     if any(held):
         found["constraint_kind"] = [CONSTRAINED_MOMENT if h else 0 for h in held]
-        found["magcon_lambda"] = settings.magcon_lambda
+        step = settings.magcon_lambda
+        found["magcon_lambda"] = step if step is not None else SEARCH_STEPS[spinors]
     if settings.hubbard:
         none = (-1, 0.0, 0.0)
         orbital, u, j = zip(*(settings.hubbard.get(s, none) for s in species), strict=True)

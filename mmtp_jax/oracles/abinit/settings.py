@@ -84,8 +84,9 @@ class AbinitSettings:
     taken where a species is not named. Spheres must not overlap."""
     sphere_smearing_bohr: float = 0.05
     """Width of the edge of the spheres."""
-    magcon_lambda: float = 0.05
-    """Step of the search for the constraint; the converged result does not depend on it."""
+    magcon_lambda: float | None = None
+    """Step of the search for the constraint, by default 0.05, and 0.01 for vectors, which do not
+    converge with larger ones; the converged result does not depend on it."""
     hubbard: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     """DFT+U by species: angular momentum l, U in eV, J in eV; e.g. ``{"Cr": (2, 3.0, 0.0)}``."""
     hubbard_kind: int = 1
@@ -140,8 +141,9 @@ class AbinitSettings:
             "sphere_smearing_bohr", "magcon_lambda", "attempts",
         )  # fmt: skip
         for name in positive:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
         for name in ("ecutsm_Ha", "empty_bands_per_atom"):
             if not getattr(self, name) >= 0.0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

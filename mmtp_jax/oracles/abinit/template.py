@@ -46,7 +46,8 @@ code = "abinit"
 # forces are zero.
 #constrained = ["Cr"]
 
-# Width of the edge of the spheres that define moments, and first step of the search.
+# Width of the edge of the spheres that define moments, and step of the search for the constraint,
+# 0.01 by default for vectors.
 #sphere_smearing_bohr = 0.05
 #magcon_lambda = 0.05
 

@@ -96,6 +96,7 @@ def test_the_constraint_is_by_type_and_nothing_is_symmetrised(nitride, cells) ->
 def test_vectors_need_spinors_and_all_of_the_mesh(nitride, cells) -> None:
     collinear = told(nitride, cells)
     assert collinear["kptopt"] == ["1"]
+    assert numbers(collinear["magcon_lambda"]) == [0.05]
     vectors = np.random.default_rng(3).normal(size=(4, 3))
     del cells.arrays["initial_magmoms"]
     cells.set_initial_magnetic_moments(vectors)
@@ -106,6 +107,9 @@ def test_vectors_need_spinors_and_all_of_the_mesh(nitride, cells) -> None:
     spinat = np.array(numbers(found["spinat"])).reshape(-1, 3)
     np.testing.assert_allclose(spinat, vectors, atol=1e-12)
     assert found["constraint_kind"] == ["1", "0"]
+    assert numbers(found["magcon_lambda"]) == [0.01]
+    own = AbinitOracle(nitride.datasets, magcon_lambda=0.02)
+    assert numbers(told(own, cells)["magcon_lambda"]) == [0.02]
 
 
 def test_bands_mesh_and_smearing(nitride, cells, dataset) -> None:
