@@ -71,6 +71,7 @@ from mmtp_jax.properties.phonons import phonons as phonons
 from mmtp_jax.properties.quasiharmonic import quasiharmonic as quasiharmonic
 from mmtp_jax.properties.response import UnstableStateError as UnstableStateError
 from mmtp_jax.properties.second_derivatives import response as response
+from mmtp_jax.properties.structure_factor import spin_structure_factor as spin_structure_factor
 from mmtp_jax.properties.vibrations import thermal_expansion as thermal_expansion
 from mmtp_jax.properties.vibrations import vibrational_dos as vibrational_dos
 from mmtp_jax.simulation.moments.collapse import EquilibrationWarning as EquilibrationWarning

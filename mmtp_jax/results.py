@@ -18,5 +18,6 @@ from mmtp_jax.properties.formation import FormationEnergies as FormationEnergies
 from mmtp_jax.properties.phonon_results import Phonons as Phonons
 from mmtp_jax.properties.quasiharmonic_fit import QuasiHarmonic as QuasiHarmonic
 from mmtp_jax.properties.response import Response as Response
+from mmtp_jax.properties.structure_factor_results import SpinStructureFactor as SpinStructureFactor
 from mmtp_jax.structures.results import CommitteeResult as CommitteeResult
 from mmtp_jax.structures.results import Result as Result

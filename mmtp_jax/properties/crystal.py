@@ -39,6 +39,21 @@ def import_phonopy() -> Any:
     return phonopy
 
 
+def import_spglib() -> Any:
+    """The package spglib.
+
+    Raises:
+        MissingPackageError: if it is not installed.
+    """
+    try:
+        import spglib
+    except ImportError as error:
+        raise MissingPackageError(
+            "the symmetry of crystals needs spglib, which is not installed: pip install spglib"
+        ) from error
+    return spglib
+
+
 @dataclass(frozen=True, eq=False)
 class Crystal:
     """A unit cell whose moments define a magnetic state."""

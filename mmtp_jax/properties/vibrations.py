@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from mmtp_jax.io.names import OFF_GRID
-from mmtp_jax.io.schema import SOURCE
 from mmtp_jax.io.thermo import read_series
 from mmtp_jax.properties.dos import RESOLUTION_THZ, VibrationalDOS, vibrational_dos_of
 from mmtp_jax.properties.expansion import (
@@ -17,15 +15,15 @@ from mmtp_jax.properties.expansion import (
     constant_pressure_run,
     thermal_expansion_of,
 )
+from mmtp_jax.properties.frames import (
+    StoppedRunWarning,
+    check_same_atoms,
+    check_skip,
+    interval_of,
+    name_of,
+    runs_of,
+)
 from mmtp_jax.warn import warn
-
-TIME = "time_fs"
-
-_SAME = 1e-6
-
-
-class StoppedRunWarning(UserWarning):
-    """A run of dynamics has ended early."""
 
 
 def vibrational_dos(
@@ -64,73 +62,26 @@ def vibrational_dos(
         >>> found = mmtp.vibrational_dos(mmtp.read("run.extxyz"))
         >>> found.frequencies, found.total, found.species["Fe"]
     """
-    runs = [list(frames)] if isinstance(frames[0], Atoms) else [list(run) for run in frames]
-    runs = [_on_grid(run, number) for number, run in enumerate(runs, 1)]
-    if not 0.0 <= skip < 1.0:
-        raise ValueError(f"skip is a share of the trajectory between 0 and 1, got {skip}")
-    for number, run in enumerate(runs, 1):
-        if not run:
-            raise ValueError(f"trajectory {number} has no frames")
+    check_skip(skip)
+    runs = runs_of(frames)
     first = runs[0][0]
-    intervals = []
     for number, run in enumerate(runs, 1):
         for k, atoms in enumerate(run, 1):
             if not atoms.has("momenta"):
                 raise ValueError(
-                    f"{_name(atoms, number, k)} has no velocities; the trajectories that 'mmtp md "
-                    "-o' writes have them"
+                    f"{name_of(atoms, number, k)} has no velocities; the trajectories that 'mmtp "
+                    "md -o' writes have them"
                 )
-            if len(atoms) != len(first) or np.any(atoms.numbers != first.numbers):
-                raise ValueError(f"{_name(atoms, number, k)} is of other atoms than the first")
-        intervals.append(_interval(run, number) if interval_fs is None else interval_fs)
-    if np.ptp(intervals) > _SAME * max(intervals):
-        raise ValueError(f"the times between frames differ: {sorted(set(intervals))} fs")
+            check_same_atoms(atoms, first, name_of(atoms, number, k))
+    interval = interval_of(runs, interval_fs)
     return vibrational_dos_of(
         [np.array([a.get_velocities() for a in run[int(skip * len(run)) :]]) for run in runs],
         first.get_masses(),
         list(first.symbols),
-        float(intervals[0]),
+        interval,
         resolution_THz=resolution_THz,
         max_THz=max_THz,
     )
-
-
-def _on_grid(run: list[Atoms], number: int) -> list[Atoms]:
-    """Without the frame where a replica stopped, which is at no equal distance in time."""
-    kept = [atoms for atoms in run if not atoms.info.get(OFF_GRID)]
-    if len(kept) < len(run):
-        warn(
-            f"trajectory {number}: {len(run) - len(kept)} of {len(run)} frames lies between two "
-            f"others in time (info['{OFF_GRID}']: the run stopped there) and is left out",
-            StoppedRunWarning,
-        )
-    return kept
-
-
-def _name(atoms: Atoms, number: int, k: int) -> str:
-    """What messages call frame ``k`` of trajectory ``number``."""
-    return getattr(atoms, SOURCE, f"trajectory {number}, frame {k}")
-
-
-def _interval(run: Sequence[Atoms], number: int) -> float:
-    """Time between the frames of a trajectory, fs."""
-    if len(run) < 2:
-        raise ValueError(f"{_name(run[0], number, 1)} is the only frame; a spectrum needs many")
-    for k, atoms in enumerate(run, 1):
-        if TIME not in atoms.info:
-            raise ValueError(
-                f"{_name(atoms, number, k)} does not say its time (info['{TIME}']); give the time "
-                "between frames"
-            )
-    times = np.array([float(atoms.info[TIME]) for atoms in run])
-    steps = np.diff(times)
-    if steps[0] <= 0.0 or np.abs(steps - steps[0]).max() > 1e-4 * abs(steps[0]):
-        k = int(np.argmax(np.abs(steps - steps[0])))
-        raise ValueError(
-            f"{_name(run[k], number, k + 1)}: frames are not equally far apart in time (this one "
-            f"at {times[k]:g} fs, the next at {times[k + 1]:g} fs); leave out those that are not"
-        )
-    return float(steps.mean())
 
 
 def thermal_expansion(
