@@ -66,8 +66,9 @@ class AbinitSettings:
     """Bands above those that half the electrons fill; the majority spin needs some of them."""
     bands: int | None = None
     """Number of bands, in place of the rule; twice as many spinors for vectors."""
-    tolerance: float = 1e-8
-    """Largest residual of the potential (ABINIT's tolvrs)."""
+    tolerance: float = 1e-6
+    """Largest residual of the potential (ABINIT's tolvrs). It leaves energies at 1e-9 Ha and forces
+    at 1e-3 eV/Angstrom; a smaller one loses labels, which never get there."""
     steps: int = 60
     """Steps of the self-consistency; half as many more in attempts after the first."""
     attempts: int = 3

@@ -34,7 +34,7 @@ code = "abinit"
 
 # Largest residual of the potential, most steps of the self-consistency, and how many ways to
 # converge are tried: as it is, damped, from the density without constraint.
-#tolerance = 1.0e-8
+#tolerance = 1.0e-6
 #steps = 60
 #attempts = 3
 

@@ -26,7 +26,9 @@ def oracle() -> AbinitOracle:
     except ValueError:
         pytest.skip("the PAW dataset of iron is not installed (apt-get install gpaw-data)")
     # Fixed grids and as many bands as the reference had.
-    return AbinitOracle({"Fe": DATASET}, ecut_Ha=10.0, pawecutdg_Ha=20.0, kmesh=(2, 2, 2), bands=18)
+    return AbinitOracle(
+        {"Fe": DATASET}, ecut_Ha=10.0, pawecutdg_Ha=20.0, kmesh=(2, 2, 2), bands=18, tolerance=1e-8
+    )
 
 
 def test_moments_are_reached_and_magnetic_forces_are_derivatives(oracle, iron, tmp_path) -> None:
