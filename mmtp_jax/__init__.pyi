@@ -64,7 +64,10 @@ from mmtp_jax.properties.differentiable import (
 from mmtp_jax.properties.differentiable import DifferentiableState as DifferentiableState
 from mmtp_jax.properties.elastic import elastic_constants as elastic_constants
 from mmtp_jax.properties.eos import equation_of_state as equation_of_state
+from mmtp_jax.properties.exchange import exchange as exchange
+from mmtp_jax.properties.exchange import magnons as magnons
 from mmtp_jax.properties.formation import formation_energies as formation_energies
+from mmtp_jax.properties.magnon_results import SoftMagnonsWarning as SoftMagnonsWarning
 from mmtp_jax.properties.options import PhononOptions as PhononOptions
 from mmtp_jax.properties.phonon_results import ImaginaryModesWarning as ImaginaryModesWarning
 from mmtp_jax.properties.phonons import phonons as phonons

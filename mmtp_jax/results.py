@@ -13,8 +13,10 @@ from mmtp_jax.oracles.convergence_results import Convergence as Convergence
 from mmtp_jax.properties.dos import VibrationalDOS as VibrationalDOS
 from mmtp_jax.properties.elastic_results import ElasticConstants as ElasticConstants
 from mmtp_jax.properties.eos import EquationOfState as EquationOfState
+from mmtp_jax.properties.exchange_results import Exchange as Exchange
 from mmtp_jax.properties.expansion import ThermalExpansion as ThermalExpansion
 from mmtp_jax.properties.formation import FormationEnergies as FormationEnergies
+from mmtp_jax.properties.magnon_results import Magnons as Magnons
 from mmtp_jax.properties.phonon_results import Phonons as Phonons
 from mmtp_jax.properties.quasiharmonic_fit import QuasiHarmonic as QuasiHarmonic
 from mmtp_jax.properties.response import Response as Response

@@ -22,6 +22,7 @@ from mmtp_jax.potential.displacement import displaced
 from mmtp_jax.potential.jacobian import energy_jacobian, site_jacobian
 from mmtp_jax.potential.observables import energies, evaluate, observables
 from mmtp_jax.precision import require_precision, with_floats
+from mmtp_jax.properties.transverse import transverse_rows
 from mmtp_jax.simulation.dynamics.loop import before_start, take_steps
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 from mmtp_jax.simulation.dynamics.run import Run
@@ -117,6 +118,10 @@ def programs(lists, structures, potentials):
             found |= {
                 "rows": (energy_jacobian, (potential, graph)),
                 "rows of atoms": (partial(site_jacobian, chunk=8), (potential, graph)),
+                "turns": (
+                    transverse_rows,
+                    (potential, graph._replace(magmoms=along), np.arange(4).reshape(2, 2)),
+                ),
                 "loss and gradient": (
                     jax.value_and_grad(partial(loss, chunk=8)),
                     (jnp.asarray(potential.flatten()), potential, [targets]),

@@ -6,6 +6,7 @@ writes; nothing global of matplotlib is touched. It is imported when `mmtp_jax.p
 
 from mmtp_jax.plot.active import grades, learning
 from mmtp_jax.plot.fits import loss, loss_of, parity, parity_of, scan
+from mmtp_jax.plot.magnons import exchange, magnons
 from mmtp_jax.plot.properties import elastic, eos, formation, magnetisation, settings
 from mmtp_jax.plot.simulations import dynamics, relaxation, thermo_of_series
 from mmtp_jax.plot.spins import convergence, order
@@ -18,6 +19,7 @@ __all__ = [
     "dynamics",
     "elastic",
     "eos",
+    "exchange",
     "expansion",
     "formation",
     "grades",
@@ -25,6 +27,7 @@ __all__ = [
     "loss",
     "loss_of",
     "magnetisation",
+    "magnons",
     "order",
     "parity",
     "parity_of",

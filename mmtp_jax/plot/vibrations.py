@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from mmtp_jax.plot.style import COLOURS, K_B, SMALL_WORDS, VOLUME, new_figure, plain
 
 if TYPE_CHECKING:
-    from mmtp_jax.properties.bands import Bands
+    from mmtp_jax.properties.bands import Bands, Path
     from mmtp_jax.properties.dos import VibrationalDOS
     from mmtp_jax.properties.expansion import ThermalExpansion
     from mmtp_jax.properties.phonon_results import DensityOfStates
@@ -36,22 +36,13 @@ def bands(
         axes = figure.subplots()
     else:
         axes, beside = figure.subplots(1, 2, width_ratios=(3.2, 1.0), sharey=True)
-    ticks: list[tuple[float, str]] = []
-    # As parts of the path, so that lattices of other sizes have their special points in one place.
-    length = bands.distances[-1][-1]
-    distances = [distance / length for distance in bands.distances]
-    for k, (distance, values) in enumerate(zip(distances, bands.frequencies, strict=True)):
+    lines = along_path(axes, bands.path, bands.distances, bands.frequencies)
+    for k, (distance, values) in enumerate(lines):
         axes.plot(distance, values, color=COLOURS[0], linewidth=1.3)
         if errors is not None:
             for mode in range(values.shape[1]):
                 low, high = (values[:, mode] + s * errors[k][:, mode] for s in (-1, 1))
                 axes.fill_between(distance, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
-        for place, name in zip(distance[[0, -1]], bands.path.labels[k], strict=True):
-            _add_tick(ticks, float(place), _special(name))
-    for place, _ in ticks:
-        axes.axvline(place, color="0.8", linewidth=0.8, zorder=0)
-    axes.set_xticks([place for place, _ in ticks], [name for _, name in ticks])
-    axes.set_xlim(ticks[0][0], ticks[-1][0])
     axes.set_ylabel("Frequency (THz)")
     lowest = min(0.0, bands.lowest.frequency)
     if lowest < -0.05:
@@ -78,7 +69,7 @@ def bands(
         last = beside
     if errors is not None:
         figure.supxlabel("shaded: standard error over magnetic states", **SMALL_WORDS)
-    other = last.secondary_yaxis("right", functions=(_to_mev, _from_mev))
+    other = last.secondary_yaxis("right", functions=(to_mev, from_mev))
     other.set_ylabel("Energy (meV)")
     other.tick_params(labelsize=9)
     return figure
@@ -108,7 +99,7 @@ def dos(found: VibrationalDOS) -> Figure:
     if len(found.species) > 1:
         axes.legend(frameon=False, fontsize=9)
     plain(axes)
-    other = axes.secondary_xaxis("top", functions=(_to_mev, _from_mev))
+    other = axes.secondary_xaxis("top", functions=(to_mev, from_mev))
     other.set_xlabel("Energy (meV)", fontsize=9)
     other.tick_params(labelsize=9)
     return figure
@@ -196,6 +187,30 @@ def _free_energies(axes: Any, found: QuasiHarmonic) -> None:
     axes.set_ylabel("Free energy (meV/atom)")
 
 
+def along_path(
+    axes: Any, path: Path, distances: Sequence[np.ndarray], values: Sequence[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Ticks at the special points of a path; abscissae and values of its lines.
+
+    Args:
+        axes: to set up.
+        path: of bands.
+        distances: of each line from the start of the path.
+        values: of each line.
+    """
+    # As parts of the path, so that lattices of other sizes have their special points in one place.
+    length, ticks = distances[-1][-1], []
+    parts = [distance / length for distance in distances]
+    for part, names in zip(parts, path.labels, strict=True):
+        for place, name in zip(part[[0, -1]], names, strict=True):
+            _add_tick(ticks, float(place), _special(name))
+    for place, _ in ticks:
+        axes.axvline(place, color="0.8", linewidth=0.8, zorder=0)
+    axes.set_xticks([place for place, _ in ticks], [name for _, name in ticks])
+    axes.set_xlim(ticks[0][0], ticks[-1][0])
+    return list(zip(parts, values, strict=True))
+
+
 def _add_tick(ticks: list[tuple[float, str]], place: float, name: str) -> None:
     """Ends of lines that meet are one tick; two names where the path jumps."""
     if ticks and abs(ticks[-1][0] - place) < 1e-9:
@@ -209,9 +224,11 @@ def _special(name: str) -> str:
     return r"$\Gamma$" if name == "G" else name
 
 
-def _to_mev(thz: Any) -> Any:
+def to_mev(thz: Any) -> Any:
+    """Energy of a frequency."""
     return np.asarray(thz) * _MEV_PER_THZ
 
 
-def _from_mev(mev: Any) -> Any:
+def from_mev(mev: Any) -> Any:
+    """THz of an energy."""
     return np.asarray(mev) / _MEV_PER_THZ

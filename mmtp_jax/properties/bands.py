@@ -53,6 +53,26 @@ class Bands(NamedTuple):
         return lowest_mode(np.concatenate(self.path.segments), np.concatenate(self.frequencies))
 
 
+def _parsed(path: str) -> list[list[str]]:
+    """Names of the points of each line."""
+    try:
+        return parse_path_string(path)
+    except (ValueError, IndexError, KeyError) as error:
+        raise ValueError(
+            f"the path {path!r} is none; give names of special points, e.g. GXWKGL,UX"
+        ) from error
+
+
+def distances_along(path: Path, cell: np.ndarray) -> list[np.ndarray]:
+    """Distances of `Bands` of a primitive cell (3, 3)."""
+    reciprocal, found, start = np.linalg.inv(cell), [], 0.0
+    for segment in path.segments:
+        steps = np.linalg.norm(np.diff(segment, axis=0) @ reciprocal.T, axis=1)
+        found.append(start + np.concatenate([[0.0], np.cumsum(steps)]))
+        start = found[-1][-1]
+    return found
+
+
 def lowest_mode(q: np.ndarray, frequencies: np.ndarray) -> Mode:
     """The mode of the lowest frequency among (k, modes) at q (k, 3)."""
     k = int(np.argmin(frequencies.min(axis=1)))
@@ -66,8 +86,21 @@ def default_path(cell: np.ndarray, points: int = POINTS, path: str | None = None
         cell: (3, 3) Angstrom.
         points: of all lines together, about.
         path: names of special points, e.g. ``"GXWKGL,UX"``; by default ASE's choice.
+
+    Raises:
+        ValueError: if the lattice has no such points, or the path is no line.
     """
-    found = Cell(cell).bandpath(path, npoints=0, eps=1e-3)
+    found = Cell(cell).bandpath(npoints=0, eps=1e-3)
+    if path is not None:
+        lines = _parsed(path)
+        unknown = {name for names in lines for name in names} - set(found.special_points)
+        if unknown or not any(len(names) > 1 for names in lines):
+            raise ValueError(
+                f"the path {path!r} names {', '.join(sorted(unknown)) or 'no line'}; special "
+                f"points of this lattice ({found.cell.get_bravais_lattice(eps=1e-3).longname}) "
+                f"are {', '.join(found.special_points)}, and its usual path is {found.path}"
+            )
+        found = Cell(cell).bandpath(path, npoints=0, eps=1e-3)
     reciprocal = np.linalg.inv(cell)
     lines = [
         (names[k], names[k + 1])

@@ -67,11 +67,34 @@ class PhononOptions(States):
     @classmethod
     def split(cls, given: Mapping[str, Any]) -> tuple[PhononOptions, dict[str, Any]]:
         """Those among ``given``, and what is left of it: options of a relaxation."""
-        own = {field.name for field in fields(cls)} | set(other_names(cls))
-        return (
-            cls(**{name: value for name, value in given.items() if name in own}),
-            {name: value for name, value in given.items() if name not in own},
-        )
+        return _split(cls, given)
+
+
+@options
+class ExchangeOptions:
+    """Which moments precess."""
+
+    min_moment: float = option(
+        "Atoms with smaller moments, mu_B, have no precession of their own: they follow the others "
+        "at the least energy.",
+        0.1, bounds=POSITIVE,
+    )  # fmt: skip
+    moments: str = treatment(
+        "'equilibrate': lengths of moments minimise the energy; 'fixed': they stay those given."
+    )
+
+    @classmethod
+    def split(cls, given: Mapping[str, Any]) -> tuple[ExchangeOptions, dict[str, Any]]:
+        """Those among ``given``, and what is left of it: options of a relaxation."""
+        return _split(cls, given)
+
+
+def _split(cls: type, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    own = {field.name for field in fields(cls)} | set(other_names(cls))
+    return (
+        cls(**{name: value for name, value in given.items() if name in own}),
+        {name: value for name, value in given.items() if name not in own},
+    )
 
 
 def no_options(given: Mapping[str, Any]) -> None:

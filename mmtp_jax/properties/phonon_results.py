@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mmtp_jax.properties.bands import Bands, Mode, Path, lowest_mode
+from mmtp_jax.properties.bands import Bands, Mode, Path, distances_along, lowest_mode
 from mmtp_jax.properties.crystal import SYMPREC
 from mmtp_jax.readable import readable
 from mmtp_jax.simulation.constants import KB
@@ -143,15 +143,9 @@ class Phonons:
         path = self.path if path is None else path
         if path is None:
             raise ValueError("give a path of q-points")
-        reciprocal = np.linalg.inv(self.phonopy.primitive.cell)
-        distances, found, start = [], [], 0.0
-        for segment in path.segments:
-            steps = np.linalg.norm(np.diff(segment, axis=0) @ reciprocal.T, axis=1)
-            distances.append(start + np.concatenate([[0.0], np.cumsum(steps)]))
-            start = distances[-1][-1]
-            # Gamma belongs to the line that it is on.
-            found.append(self.frequencies(segment, direction=segment[-1] - segment[0]))
-        bands = Bands(path, distances, found)
+        # Gamma belongs to the line that it is on.
+        found = [self.frequencies(s, direction=s[-1] - s[0]) for s in path.segments]
+        bands = Bands(path, distances_along(path, self.phonopy.primitive.cell), found)
         self._warn(bands.lowest, "along the path")
         return bands
 

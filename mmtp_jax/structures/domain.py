@@ -177,6 +177,16 @@ def check_domain(
     )  # fmt: skip
 
 
+def canted_by_form_alone(potential: Potential) -> bool:
+    """Whether a potential is known to be fitted to collinear moments alone.
+
+    What one of another program was fitted to is not known.
+    """
+    # Before fits took vectors they did not count them.
+    record = potential.record
+    return record is not None and not (record.get("data") or {}).get(CANTED)
+
+
 def warn_of_canted(potential: Potential, structures: Sequence[Structure]) -> bool:
     """Issue an `ExtrapolationWarning` where nothing but the form says what canted moments cost.
 
@@ -184,9 +194,7 @@ def warn_of_canted(potential: Potential, structures: Sequence[Structure]) -> boo
 
     What a potential of another program was fitted to is not known, and nothing is said.
     """
-    record = potential.record
-    # Before fits took vectors they did not count them.
-    if record is None or (record.get("data") or {}).get(CANTED):
+    if not canted_by_form_alone(potential):
         return False
     canted = [structure.name for structure in structures if structure.canted]
     if canted:

@@ -206,7 +206,7 @@ def test_options_are_the_same_in_all_commands() -> None:
     for name in ("md", "montecarlo", "fit", "label", "learn", "converge"):
         assert "--resume" in options[name], name
     for name in ("md", "montecarlo", "sample", "equilibrate", "relax", "elastic", "eos",
-                 "magnetisation", "phonons", "qha", "lammps"):  # fmt: skip
+                 "magnetisation", "phonons", "exchange", "magnons", "qha", "lammps"):  # fmt: skip
         assert "--repeat" in options[name], name
 
 

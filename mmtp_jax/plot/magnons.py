@@ -1,0 +1,95 @@
+"""Figures of spins that turn: exchange constants over distance, magnon bands and densities."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mmtp_jax.plot.style import COLOURS, MARKERS, SMALL_WORDS, new_figure, plain
+from mmtp_jax.plot.vibrations import along_path, from_mev, to_mev
+
+if TYPE_CHECKING:
+    from mmtp_jax.properties.exchange_results import Exchange
+    from mmtp_jax.properties.magnon_results import MagnonBands, MagnonDOS
+
+_MOST = 40
+"""Distances at which sums over pairs are drawn."""
+_EXTRAPOLATED = "fitted to collinear moments alone: extrapolated by the form"
+
+
+def exchange(found: Exchange) -> Figure:
+    """Exchange constants over distance, and the mean-field T_C of all pairs up to there."""
+    figure = new_figure(8.4, 3.5, w_pad=0.08)
+    left, right = figure.subplots(1, 2)
+    by_pair: dict[tuple[str, str], list] = {}
+    for shell in found.shells:
+        by_pair.setdefault(shell.pair, []).append(shell)
+    left.axhline(0.0, color="0.5", linewidth=0.8)
+    for k, (pair, shells) in enumerate(by_pair.items()):
+        distances, values = ([getattr(s, name) for s in shells] for name in ("distance", "J"))
+        left.plot(
+            distances, values, color=COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)],
+            markersize=4.5, linewidth=0.8, alpha=0.9, label="-".join(pair),
+        )  # fmt: skip
+    left.set_ylabel(r"$J_{ij}$ (meV), each pair in both orders")
+    if len(by_pair) > 1:
+        left.legend(frameon=False, fontsize=8.5)
+    ends = np.unique(np.round([s.distance for s in found.shells], 2))[:_MOST] + 0.01
+    right.plot(
+        ends, [found.mean_field_of(end) for end in ends], color=COLOURS[0], marker=MARKERS[0],
+        markersize=3.5, linewidth=1.2,
+    )  # fmt: skip
+    right.set_ylabel(r"Mean-field $T_\mathrm{C}$ of pairs up to there (K)")
+    right.set_ylim(bottom=0.0)
+    for axes in (left, right):
+        axes.set_xlabel("Distance (Å)")
+        axes.set_xlim(0.0, found.range)
+    plain(left, right)
+    if found.by_form:
+        figure.supxlabel(_EXTRAPOLATED, **SMALL_WORDS)
+    return figure
+
+
+def magnons(bands: MagnonBands, dos: MagnonDOS | None = None, by_form: bool = False) -> Figure:
+    """Magnon bands, with the density of states beside them.
+
+    Args:
+        bands: along a path.
+        dos: to draw beside.
+        by_form: say that they are extrapolated by the form, see `Exchange.by_form`.
+    """
+    figure = new_figure(7.6 if dos is not None else 5.8, 3.9)
+    if dos is None:
+        axes = figure.subplots()
+    else:
+        axes, beside = figure.subplots(1, 2, width_ratios=(3.2, 1.0), sharey=True)
+    for distance, values in along_path(axes, bands.path, bands.distances, bands.energies):
+        axes.plot(distance, values, color=COLOURS[0], linewidth=1.3)
+    axes.set_ylabel("Energy (meV)")
+    values = np.concatenate(bands.energies)
+    lowest, high = min(0.0, float(values.min())), float(values.max())
+    if lowest < -1e-3 * high:
+        axes.axhspan(1.2 * lowest, 0.0, color=COLOURS[1], alpha=0.08, linewidth=0)
+        axes.text(
+            0.02, 0.02, "no minimum", transform=axes.transAxes, color=COLOURS[1], fontsize=8.5
+        )
+    axes.axhline(0.0, color="0.5", linewidth=0.8)
+    axes.set_ylim(bottom=1.1 * lowest if lowest < -1e-3 * high else 0.0)
+    plain(axes)
+    last = axes
+    if dos is not None:
+        beside.plot(dos.total, dos.energies, color=COLOURS[0], linewidth=1.3)
+        beside.set_xlabel("DOS (1/meV per atom)")
+        beside.set_xlim(left=0.0)
+        beside.xaxis.set_major_locator(MaxNLocator(3))
+        plain(beside)
+        last = beside
+    other = last.secondary_yaxis("right", functions=(from_mev, to_mev))
+    other.set_ylabel("Frequency (THz)")
+    other.tick_params(labelsize=9)
+    if by_form:
+        figure.supxlabel(_EXTRAPOLATED, **SMALL_WORDS)
+    return figure
