@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mmtp_jax.plot.style import COLOURS, MARKERS, SMALL_WORDS, new_figure, plain
-from mmtp_jax.plot.vibrations import along_path, from_mev, to_mev
+from mmtp_jax.plot.vibrations import from_mev, parts_of_path, special_points, to_mev
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.exchange_results import Exchange
@@ -66,8 +66,10 @@ def magnons(bands: MagnonBands, dos: MagnonDOS | None = None, by_form: bool = Fa
         axes = figure.subplots()
     else:
         axes, beside = figure.subplots(1, 2, width_ratios=(3.2, 1.0), sharey=True)
-    for distance, values in along_path(axes, bands.path, bands.distances, bands.energies):
+    parts = parts_of_path(bands.distances)
+    for distance, values in zip(parts, bands.energies, strict=True):
         axes.plot(distance, values, color=COLOURS[0], linewidth=1.3)
+    special_points(axes, bands.path, parts)
     axes.set_ylabel("Energy (meV)")
     values = np.concatenate(bands.energies)
     lowest, high = min(0.0, float(values.min())), float(values.max())
@@ -81,8 +83,8 @@ def magnons(bands: MagnonBands, dos: MagnonDOS | None = None, by_form: bool = Fa
     plain(axes)
     last = axes
     if dos is not None:
-        beside.plot(dos.total, dos.energies, color=COLOURS[0], linewidth=1.3)
-        beside.set_xlabel("DOS (1/meV per atom)")
+        beside.plot(1e3 * dos.total, dos.energies, color=COLOURS[0], linewidth=1.3)
+        beside.set_xlabel("DOS (1/eV per atom)")
         beside.set_xlim(left=0.0)
         beside.xaxis.set_major_locator(MaxNLocator(3))
         plain(beside)

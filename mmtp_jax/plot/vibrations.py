@@ -36,13 +36,14 @@ def bands(
         axes = figure.subplots()
     else:
         axes, beside = figure.subplots(1, 2, width_ratios=(3.2, 1.0), sharey=True)
-    lines = along_path(axes, bands.path, bands.distances, bands.frequencies)
-    for k, (distance, values) in enumerate(lines):
+    parts = parts_of_path(bands.distances)
+    for k, (distance, values) in enumerate(zip(parts, bands.frequencies, strict=True)):
         axes.plot(distance, values, color=COLOURS[0], linewidth=1.3)
         if errors is not None:
             for mode in range(values.shape[1]):
                 low, high = (values[:, mode] + s * errors[k][:, mode] for s in (-1, 1))
                 axes.fill_between(distance, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
+    special_points(axes, bands.path, parts)
     axes.set_ylabel("Frequency (THz)")
     lowest = min(0.0, bands.lowest.frequency)
     if lowest < -0.05:
@@ -187,20 +188,17 @@ def _free_energies(axes: Any, found: QuasiHarmonic) -> None:
     axes.set_ylabel("Free energy (meV/atom)")
 
 
-def along_path(
-    axes: Any, path: Path, distances: Sequence[np.ndarray], values: Sequence[np.ndarray]
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Ticks at the special points of a path; abscissae and values of its lines.
+def parts_of_path(distances: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Distances of lines as parts of the whole path.
 
-    Args:
-        axes: to set up.
-        path: of bands.
-        distances: of each line from the start of the path.
-        values: of each line.
+    Lattices of other sizes have their special points in one place then.
     """
-    # As parts of the path, so that lattices of other sizes have their special points in one place.
-    length, ticks = distances[-1][-1], []
-    parts = [distance / length for distance in distances]
+    return [distance / distances[-1][-1] for distance in distances]
+
+
+def special_points(axes: Any, path: Path, parts: Sequence[np.ndarray]) -> None:
+    """Name and mark the ends of the lines of a path."""
+    ticks: list[tuple[float, str]] = []
     for part, names in zip(parts, path.labels, strict=True):
         for place, name in zip(part[[0, -1]], names, strict=True):
             _add_tick(ticks, float(place), _special(name))
@@ -208,7 +206,6 @@ def along_path(
         axes.axvline(place, color="0.8", linewidth=0.8, zorder=0)
     axes.set_xticks([place for place, _ in ticks], [name for _, name in ticks])
     axes.set_xlim(ticks[0][0], ticks[-1][0])
-    return list(zip(parts, values, strict=True))
 
 
 def _add_tick(ticks: list[tuple[float, str]], place: float, name: str) -> None:
