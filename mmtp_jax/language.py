@@ -21,7 +21,7 @@ _LANGUAGE: ContextVar[str] = ContextVar("language", default="python")
 _FLAGS = {"keys": "key"}
 """Options that are not named as their argument."""
 
-_UNITS = ("_K", "_GPa", "_THz", "_fs", "_s")
+_UNITS = ("_K", "_GPa", "_THz", "_meV", "_fs", "_s")
 """Ends of names that options are spelled without."""
 
 

@@ -45,6 +45,7 @@ from mmtp_jax.cli.commands import (
     relax,
     sample,
     select,
+    sqw,
     template,
 )
 from mmtp_jax.cli.settings import note
@@ -69,6 +70,7 @@ _COMMANDS = (
     phonons,
     qha,
     dos,
+    sqw,
     expansion,
     exchange,
     magnons,

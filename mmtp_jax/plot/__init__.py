@@ -9,6 +9,7 @@ from mmtp_jax.plot.fits import loss, loss_of, parity, parity_of, scan
 from mmtp_jax.plot.magnons import exchange, magnons
 from mmtp_jax.plot.properties import elastic, eos, formation, magnetisation, settings
 from mmtp_jax.plot.simulations import dynamics, relaxation, thermo_of_series
+from mmtp_jax.plot.spin_waves import spin_structure_factor
 from mmtp_jax.plot.spins import convergence, order
 from mmtp_jax.plot.vibrations import bands, dos, expansion, quasiharmonic
 
@@ -35,5 +36,6 @@ __all__ = [
     "relaxation",
     "scan",
     "settings",
+    "spin_structure_factor",
     "thermo_of_series",
 ]

@@ -39,11 +39,11 @@ def import_phonopy() -> Any:
     return phonopy
 
 
-def import_spglib() -> Any:
-    """The package spglib.
+def by_spglib(name: str, *arguments: Any, **options: Any) -> Any:
+    """What a function of spglib returns; None where it fails.
 
     Raises:
-        MissingPackageError: if it is not installed.
+        MissingPackageError: if spglib is not installed.
     """
     try:
         import spglib
@@ -51,7 +51,10 @@ def import_spglib() -> Any:
         raise MissingPackageError(
             "the symmetry of crystals needs spglib, which is not installed: pip install spglib"
         ) from error
-    return spglib
+    with warnings.catch_warnings():
+        # It tells of errors that its next release will raise.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return getattr(spglib, name)(*arguments, **options)
 
 
 @dataclass(frozen=True, eq=False)

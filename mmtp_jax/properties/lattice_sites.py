@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
 
-from mmtp_jax.properties.crystal import import_spglib
+from mmtp_jax.properties.crystal import by_spglib
 
 NEAR = 0.25
 """Of the distance to the nearest site: farther from its site an atom is on none."""
@@ -85,7 +85,7 @@ def find_sites(atoms: Atoms, scaled: np.ndarray, primitive: Atoms | None = None)
     if not primitive.pbc.all() or primitive.cell.rank < 3:
         raise ValueError("the cell must be periodic in three directions; set pbc")
     basis = primitive.get_scaled_positions(wrap=False)
-    matrix = _matrix(cell, primitive.cell.array)
+    matrix = repeats(cell, primitive.cell.array)
     if matrix is None:
         raise ValueError(
             f"the supercell does not repeat the cell: its vectors are "
@@ -110,14 +110,14 @@ def find_sites(atoms: Atoms, scaled: np.ndarray, primitive: Atoms | None = None)
 def _find(atoms: Atoms, scaled: np.ndarray) -> Sites:
     """With the smallest cell that the supercell repeats."""
     cell = atoms.cell.array
-    matrix = _matrix(cell, _translations(cell, scaled, atoms.numbers))
+    matrix = repeats(cell, _translations(cell, scaled, atoms.numbers))
     if matrix is None:
         matrix = np.eye(3, dtype=int)
     rough = _folded(cell, matrix, scaled, atoms.numbers)
-    found = import_spglib().standardize_cell(
-        rough, to_primitive=True, no_idealize=True, symprec=_SYMPREC
+    found = by_spglib(
+        "standardize_cell", rough, to_primitive=True, no_idealize=True, symprec=_SYMPREC
     )
-    if found is not None and (other := _matrix(cell, found[0])) is not None:
+    if found is not None and (other := repeats(cell, found[0])) is not None:
         placed = _placed(cell, other, scaled, found[1], found[2])
         if placed is not None:
             return placed
@@ -129,8 +129,8 @@ def _find(atoms: Atoms, scaled: np.ndarray) -> Sites:
     return placed
 
 
-def _matrix(cell: np.ndarray, primitive: np.ndarray) -> np.ndarray | None:
-    """(3, 3) integers by which a cell repeats another, or None."""
+def repeats(cell: np.ndarray, primitive: np.ndarray) -> np.ndarray | None:
+    """(3, 3) integers by which a cell repeats another, but for a strain, or None."""
     matrix = np.rint(cell @ np.linalg.inv(primitive))
     if round(np.linalg.det(matrix)) == 0:
         return None

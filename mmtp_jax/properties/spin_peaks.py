@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-_WEAK = 1e-6
-"""Of the strongest wave: weaker ones have no maximum, only rounding."""
+_WEAK = 5e-3
+"""Of the strongest wave, by its spectrum times the energy, which is alike for all modes: weaker
+ones have none, as the moment of the whole, or what other waves together make of it."""
 
 
 class Peaks(NamedTuple):
-    """The highest maximum of each wave; NaN where none is apart from zero energy."""
+    """The highest maximum of each wave; NaN where there is none apart from zero energy."""
 
     energy: np.ndarray
     """(k,) meV, positive."""
@@ -37,10 +38,10 @@ def peaks_of(energies: np.ndarray, blocks: np.ndarray, resolution_meV: float) ->
     against = blocks[..., zero - 1 : 0 : -1]
     both = with_sense + against
     whole = both.mean(axis=0)
-    strongest = whole.sum(axis=-1).max(initial=0.0)
+    strength = whole @ positive
     energy, error, width, sense = np.full((4, blocks.shape[1]), np.nan)
     for k, spectrum in enumerate(whole):
-        if spectrum.sum() <= _WEAK * strongest:
+        if strength[k] <= _WEAK * strength.max():
             continue
         top = _maximum(positive, spectrum, resolution_meV)
         if top is None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmtp_jax.properties.adiabatic import energies_at
 from mmtp_jax.properties.bands import Path
 from mmtp_jax.properties.spin_peaks import Peaks
 from mmtp_jax.readable import readable
 from mmtp_jax.tables import aligned
+
+if TYPE_CHECKING:
+    from mmtp_jax.properties.magnon_results import Magnons
 
 LIMITED = 1.2
 """Of the resolution: lines that are not wider have a width that the window alone may make."""
@@ -82,6 +87,14 @@ class SpinStructureFactor:
     def limited(self) -> np.ndarray:
         """(k,) bool: the line is as narrow as the resolution, and its own width is not seen."""
         return self.peaks.width < LIMITED * self.resolution_meV
+
+    def adiabatic(self, magnons: Magnons) -> np.ndarray:
+        """Energies (k, bands) of adiabatic magnons of the same crystal at these q, meV.
+
+        Raises:
+            ValueError: if they are of another lattice.
+        """
+        return energies_at(self, magnons, self.q)
 
     def __str__(self) -> str:
         """A few lines, and the maxima."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmtp_jax.properties.bands import Path, default_path
-from mmtp_jax.properties.crystal import import_spglib
+from mmtp_jax.properties.crystal import by_spglib
 from mmtp_jax.properties.lattice_sites import Sites
 
 _WHOLE = 1e-4
@@ -57,7 +57,7 @@ def given_waves(q: Any, matrix: np.ndarray) -> Waves:
             f"q = {_shown(q[k])} is no wave of the supercell, which is too small or has another "
             f"length; the nearest that it holds is {_shown(near)}"
         )
-    return Waves(np.rint(away) @ np.linalg.inv(matrix).T, np.arange(float(len(q))), None)
+    return Waves(_clean(np.rint(away) @ np.linalg.inv(matrix).T), np.arange(float(len(q))), None)
 
 
 def waves_along(cell: np.ndarray, matrix: np.ndarray, path: str | None) -> Waves:
@@ -71,10 +71,7 @@ def waves_along(cell: np.ndarray, matrix: np.ndarray, path: str | None) -> Waves
     Raises:
         ValueError: if there are not two of them, or the path has points that are not known.
     """
-    try:
-        lines = default_path(cell, 2, path)
-    except KeyError as error:
-        raise ValueError(f"the lattice has no special point {error}, in the path {path}") from None
+    lines = default_path(cell, 2, path)
     inverse, reciprocal = np.linalg.inv(matrix).T, np.linalg.inv(cell)
     q, distances, start = [], [], 0.0
     for segment in lines.segments:
@@ -92,7 +89,7 @@ def waves_along(cell: np.ndarray, matrix: np.ndarray, path: str | None) -> Waves
             "the supercell holds no two waves along the path; repeat the cell more often, or give "
             "q or another path"
         )
-    return Waves(np.array(q), np.array(distances), lines)
+    return Waves(_clean(np.array(q)), np.array(distances), lines)
 
 
 def stars(q: np.ndarray, sites: Sites, signs: np.ndarray) -> list[list[Member]]:
@@ -118,7 +115,7 @@ def stars(q: np.ndarray, sites: Sites, signs: np.ndarray) -> list[list[Member]]:
 
 def _operations(sites: Sites, signs: np.ndarray) -> list[tuple[np.ndarray, bool]]:
     """Rotations (3, 3) of scaled positions, and whether moments are reversed by them."""
-    symmetry = import_spglib().get_symmetry((sites.cell, sites.basis, sites.numbers), _SYMPREC)
+    symmetry = by_spglib("get_symmetry", (sites.cell, sites.basis, sites.numbers), _SYMPREC)
     if symmetry is None:
         return []
     inverse = np.linalg.inv(sites.matrix.T)
@@ -153,6 +150,11 @@ def _whole_between(a: np.ndarray, b: np.ndarray) -> list[float]:
     t = np.sort(np.clip((steps - a[j]) / along[j], 0.0, 1.0))
     points = a + t[:, None] * along
     return [float(x) for x in t[np.abs(points - np.rint(points)).max(axis=1) < 10 * _WHOLE]]
+
+
+def _clean(q: np.ndarray) -> np.ndarray:
+    """Without what rounding makes of zeros."""
+    return np.round(q, 12) + 0.0
 
 
 def _key(q: np.ndarray) -> tuple[int, ...]:

@@ -34,7 +34,8 @@ def test_help_lists_every_command(run) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("validate",), ("info",), ("plot",), ("evaluate", "POTENTIAL"), ("dos",), ("expansion",),
+    [("validate",), ("info",), ("plot",), ("evaluate", "POTENTIAL"), ("dos",), ("sqw",),
+     ("expansion",),
      ("evaluate",)],
 )  # fmt: skip
 def test_a_file_that_is_not_there_is_named_in_one_wording(run, iron_file, tmp_path, words) -> None:
