@@ -62,26 +62,27 @@ def transverse_rows(potential: Potential, graph: Graph, slots: Array) -> tuple[A
     """
     rows = neighborhoods(graph)
     n, width = rows.vectors.shape[0], rows.vectors.shape[2]
-    x, z = jnp.eye(3, dtype=rows.vectors.dtype)[jnp.array([0, 2])]
+    axes = jnp.eye(3, dtype=rows.vectors.dtype)[jnp.array([0, 2])]
 
-    def energy(turns: Array, axis: Array) -> tuple[Array, Array]:
+    def energy(changes: Array) -> tuple[Array, Array]:
+        of_slots = jnp.tensordot(changes, axes, axes=1)
         moved = rows._replace(
-            magmoms=rows.magmoms + turns[:, :1] * axis,
-            neighbour_magmoms=rows.neighbour_magmoms + turns[:, None, 1:] * axis[:, None],
+            magmoms=rows.magmoms + of_slots[:, 0],
+            neighbour_magmoms=rows.neighbour_magmoms + jnp.swapaxes(of_slots[:, 1:], 1, 2),
         )
         sites = site_energies(potential, moved)
         return jnp.sum(sites), sites
 
-    origin = jnp.zeros((n, 1 + width), rows.vectors.dtype)
-    _, along = jax.linearize(jax.grad(lambda turns: energy(turns, x)[0]), origin)
+    origin = jnp.zeros((n, 1 + width, len(axes)), rows.vectors.dtype)
+    slopes, along, sites = jax.linearize(jax.grad(energy, has_aux=True), origin, has_aux=True)
 
     def block(of: Array) -> Array:
-        tangents = jax.nn.one_hot(of, 1 + width, dtype=origin.dtype)
         # Sites do not know of each other, so one slot of all of them goes at once.
-        return jax.vmap(lambda tangent: along(jnp.broadcast_to(tangent, origin.shape)))(tangents)
+        slot = jax.nn.one_hot(of, 1 + width, dtype=origin.dtype)[:, None, :, None]
+        towards_x = slot * jnp.array([1.0, 0.0], origin.dtype)
+        return jax.vmap(lambda t: along(jnp.broadcast_to(t, origin.shape))[..., 0])(towards_x)
 
-    slopes, sites = jax.grad(lambda turns: energy(turns, z), has_aux=True)(origin)
-    return jax.lax.map(block, slots), slopes, sites
+    return jax.lax.map(block, slots), slopes[..., 1], sites
 
 
 @with_double_precision
