@@ -19,6 +19,7 @@ from mmtp_jax.fitting.dataset import Targets
 from mmtp_jax.fitting.sharding import add_up
 from mmtp_jax.potential.chebyshev import chebyshev_rescaling
 from mmtp_jax.potential.einsum import matmul
+from mmtp_jax.potential.noncollinear_coefficients import with_min_dist
 from mmtp_jax.potential.observables import Graph, Observables, evaluate
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.potential.vector_moments import are_vectors
@@ -76,7 +77,11 @@ def with_domain(
             potential.radial_size, (float(potential.min_dist), cutoff), (min_dist, cutoff)
         )
         radial = np.einsum("ijmzbg,zy->ijmybg", np.asarray(potential.radial_coeffs), change)
-        potential = potential.replace(radial_coeffs=radial, min_dist=np.float64(min_dist))
+        potential = potential.replace(
+            radial_coeffs=radial,
+            min_dist=np.float64(min_dist),
+            noncollinear=with_min_dist(potential.noncollinear, change),
+        )
     if max_magmom is not None:
         new = np.broadcast_to(np.asarray(max_magmom, float), (potential.n_species,)).copy()
         potential = potential.with_intervals(-new, new)

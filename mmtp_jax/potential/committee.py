@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mmtp_jax.potential.moments import MomentTables
+from mmtp_jax.potential.noncollinear_coefficients import side_by_side
 from mmtp_jax.potential.potential import Potential
 
 _ALIKE = {
@@ -28,6 +29,7 @@ _ALIKE = {
     "min_magmom": "intervals of the moments",
     "max_magmom": "intervals of the moments",
     "confinement": "confinements",
+    "noncollinear_terms": "numbers of functions of noncollinear terms",
 }
 """What members of a mean have in common, and what it is called."""
 
@@ -99,6 +101,7 @@ def mean_potential(
         scaling=np.float64(1.0),
         tables=_side_by_side([p.tables for p in members]),
         parities="".join(p.parities for p in members),
+        noncollinear=side_by_side([p.noncollinear for p in members], [p.scaling for p in members]),
         tag="",
         record=None,
     )

@@ -25,6 +25,11 @@ from mmtp_jax.potential.contraction import contract, contraction_plan
 from mmtp_jax.potential.linear_map import linear_map
 from mmtp_jax.potential.materialise import stored
 from mmtp_jax.potential.moments import MomentTables
+from mmtp_jax.potential.noncollinear import (
+    has_terms,
+    noncollinear_energies,
+    noncollinear_energies_along,
+)
 from mmtp_jax.potential.potential import Potential, traced
 from mmtp_jax.potential.radial import Pairs, radial_functions, radial_functions_along
 from mmtp_jax.potential.vector_moments import are_vectors
@@ -104,6 +109,8 @@ def site_energies(
     pairs, outside = confined(potential, pairs_of(neighborhoods, distance))
     radial, vectors = radial_functions(potential, pairs), are_vectors(pairs.magmoms)
     energies = contracted(potential, radial, direction, vectors, direct) + outside
+    if has_terms(potential, pairs.magmoms):
+        energies += noncollinear_energies(potential, pairs, direction, direct)
     return energies + of_species(potential.species_coeffs, neighborhoods.types)
 
 
@@ -132,9 +139,8 @@ def site_energies_along(
         (dots.vectors, dots.magmoms, dots.neighbour_magmoms),
     )
     types = (neighborhoods.types, neighborhoods.neighbour_types)
-    radial, radial_dot = radial_functions_along(
-        potential, Pairs(*types, *moving), Pairs(*types, *moving_dot)
-    )
+    pairs, pairs_dot = Pairs(*types, *moving), Pairs(*types, *moving_dot)
+    radial, radial_dot = radial_functions_along(potential, pairs, pairs_dot)
     radial, radial_dot = stored((radial, radial_dot))
     energies, energies_dot = jax.jvp(
         lambda f, u: contracted(potential, f, u, are_vectors(neighborhoods.magmoms), direct),
@@ -142,7 +148,13 @@ def site_energies_along(
         (radial_dot, direction_dot),
     )
     energies += outside + of_species(potential.species_coeffs, neighborhoods.types)
-    return energies, energies_dot + outside_dot
+    energies_dot += outside_dot
+    if has_terms(potential, pairs.magmoms):
+        more, more_dot = noncollinear_energies_along(
+            potential, pairs, pairs_dot, direction, direction_dot, direct
+        )
+        energies, energies_dot = energies + more, energies_dot + more_dot
+    return energies, energies_dot
 
 
 def of_species(values: Array, types: Array) -> Array:

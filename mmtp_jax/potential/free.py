@@ -51,3 +51,36 @@ def masked(parities: str, magnetic: tuple[bool, ...], radial_coeffs: Array) -> A
         return radial_coeffs
     # Plus 0, for files shall not have -0.0.
     return radial_coeffs * free_coefficients(parities, magnetic, radial_coeffs.shape) + 0.0
+
+
+def spread(places: np.ndarray, size: int, values: Array) -> Array:
+    """(size,) of values at some places, ascending, and zeros elsewhere.
+
+    A gather, whose transpose is one as well.
+    """
+    if len(places) == size:
+        return values
+    if isinstance(values, np.ndarray):
+        found = np.zeros(size, values.dtype)
+        found[places] = values
+        return found
+    import jax
+
+    from mmtp_jax.potential.linear_map import linear_map
+
+    like = jax.ShapeDtypeStruct((size,), values.dtype)
+    static = (tuple(places.tolist()), size)
+    return linear_map(_spread, _gathered, (), values, like, static, inline=True)
+
+
+def _spread(places: tuple[int, ...], size: int, values: Array) -> Array:
+    import jax.numpy as jnp
+
+    place = np.full(size, -1)
+    place[list(places)] = np.arange(len(places))
+    return jnp.where(place >= 0, values[np.maximum(place, 0)], 0)
+
+
+def _gathered(places: tuple[int, ...], size: int, values: Array) -> Array:
+    del size
+    return values[np.array(places)]

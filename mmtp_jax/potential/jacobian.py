@@ -27,6 +27,7 @@ from mmtp_jax.potential.contraction import (
 )
 from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.energy import Neighborhoods, basic_moments, geometry, pairs_of
+from mmtp_jax.potential.noncollinear import has_terms, noncollinear_columns
 from mmtp_jax.potential.observables import Graph, neighborhoods
 from mmtp_jax.potential.potential import Potential, traced
 from mmtp_jax.potential.radial import bases, pair_coefficients, projected_on, radial_functions
@@ -90,6 +91,8 @@ def _factors(potential: Potential, rows: Neighborhoods) -> tuple[Array, tuple[Ar
     edges = jnp.result_type(rows.vectors, potential.radial_coeffs)
     number = jnp.result_type(edges, potential.moment_coeffs)
     n_linear = potential.n_species + tables_for(potential, vectors).n_scalars
+    if has_terms(potential, rows.magmoms):
+        n_linear += potential.n_noncollinear
     like = (
         jax.ShapeDtypeStruct((n, n_linear), number),
         (
@@ -104,6 +107,8 @@ def _factors_in_one_way(
     potential: Potential, rows: Neighborhoods, direct: bool = False
 ) -> tuple[Array, tuple[Array, Array]]:
     """Rows (N, S + N_B) for e0 and xi, and the two factors of those for c.
+
+    The former also have those of terms that vanish for parallel moments, where these are vectors.
 
     The factors are psi_a(m_i) (N, blocks) and sum_j (dE_i/df) phi psi (N, parities * N_mu,
     N_phi * blocks).
@@ -128,7 +133,11 @@ def _factors_in_one_way(
     central, phi, psi = bases(potential, pairs)
     projected = projected_on(radial_bar, phi, psi)
     projected = projected.reshape(*projected.shape[:2], -1)
-    linear = jnp.concatenate([is_species.astype(scalars.dtype), scalars], axis=1)
+    linear = [is_species.astype(scalars.dtype), scalars]
+    if has_terms(potential, pairs.magmoms):
+        columns = noncollinear_columns(potential, pairs, direction, direct)
+        linear.append(columns.astype(scalars.dtype))
+    linear = jnp.concatenate(linear, axis=1)
     return linear, (jnp.stack(central, axis=-1), projected)
 
 
@@ -147,4 +156,10 @@ def _joined(potential: Potential, linear: Array, blocked: Array, vectors: bool) 
         blocked.reshape(-1, *shape.shape)
     )
     free = potential.free_radial(transposed.reshape(len(linear), -1))
-    return jnp.concatenate([linear, free], axis=1)
+    if potential.noncollinear is None:
+        return jnp.concatenate([linear, free], axis=1)
+    n_before = potential.n_species + len(potential.moment_coeffs)
+    linear, others = linear[:, :n_before], linear[:, n_before:]
+    if not vectors:
+        others = jnp.zeros((len(linear), potential.n_noncollinear), linear.dtype)
+    return jnp.concatenate([linear, free, others], axis=1)

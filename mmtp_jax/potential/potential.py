@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,9 +21,14 @@ from mmtp_jax.language import argument, named
 from mmtp_jax.options import MAX_CUTOFF
 from mmtp_jax.potential.chebyshev import chebyshev_rescaling
 from mmtp_jax.potential.forms import DEFAULT_FORM, form_of
-from mmtp_jax.potential.free import free_indices, masked
+from mmtp_jax.potential.free import free_indices, masked, spread
 from mmtp_jax.potential.largest_moments import declared, magnetic_of
 from mmtp_jax.potential.moments import MomentTables, moment_tables
+from mmtp_jax.potential.noncollinear_coefficients import (
+    NoncollinearTerms,
+    free_radial,
+    new_terms,
+)
 from mmtp_jax.potential.parity import parity_tables
 
 Array = Any
@@ -31,6 +36,8 @@ Array = Any
 _PARAMETERS = ("species_coeffs", "moment_coeffs", "radial_coeffs")
 SETTINGS = ("scaling", "min_dist", "cutoff", "min_magmom", "max_magmom", "confinement")
 """Fields that a fit leaves alone and that are no part of the form."""
+_OPTIONAL = ("noncollinear",)
+"""Parameters that most potentials do not have; behind all other leaves."""
 _STATIC = ("species", "tables", "form", "parities", "non_magnetic", "tag")
 
 
@@ -47,7 +54,7 @@ class Confinement(NamedTuple):
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=list(_PARAMETERS + SETTINGS),
+    data_fields=list(_PARAMETERS + SETTINGS + _OPTIONAL),
     meta_fields=list(_STATIC),
     # As a part of the static description it would have every new fit compiled anew.
     drop_fields=["record"],
@@ -65,6 +72,9 @@ class Potential:
     ``radial_coeffs`` (S, S, N_mu, N_phi, N_psi, N_psi)
         c for (central species, neighbour species, mu, zeta, beta, gamma): beta belongs to the
         moment of the central atom, gamma to the neighbour's.
+    ``noncollinear``
+        `NoncollinearTerms`, coefficients of terms that vanish for parallel moments
+        (`mmtp_jax.potential.noncollinear`); or None.
 
     Numbers that a fit leaves alone:
 
@@ -111,6 +121,7 @@ class Potential:
     tag: str = ""
     record: dict[str, Any] | None = None
     confinement: Confinement | None = None
+    noncollinear: NoncollinearTerms | None = None
 
     @classmethod
     def new(
@@ -126,6 +137,7 @@ class Potential:
         form: str | None = None,
         pattern: str | None = None,
         non_magnetic: Sequence[str] = (),
+        noncollinear_terms: int = 0,
         seed: int = 0,
         tables: MomentTables | None = None,
         symmetrised: bool | None = None,
@@ -150,6 +162,8 @@ class Potential:
                 function, ``o`` for an odd one, ``b`` for one of each; by default e o e ..., of
                 which levels below 12 have even ones only.
             non_magnetic: species whose atoms have no moments, see the class.
+            noncollinear_terms: number of radial functions of the terms that vanish for parallel
+                moments, see `with_noncollinear_terms`; 0 for none.
             seed: of the random coefficients.
             tables: contraction tables to use in place of the generated ones of ``level``, in the
                 other forms.
@@ -187,7 +201,7 @@ class Potential:
             2 * np.add.outer(np.arange(magnetic_size), np.arange(magnetic_size)),
         )
         radial = rng.normal(size=shape) / (smoothing * (1.0 + order))
-        return cls(
+        new = cls(
             species_coeffs=np.zeros(n_species),
             moment_coeffs=1e-3 * rng.normal(size=tables.n_scalars),
             radial_coeffs=masked(parities, magnetic_of(species, non_magnetic), radial),
@@ -202,14 +216,16 @@ class Potential:
             parities=parities,
             non_magnetic=non_magnetic,
         )
+        return new.with_noncollinear_terms(noncollinear_terms, seed)
 
     def __repr__(self) -> str:
         """One line: what it is, without its numbers."""
         level = "tables of its file" if self.level is None else f"level {self.level}"
         still = f"{' '.join(self.non_magnetic)} non-magnetic, " if self.non_magnetic else ""
+        more = f"noncollinear terms {n}, " if (n := self.noncollinear_terms) else ""
         return (
             f"Potential({level}, species {' '.join(self.species)}, {still}form {self.form}, "
-            f"{self.radial_size} radial x {self.magnetic_size} magnetic functions, "
+            f"{self.radial_size} radial x {self.magnetic_size} magnetic functions, {more}"
             f"{self.n_parameters} parameters)"
         )
 
@@ -255,11 +271,19 @@ class Potential:
         return self.tables.level
 
     @property
+    def noncollinear_terms(self) -> int:
+        """Number of radial functions of the terms that vanish for parallel moments."""
+        return 0 if self.noncollinear is None else self.noncollinear.radial.shape[3]
+
+    @property
     def parameter_sizes(self) -> dict[str, int]:
         """Number of parameters of each kind, in the order of `flatten`."""
         sizes = {name: int(np.size(getattr(self, name))) for name in _PARAMETERS}
         if self._has_zeros:
             sizes["radial_coeffs"] = len(self._free)
+        if self.noncollinear is not None:
+            sizes["noncollinear"] = int(np.size(self.noncollinear.coeffs))
+            sizes["noncollinear_radial"] = len(self._free_noncollinear)
         return sizes
 
     @property
@@ -267,9 +291,16 @@ class Potential:
         """P = N_species + N_B + N_mu N_phi N_species^2 N_psi^2 (Kotykhov 2024, Table 1).
 
         Of the form ``"parity"``, the radial coefficients that are not zero by parity count; of
-        non-magnetic species those that need no moments of theirs.
+        non-magnetic species those that need no moments of theirs. Those of ``noncollinear`` come
+        on top.
         """
         return sum(self.parameter_sizes.values())
+
+    @property
+    def n_noncollinear(self) -> int:
+        """Number of parameters of the terms that vanish for parallel moments."""
+        sizes = self.parameter_sizes
+        return sum(sizes.get(name, 0) for name in ("noncollinear", "noncollinear_radial"))
 
     @property
     def parameters(self) -> Array:
@@ -277,14 +308,20 @@ class Potential:
         return self.flatten()
 
     def flatten(self) -> Array:
-        """theta (P,): species, moment and radial coefficients, each in its own C order."""
+        """theta (P,): species, moment and radial coefficients, each in its own C order.
+
+        Those of terms that vanish for parallel moments come last.
+        """
         import jax.numpy as jnp
 
         leaves = [getattr(self, name) for name in _PARAMETERS]
+        leaves += [] if self.noncollinear is None else self.noncollinear
         on_host = all(isinstance(leaf, np.ndarray) for leaf in leaves)
         xp = np if on_host else jnp
-        *linear, radial = (xp.ravel(leaf) for leaf in leaves)
-        return xp.concatenate([*linear, self.free_radial(radial)])
+        species, moments, radial, *others = (xp.ravel(leaf) for leaf in leaves)
+        if others:
+            others[1] = self.free_noncollinear(others[1])
+        return xp.concatenate([species, moments, self.free_radial(radial), *others])
 
     def unflatten(self, theta: Array) -> Potential:
         """The same potential with the parameters theta (P,).
@@ -299,12 +336,49 @@ class Potential:
             )
         new, start = {}, 0
         for name, size in self.parameter_sizes.items():
-            part, shape = theta[start : start + size], np.shape(getattr(self, name))
-            if self._has_zeros and name == "radial_coeffs":
-                part = self._with_zeros(part)
-            new[name] = part.reshape(shape)
+            new[name] = theta[start : start + size]
             start += size
-        return dataclasses.replace(self, **new)
+        if self._has_zeros:
+            size = int(np.prod(np.shape(self.radial_coeffs)))
+            new["radial_coeffs"] = spread(self._free, size, new["radial_coeffs"])
+        shaped = {name: new[name].reshape(np.shape(getattr(self, name))) for name in _PARAMETERS}
+        if self.noncollinear is None:
+            return dataclasses.replace(self, **shaped)
+        coeffs, shape = new["noncollinear"], np.shape(self.noncollinear.radial)
+        radial = spread(self._free_noncollinear, int(np.prod(shape)), new["noncollinear_radial"])
+        terms = NoncollinearTerms(
+            coeffs.reshape(np.shape(self.noncollinear.coeffs)), radial.reshape(shape)
+        )
+        return dataclasses.replace(self, **shaped, noncollinear=terms)
+
+    def with_noncollinear_terms(self, n: int, seed: int = 0) -> Potential:
+        """A copy with terms that vanish for parallel moments, of n radial functions, or without.
+
+        Its linear coefficients are zero, so that no energy changes until it is fitted; those of
+        the functions are random.
+
+        Args:
+            n: 0 to 4 functions, of which 2 are a good choice.
+            seed: of the random coefficients.
+
+        Raises:
+            ValueError: if n is out of its range, or moments of this potential cannot be vectors.
+        """
+        terms = new_terms(self, n, seed)
+        return (
+            self
+            if terms is None and self.noncollinear is None
+            else self.replace(noncollinear=terms)
+        )
+
+    def free_noncollinear(self, flat: Array) -> Array:
+        """Of values (..., n) for the functions of ``noncollinear``, those that are parameters."""
+        free = self._free_noncollinear
+        return flat if len(free) == flat.shape[-1] else flat[..., free]
+
+    @property
+    def _free_noncollinear(self) -> np.ndarray:
+        return free_radial(self.magnetic, np.shape(self.noncollinear.radial))
 
     def free_radial(self, flat: Array) -> Array:
         """Of values (..., n) for all of c in C order, those for the coefficients that are free."""
@@ -322,18 +396,6 @@ class Potential:
     def _free(self) -> np.ndarray:
         return free_indices(self.parities, self.magnetic, np.shape(self.radial_coeffs))
 
-    def _with_zeros(self, free: Array) -> Array:
-        """All of c in C order from the coefficients that are free."""
-        if isinstance(free, np.ndarray):
-            flat = np.zeros(np.size(self.radial_coeffs), free.dtype)
-            flat[self._free] = free
-            return flat
-        from mmtp_jax.potential.linear_map import linear_map
-
-        of = self.parities, self.magnetic, np.shape(self.radial_coeffs)
-        like = jax.ShapeDtypeStruct((int(np.prod(of[2])),), free.dtype)
-        return linear_map(_with_zeros, _without_zeros, (), free, like, of, inline=True)
-
     def replace(self, **changes: Any) -> Potential:
         """A copy with some fields changed."""
         if "symmetrised" in changes:
@@ -342,7 +404,7 @@ class Potential:
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: the host's arrays; those of a device would lose digits."""
-        leaves = {name: getattr(self, name) for name in _PARAMETERS + SETTINGS}
+        leaves = {name: getattr(self, name) for name in _PARAMETERS + SETTINGS + _OPTIONAL}
         return vars(self) | jax.tree.map(
             lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf, leaves
         )
@@ -357,10 +419,15 @@ class Potential:
         copy = copy.replace(record=self.record)
         if contraction is None:
             return copy
-        return copy.replace(
-            species_coeffs=np.array(self.species_coeffs, contraction),
-            moment_coeffs=np.array(self.moment_coeffs, contraction),
-        )
+        return copy.with_linear_of(self, lambda leaf: np.array(leaf, contraction))
+
+    def with_linear_of(self, other: Potential, converted: Callable[[Array], Array]) -> Potential:
+        """A copy with the linear coefficients e0, xi and others of one like it, converted."""
+        changes = {name: converted(getattr(other, name)) for name in _PARAMETERS[:2]}
+        if self.noncollinear is not None:
+            coeffs = converted(other.noncollinear.coeffs)
+            changes["noncollinear"] = self.noncollinear._replace(coeffs=coeffs)
+        return self.replace(**changes)
 
     def with_common_interval(self) -> Potential:
         """The same function of the moments, written on one moment interval for all species.
@@ -396,21 +463,6 @@ class Potential:
             min_magmom=min_magmom,
             max_magmom=max_magmom,
         )
-
-
-def _with_zeros(*of_and_free: Any) -> Array:
-    """A gather, whose transpose is one as well."""
-    import jax.numpy as jnp
-
-    *of, free = of_and_free
-    place = np.full(int(np.prod(of[2])), -1)
-    place[free_indices(*of)] = np.arange(len(free))
-    return jnp.where(place >= 0, free[np.maximum(place, 0)], 0)
-
-
-def _without_zeros(*of_and_flat: Any) -> Array:
-    *of, flat = of_and_flat
-    return flat[free_indices(*of)]
 
 
 def traced(tree: Any) -> Any:
