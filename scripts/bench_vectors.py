@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", default=["parity", "symmetrised"], choices=FORMS[:2])
     parser.add_argument("--atoms", type=int, default=432)
     parser.add_argument("--magnetic-size", type=int, default=3)
+    parser.add_argument("--terms", type=int, default=0, help="functions of noncollinear terms")
     parser.add_argument("--calls", type=int, default=15)
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
@@ -47,6 +48,7 @@ def main() -> None:
     for level in options.levels:
         for form in options.forms:
             pot = potential(level, 1, options.magnetic_size, form)
+            pot = pot.with_noncollinear_terms(options.terms)
             theta, calls = pot.flatten(), {}
             for kind, of in graphs.items():
                 evaluated = partial(evaluate_graph, pot, of, default_chunk())

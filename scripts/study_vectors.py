@@ -12,6 +12,7 @@ fit has not seen.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -68,6 +69,8 @@ def main() -> None:
     parser.add_argument("--radial", type=int, nargs="+", default=[8], help="N_phi")
     parser.add_argument("--forms", nargs="+", default=["parity", "symmetrised"],
                         help="forms, or patterns of the form parity")  # fmt: skip
+    parser.add_argument("--terms", type=int, nargs="+", default=[0],
+                        help="functions of noncollinear terms")  # fmt: skip
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--weight", type=float, help="of magnetic forces, mu_B^2")
@@ -86,27 +89,25 @@ def main() -> None:
             weights["magnetic_forces"] = args.weight
         if args.energy_weight is not None:
             weights["energy"] = args.energy_weight
-        for level in args.levels:
-            for size in args.sizes:
-                for radial in args.radial:
-                    for form in args.forms:
-                        row = study(data, known, weights, level, size, radial, form, args)
-                        row = {"set": name, **row}
-                        print(json.dumps(row), flush=True)
-                        if args.output:
-                            with open(args.output, "a", encoding="utf-8") as file:
-                                file.write(json.dumps(row) + "\n")
+        kinds = args.levels, args.sizes, args.radial, args.forms, args.terms
+        for kind in itertools.product(*kinds):
+            row = {"set": name, **study(data, known, weights, *kind, args)}
+            print(json.dumps(row), flush=True)
+            if args.output:
+                with open(args.output, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
 
 
 def study(
     data: list[Atoms], known: dict[str, Any], weights: dict[str, float], level: int, size: int,
-    radial: int, form: str, args: argparse.Namespace,
+    radial: int, form: str, terms: int, args: argparse.Namespace,
 ) -> dict[str, Any]:  # fmt: skip
     """Errors of folds with one kind of potential."""
     options = {"form": form} if form in ("parity", "symmetrised") else {"pattern": form}
     start = mmtp.Potential.new(
-        level=level, magnetic_size=size, radial_size=radial, seed=1, **options, **known["potential"]
-    )
+        level=level, magnetic_size=size, radial_size=radial, noncollinear_terms=terms, seed=1,
+        **options, **known["potential"],
+    )  # fmt: skip
     before = time.process_time()
     folds = mmtp.cross_validate(
         start, data, args.folds, weights=mmtp.Weights(**weights), max_iterations=args.steps
@@ -117,8 +118,8 @@ def study(
     }
     return {
         "weights": weights, "level": level, "N_psi": size, "N_phi": radial, "form": form,
-        "parameters": start.n_parameters, "seconds": (time.process_time() - before) / args.folds,
-        **errors,
+        "terms": terms, "parameters": start.n_parameters,
+        "seconds": (time.process_time() - before) / args.folds, **errors,
     }  # fmt: skip
 
 

@@ -20,7 +20,14 @@ from mmtp_jax.interfaces.export import export_potential
 from mmtp_jax.interfaces.lammps.pairs import PairRows, evaluate_pairs
 from mmtp_jax.potential.displacement import displaced
 from mmtp_jax.potential.jacobian import energy_jacobian, site_jacobian
-from mmtp_jax.potential.observables import energies, evaluate, observables
+from mmtp_jax.potential.noncollinear_coefficients import NoncollinearTerms
+from mmtp_jax.potential.observables import (
+    Observables,
+    energies,
+    evaluate,
+    observables,
+    parameter_gradient,
+)
 from mmtp_jax.precision import require_precision, with_floats
 from mmtp_jax.properties.transverse import transverse_rows
 from mmtp_jax.simulation.dynamics.loop import before_start, take_steps
@@ -75,6 +82,17 @@ def potentials(random_potential):
     }
 
 
+def with_terms(potential):
+    """With one function of noncollinear terms."""
+    terms = potential.with_noncollinear_terms(1).noncollinear
+    dtype, linear = potential.radial_coeffs.dtype, potential.moment_coeffs.dtype
+    return potential.replace(
+        noncollinear=NoncollinearTerms(
+            np.ones_like(terms.coeffs, linear), terms.radial.astype(dtype)
+        )
+    )
+
+
 @pytest.fixture(scope="module")
 def structures(random_structure, labelled, potentials):
     """Of several sizes, labelled."""
@@ -93,6 +111,12 @@ def programs(lists, structures, potentials):
         (packed,) = make_batches(structures, float(potential.cutoff))
         graph = with_floats(packed.graph, precision.edges)
         n, c = graph.magmoms.shape[0], graph.n_configurations
+        angles = np.arange(n)
+        directions = np.stack([np.cos(angles), 0 * angles, np.sin(angles)], axis=1)
+        canted = graph._replace(
+            magmoms=(graph.magmoms[:, None] * directions).astype(precision.edges)
+        )
+        shapes = ((c,), (n, 3), (c, 3, 3), (n, 3))
         along = np.outer(graph.magmoms, [0.6, 0.0, 0.8]).astype(precision.edges)
         (targets,) = with_floats(make_targets(structures, [packed], Weights()), precision.edges)
         whole = {
@@ -108,6 +132,7 @@ def programs(lists, structures, potentials):
             "evaluation": (evaluate, (potential, graph)),
             "evaluation in blocks": (partial(evaluate, chunk=8), (potential, graph)),
             "evaluation of vectors": (evaluate, (potential, graph._replace(magmoms=along))),
+            "evaluation of canted vectors": (evaluate, (with_terms(potential), canted)),
             "evaluation of members": (
                 partial(evaluation.evaluate_members, chunk=8),
                 (jax.tree.map(lambda leaf: np.stack([leaf] * 2), potential), graph),
@@ -125,6 +150,16 @@ def programs(lists, structures, potentials):
                 "loss and gradient": (
                     jax.value_and_grad(partial(loss, chunk=8)),
                     (jnp.asarray(potential.flatten()), potential, [targets]),
+                ),
+                "rows of canted vectors": (energy_jacobian, (with_terms(potential), canted)),
+                "gradient of canted vectors": (
+                    parameter_gradient,
+                    (
+                        jnp.asarray(with_terms(potential).flatten()),
+                        with_terms(potential),
+                        canted,
+                        Observables(*(jnp.ones(shape) for shape in shapes)),
+                    ),
                 ),
                 "observables along": (
                     lambda theta, dot: jax.jvp(

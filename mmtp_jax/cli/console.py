@@ -343,6 +343,17 @@ def describe(potential: Potential, domain: bool = True) -> str:
         "bare": "bare E(M)",
     }[potential.form]
     sizes = potential.parameter_sizes
+    more = ""
+    if potential.noncollinear is not None:
+        linear, radial = sizes["noncollinear"], sizes["noncollinear_radial"]
+        n = potential.noncollinear_terms
+        functions = f"{n} function{'' if n == 1 else 's'}"
+        zero = "" if potential.noncollinear.coeffs.any() else ", the linear ones zero"
+        more = (
+            f", {linear + radial} of noncollinear terms\n  noncollinear terms, which vanish for "
+            f"collinear moments: {functions}, {linear} linear and {radial} radial "
+            f"parameters{zero}"
+        )
     return "\n".join(
         (
             f"  {level}, species {' '.join(potential.species)}, "
@@ -353,7 +364,7 @@ def describe(potential: Potential, domain: bool = True) -> str:
             else f"  cutoff {float(potential.cutoff):.4g} Angstrom",
             f"  {potential.n_parameters} parameters: {sizes['moment_coeffs']} linear, "
             f"{sizes['radial_coeffs']} radial, {sizes['species_coeffs']} species "
-            f"{'energy' if potential.n_species == 1 else 'energies'}",
+            f"{'energy' if potential.n_species == 1 else 'energies'}{more}",
         )
     )
 

@@ -93,6 +93,7 @@ def potential_content(potential: Potential) -> dict[str, Any]:
         "form": potential.form,
         "parities": potential.parities,
         "non_magnetic": list(potential.non_magnetic),
+        "noncollinear_terms": potential.noncollinear_terms,
         "min_dist": float(potential.min_dist),
         "cutoff": float(potential.cutoff),
         "min_magmom": [float(m) for m in potential.min_magmom],

@@ -25,7 +25,7 @@ from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.io.label_keys import checked_keys
 from mmtp_jax.language import named
 from mmtp_jax.options import CUTOFF, LEVEL, POSITIVE, SEED, Bounds, option, options
-from mmtp_jax.potential.forms import DEFAULT_FORM, FORMS
+from mmtp_jax.potential.forms import DEFAULT_FORM, FORMS, MOST_FUNCTIONS
 
 if TYPE_CHECKING:
     from mmtp_jax.potential.potential import Potential
@@ -97,6 +97,12 @@ class Form:
     non_magnetic: tuple[str, ...] = option(
         "Species without moments: no energy depends on theirs, which count as zero.",
         (), example=("Al",), metavar="SYMBOL",
+    )  # fmt: skip
+    noncollinear_terms: int = option(
+        "Number of radial functions of terms that vanish for collinear moments, e.g. 2: "
+        "coefficients of their own for canted labels. A start potential without them gets new "
+        "ones; with 0 it keeps those that it has.",
+        0, bounds=Bounds(least=0, most=MOST_FUNCTIONS),
     )  # fmt: skip
 
 
@@ -218,7 +224,7 @@ def check_form(potential: Form, domain: Domain, given: Values) -> None:
     """
     form = given.get("potential", {})
     if "start" in form:
-        both = sorted(set(form) - {"start", "species", "form"})
+        both = sorted(set(form) - {"start", "species", "form", "noncollinear_terms"})
         if both:
             options = ", ".join(map(named, both))
             raise ValueError(
@@ -316,6 +322,13 @@ def new_potential(form: Form, domain: Domain, seed: int) -> Potential:
         form=form.form,
         pattern=form.pattern,
         non_magnetic=form.non_magnetic,
+        noncollinear_terms=form.noncollinear_terms,
         seed=seed,
         **optional,
     )
+
+
+def with_terms(start: Potential, form: Form, seed: int) -> Potential:
+    """A start potential with the noncollinear terms that were asked for, or those that it has."""
+    n = form.noncollinear_terms
+    return start if n in (0, start.noncollinear_terms) else start.with_noncollinear_terms(n, seed)

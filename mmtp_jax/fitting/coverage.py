@@ -58,6 +58,13 @@ def uncovered(potential: Potential, structures: Sequence[Structure]) -> list[str
             f"all moments of {_symbols(potential, still)} in the training set are zero, but its "
             f"largest moment was set to {sizes} mu_B: nothing is known of energies at other moments"
         )
+    if potential.noncollinear is not None and not any(s.canted for s in structures):
+        found.append(
+            "no moments of the training set are canted: the "
+            f"{potential.n_noncollinear} parameters of noncollinear terms mean nothing, and their "
+            "linear coefficients stay at zero; energies between the axes are extrapolated by the "
+            "form"
+        )
     small = np.flatnonzero(_nearly_zero(potential, largest, absent))
     if small.size:
         symbols = tuple(potential.species[k] for k in small)
@@ -204,6 +211,7 @@ def _largest_form(potential: Potential, most: float) -> str | None:
                 level=level, species=potential.species, form=potential.form,
                 non_magnetic=potential.non_magnetic, radial_size=radial_size,
                 magnetic_size=potential.magnetic_size,
+                noncollinear_terms=potential.noncollinear_terms,
             ).n_parameters  # fmt: skip
             if found <= most:
                 sizes = argument("level", level), argument("radial_size", radial_size)

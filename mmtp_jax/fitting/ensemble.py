@@ -99,10 +99,16 @@ def random_starts(potential: Potential, n: int, seed: int = 0) -> list[Potential
             cutoff=float(potential.cutoff),
             seed=seed + k,
         )
+        more = potential.with_noncollinear_terms(potential.noncollinear_terms, seed + k)
         # Files of other programs bring a scaling; the radial functions shall not change in size.
         radial = potential.masked(new.radial_coeffs) / float(potential.scaling)
         found.append(
-            potential.replace(radial_coeffs=radial, moment_coeffs=new.moment_coeffs, record=None)
+            potential.replace(
+                radial_coeffs=radial,
+                moment_coeffs=new.moment_coeffs,
+                noncollinear=more.noncollinear,
+                record=None,
+            )
         )
     return found
 

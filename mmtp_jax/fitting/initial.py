@@ -38,6 +38,10 @@ MAGMOM_MARGIN = 1.1
 """M_max over the largest moment of the data: room for moments to relax into."""
 
 
+NOTHING = 1e-20
+"""Part of the largest column of a least-squares problem that others are zero below."""
+
+
 def shortest_distance(tables: Sequence[NeighbourTable]) -> float | None:
     """Shortest distance between two atoms, Angstrom; None without any neighbours."""
     shortest = None
@@ -149,19 +153,37 @@ def solve_linear(
     Returns:
         The potential and the constants.
     """
-    start = potential.replace(moment_coeffs=np.zeros_like(np.asarray(potential.moment_coeffs)))
+    start = _with_linear(potential, np.zeros(_n_linear(potential)), potential.species_coeffs)
     normal, right = _normal_equations(start, shifts, targets, chunk, mesh)
     scale = np.sqrt(np.diag(normal))
-    scale[scale == 0.0] = 1.0
+    # What vanishes for parallel moments leaves the square of round-off where these are vectors.
+    used = scale > NOTHING * scale.max(initial=0.0)
+    scale, normal, right = scale[used], normal[np.ix_(used, used)], right[used]
     ridge = 1e-6
     normal = normal / np.outer(scale, scale) + ridge**2 * np.eye(len(scale))
-    solution = np.linalg.lstsq(normal, right / scale, rcond=None)[0] / scale
-    ends = np.cumsum([len(start.moment_coeffs), start.n_species])
-    moments, constants, changes = np.split(solution, ends)
-    solved = start.replace(
-        moment_coeffs=moments, species_coeffs=np.asarray(start.species_coeffs) + constants
+    solution = np.zeros(len(used))
+    solution[used] = np.linalg.lstsq(normal, right / scale, rcond=None)[0] / scale
+    ends = np.cumsum([_n_linear(start), start.n_species])
+    linear, constants, changes = np.split(solution, ends)
+    return (
+        _with_linear(start, linear, np.asarray(start.species_coeffs) + constants),
+        shifts + changes,
     )
-    return solved, shifts + changes
+
+
+def _n_linear(potential: Potential) -> int:
+    """Linear coefficients of basis functions and of noncollinear terms."""
+    terms = potential.noncollinear
+    return len(potential.moment_coeffs) + (0 if terms is None else int(np.size(terms.coeffs)))
+
+
+def _with_linear(potential: Potential, linear: Array, species_coeffs: Array) -> Potential:
+    """The potential with other linear coefficients (n_linear,), xi first, and constants e0."""
+    n, terms = len(potential.moment_coeffs), potential.noncollinear
+    new = potential.replace(moment_coeffs=linear[:n], species_coeffs=species_coeffs)
+    if terms is None:
+        return new
+    return new.replace(noncollinear=terms._replace(coeffs=linear[n:].reshape(terms.coeffs.shape)))
 
 
 def _normal_equations(
@@ -229,16 +251,14 @@ def _linear_columns(
 ) -> tuple[Array, Observables]:
     """Observables of every unit vector of (xi, e0), and those of the potential itself."""
 
-    n_moments, n_species = len(potential.moment_coeffs), potential.n_species
+    n, n_species = _n_linear(potential), potential.n_species
 
     def of(linear: Array) -> Observables:
-        candidate = potential.replace(
-            moment_coeffs=linear[:n_moments], species_coeffs=linear[n_moments:]
-        )
-        return evaluate(candidate, graph, chunk)[1]
+        return evaluate(_with_linear(potential, linear[:n], linear[n:]), graph, chunk)[1]
 
-    unit = jnp.eye(n_moments + n_species, dtype=graph.vectors.dtype)
-    own = jnp.concatenate([potential.moment_coeffs, potential.species_coeffs])
+    unit = jnp.eye(n + n_species, dtype=graph.vectors.dtype)
+    terms = [] if potential.noncollinear is None else [jnp.ravel(potential.noncollinear.coeffs)]
+    own = jnp.concatenate([potential.moment_coeffs, *terms, potential.species_coeffs])
     # One loop for all, so that the evaluation is compiled once.
     results = jax.lax.map(of, jnp.concatenate([unit, own[None]]))
     columns = jnp.concatenate([leaf[:-1].reshape(len(unit), -1) for leaf in results], axis=1)

@@ -298,6 +298,7 @@ def _parts(potential: Potential, precision: Precision) -> tuple[Array, Potential
     exact = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
     cast = jax.tree.map(lambda leaf: jnp.asarray(leaf, precision.edges), potential)
     zeros = jnp.zeros(potential.n_species, precision.contraction)
-    moment_coeffs = jnp.asarray(potential.moment_coeffs, precision.contraction)
-    without = cast.replace(species_coeffs=zeros, moment_coeffs=moment_coeffs)
+    without = cast.with_linear_of(
+        potential, lambda leaf: jnp.asarray(leaf, precision.contraction)
+    ).replace(species_coeffs=zeros)
     return jnp.asarray(potential.species_coeffs, exact), without

@@ -12,9 +12,9 @@ of the radial basis multiplies the one of the potential. The contraction tables 
 authoritative. A potential without magnetic basis is read as one of ``magnetic_size`` 1.
 
 What the format has no place for is carried as JSON in ``potential_tag``, which other programs
-skip: species, those that are non-magnetic, form, level, how it was fitted (`Potential.record`),
-and the text that the user put there (`Potential.tag`). Any other content of ``potential_tag`` is
-that text.
+skip: species, those that are non-magnetic, form, level, terms that vanish for parallel moments
+(`Potential.noncollinear`), how it was fitted (`Potential.record`), and the text that the user put
+there (`Potential.tag`). Any other content of ``potential_tag`` is that text.
 
 A file that is cut, or in which a key, a block or a name is there twice, is refused, and so is one
 that asks for more than potentials have: see the limits
@@ -130,17 +130,18 @@ def load(
         tag=tag,
         record=ours.get("record"),
         confinement=ours.get("confinement"),
+        noncollinear=ours.get("noncollinear"),
     )
     potential = _with_non_magnetic(mtp, potential, tuple(ours.get("non_magnetic", ())))
     if form is None and symmetrised is None:
-        return _with_parities(mtp, potential, ours)
+        return _without_lost_terms(_with_parities(mtp, potential, ours))
     form = form_of(form, symmetrised, "bare")
     if form == "parity":
         found = _with_parities(mtp, potential, ours)
         if found.form != "parity":
             mtp.fail("does not have the form parity; mmtp convert --form parity can make it so")
         return found
-    return potential.replace(form=form)
+    return _without_lost_terms(potential.replace(form=form))
 
 
 def save(path: str | os.PathLike, potential: Potential, dialect: str = "grouped") -> None:
@@ -208,6 +209,11 @@ def _with_parities(mtp: MtpText, potential: Potential, ours: dict[str, Any]) -> 
             LostSymmetryWarning,
         )
     return potential
+
+
+def _without_lost_terms(potential: Potential) -> Potential:
+    """The bare energy has no canted moments, and no terms of them."""
+    return potential if potential.even else potential.replace(noncollinear=None)
 
 
 def _with_non_magnetic(mtp: MtpText, potential: Potential, named: tuple[str, ...]) -> Potential:

@@ -11,7 +11,9 @@ from ase.data import atomic_numbers
 
 from mmtp_jax.io.mtp_text import MtpText
 from mmtp_jax.language import reason
+from mmtp_jax.potential.forms import MOST_FUNCTIONS
 from mmtp_jax.potential.moments import MomentTables
+from mmtp_jax.potential.noncollinear_coefficients import NoncollinearTerms, n_terms
 from mmtp_jax.potential.potential import Confinement, Potential
 
 _TAG_KEY = "mmtp_jax"
@@ -20,7 +22,7 @@ _TAG_TYPES: dict[str, tuple[type, ...]] = {
     _TAG_KEY: (int,), "species": (list,), "symmetrised": (bool,), "parities": (str,),
     "non_magnetic": (list,),
     "level": (int, type(None)), "tables": (str,), "tag": (str,), "record": (dict,),
-    "confinement": (dict,),
+    "confinement": (dict,), "noncollinear": (dict,),
 }  # fmt: skip
 
 
@@ -69,6 +71,11 @@ def read_tag(mtp: MtpText) -> tuple[str, dict[str, Any]]:
             ours["confinement"] = _confinement(ours["confinement"], len(ours.get("species", ())))
         except ValueError as error:
             fail(f"confinement {error}")
+    if "noncollinear" in ours:
+        try:
+            ours["noncollinear"] = _terms(ours["noncollinear"], mtp)
+        except ValueError as error:
+            fail(f"noncollinear {error}")
     if not all(symbol in atomic_numbers for symbol in map(str, ours.get("species", ()))):
         fail("species are not chemical symbols")
     still = ours.get("non_magnetic")
@@ -80,13 +87,7 @@ def read_tag(mtp: MtpText) -> tuple[str, dict[str, Any]]:
 def _confinement(content: dict[str, Any], n_species: int) -> Confinement:
     if set(content) != set(Confinement._fields):
         raise ValueError(f"has not the entries {', '.join(Confinement._fields)}")
-    values = {}
-    for name in Confinement._fields:
-        try:
-            values[name] = np.array(content[name], float)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} cannot be read as numbers ({reason(error)})") from error
-    found = Confinement(**values)
+    found = Confinement(**_arrays(content))
     square = (n_species, n_species)
     for name, values in found._asdict().items():
         if values.shape != ((n_species,) if name == "stiffness" else square):
@@ -95,6 +96,38 @@ def _confinement(content: dict[str, Any], n_species: int) -> Confinement:
         if not np.all((values >= lowest) & (values < np.inf)):
             raise ValueError(f"{name} has a number that is out of its range")
     return found
+
+
+def _terms(content: dict[str, Any], mtp: MtpText) -> NoncollinearTerms:
+    if set(content) != set(NoncollinearTerms._fields):
+        raise ValueError(f"has not the entries {', '.join(NoncollinearTerms._fields)}")
+    found = NoncollinearTerms(**_arrays(content))
+    n_species, size = mtp.integer("top", "species_count"), mtp.integer("radial", "size")
+    shape = found.radial.shape
+    if len(shape) != 5 or (*shape[:2], shape[4]) != (n_species, n_species, size):
+        raise ValueError("radial has not the numbers of species and of radial functions")
+    if not 1 <= shape[3] <= MOST_FUNCTIONS or found.coeffs.shape != (shape[2], n_terms(shape[3])):
+        raise ValueError("coeffs and radial have not the same number of functions")
+    if not all(np.all(np.isfinite(values)) for values in found):
+        raise ValueError("has a number that is not finite")
+    return found
+
+
+def _arrays(content: dict[str, Any]) -> dict[str, np.ndarray]:
+    found = {}
+    for name, values in content.items():
+        try:
+            found[name] = np.array(values, float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} cannot be read as numbers ({reason(error)})") from error
+    return found
+
+
+def _lists(of: str, values: Any) -> dict[str, Any]:
+    arrays = {name: np.asarray(value, float) for name, value in values._asdict().items()}
+    if not all(np.all(np.isfinite(array)) for array in arrays.values()):
+        raise ValueError(f"{of} of the potential has a value that is not finite; not written")
+    return {name: array.tolist() for name, array in arrays.items()}
 
 
 def tag_text(potential: Potential) -> str:
@@ -111,10 +144,9 @@ def tag_text(potential: Potential) -> str:
     if potential.non_magnetic:
         content["non_magnetic"] = list(potential.non_magnetic)
     if potential.confinement is not None:
-        content["confinement"] = {
-            name: np.asarray(value, float).tolist()
-            for name, value in potential.confinement._asdict().items()
-        }
+        content["confinement"] = _lists("confinement", potential.confinement)
+    if potential.noncollinear is not None:
+        content["noncollinear"] = _lists("noncollinear", potential.noncollinear)
     if potential.record is not None:
         content["record"] = potential.record
     # motep splits lines at every '=', so the sign is written as JSON may spell it.

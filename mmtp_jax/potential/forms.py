@@ -10,6 +10,10 @@ FORMS = ("parity", "symmetrised", "bare")
 DEFAULT_FORM = "parity"
 """Of new potentials."""
 
+MOST_FUNCTIONS = 4
+"""Of terms that vanish for parallel moments, which grow with the fourth power of it: 5, 29, 102
+and 269."""
+
 
 def form_of(form: str | None, symmetrised: bool | None, default: str) -> str:
     """One of `FORMS`, from its name or from its older name, which is warned of.

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mmtp_jax.language import named
+from mmtp_jax.potential.forms import MOST_FUNCTIONS
 
 if TYPE_CHECKING:
     from mmtp_jax.potential.potential import Potential
 
 Array = Any
-
-MOST_FUNCTIONS = 4
-"""Terms grow with the fourth power of the number of functions: 5, 29, 102 and 269."""
 
 
 class NoncollinearTerms(NamedTuple):

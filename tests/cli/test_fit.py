@@ -13,6 +13,8 @@ import pytest
 import mmtp_jax as mmtp
 from mmtp_jax import progress
 from mmtp_jax.cli.commands import quickstart
+from mmtp_jax.cli.fit_settings import Form, check_form, with_terms
+from mmtp_jax.fitting.options import Domain
 from mmtp_jax.fitting.progress import Progress
 from mmtp_jax.plot.fits import loss_of, read_history
 from mmtp_jax.progress import FitProgress
@@ -50,6 +52,26 @@ def test_init_of_a_potential_with_a_non_magnetic_species(run, tmp_path) -> None:
     assert found[0].non_magnetic == found[1].non_magnetic == ("Al",)
     assert np.array_equal(found[0].flatten(), found[1].flatten())
     assert "Al non-magnetic" in run("info", path).out
+
+
+def test_noncollinear_terms_of_new_and_of_start_potentials(run, tmp_path) -> None:
+    plain, new = tmp_path / "plain.mtp", tmp_path / "new.mtp"
+    form = ("--level", 4, "--species", "Fe", "--radial-size", 3)
+    for path, more in ((plain, ()), (new, ("--noncollinear-terms", 1))):
+        assert run("init", *form, *more, "-o", path).status == 0
+    words = "1 function, 5 linear and 3 radial parameters, the linear ones zero"
+    assert words in run("info", new).out
+    assert "noncollinear" not in run("info", plain).out
+    assert mmtp.load(new).n_parameters == mmtp.load(plain).n_parameters + 8
+    given = {"start": str(plain), "noncollinear_terms": 2}
+    check_form(Form(**given), Domain(), {"potential": given})
+    for path, n in ((plain, 0), (plain, 2), (new, 0), (new, 1)):
+        start = mmtp.load(path)
+        found = with_terms(start, Form(noncollinear_terms=n), 0)
+        assert found.noncollinear_terms == (n or start.noncollinear_terms)
+        assert n == 2 or found is start
+    result = run("init", *form, "--noncollinear-terms", 1, "--form", "bare", "-o", new)
+    assert "the form 'bare' does not have" in result.err
 
 
 @pytest.mark.parametrize(

@@ -528,6 +528,55 @@ class TestConfinement:
         assert "float" not in str(caught.value)
 
 
+class TestNoncollinearTerms:
+    @pytest.fixture
+    def potential(self):
+        found = random_potential(9, level=4).with_noncollinear_terms(1, seed=9)
+        coeffs = np.arange(5.0)[None] / 3
+        return found.replace(noncollinear=found.noncollinear._replace(coeffs=coeffs))
+
+    def test_round_trip(self, tmp_path, potential):
+        save(tmp_path / "a.mtp", potential)
+        for copy in (load(tmp_path / "a.mtp"), pickle.loads(pickle.dumps(potential))):
+            same(copy.replace(noncollinear=None), potential.replace(noncollinear=None))
+            for got, wanted in zip(copy.noncollinear, potential.noncollinear, strict=True):
+                np.testing.assert_array_equal(got, wanted)
+            assert np.array_equal(copy.flatten(), potential.flatten())
+        # What is read as another energy has none.
+        assert load(tmp_path / "a.mtp", form="bare").noncollinear is None
+
+    def test_other_programs_skip_them_and_files_without_are_as_before(self, tmp_path, potential):
+        save(tmp_path / "a.mtp", potential)
+        save(tmp_path / "b.mtp", potential.replace(noncollinear=None))
+        one, other = ((tmp_path / f"{k}.mtp").read_text() for k in "ab")
+        assert without_tag(one) == without_tag(other)
+        assert "noncollinear" not in other
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            ('"coeffs":[[0.0,', '"coeffs":[['),
+            ('"coeffs"', '"coefs"'),
+            ('"coeffs":[[0.0,', '"coeffs":[["a",'),
+            ('"coeffs":[[0.0,', '"coeffs":[[1e999,'),
+            ('"radial":[[[[[', '"radial":[[[[[0.0,'),
+            ("\tradial_basis_size = 3", "\tradial_basis_size = 2"),
+        ],
+    )
+    def test_damaged(self, tmp_path, potential, change):
+        save(tmp_path / "a.mtp", potential)
+        text = (tmp_path / "a.mtp").read_text()
+        assert change[0] in text
+        with pytest.raises(ValueError, match=r"potential_tag holds .* noncollinear") as caught:
+            parse(tmp_path, text.replace(*change))
+        assert "float" not in str(caught.value)
+
+    def test_a_number_that_is_not_finite_is_not_written(self, tmp_path, potential):
+        potential.noncollinear.coeffs[0, 0] = np.nan
+        with pytest.raises(ValueError, match="noncollinear of the potential has a value"):
+            save(tmp_path / "a.mtp", potential)
+
+
 def test_cut_at_any_byte(tmp_path):
     """No part of a file loads; the last end of line is missing in files of MLIP-3."""
     for text in (SMALL, SMALL[: SMALL.index("scaling")] + SMALL[SMALL.index("species_coeffs") :]

@@ -104,6 +104,24 @@ def test_random_potentials_give_what_motep_gives(
             np.testing.assert_array_equal(got["magnetic_forces"], 0.0)
 
 
+def test_noncollinear_terms_are_skipped_and_change_nothing_there(
+    tmp_path, random_potential, random_structure, evaluated, relative_error, atoms_of
+):
+    plain = random_potential(8, level=6, magnetic_size=3, form="parity", intervals="common")
+    potential = plain.with_noncollinear_terms(2)
+    terms = potential.noncollinear
+    potential = potential.replace(noncollinear=terms._replace(coeffs=np.ones_like(terms.coeffs)))
+    path = tmp_path / "terms.mtp"
+    mmtp.save(path, potential)
+    structure = random_structure(8, 5)
+    atoms = atoms_of(structure, potential.species)
+    expected = motep_results(path, potential.species, atoms, structure.magmoms)
+    got = evaluated(potential, structure)
+    assert relative_error(got["energy"], np.array(expected["energy"])) < TOLERANCE
+    assert relative_error(got["forces"], expected["forces"]) < TOLERANCE
+    assert relative_error(-got["magnetic_forces"], np.ravel(expected["mgrad"])) < TOLERANCE
+
+
 def test_symmetrised_energy_is_the_mean_of_motep_over_reversal(
     tmp_path, random_potential, random_structure, evaluated, relative_error, atoms_of
 ):

@@ -19,7 +19,7 @@ from mmtp_jax.cli.fit_output import (
     write_history,
     write_parity,
 )
-from mmtp_jax.cli.fit_settings import Data, FitSettings, check, new_potential
+from mmtp_jax.cli.fit_settings import Data, FitSettings, check, new_potential, with_terms
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.fitting.options import Method
 from mmtp_jax.language import named
@@ -172,14 +172,15 @@ def _start_afresh(settings: FitSettings) -> None:
 def _start(settings: FitSettings, given: Values) -> Potential:
     import mmtp_jax as mmtp
 
-    form = settings.potential
+    form, seed = settings.potential, settings.fit.seed
     if form.start is None:
-        return new_potential(form, settings.domain, settings.fit.seed)
-    return mmtp.load(
+        return new_potential(form, settings.domain, seed)
+    found = mmtp.load(
         form.start,
         species=console.check_species(form.species),
         form=given["potential"].get("form"),
     )
+    return with_terms(found, form, seed)
 
 
 def _data(settings: FitSettings, potential: Potential) -> tuple[list[Atoms], list[Atoms]]:

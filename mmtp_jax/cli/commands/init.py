@@ -13,7 +13,7 @@ from mmtp_jax.cli.settings import build
 
 _USED = frozenset({"potential.level", "potential.species", "potential.radial_size",
          "potential.magnetic_size", "potential.cutoff", "potential.form", "potential.pattern",
-         "potential.non_magnetic",
+         "potential.non_magnetic", "potential.noncollinear_terms",
          "domain.min_dist", "domain.max_magmom", "fit.seed", "output.potential"})  # fmt: skip
 
 _EPILOG = """\

@@ -12,7 +12,7 @@ from mmtp_jax.cli import console
 from mmtp_jax.cli.cells import repeated
 from mmtp_jax.cli.command_line import Declared, add_options, options_given
 from mmtp_jax.cli.console import add_command, add_resume
-from mmtp_jax.cli.fit_settings import new_potential
+from mmtp_jax.cli.fit_settings import new_potential, with_terms
 from mmtp_jax.cli.learn_settings import LearnSettings, Simulation, check
 from mmtp_jax.cli.property_output import FIGURES
 from mmtp_jax.cli.settings import merge, read_settings
@@ -117,7 +117,7 @@ def _potential(settings: LearnSettings) -> mmtp.Potential:
     form = settings.potential
     if form.start is None:
         return new_potential(form, Domain(), settings.fit.seed)
-    return mmtp.load(form.start, species=form.species)
+    return with_terms(mmtp.load(form.start, species=form.species), form, settings.fit.seed)
 
 
 def _oracle(settings: LearnSettings, species: tuple[str, ...]) -> Oracle:
