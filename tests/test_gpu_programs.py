@@ -132,7 +132,6 @@ def programs(lists, structures, potentials):
             "evaluation": (evaluate, (potential, graph)),
             "evaluation in blocks": (partial(evaluate, chunk=8), (potential, graph)),
             "evaluation of vectors": (evaluate, (potential, graph._replace(magmoms=along))),
-            "evaluation of canted vectors": (evaluate, (with_terms(potential), canted)),
             "evaluation of members": (
                 partial(evaluation.evaluate_members, chunk=8),
                 (jax.tree.map(lambda leaf: np.stack([leaf] * 2), potential), graph),
@@ -151,16 +150,6 @@ def programs(lists, structures, potentials):
                     jax.value_and_grad(partial(loss, chunk=8)),
                     (jnp.asarray(potential.flatten()), potential, [targets]),
                 ),
-                "rows of canted vectors": (energy_jacobian, (with_terms(potential), canted)),
-                "gradient of canted vectors": (
-                    parameter_gradient,
-                    (
-                        jnp.asarray(with_terms(potential).flatten()),
-                        with_terms(potential),
-                        canted,
-                        Observables(*(jnp.ones(shape) for shape in shapes)),
-                    ),
-                ),
                 "observables along": (
                     lambda theta, dot: jax.jvp(
                         lambda t: observables(t, potential, graph), (theta,), (dot,)
@@ -168,6 +157,18 @@ def programs(lists, structures, potentials):
                     (potential.flatten(), jnp.ones(potential.n_parameters, precision.edges)),
                 ),
             }
+        if form == "parity":
+            terms = with_terms(potential)
+            found["evaluation of canted vectors"] = (evaluate, (terms, canted))
+            if precision.edges == precision.contraction:
+                found["rows of canted vectors"] = (energy_jacobian, (terms, canted))
+                found["gradient of canted vectors"] = (
+                    parameter_gradient,
+                    (
+                        jnp.asarray(terms.flatten()), terms, canted,
+                        Observables(*(jnp.ones(shape) for shape in shapes)),
+                    ),
+                )  # fmt: skip
         return found
 
     return of
