@@ -73,7 +73,8 @@ def head(settings: SpinSettings, member: Member, found: Exchange) -> dict[str, A
         "energy_eV_per_atom": found.energy,
         "volume_A3_per_atom": found.volume,
         "range_A": found.range,
-        "turned_together_meV": 1e3 * found.sum_rule,
+        # Of members of a committee it is the same: none.
+        "turned_together_meV": round(1e3 * found.sum_rule, 9),
         "mean_field_temperature_K": found.mean_field_K,
         "extrapolated": BY_FORM if found.by_form else "",
         "note": found.note,

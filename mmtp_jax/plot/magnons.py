@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmtp_jax.plot.style import COLOURS, MARKERS, SMALL_WORDS, new_figure, plain
+from mmtp_jax.plot.style import COLOURS, MARKERS, new_figure, plain
 from mmtp_jax.plot.vibrations import from_mev, parts_of_path, special_points, to_mev
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def exchange(found: Exchange) -> Figure:
         axes.set_xlim(0.0, found.range)
     plain(left, right)
     if found.by_form:
-        figure.supxlabel(_EXTRAPOLATED, **SMALL_WORDS)
+        figure.suptitle(_EXTRAPOLATED, fontsize=10.5)
     return figure
 
 
@@ -93,5 +93,5 @@ def magnons(bands: MagnonBands, dos: MagnonDOS | None = None, by_form: bool = Fa
     other.set_ylabel("Frequency (THz)")
     other.tick_params(labelsize=9)
     if by_form:
-        figure.supxlabel(_EXTRAPOLATED, **SMALL_WORDS)
+        figure.suptitle(_EXTRAPOLATED, fontsize=10.5)
     return figure
