@@ -34,12 +34,12 @@ class SoftMagnonsWarning(UserWarning):
 
 
 class Soft(NamedTuple):
-    """A spin wave that lowers the energy."""
+    """A spin wave, one that lowers the energy if that is negative."""
 
     q: tuple[float, float, float]
     """In reciprocal vectors of the primitive cell."""
     energy: float
-    """meV, negative."""
+    """meV."""
 
     def __str__(self) -> str:
         """E.g. ``-1.2 meV at q = (0.5, 0, 0)``."""
@@ -54,6 +54,13 @@ class MagnonBands(NamedTuple):
     """(k,) of each line, 1/Angstrom without 2 pi, from the start of the path."""
     energies: list[np.ndarray]
     """(k, n_spins) meV."""
+
+    @property
+    def lowest(self) -> Soft:
+        """The wave of the lowest energy, which may be positive."""
+        q, values = np.concatenate(self.path.segments), np.concatenate(self.energies)[:, 0]
+        k = int(np.argmin(values))
+        return Soft(tuple(float(x) for x in q[k]), float(values[k]))
 
 
 class MagnonDOS(NamedTuple):
@@ -167,6 +174,11 @@ class Magnons:
         lines.append(f"critical temperature by mean field: {self.mean_field_K:.0f} K")
         if self.random_phase_K is None:
             lines.append("critical temperature with random phases: none, the state is no minimum")
+        elif self.random_phase_K == 0.0:
+            lines.append(
+                "critical temperature with random phases: 0 K, as turns along a direction cost "
+                "nothing (a chain, or a layer)"
+            )
         else:
             lines.append(
                 f"critical temperature with random phases (Tyablikov): {self.random_phase_K:.0f} K"

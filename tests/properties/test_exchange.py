@@ -323,6 +323,21 @@ def test_small_moments_follow_at_the_least_energy() -> None:
         replace(model, values=np.where(first == second, -values, values)).curvature([[0, 0, 0]])
 
 
+def test_a_small_moment_between_two_others_follows() -> None:
+    a, b = 1.8, 0.05
+    atoms = _chain(2)
+    atoms.symbols[1] = "Al"
+    found = _found(_teacher([[0, J], [J, 0]], ("Fe", "Al")), atoms, [a, b])
+    assert found.exchange.spins.tolist() == [0]
+    assert found.exchange.note.startswith("1 atoms with moments below 0.1 mu_B follow")
+    assert found.exchange.sum_rule < 1e-14
+    strength = 500 * J * a * b / LENGTH**2
+    expected = 8 * strength / a * np.sin(np.pi * Q[:, 0]) ** 2
+    np.testing.assert_allclose(found.energies(Q)[:, 0], expected, rtol=1e-9)
+    np.testing.assert_allclose(found.band_stiffness(), found.stiffness, atol=1e-6)
+    assert "0 K, as turns along a direction cost nothing" in str(found)
+
+
 def test_atoms_with_small_moments_follow(canted) -> None:
     """The sum rule holds for them, too, and lets all moments turn together at no cost."""
     _, structure, found, _ = canted

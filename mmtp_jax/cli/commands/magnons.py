@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 UNSTABLE = 1
 
+MOST_SOFT = 50
+"""q in the JSON file, lowest first."""
+
 _EPILOG = """\
 examples:
   mmtp magnons pot.mtp fe.cfg -o magnons
@@ -86,6 +89,7 @@ def _of_one(settings: MagnonsSettings, member: Member, files: PropertyFiles) -> 
     import mmtp_jax as mmtp
     from mmtp_jax import plot
     from mmtp_jax.properties.bands import default_path
+    from mmtp_jax.properties.magnon_results import SOFT
 
     found = found_by(settings, member, mmtp.magnons)
     print(found)
@@ -93,6 +97,10 @@ def _of_one(settings: MagnonsSettings, member: Member, files: PropertyFiles) -> 
     dos = found.dos(mesh_of(settings.mesh))
     _write_bands(files, found, bands)
     files.table("dos", ["energy (meV)", "total (1/meV/atom)"], zip(*dos, strict=True), curves=True)
+    lowest = bands.lowest
+    if (unstable := lowest.energy < -SOFT) and found.is_stable:
+        print(f"UNSTABLE: turns of the moments lower the energy on the path, lowest {lowest}")
+    unstable |= not found.is_stable
     tensors = {"": found.stiffness, "_of_bands": found.band_stiffness()}
     files.json(
         {
@@ -105,17 +113,19 @@ def _of_one(settings: MagnonsSettings, member: Member, files: PropertyFiles) -> 
             "velocities_meV_A": None if found.velocity is None else found.velocity.tolist(),
             "random_phase_temperature_K": found.random_phase_K,
             "highest_energy_meV": max(float(of.max()) for of in bands.energies),
-            "stable": found.is_stable,
-            COUNTS: found.is_stable,
-            "message": f"turns of the moments lower the energy, lowest {found.soft[0]}"
-            if found.soft
+            "stable": not unstable,
+            COUNTS: not unstable,
+            "message": f"turns of the moments lower the energy, lowest {(*found.soft, lowest)[0]}"
+            if unstable
             else "",
-            "soft": [{"q": list(s.q), "energy_meV": s.energy} for s in found.soft],
+            "n_soft": len(found.soft),
+            "soft": [{"q": list(s.q), "energy_meV": s.energy} for s in found.soft[:MOST_SOFT]],
+            "lowest_on_path": {"q": list(lowest.q), "energy_meV": lowest.energy},
         }
     )
     files.figure(plot.magnons(bands, dos, found.exchange.by_form))
     print(files)
-    return 0 if found.is_stable else UNSTABLE
+    return UNSTABLE if unstable else 0
 
 
 def _write_bands(files: PropertyFiles, found: Magnons, bands: MagnonBands) -> None:
