@@ -189,6 +189,8 @@ def steps(lists, iron):
         system = system_of(
             replicas(rng), np.full(N_ATOMS, 55.8), rng.normal(0.0, 0.003, (2, *shape))
         )
+        if options.spins == "dynamics":
+            system = system._replace(magmoms=system.magmoms[..., None] * np.array([0.6, 0.0, 0.8]))
         run = Run(iron, system, options, watch=watch)
         run.search(structures_of(system), n_atoms=run.n_padded)
         state = before_start(
@@ -196,6 +198,8 @@ def steps(lists, iron):
             keys_of(range(2)),
             run.neighbours.index.shape[0],
             run.model.potential.radial_coeffs.dtype,
+            run.plan.moments.fixed_directions,
+            run.speeds(keys_of(range(2))),
         )
         watched = None if watch is None else watch.start(state.system)
         return (
@@ -301,6 +305,8 @@ ENSEMBLES = [
     {"ensemble": "nvt", "thermostat": "nose-hoover", "moments_every": 2},
     {"ensemble": "npt", "barostat": "isotropic", "moments": "fixed"},
     {"ensemble": "npt", "barostat": "full"},
+    {"ensemble": "nvt", "spins": "dynamics"},
+    {"spins": "dynamics", "lengths": "equilibrate", "fixed_atoms": True},
 ]
 
 

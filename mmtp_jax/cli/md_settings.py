@@ -99,7 +99,7 @@ def check(settings: MDSettings, given: Values) -> None:
     """
     dynamics = settings.dynamics
     check_preselection(settings, given)
-    if settings.spins.spins != "none" and dynamics.ensemble == "nve":
+    if settings.spins.spins not in ("none", "dynamics") and dynamics.ensemble == "nve":
         raise ValueError(
             f"spins {settings.spins.spins} need a heat bath; set the ensemble to nvt or npt"
         )
@@ -109,3 +109,5 @@ def check(settings: MDSettings, given: Values) -> None:
     of = given.get("dynamics", {})
     if "pressure_GPa" in of and dynamics.ensemble != "npt":
         raise ValueError("a pressure is for the ensemble npt; set it, or remove the pressure")
+    own = {key: value for key, value in vars(dynamics).items() if key != "steps"}
+    DynamicsOptions(**own, **vars(settings.moments), **vars(settings.spins))

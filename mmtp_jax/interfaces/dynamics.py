@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,19 @@ from mmtp_jax.io.dynamics_checkpoint import load_dynamics, save_dynamics
 from mmtp_jax.io.lock import locked
 from mmtp_jax.io.schema import SOURCE
 from mmtp_jax.io.trajectory import (
+    GRADE_COLUMN,
     ThermoLog,
     TrajectoryWriter,
     atoms_of_state,
     check_grid,
+    check_name,
     cut_to,
     size_of,
 )
+from mmtp_jax.language import argument
 from mmtp_jax.options import also, made, takes
 from mmtp_jax.potential.potential import Potential
+from mmtp_jax.potential.vectors import check_vectors
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.readable import readable
 from mmtp_jax.simulation.blocks import MIN_BLOCKS, block_error
@@ -36,11 +40,13 @@ from mmtp_jax.simulation.dynamics.observer import Observer, Saved, Snapshot
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 from mmtp_jax.simulation.dynamics.outcome import Simulation
 from mmtp_jax.simulation.dynamics.run import refuse_signs_of_vectors
-from mmtp_jax.simulation.dynamics.series import UNITS, Series
+from mmtp_jax.simulation.dynamics.series import OF_SPINS, UNITS, Series
 from mmtp_jax.simulation.moments.collapse import collapse_message, is_zero, warn_of_collapse
 from mmtp_jax.simulation.system import System, system_of, thermal_velocities, without_drift
 from mmtp_jax.simulation.watch import BoundWatch, GradedWatch, Watch
+from mmtp_jax.structures.domain import warn_of_canted
 from mmtp_jax.structures.neighbours import neighbour_table
+from mmtp_jax.structures.structure import Structure
 from mmtp_jax.tables import with_error
 
 logger = logging.getLogger(__name__)
@@ -48,7 +54,15 @@ logger = logging.getLogger(__name__)
 MOST_ERRORS = 4.0
 """Standard errors between the temperature of a run and that of its bath, which chance may make."""
 
-_SHOWN = ("temperature", "pressure", "energy", "volume", "magnetisation", "n_equilibration")
+_SHOWN = (
+    "temperature",
+    "spin_temperature",
+    "pressure",
+    "energy",
+    "volume",
+    "magnetisation",
+    "n_equilibration",
+)
 
 
 @readable
@@ -106,21 +120,26 @@ class MDResult(Simulation):
 
     def _off_temperature(self, averages: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[str]:
         """Which replicas are not at the temperature of their bath, in words."""
-        found = averages.get(f"temperature ({UNITS.temperature})")
-        if self.bath_K is None or found is None:
-            return []
         lines = []
-        for r, (mean, error, bath) in enumerate(zip(*found, self.bath_K, strict=True)):
-            # Of few rows: how much the temperature of a canonical ensemble fluctuates.
-            error = error if np.isfinite(error) else bath * np.sqrt(2.0 / self._freedom)
-            apart = (mean - bath) / error if error > 0.0 else 0.0
-            if abs(apart) > MOST_ERRORS:
-                who = f"replica {r} is" if len(self.bath_K) > 1 else "the run is"
-                lines.append(
-                    f"  NOT EQUILIBRATED: {who} {abs(mean - bath):.0f} K, {abs(apart):.0f} errors, "
-                    f"{'below' if apart < 0 else 'above'} the {bath:g} K of its bath, and so are "
-                    "other averages those of a run that still heats or cools; take more steps"
-                )
+        for name, freedom in (("temperature", self._freedom), ("spin temperature", None)):
+            found = averages.get(f"{name} ({UNITS.temperature})")
+            if self.bath_K is None or found is None or not np.any(found[0]):
+                # Of atoms that are fixed.
+                continue
+            spins = " of the spins" if freedom is None else ""
+            for r, (mean, error, bath) in enumerate(zip(*found, self.bath_K, strict=True)):
+                # Of few rows: how much the temperature of a canonical ensemble fluctuates.
+                if not np.isfinite(error) and freedom is not None:
+                    error = bath * np.sqrt(2.0 / freedom)
+                apart = (mean - bath) / error if error > 0.0 else 0.0
+                if abs(apart) > MOST_ERRORS:
+                    who = f"replica {r} is" if len(self.bath_K) > 1 else "the run is"
+                    lines.append(
+                        f"  NOT EQUILIBRATED: {who} {abs(mean - bath):.0f} K, {abs(apart):.0f} "
+                        f"errors{spins}, {'below' if apart < 0 else 'above'} the {bath:g} K of its "
+                        "bath, and so are other averages those of a run that still heats or "
+                        "cools; take more steps"
+                    )
         return lines
 
     @property
@@ -164,7 +183,9 @@ def md(
 
     Several configurations of the same atoms run together as replicas. Velocities are those of the
     atoms, without the motion of the whole; where there are none, thermal ones are drawn. Moments
-    that are vectors (n, 3) turn as they are equilibrated, or keep their directions.
+    that are vectors (n, 3) turn as they are equilibrated, or keep their directions. With
+    ``spins="dynamics"`` they precess, see `mmtp_jax.simulation.dynamics.precession`; those that are
+    numbers start along z.
 
     Args:
         potential: the potential.
@@ -222,7 +243,10 @@ def md(
         kept=[Path(path) for path in kept_files],
         checkpoint=checkpoint,
         belongs_to=_fingerprint(potential, system, chosen),
-        graded=isinstance(watch, GradedWatch),
+        without=(
+            *(() if isinstance(watch, GradedWatch) else (GRADE_COLUMN,)),
+            *(() if chosen.spins == "dynamics" else OF_SPINS),
+        ),
     )
     last: list[Snapshot] = []
 
@@ -242,9 +266,9 @@ def md(
     with locked(checkpoint), locked(trajectory), locked(log):
         if begins is not None:
             begins()
-        saved = files.open(resume, chosen.timestep_fs)
+        saved = files.known(resume)
         observers = [
-            *([Observer(trajectory_every, files.frames)] if files.frames else []),
+            *([Observer(trajectory_every, files.write)] if files.trajectories else []),
             *([Observer(checkpoint_every, files.save, drains=True)] if checkpoint else []),
             *([Observer(observe_every, shown)] if observe is not None else []),
             # Never due on the way: it is told of the end.
@@ -252,9 +276,10 @@ def md(
         ]
         result = simulate(
             potential, system, n_steps, chosen, watch=watch, observers=observers, record=record,
-            keep=keep, resume=saved,
+            keep=keep, resume=saved, begins=lambda: files.open(saved, chosen.timestep_fs),
         )  # fmt: skip
-    if chosen.moments == "equilibrate":
+    follows = chosen.lengths if chosen.spins == "dynamics" else chosen.moments
+    if follows == "equilibrate":
         _warn_of_collapse(system, last[-1].state.system)
     bath_K = None
     if chosen.ensemble != "nve":
@@ -279,6 +304,8 @@ def start_system(
             name = getattr(atoms, SOURCE, f"configuration {k}")
             raise ValueError(f"{name} has constraints, which dynamics does not know; remove them")
     structures = start_structures(potential, atoms_list, vectors=True)
+    if options.spins == "dynamics":
+        structures = _as_vectors(potential, structures)
     for structure in structures:
         # Replicas have no names any more.
         neighbour_table(structure, float(potential.cutoff))
@@ -294,7 +321,19 @@ def start_system(
     own = np.stack([atoms.get_velocities() for atoms in atoms_list])
     has_own = np.array([atoms.has("momenta") for atoms in atoms_list])
     velocities = np.where(has_own[:, None, None], np.asarray(without_drift(own, masses)), drawn)
-    return system._replace(velocities=velocities)
+    return system._replace(velocities=0.0 * velocities if options.fixed_atoms else velocities)
+
+
+def _as_vectors(potential: Potential, structures: Sequence[Structure]) -> list[Structure]:
+    """Structures whose moments can turn: numbers are along z, as no axis is another's better."""
+    try:
+        check_vectors(potential)
+    except ValueError as error:
+        raise ValueError(f"{argument('spins', 'dynamics')}: {error}") from error
+    if not any(structure.canted for structure in structures):
+        warn_of_canted(potential, structures, turn=True)
+    z = np.array([0.0, 0.0, 1.0])
+    return [s if s.vectors else replace(s, magmoms=s.magmoms[:, None] * z) for s in structures]
 
 
 @dataclass
@@ -309,8 +348,8 @@ class Files:
     kept: list[Path]
     checkpoint: str | Path | None
     belongs_to: str
-    graded: bool
-    """A watch knows grades."""
+    without: tuple[str, ...]
+    """Columns of the log that are not known."""
     frames: TrajectoryWriter | None = None
     thermo: ThermoLog | None = None
 
@@ -320,8 +359,10 @@ class Files:
         log = [Path(self.log)] if self.log is not None else []
         return [*self.trajectories, *log, *self.kept]
 
-    def open(self, resume: bool, timestep_fs: float) -> Saved | None:
-        """Start the files, or cut them to where the checkpoint was; what to go on from."""
+    def known(self, resume: bool) -> Saved | None:
+        """What to go on from; files are cut to where its checkpoint was."""
+        for path in self.trajectories:
+            check_name(path)
         saved, last = None, None
         if resume and self.checkpoint is None:
             raise ValueError("to resume a run, give the checkpoint that it wrote")
@@ -347,13 +388,21 @@ class Files:
                     check_grid(path, self.every, last)
             for path in self.growing:
                 cut_to(path, sizes[path.name])
+        return saved
+
+    def open(self, saved: Saved | None, timestep_fs: float) -> None:
+        """Start the files, or go on with those of a checkpoint."""
+        last = None if saved is None else int(saved.state.step)
         if self.trajectories:
             self.frames = TrajectoryWriter(self.trajectories, self.symbols, self.every, last)
         if self.log is not None:
             go_on = saved is not None
             n_atoms = len(self.symbols)
-            self.thermo = ThermoLog(self.log, timestep_fs, n_atoms, go_on, self.graded)
-        return saved
+            self.thermo = ThermoLog(self.log, timestep_fs, n_atoms, go_on, self.without)
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Add frames that are due."""
+        self.frames(snapshot)
 
     def save(self, snapshot: Snapshot) -> None:
         """Write the checkpoint."""

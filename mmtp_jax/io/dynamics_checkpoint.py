@@ -15,12 +15,13 @@ from mmtp_jax.io.state_file import filled, load_state, save_state
 from mmtp_jax.simulation.dynamics.evaluation import Evaluated
 from mmtp_jax.simulation.dynamics.integrate import State
 from mmtp_jax.simulation.dynamics.observer import Saved
+from mmtp_jax.simulation.dynamics.precession import Precession
 from mmtp_jax.simulation.dynamics.thermostats import Chain
 from mmtp_jax.simulation.moments.lbfgs import Memory
 from mmtp_jax.simulation.spins.counts import Counts
 from mmtp_jax.simulation.system import System
 
-FORMAT = "mmtp_jax dynamics 3"
+FORMAT = "mmtp_jax dynamics 4"
 
 _INFINITE = ("state.known.shortest",)
 """Distance of atoms that have no neighbour."""
@@ -86,6 +87,7 @@ _SKELETON = Saved(
         given="f R", keys="u R 2", outcome="iu R", stopped_at="iu R",
         n_unconverged="iu R", n_outside="iu R",
         spins=filled(Counts, "iu R"),
+        precession=Precession(forces="f R h k 3", gauge="f R k", speeds="f R k 3"),
         step="iu",
     ),
     reference_positions="f R n 3",

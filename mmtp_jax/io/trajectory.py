@@ -10,7 +10,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +80,7 @@ class TrajectoryWriter:
         last: int | None = None,
     ) -> None:
         for path in paths:
-            if Path(path).suffix.lower() not in SUFFIXES:
-                raise ValueError(
-                    f"cannot write a trajectory to {path}: its name must end in .extxyz or .xyz"
-                )
+            check_name(path)
         self.paths, self.symbols, self.every = [Path(p) for p in paths], list(symbols), every
         self._written = [-1 if last is None else last] * len(self.paths)
         if last is None:
@@ -105,6 +102,18 @@ class TrajectoryWriter:
                 atoms.info[OFF_GRID] = True
             append(path, frame(atoms)[0])
             self._written[r] = step
+
+
+def check_name(path: str | Path) -> None:
+    """Refuse the name of a trajectory that is of another format.
+
+    Raises:
+        ValueError: with the names that can be.
+    """
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise ValueError(
+            f"cannot write a trajectory to {path}: its name must end in .extxyz or .xyz"
+        )
 
 
 def check_grid(path: Path, every: int, last: int) -> None:
@@ -157,7 +166,7 @@ class ThermoLog:
         timestep_fs: time step.
         n_atoms: atoms of a replica.
         go_on: the file is continued, with the columns that it has.
-        graded: grades are known, and have a column.
+        without: names of numbers that are not known, and have no column.
     """
 
     def __init__(
@@ -166,13 +175,14 @@ class ThermoLog:
         timestep_fs: float,
         n_atoms: int,
         go_on: bool = False,
-        graded: bool = True,
+        without: Collection[str] = (),
     ) -> None:
         self.path, self.timestep_fs, self.n_atoms = Path(path), timestep_fs, n_atoms
         if go_on:
             with open(self.path, encoding="utf-8") as file:
-                graded = GRADE_COLUMN in file.readline().strip().split(",")
-        self.names = [name for name in Series._fields if graded or name != GRADE_COLUMN]
+                there = {name.split(" (")[0] for name in file.readline().strip().split(",")}
+            without = set(Series._fields) - there
+        self.names = [name for name in Series._fields if name not in without]
         if not go_on:
             self.path.write_text(",".join(self.header()) + "\n", encoding="utf-8")
 

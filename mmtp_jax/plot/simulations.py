@@ -48,6 +48,8 @@ class Thermo:
     """Mean of |m|, mu_B."""
     grade: np.ndarray
     """NaN where it was not watched."""
+    spin_temperature: np.ndarray
+    """K; NaN without spin dynamics."""
 
     @property
     def drift(self) -> np.ndarray:
@@ -59,6 +61,8 @@ class Thermo:
 
 
 _SERIES = tuple(name for name in Thermo.__dataclass_fields__ if name not in ("time_ps", "n_atoms"))
+
+_OPTIONAL = ("grade", "spin_temperature")
 
 
 def thermo_of(result: MDResult) -> Thermo:
@@ -73,8 +77,8 @@ def read_thermo(path: str | Path) -> Thermo:
     Raises:
         ValueError: if the file has no such columns, or no rows.
     """
-    always = tuple(name for name in _SERIES if name != "grade")
-    columns = read_series(path, ("time", "atoms", *always), optional=("grade",))
+    always = tuple(name for name in _SERIES if name not in _OPTIONAL)
+    columns = read_series(path, ("time", "atoms", *always), optional=_OPTIONAL)
     return Thermo(
         time_ps=columns["time"][:, 0] * 1e-3,
         n_atoms=int(columns["atoms"][0, 0]),
@@ -107,6 +111,8 @@ def thermo_of_series(thermo: Thermo) -> Figure:
         (f"Mean |m| ({MU_B})", thermo.mean_moment, ""),
         (f"Magnetisation\n({MU_B}/atom)", thermo.magnetisation / n, ""),
     ]
+    if np.any(np.isfinite(thermo.spin_temperature)):
+        panels.append(("Temperature of the\nspins (K)", thermo.spin_temperature, ""))
     if np.any(np.isfinite(thermo.grade)):
         panels.append((r"Extrapolation grade $\gamma$", thermo.grade, ""))
     lines = [(thermo.time_ps, f"replica {r}") for r in range(thermo.energy.shape[1])]

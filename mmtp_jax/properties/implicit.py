@@ -30,7 +30,7 @@ from mmtp_jax.properties.coordinates import (
 )
 from mmtp_jax.properties.hessian import hessian
 from mmtp_jax.properties.response import without_translations
-from mmtp_jax.simulation.constants import FS, GPA, KB
+from mmtp_jax.simulation.constants import FS, GPA, HBAR, KB
 
 Array = Any
 
@@ -41,9 +41,6 @@ MAX_ITERATIONS = 30
 
 MAX_CHANGE = 0.1
 """Largest change of a coordinate in one step of Newton's."""
-
-HBAR = 6.582119569e-16 / (1e-15 / FS)
-"""eV in units of time of `constants`."""
 
 
 class RelaxedState(NamedTuple):

@@ -187,19 +187,22 @@ def canted_by_form_alone(potential: Potential) -> bool:
     return record is not None and not (record.get("data") or {}).get(CANTED)
 
 
-def warn_of_canted(potential: Potential, structures: Sequence[Structure]) -> bool:
+def warn_of_canted(
+    potential: Potential, structures: Sequence[Structure], turn: bool = False
+) -> bool:
     """Issue an `ExtrapolationWarning` where nothing but the form says what canted moments cost.
 
-    Returns whether it was issued.
+    Returns whether it was issued. In spin dynamics all moments ``turn``.
 
     What a potential of another program was fitted to is not known, and nothing is said.
     """
     if not canted_by_form_alone(potential):
         return False
-    canted = [structure.name for structure in structures if structure.canted]
+    canted = [structure.name for structure in structures if turn or structure.canted]
+    how = "turn" if turn else "are canted"
     if canted:
         warn(
-            f"the moments of {len(canted)} of {len(structures)} configurations are canted (first "
+            f"the moments of {len(canted)} of {len(structures)} configurations {how} (first "
             f"{canted[0]}), and this potential was fitted to collinear ones alone: energies "
             "between the axes are extrapolated by the form",
             ExtrapolationWarning,

@@ -61,6 +61,38 @@ def test_cells_relax_and_move(run, iron_file, canted, tmp_path) -> None:
     assert [f.get_initial_magnetic_moments().shape for f in frames] == [(2, 3)] * 3
 
 
+def test_spins_move(run, iron_file, canted, read_back, tmp_path) -> None:
+    log, figure = tmp_path / "log.csv", tmp_path / "log.png"
+    words = ["md", iron_file, canted, "--spins", "dynamics", "--timestep", 0.2, "--ensemble", "nvt",
+             "--temperature", 300, "-o", tmp_path / "run.extxyz", "--trajectory-every", 2, "--log",
+             log, "--checkpoint", tmp_path / "md.npz"]  # fmt: skip
+    result = run(*words, "--steps", 4, "--plot", figure)
+    assert result.status == 0, result.err
+    assert "spin temperature (K)" in result.out
+    assert read_back(figure)
+    result = run(*words, "--steps", 6, "--resume")
+    assert result.status == 0, result.err
+    frames = mmtp.read(tmp_path / "run.extxyz", vectors=True)
+    assert [f.get_initial_magnetic_moments().shape for f in frames] == [(2, 3)] * 4
+    rows = log.read_text().splitlines()
+    assert len(rows) == 8
+    assert "spin_temperature (K)" in rows[0]
+    assert "magnetisation_z (mu_B)" in rows[0]
+    figure = run("plot", log, "-o", tmp_path / "again.png")
+    assert figure.status == 0, figure.err
+    before = sorted(tmp_path.iterdir())
+    for words, what in (
+        (["--timestep", 2], "too long for the precession of the moments"),
+        (["--damping", 0.1], "--damping takes energy"),
+        (["--fixed-moments"], "set --lengths fixed and leave --moments fixed out"),
+    ):
+        refused = run("md", iron_file, canted, "--spins", "dynamics", "--steps", 2, "-o",
+                      tmp_path / "new.extxyz", *words)  # fmt: skip
+        assert refused.status == 2
+        assert what in refused.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_what_does_not_know_vectors_says_so_at_once(run, iron_file, canted, tmp_path) -> None:
     before = sorted(tmp_path.iterdir())
     for words in (

@@ -35,6 +35,7 @@ examples:
   mmtp md pot.0.mtp pot.1.mtp pot.2.mtp start.cfg --ensemble nvt --temperature 300 --log thermo.csv
   mmtp template md > md.toml; mmtp md --settings md.toml --checkpoint md.npz
   mmtp md --settings md.toml --checkpoint md.npz --resume --steps 20000
+  mmtp md pot.mtp start.cfg --spins dynamics --timestep 0.25 --ensemble nvt --temperature 300
   mmtp md pot.mtp start.cfg --active-set active.npz --grade-break 10 --candidates met.cfg
 
 Files that end in .mtp are potentials. With several there is a run for each, with numbers in the
@@ -53,7 +54,7 @@ def add_parser(commands: Any) -> None:
         "md",
         help="molecular dynamics with magnetic moments",
         description="Molecular dynamics at constant energy, temperature or pressure; the magnetic "
-        "moments are equilibrated as the atoms move, or fixed.",
+        "moments are equilibrated as the atoms move, or fixed, or precess (--spins dynamics).",
         epilog=_EPILOG,
     )
     add_resume(parser)
@@ -185,15 +186,19 @@ class DynamicsProgress:
 
     def __call__(self, steps: np.ndarray, rows: Series) -> None:
         """Take the newest rows."""
+        import numpy as np
+
         step = int(steps[-1])
         numbers = (
             ("T", rows.temperature, ".0f", "K"),
             ("E", rows.energy, ".4f", "eV"),
             ("P", rows.pressure, ".2f", "GPa"),
+            ("T of spins", rows.spin_temperature, ".0f", "K"),
         )
         text = ", ".join(
             f"{name} {' '.join(format(float(v), form) for v in values[-1][:4])} {unit}"
             for name, values, form, unit in numbers
+            if not np.all(np.isnan(values[-1]))
         )
         if self.terminal:
             if self._bar is None:

@@ -14,6 +14,7 @@ import numpy as np
 from mmtp_jax.potential.observables import Observables, evaluate
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import require_precision, with_floats
+from mmtp_jax.simulation.dynamics.spin_temperature import spin_temperatures
 from mmtp_jax.simulation.moments.equilibrate import equilibrate_graph
 from mmtp_jax.simulation.moments.lbfgs import Memory, empty_memory
 from mmtp_jax.simulation.moments.steps import Status
@@ -56,6 +57,8 @@ class Moments(NamedTuple):
     """Most atoms per block of an evaluation."""
     fixed_directions: bool = False
     """Vectors keep their directions."""
+    spin_temperature: bool = False
+    """It is computed."""
 
 
 class Evaluated(NamedTuple):
@@ -77,6 +80,8 @@ class Evaluated(NamedTuple):
     """(R,) `Status` of the equilibration; 0 where there was none."""
     memory: Memory
     """Of the equilibration, for the next one."""
+    spin_temperature: Array
+    """(R,) K; 0 where it is not computed."""
 
 
 def evaluate_system(
@@ -145,6 +150,12 @@ def evaluate_system(
         changed = per_replica(magmoms != graph.magmoms) > 0
         magmoms = jnp.where(changed, per_replica(magmoms), system.magmoms)
         system = system._replace(magmoms=magmoms)
+    spin_temperature = jnp.zeros(system.n_replicas)
+    if moments.spin_temperature:
+        spin_temperature = spin_temperatures(
+            graph._replace(magmoms=result[1]), values.magnetic_forces,
+            model.potential.min_dist, model.potential.cutoff,
+        )  # fmt: skip
     known = Evaluated(
         energy=values.energy.astype(float) + constants,
         forces=per_replica(values.forces),
@@ -154,6 +165,7 @@ def evaluate_system(
         n_equilibration=n_steps,
         equilibrium=status,
         memory=memory,
+        spin_temperature=spin_temperature,
     )
     return system, known, watched
 

@@ -1,7 +1,9 @@
 """One time step: velocity Verlet, with a heat bath and a barostat around the motion of the atoms.
 
-    [Nose-Hoover, half]  kick, half   drift, half   [Langevin] [strain of the cell]   drift, half
-    new forces   kick, half   [Nose-Hoover, half] [Bussi]
+    [Nose-Hoover, half]  kick, half   drift, half   [Langevin] [precession] [strain of the cell]
+    drift, half   new forces   kick, half   [Nose-Hoover, half] [Bussi]
+
+In spin dynamics, kicks and drifts are also those of the lengths of moments that move.
 
 A step has two parts, `advanced` and `completed`, between which the forces are made: the first
 says where the atoms go, so that one can look whether the neighbours are still known there.
@@ -14,8 +16,10 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from mmtp_jax.simulation.dynamics import precession as spinning
 from mmtp_jax.simulation.dynamics.barostats import strain_of_step, strained
 from mmtp_jax.simulation.dynamics.evaluation import Evaluated
+from mmtp_jax.simulation.dynamics.precession import Precession
 from mmtp_jax.simulation.dynamics.thermostats import (
     Bath,
     Chain,
@@ -37,6 +41,12 @@ class Ensemble(NamedTuple):
     """One of those of `DynamicsOptions`, or None for none."""
     barostat: str | None
     """One of those of `DynamicsOptions`, or None for none."""
+    lengths: str | None = None
+    """Of moments in spin dynamics, one of `options.LENGTHS`; None without it."""
+    damped: bool = False
+    """Moments have damping and noise."""
+    fixed_atoms: bool = False
+    """Only moments move."""
 
 
 class Outcome(IntEnum):
@@ -71,6 +81,8 @@ class State(NamedTuple):
     """(R,) steps with a distance or a moment outside of the potential's intervals."""
     spins: Counts
     """Changes of signs that were tried so far."""
+    precession: Precession
+    """Of spin dynamics."""
     step: Array
     """() number of steps done."""
 
@@ -83,11 +95,15 @@ class Moved(NamedTuple):
     given: Array
     strain: Array
     """(R, 3, 3) of the cell."""
+    precession: Precession
+    by_bath: Array | None = None
+    """(R, n, 3) change of moments by damping and noise, mu_B."""
 
 
 def conserved_energy(state: State) -> Array:
     """(R,) energy of the atoms less what baths have given to them: constant but for dt, eV."""
-    return state.known.energy + kinetic_energy(state.system) - state.given
+    moving = kinetic_energy(state.system) + spinning.energy_of_lengths(state.precession)
+    return state.known.energy + moving - state.given
 
 
 def advanced(ensemble: Ensemble, bath: Bath, state: State) -> Moved:
@@ -96,11 +112,14 @@ def advanced(ensemble: Ensemble, bath: Bath, state: State) -> Moved:
     number = state.step + 1
     if ensemble.thermostat == "nose-hoover":
         system, chain, given = _with_chain(system, chain, given, bath)
-    system = _kicked(system, state.known.forces, bath)
-    system = _drifted(system, bath)
+    system = _kicked(ensemble, system, state.known.forces, bath)
+    system = _drifted(ensemble, system, bath)
     before = kinetic_energy(system)
     if ensemble.thermostat == "langevin":
         system = system._replace(velocities=langevin(system, bath, state.keys, number))
+    precession, by_bath = state.precession, None
+    if ensemble.lengths is not None:
+        system, precession, given, by_bath = _spun(ensemble, system, state, bath, given)
     strain = jnp.zeros_like(system.cell)
     if ensemble.barostat is not None:
         strain = strain_of_step(
@@ -110,7 +129,7 @@ def advanced(ensemble: Ensemble, bath: Bath, state: State) -> Moved:
         given = given + _half_work(state.system, state.known, strain)
         system = strained(system, strain)
     given = given + kinetic_energy(system) - before
-    return Moved(_drifted(system, bath), chain, given, strain)
+    return Moved(_drifted(ensemble, system, bath), chain, given, strain, precession, by_bath)
 
 
 def completed(
@@ -128,7 +147,16 @@ def completed(
     """
     given, chain = moved.given, moved.chain
     number = state.step + 1
-    system = _kicked(system, known.forces, bath)
+    system = _kicked(ensemble, system, known.forces, bath)
+    precession = moved.precession
+    if ensemble.lengths is not None:
+        speeds, forces = precession.speeds, known.magnetic_forces
+        if ensemble.lengths == "dynamic":
+            speeds = spinning.kicked(system, speeds, forces, bath)
+        if ensemble.damped:
+            given = given + spinning.heat(moved.by_bath, forces)
+        last = spinning.remembered(precession, system.magmoms, forces, state.step < 0)
+        precession = precession._replace(forces=last, speeds=speeds)
     if ensemble.barostat is not None:
         given = given + _half_work(system, known, moved.strain)
     if ensemble.thermostat == "nose-hoover":
@@ -137,15 +165,46 @@ def completed(
         before = kinetic_energy(system)
         system = system._replace(velocities=bussi(system, bath, state.keys, number))
         given = given + kinetic_energy(system) - before
-    return state._replace(system=system, known=known, chain=chain, given=given, step=number)
+    return state._replace(
+        system=system, known=known, chain=chain, given=given, precession=precession, step=number
+    )
 
 
-def _kicked(system: System, forces: Array, bath: Bath) -> System:
+def _spun(
+    ensemble: Ensemble, system: System, state: State, bath: Bath, given: Array
+) -> tuple[System, Precession, Array, Array]:
+    """Moments at the end of a step, their speeds in its middle, and what baths have given."""
+    forces, number = state.known.magnetic_forces, state.step + 1
+    magmoms, speeds = system.magmoms, state.precession.speeds
+    moves = ensemble.lengths == "dynamic"
+    if moves:
+        speeds = spinning.kicked(system, speeds, forces, bath)
+        magmoms, speeds = spinning.stretched(magmoms, speeds, bath)
+        if ensemble.damped:
+            before = jnp.sum(speeds**2, axis=(1, 2))
+            speeds = spinning.with_noise(speeds, magmoms, bath, state.keys, number)
+            given = given + 0.5 * (jnp.sum(speeds**2, axis=(1, 2)) - before)
+    magmoms, by_bath = spinning.precessed(
+        magmoms, state.precession, bath, state.keys, number, ensemble.damped
+    )
+    if moves:
+        magmoms, speeds = spinning.stretched(magmoms, speeds, bath)
+    if ensemble.damped:
+        given = given + spinning.heat(by_bath, forces)
+    precession = state.precession._replace(speeds=speeds)
+    return system._replace(magmoms=magmoms), precession, given, by_bath
+
+
+def _kicked(ensemble: Ensemble, system: System, forces: Array, bath: Bath) -> System:
+    if ensemble.fixed_atoms:
+        return system
     change = 0.5 * bath.timestep * forces / system.masses[:, None]
     return system._replace(velocities=system.velocities + change)
 
 
-def _drifted(system: System, bath: Bath) -> System:
+def _drifted(ensemble: Ensemble, system: System, bath: Bath) -> System:
+    if ensemble.fixed_atoms:
+        return system
     return system._replace(positions=system.positions + 0.5 * bath.timestep * system.velocities)
 
 

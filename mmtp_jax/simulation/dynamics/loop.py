@@ -23,6 +23,7 @@ from mmtp_jax.simulation.dynamics.evaluation import (
     not_converged,
 )
 from mmtp_jax.simulation.dynamics.integrate import Ensemble, Outcome, State, advanced, completed
+from mmtp_jax.simulation.dynamics.precession import at_rest
 from mmtp_jax.simulation.dynamics.series import Series, row_of
 from mmtp_jax.simulation.dynamics.thermostats import Bath, chain_at_rest
 from mmtp_jax.simulation.host_loop import Block, Reason
@@ -58,7 +59,12 @@ class Rules(NamedTuple):
 
 
 def before_start(
-    system: System, keys: Array, n_padded: int, dtype: Any, fixed_directions: bool = False
+    system: System,
+    keys: Array,
+    n_padded: int,
+    dtype: Any,
+    fixed_directions: bool = False,
+    speeds: Array | None = None,
 ) -> State:
     """The state before the first evaluation: `take_steps` with a time step of zero makes it.
 
@@ -68,6 +74,7 @@ def before_start(
         n_padded: number of atoms of the list of neighbours.
         dtype: of the evaluation.
         fixed_directions: vectors keep their directions.
+        speeds: (R, n, 3) of the lengths of moments in spin dynamics; None without it.
     """
     n_replicas = system.n_replicas
     zeros, none = jnp.zeros(n_replicas), jnp.zeros(n_replicas, jnp.int32)
@@ -82,7 +89,11 @@ def before_start(
         memory=Memory.empty(
             n_padded * components(system.magmoms[0], fixed_directions), n_replicas, dtype
         ),
+        spin_temperature=zeros,
     )
+    precession = at_rest(n_replicas, system.n_atoms, speeds is not None)
+    if speeds is not None:
+        precession = precession._replace(speeds=jnp.asarray(speeds))
     return State(
         system=jax.tree.map(jnp.asarray, system),
         known=known,
@@ -94,6 +105,7 @@ def before_start(
         n_unconverged=none,
         n_outside=none,
         spins=no_counts(n_replicas),
+        precession=precession,
         step=jnp.asarray(-1, jnp.int32),
     )
 
@@ -150,7 +162,7 @@ def take_steps(
         state = _judged(rules, model, state, watch, watched)
         stop = _all_stop(rules, state)
         grade = watch.grade(watched) if isinstance(watch, GradedWatch) else None
-        row = jnp.stack(row_of(state, grade))
+        row = jnp.stack(row_of(state, grade, plan.moments.spin_temperature))
         rows = jax.lax.dynamic_update_index_in_dim(at.rows, row, at.n_done, 1)
         reason = jnp.where(stop, Reason.STOPPED, Reason.DONE).astype(at.reason.dtype)
         after = Block(state, watched, rows, at.n_done + 1, reason, at.stale)
@@ -201,6 +213,7 @@ def _kept_where_stopped(before: State, after: State) -> State:
         known=known,
         chain=jax.tree.map(chosen, before.chain, after.chain),
         given=chosen(before.given, after.given),
+        precession=jax.tree.map(chosen, before.precession, after.precession),
         outcome=jnp.where(blew_up, Outcome.BLEW_UP, after.outcome),
     )
 

@@ -34,6 +34,7 @@ def simulate(
     record: Callable[[np.ndarray, Series], None] | None = None,
     keep: Callable[[list[Any]], None] | None = None,
     resume: Saved | None = None,
+    begins: Callable[[], None] | None = None,
 ) -> Simulation:
     """Run dynamics up to step ``n_steps``, or until all replicas have stopped.
 
@@ -49,14 +50,16 @@ def simulate(
         record: called with (t,) steps and their rows (t, R), as they come.
         keep: called with what the watch has kept, as it is drained.
         resume: state to go on from, in place of ``system``.
+        begins: called once nothing will be refused any more, before anything is told or recorded.
 
     Raises:
         ValueError: if there are not one or R temperatures or pressures, the ensemble is npt and
-            the cell is not periodic in three directions, or two atoms are at the same place.
+            the cell is not periodic in three directions, two atoms are at the same place, or the
+            time step is too long for the precession of the moments.
     """
     run = Run(potential, system, options, record, watch=watch, keep=keep)
     with deferred():
-        run.begin(resume)
+        run.begin(resume, begins)
         if resume is None:
             run.tell(observers, n_steps, lambda every: True)
         run.go(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmtp_jax.language import named
+from mmtp_jax.language import argument, named
 from mmtp_jax.options import (
     ANY_SEED,
     COUNT,
@@ -31,7 +31,10 @@ from mmtp_jax.simulation.moments.options import (
 if TYPE_CHECKING:
     import numpy as np
 
-SPINS = ("none", "flip", "swap", "disorder")
+SPINS = ("none", "flip", "swap", "disorder", "dynamics")
+LENGTHS = ("dynamic", "fixed", "equilibrate")
+DAMPING = 0.05
+"""Of moments in a heat bath, where none is given."""
 
 Numbers = float | Sequence[float]
 """One number for all replicas, or one for each."""
@@ -90,11 +93,12 @@ class Moments:
 
 @options
 class Spins:
-    """Changes of the signs of moments."""
+    """Moments that turn, or change their signs."""
 
     spins: str = option(
-        "'flip' single moments or 'swap' opposite ones by Metropolis' rule, or draw 'disorder' "
-        "without net moment; needs a heat bath.",
+        "'dynamics': moments are vectors that precess about their magnetic forces; 'flip' single "
+        "moments or 'swap' opposite ones by Metropolis' rule, or draw 'disorder' without net "
+        "moment, which need a heat bath.",
         "none", choices=SPINS,
     )  # fmt: skip
     spin_every: int = option(
@@ -105,6 +109,22 @@ class Spins:
         0, bounds=Bounds(least=0, most=10**9),
     )  # fmt: skip
     magnetic: tuple[str, ...] | None = magnetic()
+    damping: float | None = option(
+        f"Gilbert damping of spin dynamics in a heat bath, {DAMPING} if not given; there is none "
+        "in nve.",
+        example=DAMPING, bounds=Bounds(least=0.0, most=10.0),
+    )  # fmt: skip
+    lengths: str = option(
+        "Of moments in spin dynamics: 'dynamic', they move with a mass, in the heat bath if there "
+        "is one; 'fixed'; 'equilibrate', they minimise the energy at each step.",
+        "dynamic", choices=LENGTHS, words={"--fixed-lengths": "fixed"},
+    )  # fmt: skip
+    length_mass: float = option(
+        "Mass of dynamic lengths, eV fs^2/mu_B^2; they swing with the period "
+        "2 pi sqrt(mass / (d2E/dm2)), and averages do not depend on it.",
+        10.0, bounds=POSITIVE,
+    )  # fmt: skip
+    fixed_atoms: bool = option("Only moments move, and atoms stay where they are.", False)
 
 
 def bounded() -> Any:
@@ -152,7 +172,8 @@ class DynamicsOptions(Stopping, Spins, Moments, Bath):
 
     def __post_init__(self) -> None:
         has_bath = self.ensemble != "nve"
-        if self.spins != "none" and not has_bath:
+        self._check_spins(has_bath)
+        if self.spins not in ("none", "dynamics") and not has_bath:
             raise ValueError(
                 f"spins={self.spins!r} changes the energy, which only a heat bath can give or "
                 "take; set ensemble to nvt or npt"
@@ -162,6 +183,38 @@ class DynamicsOptions(Stopping, Spins, Moments, Bath):
         cold = bool(np.any(np.asarray(self.temperature_K) == 0.0))
         if has_bath and cold and self.thermostat == "nose-hoover":
             raise ValueError("a Nose-Hoover chain needs a temperature_K above zero; use langevin")
+
+    def _check_spins(self, has_bath: bool) -> None:
+        """Refuse what spin dynamics cannot do, and what nothing else can."""
+        if self.spins != "dynamics":
+            given = {"damping": self.damping is not None, "fixed_atoms": self.fixed_atoms}
+            for name in (name for name, is_given in given.items() if is_given):
+                raise ValueError(
+                    f"{named(name)} is for moments that precess; set "
+                    f"{argument('spins', 'dynamics')}, or leave it out"
+                )
+            return
+        if self.moments == "fixed":
+            raise ValueError(
+                f"in spin dynamics moments move; for lengths that stay set "
+                f"{argument('lengths', 'fixed')} and leave {argument('moments', 'fixed')} out"
+            )
+        if self.damping and not has_bath:
+            raise ValueError(
+                f"{named('damping')} takes energy, and only a heat bath gives it back; set "
+                "ensemble to nvt or npt, at 0 K for a quench, or leave it out"
+            )
+        if self.fixed_atoms and self.ensemble == "npt":
+            raise ValueError(
+                f"npt changes the cell, and {named('fixed_atoms')} keeps it; take nvt or nve"
+            )
+
+    @property
+    def gilbert(self) -> float:
+        """The damping of moments."""
+        if self.ensemble == "nve":
+            return 0.0
+        return DAMPING if self.damping is None else self.damping
 
     def per_replica(self, name: str, n_replicas: int) -> np.ndarray:
         """Temperatures or pressures (R,).

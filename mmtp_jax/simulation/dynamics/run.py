@@ -23,7 +23,9 @@ from mmtp_jax.simulation.dynamics.loop import Plan, Rules, before_start, take_st
 from mmtp_jax.simulation.dynamics.observer import Observer, Saved, Snapshot
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 from mmtp_jax.simulation.dynamics.outcome import Simulation
+from mmtp_jax.simulation.dynamics.precession import thermal_speeds
 from mmtp_jax.simulation.dynamics.series import Series
+from mmtp_jax.simulation.dynamics.spin_timestep import check_timestep, with_gauge
 from mmtp_jax.simulation.dynamics.thermostats import Bath, keys_of
 from mmtp_jax.simulation.host_loop import Block, HostLoop
 from mmtp_jax.simulation.neighbours import structures_of, used_skin
@@ -48,8 +50,11 @@ def _where(system: System, neighbours: NeighbourList, stale: Any) -> tuple[Any, 
 
 
 def refuse_signs_of_vectors(options: DynamicsOptions, system: System) -> None:
-    """ValueError where signs are to change, and moments are vectors, which have none."""
-    if options.spins != "none" and system.vectors:
+    """ValueError where signs are to change of vectors, or moments are to turn that are none."""
+    if options.spins == "dynamics":
+        if not system.vectors:
+            raise ValueError("moments that precess must be vectors, (R, n, 3)")
+    elif options.spins != "none" and system.vectors:
         raise ValueError(
             f"{argument('spins', options.spins)} changes signs, and the moments are vectors, which "
             "have none; give collinear moments, one number for each atom, or leave it out"
@@ -75,19 +80,26 @@ class Run(HostLoop):
         self.chunk, self.most_steps = default_chunk(self.model.potential), options.chunk_steps
         self.maker = ListMaker(float(self.potential.cutoff), options.skin, warm_width)
         self.n_padded = padded_count(self.system.n_atoms * n_replicas, self.chunk)
-        without_bath = options.ensemble == "nve"
+        without_bath, precesses = options.ensemble == "nve", options.spins == "dynamics"
+        kind = options.moments
+        if precesses:
+            kind = "equilibrate" if options.lengths == "equilibrate" else "fixed"
         self.plan = Plan(
             ensemble=Ensemble(
-                None if without_bath else options.thermostat,
+                None if without_bath or options.fixed_atoms else options.thermostat,
                 options.barostat if options.ensemble == "npt" else None,
+                options.lengths if precesses else None,
+                precesses and not without_bath,
+                options.fixed_atoms,
             ),
             moments=Moments(
-                options.moments,
+                kind,
                 options.moments_every,
                 options.max_equilibration_steps,
                 options.allow_flips,
                 self.chunk,
-                options.directions == "fixed",
+                precesses or options.directions == "fixed",
+                precesses,
             ),
             n_rows=options.chunk_steps,
             spins=self.spin_plan(),
@@ -111,6 +123,8 @@ class Run(HostLoop):
                 mobility=mobility(
                     options.bulk_modulus_GPa * GPA, options.barostat_time_fs * FS, volume
                 ),
+                damping=np.float64(options.gilbert),
+                stretch=np.float64(1.0 / (np.sqrt(options.length_mass) * FS)),
             )
         )
 
@@ -122,7 +136,7 @@ class Run(HostLoop):
     def spin_plan(self) -> SpinPlan | None:
         """How signs change."""
         options = self.options
-        if options.spins == "none":
+        if options.spins in ("none", "dynamics"):
             return None
         trials = options.trials or int(self.magnetic_atoms().sum())
         return SpinPlan(options.spins, options.spin_every, trials)
@@ -133,8 +147,9 @@ class Run(HostLoop):
         running = np.asarray(self.state.system.running)
         return not (running.all() if self.options.when_stopped == "all" else running.any())
 
-    def begin(self, resume: Saved | None) -> None:
-        """Make the first list of neighbours, and the first state."""
+    def begin(self, resume: Saved | None, begins: Callable[[], None] | None = None) -> None:
+        """Make the first list of neighbours, and the first state; see `simulate`."""
+        begins = begins or (lambda: None)
         self.started = time.perf_counter()
         if resume is None:
             self.search(structures_of(self.system), n_atoms=self.n_padded)
@@ -142,11 +157,16 @@ class Run(HostLoop):
             dtype = self.model.potential.radial_coeffs.dtype
             self.step = -1
             self.state = before_start(
-                self.system, keys, self.n_padded, dtype, self.plan.moments.fixed_directions
-            )
+                self.system, keys, self.n_padded, dtype, self.plan.moments.fixed_directions,
+                self.speeds(keys),
+            )  # fmt: skip
             if self.watch is not None:
                 self.watched = self.watch.start(self.state.system)
-            self.advance(1, bath=self.bath._replace(timestep=0.0 * self.bath.timestep))
+            if self.options.spins == "dynamics":
+                self.state = with_gauge(self)
+                check_timestep(self)
+            begins()
+            self.advance(1, bath=self.at_rest)
             return
         reference = resume.state.system._replace(
             positions=resume.reference_positions, cell=resume.reference_cell
@@ -155,12 +175,26 @@ class Run(HostLoop):
         if self.watch is not None:
             self.watched = self.watch.start(resume.state.system)
         self.state, self.step = jax.device_put(resume.state), int(resume.state.step)
+        begins()
 
-    def take(self, n_steps: int, bath: Bath | None = None) -> Block:
-        """Steps with the bath of the run, or with another."""
+    @property
+    def at_rest(self) -> Bath:
+        """A bath in which a step moves nothing, and evaluates."""
+        return self.bath._replace(timestep=0.0 * self.bath.timestep)
+
+    def speeds(self, keys: Any) -> Any:
+        """Speeds (R, n, 3) of lengths at the start of spin dynamics; None without it."""
+        if self.options.spins != "dynamics":
+            return None
+        if self.options.lengths != "dynamic":
+            return np.zeros(self.system.magmoms.shape)
+        return thermal_speeds(self.system.magmoms, self.bath.thermal_energy, keys)
+
+    def take(self, n_steps: int, bath: Bath | None = None, state: State | None = None) -> Block:
+        """Steps with the bath and from the state of the run, or others."""
         found = take_steps(
-            self.plan, self.model, bath or self.bath, self.rules, self.state, self.neighbours,
-            n_steps, self.watch, self.watched, self.spin_sites,
+            self.plan, self.model, bath or self.bath, self.rules, state or self.state,
+            self.neighbours, n_steps, self.watch, self.watched, self.spin_sites,
         )  # fmt: skip
         return found._replace(rows=Series(*np.asarray(found.rows)))
 

@@ -43,6 +43,12 @@ class Series(NamedTuple):
     """Flips or swaps of signs that were accepted so far."""
     grade: Array
     """Largest grade of extrapolation that the step met; NaN where no watch knows it."""
+    spin_temperature: Array
+    """Of directions of moments, K, see `spin_temperature`; NaN without spin dynamics."""
+    magnetisation_x: Array
+    """Sum of the moments along x, mu_B; NaN without spin dynamics."""
+    magnetisation_y: Array
+    magnetisation_z: Array
 
 
 UNITS = Series(
@@ -59,14 +65,28 @@ UNITS = Series(
     shortest="Angstrom",
     n_flips="",
     grade="",
+    spin_temperature="K",
+    magnetisation_x="mu_B",
+    magnetisation_y="mu_B",
+    magnetisation_z="mu_B",
 )
 """Of each number."""
 
+OF_SPINS = ("spin_temperature", "magnetisation_x", "magnetisation_y", "magnetisation_z")
+"""Numbers of spin dynamics only."""
 
-def row_of(state: State, grade: Array | None = None) -> Series:
-    """The numbers of one state, (R,) each; ``grade`` (R,) is what a watch says of its step."""
+
+def row_of(state: State, grade: Array | None = None, spins: bool = False) -> Series:
+    """The numbers of one state, (R,) each.
+
+    Args:
+        state: the state.
+        grade: (R,) what a watch says of its step.
+        spins: it is a state of spin dynamics.
+    """
     system, known = state.system, state.known
-    volume = volumes(system)
+    volume, unknown = volumes(system), jnp.full_like(known.energy, jnp.nan)
+    total = jnp.sum(system.magmoms, axis=1)
     kinetic = jnp.trace(kinetic_tensor(system), axis1=1, axis2=2)
     vectors = system.vectors
     pressure = (kinetic / volume - jnp.trace(known.stress, axis1=1, axis2=2)) / (3 * GPA)
@@ -77,11 +97,15 @@ def row_of(state: State, grade: Array | None = None) -> Series:
         pressure=pressure,
         volume=volume,
         conserved=conserved_energy(state),
-        magnetisation=lengths_of(jnp.sum(system.magmoms, axis=1), vectors),
+        magnetisation=lengths_of(total, vectors),
         mean_moment=jnp.mean(jnp.abs(lengths_of(system.magmoms, vectors)), axis=1),
         max_magnetic_force=jnp.max(jnp.abs(lengths_of(known.magnetic_forces, vectors)), axis=1),
         n_equilibration=known.n_equilibration.astype(float),
         shortest=known.shortest,
         n_flips=state.spins.accepted.astype(float),
-        grade=jnp.full_like(known.energy, jnp.nan) if grade is None else grade,
+        grade=unknown if grade is None else grade,
+        spin_temperature=known.spin_temperature if spins else unknown,
+        magnetisation_x=total[:, 0] if spins else unknown,
+        magnetisation_y=total[:, 1] if spins else unknown,
+        magnetisation_z=total[:, 2] if spins else unknown,
     )

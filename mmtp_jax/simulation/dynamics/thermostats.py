@@ -48,6 +48,10 @@ class Bath(NamedTuple):
     """(R,) eV/Angstrom^3."""
     mobility: Array
     """(R,) of the strain of the cell, see `barostats`."""
+    damping: Array | float = 0.0
+    """() Gilbert's, of precession."""
+    stretch: Array | float = 0.0
+    """() one over the square root of the mass of lengths of moments, see `precession`."""
 
 
 class Chain(NamedTuple):

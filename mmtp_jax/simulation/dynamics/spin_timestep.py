@@ -1,0 +1,130 @@
+"""What the start of spin dynamics says: how long a time step may be, and the gauge of its forces.
+
+Small changes d of the moments precess by dd/dt = gamma (T(m + d) - T(m)) x m + gamma T x d. Power
+iteration finds the highest of its frequencies, magnetic forces at m + d being those of the program
+that takes steps, so that nothing more is compiled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from mmtp_jax.language import named
+from mmtp_jax.simulation.constants import FS, GYROMAGNETIC
+from mmtp_jax.simulation.dynamics.precession import directions
+from mmtp_jax.warn import warn
+
+if TYPE_CHECKING:
+    from mmtp_jax.simulation.dynamics.integrate import State
+    from mmtp_jax.simulation.dynamics.run import Run
+
+Array = Any
+
+N_TRIALS = 12
+"""Evaluations of the fastest precession."""
+
+N_DRAWS = 6
+"""Those of the gauge."""
+
+CHANGE = 1e-3
+"""Root of the mean square of the changes, mu_B."""
+
+LONG = 0.35
+"""Angle of the fastest precession in a step from which the energy may drift, rad; see
+`precession`."""
+
+TOO_LONG = 0.7
+"""Angle in a step beyond which it grows at once, rad."""
+
+
+class TimestepWarning(UserWarning):
+    """A time step is long for the precession of the moments."""
+
+
+def check_timestep(run: Run) -> None:
+    """Refuse, or warn of, a time step that is too long for the start of a run.
+
+    Raises:
+        ValueError: if the fastest precession turns by more than `TOO_LONG` in a step.
+
+    Warns:
+        TimestepWarning: if it turns by more than `LONG`.
+    """
+    rate = float(np.max(fastest(run)))
+    timestep = run.options.timestep_fs
+    angle = rate * timestep * FS
+    if not angle > LONG:
+        return
+    text = (
+        f"{timestep:g} fs is {'too ' if angle > TOO_LONG else ''}long for the precession of the "
+        f"moments: the largest field, {rate / GYROMAGNETIC:.3g} eV/mu_B, turns them by "
+        f"{angle:.2g} rad in a step; give {named('timestep_fs')} {LONG / rate / FS:.2g} at most"
+    )
+    if angle > TOO_LONG:
+        raise ValueError(text)
+    warn(f"{text}, and look at the drift of the conserved energy", TimestepWarning)
+
+
+def fastest(run: Run) -> np.ndarray:
+    """Highest frequencies (R,) of precession about the moments of a run, rad per unit of time."""
+    moments, forces = _start(run)
+    change, rates = _drawn(moments, 0), []
+    for _ in range(N_TRIALS):
+        turning = jnp.cross(_changed(run, change) - forces, moments) + jnp.cross(forces, change)
+        rates.append(GYROMAGNETIC * _size(turning) / CHANGE)
+        change = _scaled(turning)
+    # Real changes of a pair of frequencies +-w swing between two directions.
+    return np.sqrt(np.asarray(rates[-1]) * np.asarray(rates[-2]))
+
+
+def with_gauge(run: Run) -> State:
+    """The state before the first step, with the gauge of `precession`.
+
+    Random changes d across the moments have d.(T(m) - T(m + d)) = d.d2E/dm^2.d, to which what
+    couples different atoms adds nothing in the mean.
+    """
+    moments, forces = _start(run)
+    pull, square = 0.0, 0.0
+    for k in range(N_DRAWS):
+        change = _drawn(moments, k)
+        pull = pull + jnp.sum(change * (forces - _changed(run, change)), axis=-1)
+        square = square + jnp.sum(change**2, axis=-1)
+    types = np.asarray(run.system.types)
+    gauge = np.zeros(moments.shape[:2])
+    for of in np.unique(types):
+        of_species, total = (np.asarray(a)[:, types == of].sum() for a in (pull, square))
+        gauge[:, types == of] = of_species / total if total > 0 else 0.0
+    precession = run.state.precession._replace(gauge=jnp.asarray(gauge))
+    return run.state._replace(precession=precession)
+
+
+def _start(run: Run) -> tuple[Array, Array]:
+    """Moments and magnetic forces (R, n, 3) of the state, whatever it has been shown of them."""
+    state = run.take(1, bath=run.at_rest).state
+    return state.system.magmoms, state.known.magnetic_forces
+
+
+def _changed(run: Run, change: Array) -> Array:
+    """Magnetic forces at other moments."""
+    system = run.state.system
+    moved = run.state._replace(system=system._replace(magmoms=system.magmoms + change))
+    return run.take(1, bath=run.at_rest, state=moved).state.known.magnetic_forces
+
+
+def _drawn(moments: Array, seed: int) -> Array:
+    """Random changes (R, n, 3) across moments."""
+    drawn = np.random.default_rng(seed).normal(size=moments.shape)
+    return _scaled(jnp.cross(directions(moments), drawn))
+
+
+def _size(change: Array) -> Array:
+    """Root of the mean square (R,) over the atoms of a replica."""
+    return jnp.sqrt(jnp.mean(jnp.sum(change**2, axis=-1), axis=1))
+
+
+def _scaled(change: Array) -> Array:
+    size = _size(change)
+    return CHANGE * change / jnp.where(size > 0, size, 1.0)[:, None, None]
