@@ -76,6 +76,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--canted", metavar="FILE", help="canted labels, e.g. of make_iron_data.py")
     parser.add_argument("--seeds", type=int, nargs="+", help="of fits; else the shipped potential")
+    parser.add_argument(
+        "--noncollinear-terms", type=int, default=0, metavar="N",
+        help="functions of terms that vanish for parallel moments, in fits to canted labels",
+    )  # fmt: skip
     parser.add_argument("--max-iterations", type=int, default=RECIPES["fe"].fit["max_iterations"])
     args = parser.parse_args()
     mmtp.compilation_cache()
@@ -83,10 +87,10 @@ def main() -> None:
     recipe = RECIPES["fe"]
     collinear = recipe.data()
 
-    def fitted(data: list) -> list[mmtp.Potential]:
+    def fitted(data: list, **form: int) -> list[mmtp.Potential]:
         found = []
         for seed in args.seeds or [recipe.form["seed"]]:
-            start = mmtp.Potential.new(**{**recipe.form, "seed": seed})
+            start = mmtp.Potential.new(**{**recipe.form, "seed": seed, **form})
             fit = mmtp.fit(start, data, max_iterations=args.max_iterations)
             print(fit.report, flush=True)
             found.append(fit.potential)
@@ -99,7 +103,10 @@ def main() -> None:
         columns["`Fe`, collinear labels"] = column([mmtp.load("Fe")])
     if args.canted:
         canted = mmtp.read(args.canted)
-        columns[f"and {len(canted)} canted ones"] = column(fitted([*collinear, *canted]))
+        every, terms = [*collinear, *canted], args.noncollinear_terms
+        columns[f"and {len(canted)} canted ones"] = column(
+            fitted(every, noncollinear_terms=terms) if terms else fitted(every)
+        )
     columns |= KNOWN
     print(f"| bcc iron | {' | '.join(columns)} |")
     print("|" + "---|" * (len(columns) + 1))

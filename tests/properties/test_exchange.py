@@ -178,8 +178,14 @@ def test_states_that_are_no_minimum_are_named() -> None:
 
 @pytest.fixture(scope="module")
 def canted(random_potential, random_structure, atoms_of):
-    """A crystal of three atoms of no symmetry, a potential, and what `transverse` finds."""
+    """A crystal of three atoms of no symmetry, a potential, and what `transverse` finds.
+
+    The potential has terms that vanish for parallel moments, too.
+    """
     potential, structure = random_potential(7), random_structure(4, 3, margin=0.01)
+    potential = potential.with_noncollinear_terms(2)
+    coeffs = 0.2 * np.random.default_rng(1).normal(size=potential.noncollinear.coeffs.shape)
+    potential = potential.replace(noncollinear=potential.noncollinear._replace(coeffs=coeffs))
     structure = replace(structure, magmoms=np.array([1.4, -0.9, 1.1]))
     return potential, structure, transverse(potential, structure), atoms_of(structure)
 
