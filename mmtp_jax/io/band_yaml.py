@@ -22,6 +22,7 @@ def write_band_yaml(
     labels: Sequence[tuple[str, str]],
     distances: Sequence[np.ndarray],
     energies: Sequence[np.ndarray],
+    note: str = "",
 ) -> None:
     """Write bands of energies: ``frequency`` is in THz as in phonopy, ``energy`` in meV.
 
@@ -35,9 +36,11 @@ def write_band_yaml(
         labels: names of the ends of each line.
         distances: (k,) of each line from the start of the path, 1/Angstrom without 2 pi.
         energies: (k, bands) of each line, meV.
+        note: a comment at the top.
     """
     reciprocal = np.linalg.inv(cell).T
     lines = [
+        *([f"# {note}"] if note else []),
         f"nqpoint: {sum(map(len, segments))}",
         f"npath: {len(segments)}",
         "segment_nqpoint:",

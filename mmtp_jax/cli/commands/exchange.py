@@ -25,7 +25,7 @@ E = -sum_(i != j) J_ij e_i.e_j with each pair in both orders; the crystal is inf
 at two cutoffs. Without spin-orbit coupling there are no others. Files: PREFIX.csv (shells),
 PREFIX_pairs.csv (all pairs), PREFIX.json, PREFIX.pdf and PREFIX.png. Several potentials give mean
 and two standard deviations, and the files of each, PREFIX.0... Where a potential was fitted to
-collinear moments alone, J are extrapolated by the form, which all files say.
+collinear moments alone, J are extrapolated by the form, which report, figure and JSON file say.
 """
 
 

@@ -39,7 +39,7 @@ Files: PREFIX.csv (bands), PREFIX_dos.csv, PREFIX.json, the figure PREFIX.pdf an
 PREFIX_band.yaml in the layout of phonopy. The exit status is 1 if turns of the moments lower the
 energy at any q. Several potentials give mean and two standard deviations, and the files of each,
 PREFIX.0... Where a potential was fitted to collinear moments alone, all of it is extrapolated by
-the form, which all files say.
+the form, which the report, figures, JSON files and band.yaml say.
 """
 
 
@@ -133,6 +133,7 @@ def _write_bands(files: PropertyFiles, found: Magnons, bands: MagnonBands) -> No
     import numpy as np
 
     from mmtp_jax.io.band_yaml import write_band_yaml
+    from mmtp_jax.properties.exchange_results import BY_FORM
 
     rows = []
     for k, (start, end) in enumerate(bands.path.labels):
@@ -145,5 +146,5 @@ def _write_bands(files: PropertyFiles, found: Magnons, bands: MagnonBands) -> No
         write_band_yaml(
             temporary, structure.cell, found.exchange.symbols, structure.positions,
             structure.magmoms, bands.path.segments, bands.path.labels, bands.distances,
-            bands.energies,
+            bands.energies, BY_FORM if found.exchange.by_form else "",
         )  # fmt: skip
