@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _MOST = 40
 """Distances at which sums over pairs are drawn."""
-_EXTRAPOLATED = "fitted to collinear moments alone: extrapolated by the form"
+EXTRAPOLATED = "fitted to collinear moments alone: extrapolated by the form"
 
 
 def exchange(found: Exchange) -> Figure:
@@ -49,7 +49,7 @@ def exchange(found: Exchange) -> Figure:
         axes.set_xlim(0.0, found.range)
     plain(left, right)
     if found.by_form:
-        figure.suptitle(_EXTRAPOLATED, fontsize=10.5)
+        figure.suptitle(EXTRAPOLATED, fontsize=10.5)
     return figure
 
 
@@ -93,5 +93,5 @@ def magnons(bands: MagnonBands, dos: MagnonDOS | None = None, by_form: bool = Fa
     other.set_ylabel("Frequency (THz)")
     other.tick_params(labelsize=9)
     if by_form:
-        figure.suptitle(_EXTRAPOLATED, fontsize=10.5)
+        figure.suptitle(EXTRAPOLATED, fontsize=10.5)
     return figure

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from mmtp_jax.plot.magnons import EXTRAPOLATED
 from mmtp_jax.plot.style import COLOURS, SMALL_WORDS, new_figure, plain
 from mmtp_jax.plot.vibrations import parts_of_path, special_points
 from mmtp_jax.properties.adiabatic import Line, lines_of
@@ -25,6 +26,7 @@ def spin_structure_factor(
     found: SpinStructureFactor,
     bands: Magnons | Sequence[Line] | None = None,
     max_meV: float | None = None,
+    by_form: bool = False,
 ) -> Figure:
     """Transverse S(q, omega), both senses together, each wave divided by its maximum.
 
@@ -32,6 +34,7 @@ def spin_structure_factor(
         found: along a path, or at given q.
         bands: adiabatic magnons to draw over it, where there is a path.
         max_meV: where the energy axis ends.
+        by_form: say that all is extrapolated by the form; magnons know it themselves.
     """
     figure = new_figure(5.8, 4.2)
     axes = figure.subplots()
@@ -69,6 +72,8 @@ def spin_structure_factor(
         rf"grey: $S_\perp(q, E)$, each wave by its maximum; {found.n_atoms} atoms, resolution "
         f"{found.resolution_meV:.3g} meV"
     )
+    if by_form:
+        words += f"\n{EXTRAPOLATED}"
     figure.supxlabel(words, **SMALL_WORDS)
     return figure
 

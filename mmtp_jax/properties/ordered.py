@@ -48,9 +48,9 @@ def order_of(moments: np.ndarray) -> Order:
     )
 
 
-def axis_along(moments: np.ndarray, signs: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """(3,) axis of an order of known signs in other moments (t, n, 3), ``before`` where none is."""
-    vector = signs @ moments.mean(axis=0)
+def axis_along(mean: np.ndarray, signs: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """(3,) axis of an order of known signs in mean moments (n, 3), ``before`` where none is."""
+    vector = signs @ mean
     length = np.linalg.norm(vector)
     return vector / length if length > 0.0 else before
 

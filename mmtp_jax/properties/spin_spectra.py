@@ -32,8 +32,8 @@ HANN = 1.4406
 FEWEST = 16
 """Frames of a block."""
 
-_AT_ONCE = 24
-"""Waves that are in memory."""
+_AT_ONCE, _FRAMES_AT_ONCE = 24, 64
+"""Waves, and frames of moments, that are in memory together."""
 
 
 class Run(NamedTuple):
@@ -104,10 +104,12 @@ def spectra_of(
     energies = np.fft.fftshift(np.fft.fftfreq(n_fft, interval_fs)) * MEV_FS
     window = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(length) + 0.5) / length)
     starts = [(run, low) for run in runs for low in _starts(len(run.moments), length)]
-    axes, before = [], order.axis
+    axes, means, before = [], [], order.axis
     for run, low in starts:
-        before = axis_along(run.moments[low : low + length], order.signs, before)
+        mean = run.moments[low : low + length].mean(axis=0)
+        before = axis_along(mean, order.signs, before)
         axes.append(before)
+        means.append(_by_kind(mean, kinds) / np.bincount(kinds)[:, None])
     members = [(k, member) for k, star in enumerate(starred) for member in star]
     shape = (2, len(starts), len(starred), n_fft)
     found, static = np.zeros(shape), np.zeros((2, len(starred)))
@@ -120,8 +122,7 @@ def spectra_of(
             moved, bragg = _waves(run, kinds, waves)
             for low in _starts(len(run.moments), length):
                 frames = slice(low, low + length)
-                mean = _means(run.moments[frames], kinds)
-                fluctuating = moved[frames] - np.einsum("sx,sk->kx", mean, bragg)
+                fluctuating = moved[frames] - np.einsum("sx,sk->kx", means[block], bragg)
                 parts = fluctuating @ across_axis(axes[block]), fluctuating @ axes[block]
                 for component, part in enumerate(parts):
                     power = np.abs(np.fft.fft(window[:, None] * part, n_fft, axis=0)) ** 2
@@ -148,24 +149,29 @@ def first_order(runs: Sequence[Run], length: int) -> Order:
 
 def _waves(run: Run, kinds: np.ndarray, waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """m(q, t) as (t, k, 3), and the mean of sum exp(-i q.R) of each sublattice, (s, k)."""
-    n_kinds = int(kinds.max()) + 1
+    n_frames, k = len(run.moments), len(waves)
+    moved = np.empty((n_frames, k, 3), complex)
     if run.places.ndim == 2:
         phases = np.exp(-2j * np.pi * run.places @ waves.T)
-        moved = np.einsum("tix,ik->tkx", run.moments, phases, optimize=True)
-        return moved, np.array([phases[kinds == s].sum(axis=0) for s in range(n_kinds)])
-    moved = np.empty((len(run.moments), len(waves), 3), complex)
-    bragg = np.zeros((n_kinds, len(waves)), complex)
+        cosine, sine = np.ascontiguousarray(phases.real), np.ascontiguousarray(phases.imag)
+        # A few frames at a time bound the memory.
+        for low in range(0, n_frames, _FRAMES_AT_ONCE):
+            some = run.moments[low : low + _FRAMES_AT_ONCE]
+            rows = some.transpose(0, 2, 1).reshape(-1, some.shape[1])
+            found = (rows @ cosine + 1j * (rows @ sine)).reshape(len(some), 3, k)
+            moved[low : low + _FRAMES_AT_ONCE] = found.transpose(0, 2, 1)
+        return moved, _by_kind(phases, kinds)
+    bragg = np.zeros((int(kinds.max()) + 1, k), complex)
     for t, (moments, places) in enumerate(zip(run.moments, run.places, strict=True)):
         phases = np.exp(-2j * np.pi * places @ waves.T)
         moved[t] = phases.T @ moments
-        bragg += [phases[kinds == s].sum(axis=0) for s in range(n_kinds)]
-    return moved, bragg / len(moved)
+        bragg += _by_kind(phases, kinds)
+    return moved, bragg / n_frames
 
 
-def _means(moments: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """(s, 3) mean moments of sublattices."""
-    mean = moments.mean(axis=0)
-    return np.array([mean[kinds == s].mean(axis=0) for s in range(int(kinds.max()) + 1)])
+def _by_kind(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Sums (s, ...) over the atoms (n, ...) of each sublattice."""
+    return np.array([values[kinds == s].sum(axis=0) for s in range(int(kinds.max()) + 1)])
 
 
 def _starts(n_frames: int, length: int) -> range:

@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
     beside = [settings.magnons, settings.magnons and str(_table_of(settings.magnons))]
     inputs = [*inputs_of(settings, args), settings.cell, *beside]
     files = PropertyFiles(settings.output, ("", "map"), [path for path in inputs if path])
-    bands = _read_bands(settings.magnons) if settings.magnons else None
+    bands, extrapolated = _read_bands(settings.magnons) if settings.magnons else (None, "")
 
     import mmtp_jax as mmtp
     from mmtp_jax import plot
@@ -123,8 +123,10 @@ def run(args: argparse.Namespace) -> None:
     )  # fmt: skip
     print(found)
     lines = lines_of_table(found, *bands) if bands else []
-    _write(files, settings, found, lines)
-    files.figure(plot.spin_structure_factor(found, lines or None, settings.max_meV))
+    _write(files, settings, found, lines, extrapolated)
+    files.figure(
+        plot.spin_structure_factor(found, lines, settings.max_meV, by_form=bool(extrapolated))
+    )
     print(files)
 
 
@@ -151,7 +153,11 @@ def waves_of(words: tuple[str, ...] | None) -> list[list[float]] | None:
 
 
 def _write(
-    files: PropertyFiles, settings: SqwSettings, found: SpinStructureFactor, lines: list[Line]
+    files: PropertyFiles,
+    settings: SqwSettings,
+    found: SpinStructureFactor,
+    lines: list[Line],
+    extrapolated: str,
 ) -> None:
     from mmtp_jax.properties.adiabatic import at_waves, nearest
 
@@ -183,6 +189,8 @@ def _write(
     files.json(
         {
             "trajectories": list(settings.trajectories),
+            "magnons": settings.magnons,
+            "extrapolated": extrapolated,
             "frames": found.n_frames,
             "interval_fs": found.interval_fs,
             "blocks": found.n_blocks,
@@ -218,8 +226,8 @@ def _table_of(path: str) -> Path:
     return Path(path).with_suffix(".csv")
 
 
-def _read_bands(path: str) -> tuple[Any, ...]:
-    """Cell, names of lines, distances and energies of what 'mmtp magnons' wrote.
+def _read_bands(path: str) -> tuple[tuple[Any, ...], str]:
+    """Cell, names of lines, distances and energies of what 'mmtp magnons' wrote, and its remark.
 
     Raises:
         ValueError: if a file is something else.
@@ -231,17 +239,19 @@ def _read_bands(path: str) -> tuple[Any, ...]:
 
     table = _table_of(path)
     try:
-        cell = np.reshape(json.loads(Path(path).read_text())["primitive_cell"], (3, 3)).astype(
-            float
-        )
+        content = json.loads(Path(path).read_text())
+        cell = np.reshape(content["primitive_cell"], (3, 3)).astype(float)
         with open(table, newline="") as lines:
             rows = list(csv.DictReader(lines))
         modes = [name for name in rows[0] if name.startswith("mode ")]
-        energies = np.array([[float(row[name]) for name in (modes[0], *modes[1:])] for row in rows])
+        if not modes:
+            raise KeyError("mode 1 (meV)")
+        energies = np.array([[float(row[name]) for name in modes] for row in rows])
         distances = np.array([float(row["distance (1/Angstrom)"]) for row in rows])
         names = [row["line"] for row in rows]
+        bands = (cell, names, distances, energies.reshape(len(rows), len(modes)))
+        return bands, str(content.get("extrapolated", ""))
     except (ValueError, KeyError, TypeError, IndexError):
         raise ValueError(
             f"{path} and {table} are not the JSON file and the table of 'mmtp magnons'"
         ) from None
-    return cell, names, distances, energies
