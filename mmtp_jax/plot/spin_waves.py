@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmtp_jax.properties.magnon_results import Magnons
     from mmtp_jax.properties.structure_factor_results import SpinStructureFactor
 
-_ABOVE = 1.25
+_ABOVE = 1.1
 """Of the highest maximum or band: where the energy axis ends."""
 
 
@@ -38,9 +38,10 @@ def spin_structure_factor(
     """
     figure = new_figure(5.8, 4.2)
     axes = figure.subplots()
-    lines = (
-        [] if bands is None else bands if isinstance(bands, Sequence) else lines_of(found, bands)
-    )
+    lines = [] if bands is None else bands
+    if not isinstance(lines, Sequence):
+        by_form = by_form or lines.exchange.by_form
+        lines = lines_of(found, lines)
     x, length = _abscissae(axes, found)
     zero = int(np.argmin(np.abs(found.energies)))
     energies = found.energies[zero:]
@@ -72,9 +73,9 @@ def spin_structure_factor(
         rf"grey: $S_\perp(q, E)$, each wave by its maximum; {found.n_atoms} atoms, resolution "
         f"{found.resolution_meV:.3g} meV"
     )
-    if by_form:
-        words += f"\n{EXTRAPOLATED}"
     figure.supxlabel(words, **SMALL_WORDS)
+    if by_form:
+        figure.suptitle(EXTRAPOLATED, fontsize=10.5)
     return figure
 
 
