@@ -1,4 +1,4 @@
-"""Walks over the signs of moments on disk: the state and the sweeps of cells of several sizes.
+"""Walks over moments on disk: the state and the sweeps of cells of several sizes.
 
 A resumed walk gives the same series, bit for bit on the same machine, as one that went on.
 """
@@ -13,6 +13,7 @@ from mmtp_jax.io.state_file import filled, load_state, save_state
 from mmtp_jax.simulation.spins.counts import Counts
 from mmtp_jax.simulation.spins.loop import SpinSeries
 from mmtp_jax.simulation.spins.outcome import SpinSaved, SpinState
+from mmtp_jax.simulation.spins.turning import KINDS, Turning
 
 FORMAT = "mmtp_jax spins 1"
 
@@ -44,26 +45,38 @@ def save_spins(
     save_state(path, asdict(header), {f"size{size}": walk for size, walk in walks.items()})
 
 
-def load_spins(path: str | Path, belongs_to: str) -> tuple[dict[int, SpinSaved], dict[str, int]]:
+def load_spins(
+    path: str | Path, belongs_to: str, vectors: bool = False
+) -> tuple[dict[int, SpinSaved], dict[str, int]]:
     """What the walks of each size go on from, and the sizes in bytes that their files had.
+
+    Args:
+        path: the file.
+        belongs_to: as of `save_spins`.
+        vectors: moments are vectors.
 
     Raises:
         ValueError: if the file is no checkpoint of walks, or belongs to others.
     """
     expected = {"format": FORMAT, "fingerprint": belongs_to}
     walks, header = load_state(
-        path, "spin flips", expected, Header, lambda h: {f"size{n}": _skeleton(n) for n in h.sizes}
-    )
+        path, "Monte Carlo", expected, Header,
+        lambda h: {f"size{n}": _skeleton(n, vectors) for n in h.sizes},
+    )  # fmt: skip
     return {n: walks[f"size{n}"] for n in header.sizes}, header.files
 
 
-def _skeleton(size: int) -> SpinSaved:
+def _skeleton(size: int, vectors: bool) -> SpinSaved:
     """Of a walk; the numbers of atoms and sweeps are its own."""
+    kinds = f"iu R {len(KINDS)}"
+    turning = Turning(tried=kinds, accepted=kinds, cap="f R", stretch="f R", until="iu")
+    rows = filled(SpinSeries, f"f t{size} R")
     return SpinSaved(
         state=SpinState(
-            magmoms=f"f R n{size}", reference=f"f R n{size}", energy="f R", sites=f"f N{size}",
-            counts=filled(Counts, "iu R"), trial="iu",
+            magmoms=f"f R n{size}" + " 3" * vectors, reference=f"f R n{size}", energy="f R",
+            sites=f"f N{size}", counts=filled(Counts, "iu R"), trial="iu",
+            turning=turning if vectors else None,
         ),
-        rows=filled(SpinSeries, f"f t{size} R"),
+        rows=rows if vectors else rows._replace(length=None),
         stopped="b R",
     )  # fmt: skip

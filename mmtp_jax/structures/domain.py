@@ -210,6 +210,16 @@ def warn_of_canted(
     return bool(canted)
 
 
+def warn_of_turning(potential: Potential) -> None:
+    """The same where moments are about to turn."""
+    if canted_by_form_alone(potential):
+        warn(
+            "moments turn, and this potential was fitted to collinear ones alone: energies between "
+            "the axes are extrapolated by the form",
+            ExtrapolationWarning,
+        )
+
+
 def moment_at_end(
     potential: Potential, types: np.ndarray, magmoms: np.ndarray, first: int = 0
 ) -> str:

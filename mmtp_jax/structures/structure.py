@@ -143,10 +143,11 @@ def of_one_kind(structures: Sequence[Structure]) -> tuple[list[Structure], int]:
     """
     if not any(structure.vectors for structure in structures):
         return list(structures), 0
-    return [_along_z(s) for s in structures], sum(not s.vectors for s in structures)
+    return [along_z(s) for s in structures], sum(not s.vectors for s in structures)
 
 
-def _along_z(structure: Structure) -> Structure:
+def along_z(structure: Structure) -> Structure:
+    """The structure with collinear moments, and their magnetic forces, as vectors along z."""
     if structure.vectors:
         return structure
     forces = structure.magnetic_forces

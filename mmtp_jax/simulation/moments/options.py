@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmtp_jax.options import POSITIVE, STEPS, option, options
@@ -19,10 +20,12 @@ MOMENTS = ("equilibrate", "fixed")
 DIRECTIONS = ("free", "fixed")
 
 
-def treatment(help: str) -> Any:
-    """A field: whether moments follow."""
+def treatment(
+    help: str, choices: tuple[str, ...] = MOMENTS, words: Mapping[str, str] = {}
+) -> Any:
+    """A field: whether moments follow; with other ``choices``, their ``words`` beside."""
     return option(
-        help, "equilibrate", choices=MOMENTS, words={"--fixed-moments": "fixed"},
+        help, "equilibrate", choices=choices, words={"--fixed-moments": "fixed", **words},
         old_flags={"--fixed": "--fixed-moments", "--clamped": "--fixed-moments"},
         old_values={"clamped": "fixed", "follow": "equilibrate"},
     )  # fmt: skip
@@ -50,9 +53,9 @@ def directions() -> Any:
 
 
 def magnetic() -> Any:
-    """A field: which species change their signs."""
+    """A field: whose moments change."""
     return option(
-        "Species whose signs change, if not all atoms with a moment.",
+        "Species whose moments change, if not all atoms with a moment.",
         example=("Fe",), metavar="SYMBOL",
     )  # fmt: skip
 

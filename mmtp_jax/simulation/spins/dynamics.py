@@ -26,7 +26,8 @@ from mmtp_jax.simulation.dynamics.integrate import State
 from mmtp_jax.simulation.moments.lbfgs import empty_memory
 from mmtp_jax.simulation.neighbours import NeighbourList, graph_of
 from mmtp_jax.simulation.spins.disorder import random_signs
-from mmtp_jax.simulation.spins.trials import Surroundings, Walk, start_spins, try_change
+from mmtp_jax.simulation.spins.trials import start_spins, try_change
+from mmtp_jax.simulation.spins.walk import Surroundings, Walk
 from mmtp_jax.simulation.system import System
 
 Array = Any

@@ -10,7 +10,10 @@ import jax.numpy as jnp
 
 from mmtp_jax.potential.observables import per_configuration
 from mmtp_jax.simulation.dynamics.evaluation import Model
-from mmtp_jax.simulation.spins.trials import Spins, Surroundings, Walk, try_change
+from mmtp_jax.simulation.spins.trial_energies import lengths_of
+from mmtp_jax.simulation.spins.trials import try_change
+from mmtp_jax.simulation.spins.turns import directions_of
+from mmtp_jax.simulation.spins.walk import Spins, Surroundings, Walk
 
 Array = Any
 
@@ -21,9 +24,19 @@ class SpinSeries(NamedTuple):
     energy: Array
     """eV."""
     magnetisation: Array
-    """Sum of the moments, mu_B."""
+    """Sum of the moments, mu_B; of vectors its length."""
     order: Array
-    """Mean over the magnetic atoms of their sign times that of the pattern, -1 to 1."""
+    """Mean over the magnetic atoms of their sign times that of the pattern, -1 to 1; of vectors the
+    length of the mean of their direction times the sign of the pattern, 0 to 1."""
+    length: Array | None = None
+    """Mean over the magnetic atoms of the lengths of vectors, mu_B; None where moments are numbers.
+    """
+
+    @classmethod
+    def like(cls, n_rows: int, magmoms: Any) -> SpinSeries:
+        """Zeros (n_rows, R) for the moments of a walk."""
+        rows = [jnp.zeros((n_rows, magmoms.shape[0])) for _ in cls._fields]
+        return cls(*rows) if magmoms.ndim > 2 else cls(*rows[:3])
 
 
 class Sweeps(NamedTuple):
@@ -86,15 +99,11 @@ def take_sweeps(
         end = (at.trial // per_sweep + 1) * per_sweep
         at = jax.lax.while_loop(lambda at: (at.trial < end) & ~at.full, one, at)
         spins = at.spins
-        if walk.moments.kind == "fixed":
+        if walk.moments.kind != "equilibrate":
             # The differences that were added up leave no trace.
             total = per_configuration(around.graph, spins.sites)
             spins = spins._replace(energy=total.astype(float))
-        row = SpinSeries(
-            energy=spins.energy + constants,
-            magnetisation=jnp.sum(spins.magmoms, axis=1),
-            order=jnp.sign(spins.magmoms) @ weight,
-        )
+        row = _row(spins.magmoms, spins.energy + constants, weight, around.magnetic)
         # Of a sweep that is not at its end the row is written again.
         rows = jax.tree.map(
             lambda all, new: jax.lax.dynamic_update_index_in_dim(all, new, at.n_done, 0),
@@ -103,8 +112,19 @@ def take_sweeps(
         )
         return at._replace(spins=spins, rows=rows, n_done=at.n_done + ~at.full)
 
-    zeros = jnp.zeros((n_rows, spins.energy.shape[0]))
-    rows = SpinSeries(zeros, zeros, zeros)
+    rows = SpinSeries.like(n_rows, spins.magmoms)
     nothing = jnp.zeros((), jnp.int32)
     start = Sweeps(spins, jnp.asarray(trial), rows, nothing, jnp.zeros((), bool))
     return jax.lax.while_loop(goes_on, sweep, start)
+
+
+def _row(magmoms: Array, energy: Array, weight: Array, magnetic: Array) -> SpinSeries:
+    if magmoms.ndim == 2:
+        return SpinSeries(energy, jnp.sum(magmoms, axis=1), jnp.sign(magmoms) @ weight)
+    order = jnp.einsum("rnx,n->rx", directions_of(magmoms), weight)
+    return SpinSeries(
+        energy,
+        jnp.linalg.norm(jnp.sum(magmoms, axis=1), axis=1),
+        jnp.linalg.norm(order, axis=1),
+        jnp.sum(lengths_of(magmoms) * magnetic, axis=1) / jnp.sum(magnetic),
+    )

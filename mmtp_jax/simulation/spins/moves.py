@@ -17,6 +17,7 @@ import numpy as np
 from mmtp_jax.language import named
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.dynamics.thermostats import key_of
+from mmtp_jax.structures.domain import moment_at_end
 
 Array = Any
 
@@ -55,25 +56,39 @@ def propose(
         return jax.random.uniform(key, (3,))
 
     u = jax.vmap(numbers)(keys)
-    mask = jnp.broadcast_to(magnetic, magmoms.shape)
-    first, possible = _chosen(mask, u[:, 0])
+    first = one_of(magnetic, u[:, 0])
     log_uniform = jnp.log1p(-u[:, 2])
     if move == "flip":
-        return Proposal(first[:, None], possible, log_uniform)
+        return Proposal(first[:, None], jnp.ones(first.shape, bool), log_uniform)
     up = magmoms > 0
     own = jnp.take_along_axis(up, first[:, None], axis=1)
-    opposite = mask & (up != own) & (types == types[first][:, None])
+    opposite = magnetic & (up != own) & (types == types[first][:, None])
     second, possible = _chosen(opposite, u[:, 1])
     return Proposal(jnp.stack([first, second], axis=1), possible, log_uniform)
 
 
-def changed(move: str, values: Array, proposal: Proposal) -> Array:
-    """Moments, or signs, (R, n) after the change: reversed, or exchanged."""
-    rows = jnp.arange(values.shape[0])[:, None]
-    old = values[rows, proposal.atoms]
-    new = -old if move == "flip" else old[:, ::-1]
+def of_atoms(values: Array, atoms: Array) -> Array:
+    """Those (R, A) or (R, A, 3) of some atoms (R, A), of (R, n) or (R, n, 3)."""
+    return values[jnp.arange(values.shape[0])[:, None], atoms]
+
+
+def replaced(values: Array, atoms: Array, new: Array) -> Array:
+    """The values (R, n) or (R, n, 3) with other ones at some atoms (R, A)."""
     # Where nothing can be swapped both atoms are one, and both numbers.
-    return values.at[rows, proposal.atoms].set(new, unique_indices=True)
+    rows = jnp.arange(values.shape[0])[:, None]
+    return values.at[rows, atoms].set(new, unique_indices=True)
+
+
+def changed(move: str, values: Array) -> Array:
+    """Moments, or signs, (R, A) of the atoms of a change after it: reversed, or exchanged."""
+    return -values if move == "flip" else values[:, ::-1]
+
+
+def one_of(magnetic: Array, uniform: Array) -> Array:
+    """One of the magnetic atoms (R,), all equally likely, by numbers (R,) between 0 and 1."""
+    count = jnp.cumsum(magnetic)
+    wanted = jnp.minimum(jnp.floor(uniform * count[-1]).astype(count.dtype), count[-1] - 1)
+    return jnp.searchsorted(count, wanted, side="right")
 
 
 def magnetic_atoms(
@@ -82,12 +97,12 @@ def magnetic_atoms(
     potential: Potential,
     magnetic: tuple[str, ...] | None = None,
 ) -> np.ndarray:
-    """Atoms (n,) whose signs may change: those of the given species, or with a moment at the start.
+    """Atoms (n,) whose moments may change: those of the given species, or with a moment at the start.
 
     Args:
         types: (n,) species index.
-        magmoms: (R, n) moments of the start, mu_B.
-        potential: whose species count; atoms of non-magnetic ones have no sign to change.
+        magmoms: (R, n) or (R, n, 3) moments of the start, mu_B.
+        potential: whose species count; atoms of non-magnetic ones have no moment to change.
         magnetic: symbols of the magnetic species; None for all atoms with a moment in any replica.
 
     Raises:
@@ -95,7 +110,9 @@ def magnetic_atoms(
             atom has no moment.
     """
     species, still = potential.species, potential.non_magnetic
-    has_moment = (np.asarray(magmoms) != 0.0) & np.asarray(potential.magnetic)[np.asarray(types)]
+    magmoms = np.asarray(magmoms)
+    given = magmoms != 0.0 if magmoms.ndim == 2 else np.any(magmoms != 0.0, axis=2)
+    has_moment = given & np.asarray(potential.magnetic)[np.asarray(types)]
     if magnetic is None:
         found = has_moment.any(axis=0)
     else:
@@ -113,7 +130,7 @@ def magnetic_atoms(
         found = np.isin(np.asarray(species)[np.asarray(types)], magnetic)
     if not found.any():
         raise ValueError(
-            "no atom is magnetic, so there is no sign to change; give the atoms moments, or name "
+            "no atom is magnetic, so there is no moment to change; give the atoms moments, or name "
             "the magnetic species"
         )
     if not has_moment[:, found].all():
@@ -122,6 +139,31 @@ def magnetic_atoms(
             "magnetic species"
         )
     return found
+
+
+def pattern_of(magmoms: np.ndarray, magnetic: np.ndarray) -> np.ndarray:
+    """Signs (n,) that the order is measured against: of moments (n,), or of vectors (n, 3).
+
+    Those are the signs along their main axis, the one of the largest sum of squares, on which the
+    first magnetic moment that has a part along it is positive.
+    """
+    if magmoms.ndim == 1:
+        return np.sign(magmoms)
+    chosen = np.where(magnetic[:, None], magmoms, 0.0)
+    along = chosen @ np.linalg.eigh(chosen.T @ chosen)[1][:, -1]
+    along[np.abs(along) < 1e-6 * np.abs(along).max()] = 0.0
+    return np.sign(along) * np.sign(along[np.flatnonzero(along)[0]])
+
+
+def check_lengths(types: np.ndarray, magmoms: np.ndarray, potential: Potential) -> None:
+    """ValueError if vectors (R, n, 3) of the start are longer than M_max of their species."""
+    largest = np.asarray(potential.max_magmom)[np.asarray(types)]
+    for of_replica in magmoms:
+        beyond = np.linalg.norm(of_replica, axis=1) > largest * (1 + 1e-9)
+        if np.any(beyond & np.asarray(potential.magnetic)[np.asarray(types)]):
+            raise ValueError(
+                f"{moment_at_end(potential, types, of_replica)}; start from shorter moments"
+            )
 
 
 def _chosen(mask: Array, uniform: Array) -> tuple[Array, Array]:

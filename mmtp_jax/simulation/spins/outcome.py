@@ -1,4 +1,4 @@
-"""What a walk over the signs of moments can go on from, and how it went."""
+"""What a walk over moments can go on from, and how it went."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import numpy as np
 from mmtp_jax.readable import readable
 from mmtp_jax.simulation.spins.counts import Counts
 from mmtp_jax.simulation.spins.loop import SpinSeries
+from mmtp_jax.simulation.spins.turning import KINDS, Turning, degrees
 
 
 class SpinState(NamedTuple):
     """Where a walk is, bit for bit; a pytree of numpy arrays."""
 
     magmoms: np.ndarray
-    """(R, n) mu_B."""
+    """(R, n), or (R, n, 3) where they are vectors, mu_B."""
     reference: np.ndarray
-    """(R, n) magnitudes from which equilibrations start, mu_B."""
+    """(R, n) magnitudes from which equilibrations start, and those that are fixed, mu_B."""
     energy: np.ndarray
     """(R,) less the constants of the species, eV."""
     sites: np.ndarray
@@ -27,6 +28,8 @@ class SpinState(NamedTuple):
     counts: Counts
     trial: np.ndarray
     """() trials done."""
+    turning: Turning | None = None
+    """Step sizes and counts of vectors; None where moments are numbers."""
 
 
 class SpinSaved(NamedTuple):
@@ -58,9 +61,9 @@ class SpinWalk:
     series: SpinSeries = field(repr=False)
     """(t, R) each, after the burn-in."""
     magmoms: np.ndarray = field(repr=False)
-    """(R, n) at the end, mu_B."""
+    """(R, n) or (R, n, 3) at the end, mu_B."""
     magnetic: np.ndarray = field(repr=False)
-    """(n,) bool, atoms whose signs change."""
+    """(n,) bool, atoms whose moments change."""
     pattern: np.ndarray = field(repr=False)
     """(n,) signs that the order is measured against; 0 at atoms that are not magnetic."""
     acceptance: np.ndarray
@@ -87,3 +90,26 @@ class SpinWalk:
     def n_sweeps(self) -> int:
         """Sweeps that were recorded."""
         return len(self.series.energy)
+
+    @property
+    def moves(self) -> dict[str, np.ndarray]:
+        """(R,) accepted share of each kind of change of vectors, of those that were tried."""
+        turning = self.state.turning
+        if turning is None:
+            return {}
+        tried, accepted = np.asarray(turning.tried), np.asarray(turning.accepted)
+        return {
+            name: accepted[:, k] / np.maximum(tried[:, k], 1)
+            for k, name in enumerate(KINDS)
+            if tried[:, k].any()
+        }
+
+    @property
+    def largest_turn(self) -> np.ndarray | None:
+        """(R,) half angle of the cone of turns, degrees; None where moments are numbers."""
+        return None if self.state.turning is None else degrees(self.state.turning.cap)
+
+    @property
+    def largest_stretch(self) -> np.ndarray | None:
+        """(R,) largest change of a length, as a share of M_max; None where moments are numbers."""
+        return None if self.state.turning is None else np.asarray(self.state.turning.stretch)

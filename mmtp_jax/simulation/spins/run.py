@@ -1,4 +1,4 @@
-"""A walk over the signs of moments on its way: what `HostLoop` leaves to it, and its start."""
+"""A walk over moments on its way: what `HostLoop` leaves to it, and its start."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ from mmtp_jax.simulation.moments.structures import equilibrate_batch
 from mmtp_jax.simulation.neighbours import graph_of, structures_of
 from mmtp_jax.simulation.spins.counts import no_counts
 from mmtp_jax.simulation.spins.loop import SpinSeries, take_sweeps
-from mmtp_jax.simulation.spins.options import SpinOptions
+from mmtp_jax.simulation.spins.options import SpinOptions, move_of
 from mmtp_jax.simulation.spins.outcome import SpinSaved, SpinState
-from mmtp_jax.simulation.spins.trials import Spins, Surroundings, Walk, has_failed, start_spins
+from mmtp_jax.simulation.spins.trial_energies import has_failed, lengths_of
+from mmtp_jax.simulation.spins.trials import start_spins
+from mmtp_jax.simulation.spins.turning import first_turning
+from mmtp_jax.simulation.spins.walk import Spins, Surroundings, Walk
 from mmtp_jax.simulation.system import System
 from mmtp_jax.structures.batch import default_chunk, device_in_use
 from mmtp_jax.structures.list_maker import ListMaker
@@ -64,7 +67,7 @@ class SpinRun(HostLoop):
         system: the replicas at their start.
         temperatures: (R,) K.
         options: how to walk.
-        magnetic: (n,) bool, atoms whose signs change.
+        magnetic: (n,) bool, atoms whose moments change.
         pattern: (n,) signs for the order.
     """
 
@@ -80,16 +83,17 @@ class SpinRun(HostLoop):
     def device(self) -> AbstractContextManager:
         """Where the walk is made, as a context.
 
-        At fixed magnitudes a trial is a few hundred operations on a few hundred numbers, one trial
-        after the other: a core takes microseconds for it, a GPU would launch each of them.
+        Where magnitudes are not equilibrated a trial is a few hundred operations on a few hundred
+        numbers, one trial after the other: a core takes microseconds for it, a GPU would launch
+        each of them.
         """
         is_cpu = device_in_use().platform == "cpu"
-        if is_cpu or self.options.moments != "fixed" or self.watch is not None:
+        if is_cpu or self.options.moments == "equilibrate" or self.watch is not None:
             return nullcontext()
         try:
             return jax.default_device(jax.local_devices(backend="cpu")[0])
         except RuntimeError:
-            logger.warning("flips at fixed magnitudes are fastest on a CPU; let JAX have it, too")
+            logger.warning("trials without a search are fastest on a CPU; let JAX have it, too")
             return nullcontext()
 
     def begin(self, resume: SpinState | SpinSaved | None) -> None:
@@ -99,8 +103,9 @@ class SpinRun(HostLoop):
 
     def _begin(self, resume: SpinState | SpinSaved | None) -> None:
         options, chunk = self.options, default_chunk(self.potential)
-        moments = Moments(options.moments, 1, options.max_equilibration_steps, False, chunk)
-        self.walk = Walk(options.move, moments, options.warm)
+        steps, vectors = options.max_equilibration_steps, self.system.vectors
+        moments = Moments(options.moments, 1, steps, False, chunk, fixed_directions=vectors)
+        self.walk = Walk(move_of(options, vectors), moments, options.warm, options.measure)
         self.per_sweep = int(self.magnetic.sum())
         saved = resume if isinstance(resume, SpinSaved) else None
         state = resume.state if saved is not None else resume
@@ -109,19 +114,30 @@ class SpinRun(HostLoop):
         self.system = self.system._replace(
             running=np.asarray(self.system.running) & ~self.stopped_before
         )
-        self._set_up(np.abs(self.system.magmoms) if state is None else state.reference)
+        magnitudes = np.asarray(lengths_of(np.asarray(self.system.magmoms)))
+        self._set_up(magnitudes if state is None else state.reference)
         if self.watch is not None:
             self.watched = self.watch.start(self.around.system)
         if state is None:
             magmoms = self._start()
-            self.around = self.around._replace(reference=jnp.abs(magmoms))
-            counts = no_counts(n_replicas)
-            start = start_spins(self.walk, self.model, self.around, magmoms, counts, self.watched)
+            self.around = self.around._replace(reference=lengths_of(magmoms))
+            until = options.burn_in * self.per_sweep
+            start = start_spins(
+                self.walk, self.model, self.around, magmoms, no_counts(n_replicas), self.watched,
+                first_turning(n_replicas, until) if vectors else None,
+            )  # fmt: skip
             self.state, trial = start._replace(watched=None), 0
         else:
             here = jax.tree.map(jnp.asarray, state)
-            self.state = Spins(here.magmoms, here.energy, here.sites, here.counts, None)
+            self.state = Spins(
+                here.magmoms, here.energy, here.sites, here.counts, None, here.turning
+            )
             trial = state.trial
+            if vectors and saved is None:
+                # The burn-in has been done.
+                self.state = self.state._replace(
+                    turning=self.state.turning._replace(until=jnp.zeros((), jnp.int64))
+                )
         self.trial = jnp.asarray(trial, jnp.int64)
         self.rows = [] if saved is None else [saved.rows]
         self.step = 0 if saved is None else len(saved.rows.energy)
@@ -163,14 +179,21 @@ class SpinRun(HostLoop):
         """To go on from."""
         spins, reference = self.state, self.around.reference
         state = SpinState(
-            spins.magmoms, reference, spins.energy, spins.sites, spins.counts, self.trial
-        )
-        nothing = SpinSeries(*(np.zeros((0, self.system.n_replicas)) for _ in SpinSeries._fields))
+            spins.magmoms, reference, spins.energy, spins.sites, spins.counts, self.trial,
+            spins.turning,
+        )  # fmt: skip
+        nothing = jax.device_get(SpinSeries.like(0, spins.magmoms))
         return SpinSaved(
             state=jax.device_get(state),
             rows=jax.tree.map(lambda *parts: np.concatenate(parts), nothing, *self.rows),
             stopped=self.stopped,
         )
+
+    @property
+    def adaptive_sweeps(self) -> int:
+        """Sweeps during which step sizes adapt: the burn-in that the walk began with."""
+        turning = self.state.turning
+        return 0 if turning is None else int(turning.until) // self.per_sweep
 
     def _set_up(self, reference: np.ndarray) -> None:
         """Put potential and surroundings on the device, in the precision of the evaluation."""
@@ -192,7 +215,9 @@ class SpinRun(HostLoop):
             keys=keys_of(self.options.seed + r for r in range(system.n_replicas)),
             step=zero,
             shown_step=zero,
-            memory=empty_memory(graph),
+            memory=empty_memory(graph, fixed_directions=True),
+            largest=jnp.asarray(potential.max_magmom)[system.types] if system.vectors else None,
+            reach=jnp.asarray(float(potential.cutoff)) if system.vectors else None,
         )
 
     def _start(self) -> Any:
@@ -204,15 +229,17 @@ class SpinRun(HostLoop):
         magmoms, options = np.asarray(self.system.magmoms, float), self.options
         if options.moments != "equilibrate":
             return jnp.asarray(magmoms)
-        magmoms, graph = np.where(self.magnetic, magmoms, 0.0), self.around.graph
-        flat = np.zeros(graph.types.shape[0], graph.vectors.dtype)
-        flat[: magmoms.size] = magmoms.ravel()
+        graph, vectors = self.around.graph, self.system.vectors
+        magmoms = np.where(self.magnetic[:, None] if vectors else self.magnetic, magmoms, 0.0)
+        n_atoms = magmoms.shape[0] * magmoms.shape[1]
+        flat = np.zeros((graph.types.shape[0], *magmoms.shape[2:]), graph.vectors.dtype)
+        flat[:n_atoms] = magmoms.reshape(n_atoms, *magmoms.shape[2:])
         found = equilibrate_batch(
-            self.model.potential, graph._replace(magmoms=jnp.asarray(flat)), empty_memory(graph),
+            self.model.potential, graph._replace(magmoms=jnp.asarray(flat)), self.around.memory,
             options.tolerance, options.max_equilibration_steps, 0.3, False,
-            self.walk.moments.chunk,
+            self.walk.moments.chunk, vectors,
         )  # fmt: skip
-        result = np.asarray(found.magmoms, float)[: magmoms.size].reshape(magmoms.shape)
+        result = np.asarray(found.magmoms, float)[:n_atoms].reshape(magmoms.shape)
         failed = np.asarray(has_failed(found.status, result, self.magnetic))
         if failed.any():
             r = int(np.argmax(failed))
