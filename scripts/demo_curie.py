@@ -1,10 +1,10 @@
 """Temperature of order of an Ising or Heisenberg teacher from Binder cumulants, and the known one.
 
-The teacher is a potential of level 2 that is E = -J sum s_i s_j on first neighbours, each pair once,
+The teacher is a potential of level 2 that is E = -J sum s_i s_j over pairs of first neighbours,
 with unit vectors in place of signs for ``--model heisenberg``. Known k_B T_C / J: the square
 lattice of Ising spins has 2 / ln(1 + sqrt 2) = 2.2692 (Onsager), bcc 6.3544 (series and simulations
-agree on J / k_B T_C = 0.15737); of Heisenberg spins simple cubic has 1.4429 and bcc 2.0542 (K. Chen,
-A. M. Ferrenberg and D. P. Landau, Phys. Rev. B 48, 3249, 1993).
+agree on J / k_B T_C = 0.15737); of Heisenberg spins simple cubic has 1.4429 and bcc 2.0542 (Chen,
+Ferrenberg and Landau, Phys. Rev. B 48, 3249, 1993).
 
     python scripts/demo_curie.py --sizes 8 16 24 --sweeps 20000
     python scripts/demo_curie.py --lattice bcc --sizes 4 6 8 --sweeps 6000

@@ -357,6 +357,8 @@ def walk(lists, iron):
         lists(True)
         system = system_of(replicas(np.random.default_rng(1)), np.ones(N_ATOMS))
         signs = np.ones(N_ATOMS)
+        if options.get("move") == "turn":
+            system = system._replace(magmoms=system.magmoms[..., None] * [0.6, 0.0, 0.8])
         return SpinRun(
             iron, system, np.full(2, 300.0), SpinOptions(**options), signs > 0, signs
         )  # fmt: skip
@@ -364,7 +366,7 @@ def walk(lists, iron):
     return of
 
 
-@pytest.mark.parametrize("move", ["flip", "swap"])
+@pytest.mark.parametrize("move", ["flip", "swap", "turn"])
 def test_trials_of_equilibrated_moments_have_no_scatter(walk, move):
     run = walk(move=move, dtype="float32")
     run.begin(None)

@@ -52,6 +52,7 @@ PARSED: dict[str, str] = {
     "paramagnet = mmtp": "potentials of the shipped data have no such state",
     "mmtp learn learn.toml": "hours; tests of the command learn in small loops",
     "mmtp montecarlo pot.mtp fe.cfg --sizes": "hours; tests of the command walk in small cells",
+    "mmtp montecarlo pot.mtp fe.cfg --vectors": "the same",
 }
 """Beginnings of commands, and lines of Python blocks, that are parsed only, and why."""
 

@@ -22,7 +22,7 @@ from mmtp_jax.simulation.spins import options as library
 
 @options
 class Walk(library.Walk):
-    """The walk over the signs of moments."""
+    """The walk over the signs, or directions and lengths, of moments."""
 
     temperatures_K: tuple[float, ...] = option(
         "Temperatures, K.",

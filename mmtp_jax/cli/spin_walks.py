@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mmtp_jax.cli import console
 from mmtp_jax.cli.montecarlo_settings import MonteCarloSettings
 from mmtp_jax.cli.watched import Watched
+from mmtp_jax.options import given_to
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,8 @@ class SpinWalks:
     ) -> None:
         import numpy as np
 
-        from mmtp_jax.interfaces.spins import walk_fingerprint
+        from mmtp_jax.interfaces.spins import walk_fingerprint, walk_start
+        from mmtp_jax.simulation.spins.options import SpinOptions
 
         of = settings.walk
         self.settings, self.potential, self.cell, self.watched = settings, potential, cell, watched
@@ -34,15 +36,15 @@ class SpinWalks:
         self.temperatures = np.unique(of.temperatures_K)
         self.burn_in = of.sweeps // 10 if of.burn_in is None else of.burn_in
         self.options = {
-            "move": of.move, "moments": of.moments, "warm": of.warm, "tolerance": of.tolerance,
-            "magnetic": of.magnetic, "seed": of.seed, "sweeps": of.sweeps,
-            "burn_in": self.burn_in, "when_stopped": "all",
+            **given_to(SpinOptions, of), "burn_in": self.burn_in, "when_stopped": "all"
         }  # fmt: skip
+        self.vectors = walk_start(potential, cell, SpinOptions(**self.options)).vectors
         self.belongs_to = walk_fingerprint(
             potential, cell, self.temperatures, of.copies, **self.options
         )
         self.saved: dict[int, SpinSaved] = {}
-        self.curves: list[tuple[OrderCurve, np.ndarray]] = []
+        self.curves: list[tuple[OrderCurve, dict[str, np.ndarray]]] = []
+        """Of each size, and what else there is to say at its temperatures."""
         self.interrupted = self.stopped = False
 
     def load(self) -> None:
@@ -51,7 +53,7 @@ class SpinWalks:
         from mmtp_jax.io.trajectory import cut_to
 
         path = self.settings.output.checkpoint
-        self.saved, sizes = load_spins(path, self.belongs_to)
+        self.saved, sizes = load_spins(path, self.belongs_to, self.vectors)
         names = [Path(file).name for file in self.watched.files]
         if names != list(sizes):
             raise ValueError(
@@ -133,5 +135,22 @@ class SpinWalks:
                 raise
             print(f"no averages of {walk.n_magnetic} magnetic atoms: {error}")
             return
-        share = walk.acceptance.reshape(len(self.temperatures), -1).mean(axis=1)
-        self.curves.append((curve, share))
+        self.curves.append((curve, self.columns(walk)))
+
+    def columns(self, walk: SpinWalk) -> dict[str, np.ndarray]:
+        """Acceptances at the temperatures (T,); of vectors also lengths and step sizes."""
+        from mmtp_jax.simulation.spins.binder import means
+
+        def mean(of_replicas: np.ndarray) -> np.ndarray:
+            return of_replicas.reshape(len(self.temperatures), -1).mean(axis=1)
+
+        found = {"acceptance": mean(walk.acceptance)}
+        if walk.series.length is None:
+            return found
+        length, error = means(walk.temperatures, walk.series.length)
+        found |= {"length (mu_B)": length, "length error": error}
+        if "cone" in walk.moves:
+            found["cone (degrees)"] = mean(walk.largest_turn)
+        if "stretch" in walk.moves:
+            found["stretch (% of M_max)"] = 100 * mean(walk.largest_stretch)
+        return found | {f"{name} acceptance": mean(of) for name, of in walk.moves.items()}

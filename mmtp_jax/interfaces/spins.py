@@ -87,7 +87,7 @@ def montecarlo(
         raise ValueError(f"copies must be at least 1, got {copies}")
     if isinstance(watch, BoundWatch):
         watch.check(potential)
-    structure = _start(potential, atoms, chosen)
+    structure = walk_start(potential, atoms, chosen)
     if structure.vectors and not structure.canted:
         warn_of_turning(potential)
     # Replicas have no names any more.
@@ -99,30 +99,7 @@ def montecarlo(
     )  # fmt: skip
 
 
-def walk_fingerprint(
-    potential: Potential,
-    atoms: Atoms,
-    temperatures: Sequence[float],
-    copies: int,
-    **options: Any,
-) -> str:
-    """Of all that the course of `montecarlo` depends on; how long it is does not matter."""
-    chosen = dataclasses.replace(SpinOptions(**options), sweeps=1, burn_in=0)
-    structure = _start(potential, atoms, chosen)
-    settings = {**vars(chosen), "dtype": str(chosen.dtype), "copies": copies}
-    settings["move"] = move_of(chosen, structure.vectors)
-    # The moments say whether they are vectors.
-    del settings["vectors"]
-    if not structure.vectors:
-        del settings["measure"]
-    arrays = (structure.cell, structure.periodic, structure.positions, structure.types)
-    return fingerprint(
-        repr(sorted(settings.items())), potential, arrays, structure.magmoms,
-        np.asarray(temperatures, float),
-    )  # fmt: skip
-
-
-def _start(potential: Potential, atoms: Atoms, options: SpinOptions) -> Structure:
+def walk_start(potential: Potential, atoms: Atoms, options: SpinOptions) -> Structure:
     """The configuration with moments of the kind that the walk is over.
 
     Raises:
@@ -137,6 +114,29 @@ def _start(potential: Potential, atoms: Atoms, options: SpinOptions) -> Structur
             raise ValueError(f"{structure.name}: {error}") from error
         return along_z(structure)
     return structure
+
+
+def walk_fingerprint(
+    potential: Potential,
+    atoms: Atoms,
+    temperatures: Sequence[float],
+    copies: int,
+    **options: Any,
+) -> str:
+    """Of all that the course of `montecarlo` depends on; how long it is does not matter."""
+    chosen = dataclasses.replace(SpinOptions(**options), sweeps=1, burn_in=0)
+    structure = walk_start(potential, atoms, chosen)
+    settings = {**vars(chosen), "dtype": str(chosen.dtype), "copies": copies}
+    settings["move"] = move_of(chosen, structure.vectors)
+    # The moments say whether they are vectors.
+    del settings["vectors"]
+    if not structure.vectors:
+        del settings["measure"]
+    arrays = (structure.cell, structure.periodic, structure.positions, structure.types)
+    return fingerprint(
+        repr(sorted(settings.items())), potential, arrays, structure.magmoms,
+        np.asarray(temperatures, float),
+    )  # fmt: skip
 
 
 @takes(DisorderOptions)

@@ -208,7 +208,7 @@ def test_a_walk_that_is_done_goes_on_with_more_sweeps(walk, whole, tmp_path, run
     assert f"kept as {tmp_path / 'mc.npz'}.bak" in again.out
     (tmp_path / "mc.npz").write_bytes(b"nothing")
     broken = walk(tmp_path, "--resume")
-    assert "is not a readable checkpoint of spin flips" in broken.err
+    assert "is not a readable checkpoint of Monte Carlo" in broken.err
 
 
 def test_checkpoints_are_written_on_the_way(walk, tmp_path, monkeypatch) -> None:

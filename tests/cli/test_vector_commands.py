@@ -96,7 +96,7 @@ def test_spins_move(run, iron_file, canted, read_back, tmp_path) -> None:
 def test_what_does_not_know_vectors_says_so_at_once(run, iron_file, canted, tmp_path) -> None:
     before = sorted(tmp_path.iterdir())
     for words in (
-        ["montecarlo", iron_file, canted, "--temperatures", "300", "-o", tmp_path / "mc.csv"],
+        ["montecarlo", iron_file, canted, "--temperatures", "300", "--move", "flip"],
         ["sample", iron_file, canted, "-n", "2"],
         ["lammps", iron_file, "--structure", canted, "-o", tmp_path / "session"],
         ["elastic", iron_file, canted, "--states", "2", "-o", tmp_path / "elastic"],

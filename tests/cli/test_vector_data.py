@@ -115,9 +115,6 @@ def test_grades_of_canted_moments_say_what_they_do_not_tell(run, canted, iron_fi
 
 
 def test_commands_for_collinear_moments_refuse(run, canted):
-    result = run(
-        "montecarlo", canted / "pot.mtp", canted / "canted.cfg", "--temperature", "300",
-        "--sweeps", "20",
-    )  # fmt: skip
+    result = run("sample", canted / "pot.mtp", canted / "canted.cfg", "-n", "2")
     assert result.status == 2
     assert "canted.cfg, configuration 1: has noncollinear magnetic moments" in result.err

@@ -92,7 +92,7 @@ def test_equations_of_state_phonons_and_what_refuses(iron, ferromagnet) -> None:
     for refuses in (
         lambda: mmtp.elastic_constants(iron, canted, states=2, relax=False),
         lambda: mmtp.DifferentiableState(iron, canted),
-        lambda: mmtp.montecarlo(iron, canted, [300], sweeps=1),
+        lambda: mmtp.montecarlo(iron, canted, [300], sweeps=1, move="flip"),
         lambda: mmtp.sample_disorder(iron, canted, n=2),
     ):
         with pytest.raises(ValueError, match="has noncollinear magnetic moments; give collinear"):

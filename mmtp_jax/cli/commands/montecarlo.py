@@ -29,13 +29,19 @@ examples:
   mmtp montecarlo pot.mtp start.cfg --temperatures 600 800 1000 1200 --sweeps 2000 -o order.csv
   mmtp montecarlo pot.mtp cell.cfg --sizes 2 3 4 --temperatures 900 1000 1100 1200 --plot order.png
   mmtp montecarlo pot.0.mtp pot.1.mtp cell.cfg --temperatures 800 1000 1200 -o order.csv
+  mmtp montecarlo pot.mtp canted.cfg --temperatures 800 1000 1200 -o order.csv
+  mmtp montecarlo pot.mtp cell.cfg --vectors --sampled-moments --temperatures 800 1000 1200
   mmtp template montecarlo > mc.toml; mmtp montecarlo --settings mc.toml --checkpoint mc.npz
   mmtp montecarlo --settings mc.toml --checkpoint mc.npz --resume --sweeps 20000
 
-The order is measured against the signs of the start: start a ferromagnet with all moments up, an
-antiferromagnet in its own pattern. With two or more --sizes, multiples of the cell along its
-periodic directions, the crossing of the Binder cumulants estimates the Curie or Neel temperature.
-Several potentials give mean and two standard deviations, and the outputs of each with its number.
+Moments that are numbers change their signs; those that are vectors turn, and stretch where their
+lengths are sampled. With --vectors numbers are vectors, too, along z at the start.
+
+The order is measured against the signs of the start, of vectors along their main axis: start a
+ferromagnet with all moments up, an antiferromagnet in its own pattern. With two or more --sizes,
+multiples of the cell along its periodic directions, the crossing of the Binder cumulants estimates
+the Curie or Neel temperature. Several potentials give mean and two standard deviations, and the
+outputs of each with its number.
 The walk ends where the grade of one replica is above --grade-break (exit status 1).
 """
 
@@ -45,9 +51,9 @@ def add_parser(commands: Any) -> None:
     parser = add_command(
         commands,
         "montecarlo",
-        help="spin-flip Monte Carlo, Curie and Neel temperatures",
-        description="Sample the signs of magnetic moments at fixed positions by Metropolis' rule, "
-        "at several temperatures together.",
+        help="Monte Carlo of moments, Curie and Neel temperatures",
+        description="Sample the signs of magnetic moments, or moments that are vectors, at fixed "
+        "positions by Metropolis' rule, at several temperatures together.",
         epilog=_EPILOG,
     )
     add_resume(parser)
@@ -79,9 +85,11 @@ def _of_one(resume: bool, settings: MonteCarloSettings, member: Member) -> Found
         else:
             console.say_kept(output.checkpoint)
         walks.run()
-    rows = [row for curve, share in walks.curves for row in _rows(curve, share)]
+    rows = [row for curve, more in walks.curves for row in _rows(curve, more)]
     if rows:
         print(_table(rows))
+        if walks.vectors:
+            print(_moves(rows))
     crossing = _crossing(walks)
     watched.report()
     if output.checkpoint is not None:
@@ -166,7 +174,33 @@ def _table(rows: Sequence[dict[str, float]]) -> str:
     )
 
 
-def _rows(curve: OrderCurve, acceptance: Any) -> list[dict[str, float]]:
+def _moves(rows: Sequence[dict[str, float]]) -> str:
+    """Lengths of vectors, and what was done to them."""
+    from mmtp_jax.tables import aligned, with_error
+
+    columns = {
+        "cone": ("cone", "cone (degrees)", "deg, "),
+        "random": ("random", "", ""),
+        "opposite": ("reversal", "", ""),
+        "reflected": ("reflection", "", ""),
+        "stretch": ("stretch", "stretch (% of M_max)", "%, "),
+    }
+    columns = {k: of for k, of in columns.items() if f"{of[0]} acceptance" in rows[0]}
+    lines = [("atoms", "T (K)", "length (mu_B)", *columns)]
+    for row in rows:
+        cells = [
+            (f"{row[size]:.3g} {unit}" if size else "") + f"{100 * row[f'{of} acceptance']:.3g} %"
+            for of, size, unit in columns.values()
+        ]
+        length = with_error(row["length (mu_B)"], row["length error"])
+        lines.append((f"{row['magnetic atoms']:g}", f"{row['temperature (K)']:g}", length, *cells))
+    sizes = "largest turn, " * ("cone" in columns) + "largest stretch as a share of M_max, " * (
+        "stretch" in columns
+    )
+    return f"{aligned(lines)}\n{sizes}and how many trials of each kind were accepted"
+
+
+def _rows(curve: OrderCurve, more: dict[str, Any]) -> list[dict[str, float]]:
     return [
         {
             "magnetic atoms": curve.n_magnetic,
@@ -178,7 +212,7 @@ def _rows(curve: OrderCurve, acceptance: Any) -> list[dict[str, float]]:
             "U4": float(curve.binder[k]),
             "U4 error": float(curve.binder_error[k]),
             "time (sweeps)": float(curve.correlation_time[k]),
-            "acceptance": float(acceptance[k]),
+            **{name: float(values[k]) for name, values in more.items()},
         }
         for k in range(len(curve.temperatures))
     ]

@@ -20,9 +20,7 @@ MOMENTS = ("equilibrate", "fixed")
 DIRECTIONS = ("free", "fixed")
 
 
-def treatment(
-    help: str, choices: tuple[str, ...] = MOMENTS, words: Mapping[str, str] = {}
-) -> Any:
+def treatment(help: str, choices: tuple[str, ...] = MOMENTS, words: Mapping[str, str] = {}) -> Any:
     """A field: whether moments follow; with other ``choices``, their ``words`` beside."""
     return option(
         help, "equilibrate", choices=choices, words={"--fixed-moments": "fixed", **words},

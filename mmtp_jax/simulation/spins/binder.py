@@ -2,10 +2,14 @@
 
     U4 = 1 - <m^4> / (3 <m^2>^2)        chi = N (<m^2> - <|m|>^2) / (k_B T)
 
-U4 goes to 2/3 in the ordered phase and to 0 in the disordered one; where the curves of different
-sizes meet, order is lost (`crossing`). Between the temperatures that were simulated the walks are
-reweighted (`reweighting`), where their energies overlap. Errors are those of a bootstrap over
-blocks of the time series that are longer than twice its autocorrelation time.
+U4 goes to 2/3 in the ordered phase and to 0 in the disordered one; where moments are vectors, and m
+is the length of their mean and no number with a sign, to 4/9. A factor in its definition moves no
+crossing. Where the curves of different sizes meet, order is lost (`crossing`). chi is that of m; of
+vectors above the temperature of order, that of one component is N <m^2> / (3 k_B T).
+
+Between the temperatures that were simulated the walks are reweighted (`reweighting`), where their
+energies overlap. Errors are those of a bootstrap over blocks of the time series that are longer
+than twice its autocorrelation time.
 """
 
 from __future__ import annotations
@@ -61,7 +65,7 @@ class OrderCurve:
     """<|m|>, 0 to 1."""
     order_error: np.ndarray
     susceptibility: np.ndarray
-    """Of the signs, per magnetic atom, 1/eV."""
+    """Of the signs, or of the directions of vectors, per magnetic atom, 1/eV."""
     susceptibility_error: np.ndarray
     binder: np.ndarray
     """U4."""
@@ -89,6 +93,20 @@ def autocorrelation_time(series: np.ndarray) -> float:
     times = 0.5 + np.cumsum(correlation[1:])
     window = np.flatnonzero(np.arange(1, len(times) + 1) >= 6.0 * times)
     return float(max(times[window[0]] if len(window) else times[-1], LEAST_TIME))
+
+
+def means(temperatures: np.ndarray, series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (T,) of a series (t, R) at each distinct temperature, ascending, and standard errors.
+
+    Those count independent values by the autocorrelation time.
+    """
+    found = []
+    for temperature in np.unique(temperatures):
+        of = np.asarray(series, float)[:, np.asarray(temperatures) == temperature]
+        time = max(autocorrelation_time(column) for column in of.T)
+        spread = of.std() if np.ptp(of) > 1e-12 * np.abs(of).max() else 0.0
+        found.append((of.mean(), spread * np.sqrt(2.0 * time / of.size)))
+    return tuple(np.array(found).T)
 
 
 def least_sweeps(copies: int) -> int:

@@ -97,7 +97,7 @@ def magnetic_atoms(
     potential: Potential,
     magnetic: tuple[str, ...] | None = None,
 ) -> np.ndarray:
-    """Atoms (n,) whose moments may change: those of the given species, or with a moment at the start.
+    """Atoms (n,) whose moments may change: of the given species, or with a moment at the start.
 
     Args:
         types: (n,) species index.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmtp_jax.language import argument
+from mmtp_jax.language import argument, named
 from mmtp_jax.options import ANY_SEED, STEPS, Bounds, dtype, option, options
 from mmtp_jax.simulation.dynamics.options import when_stopped
 from mmtp_jax.simulation.moments.options import (
@@ -68,7 +68,7 @@ class Walk:
     def __post_init__(self) -> None:
         sampled = self.moments == SAMPLED
         if self.move in SIGNS and (self.vectors or sampled):
-            asked = argument("moments", SAMPLED) if sampled else argument("vectors", True)
+            asked = argument("moments", SAMPLED) if sampled else named("vectors")
             raise ValueError(
                 f"{argument('move', self.move)} changes signs, and {asked} is for vectors, which "
                 "have none; leave one of them out"

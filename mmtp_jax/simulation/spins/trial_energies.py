@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from mmtp_jax.potential.energy import Neighborhoods, site_energies
@@ -98,27 +99,28 @@ def neighbours_evaluated(
         again = jnp.pad(which[:, 1:] == which[:, :-1], ((0, 0), (1, 0)))
     else:
         which, again = first + jnp.arange(n_atoms), False
+    vectors = spins.magmoms.ndim > 2
     old = spins.magmoms.reshape(-1, *spins.magmoms.shape[2:])
 
-    def moments_of(atoms: Array) -> Array:
-        """Of atoms (R, ...) of the graph after the change."""
+    @jax.vmap
+    def moments_of(atoms: Array, centres: Array, new: Array) -> Array:
+        """After the change, of any atoms of a replica."""
         found = old[atoms]
-        for k in range(changed.shape[1]):
-            is_it = atoms == centres[:, k].reshape(-1, *[1] * (atoms.ndim - 1))
-            is_it = is_it.reshape(*atoms.shape, *[1] * (found.ndim - atoms.ndim))
-            here = new[:, k].reshape(-1, *[1] * (atoms.ndim - 1), *new.shape[2:])
-            found = jnp.where(is_it, here, found)
-        return found.reshape(-1, *found.shape[2:]).astype(graph.vectors.dtype)
+        for centre, moment in zip(centres, new, strict=True):
+            is_it = atoms == centre
+            found = jnp.where(is_it[..., None] if vectors else is_it, moment, found)
+        return found.astype(graph.vectors.dtype)
 
     neighbours = graph.neighbours[which]
-    of_neighbours = moments_of(neighbours)
+    of_neighbours = moments_of(neighbours, centres, new)
     rows = Neighborhoods(
-        graph.types[which.ravel()],
-        moments_of(which),
-        graph.vectors[which.ravel()],
-        graph.types[neighbours.reshape(-1, neighbours.shape[-1])],
-        jnp.moveaxis(of_neighbours, 1, 2) if of_neighbours.ndim > 2 else of_neighbours,
+        graph.types[which],
+        moments_of(which, centres, new),
+        graph.vectors[which],
+        graph.types[neighbours],
+        jnp.moveaxis(of_neighbours, 2, 3) if vectors else of_neighbours,
     )
+    rows = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), rows)
     sites = site_energies(model.potential, rows).reshape(which.shape)
     rise = jnp.where(again, 0.0, sites - spins.sites[which])
     return spins.energy + jnp.sum(rise, axis=1), which, sites

@@ -19,17 +19,17 @@ KINDS = ("cone", "random", "reversal", "reflection", "stretch")
 
 CONE, RANDOM, REVERSAL, REFLECTION, STRETCH = range(len(KINDS))
 
-FIRST_CAP, LEAST_CAP, WHOLE_SPHERE = 0.3, 1e-8, 2.0
+FIRST_CAP, LEAST_CAP, WHOLE_SPHERE = 0.6, 1e-8, 2.0
 """1 - cos of the half angle of the cone: at the start, and its bounds."""
 
-FIRST_STRETCH, LEAST_STRETCH = 0.05, 1e-6
+FIRST_STRETCH, LEAST_STRETCH = 0.1, 1e-6
 """Largest stretch as a share of M_max: at the start, and the least; the most is 1."""
 
 ACCEPTANCE = 0.5
 """That step sizes are adapted to."""
 
-_DECAY = 0.6
-"""Of the factors: the logarithm of the n-th is of the order n^-0.6."""
+_FIRST, _DECAY = 5, 0.6
+"""Of the factors: the logarithm of the n-th is of the order (n + 5)^-0.6."""
 
 
 class Turning(NamedTuple):
@@ -70,7 +70,7 @@ def adapted(turning: Turning, kind: Array, running: Array, accepted: Array, tria
     adapts = running & (trial < turning.until)
 
     def next_size(size: Array, of: int, least: float, most: float) -> Array:
-        n = jnp.maximum(turning.tried[:, of], 1).astype(size.dtype)
+        n = (_FIRST + turning.tried[:, of]).astype(size.dtype)
         factor = jnp.exp((accepted - ACCEPTANCE) * n**-_DECAY)
         changed = jnp.clip(size * factor, least, most)
         return jnp.where(adapts & (kind == of), changed, size)

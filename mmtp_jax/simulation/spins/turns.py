@@ -5,12 +5,11 @@ A trial takes a magnetic atom at random, and one of these, each as likely as its
 - cone: a direction drawn evenly from a cone about the present one, whose width adapts;
 - random: a direction drawn evenly from the sphere;
 - reversal: the opposite direction;
-- reflection: of the direction e about that of h = sum_j w(r_ij) |m_j| e_j over the neighbours, e' =
-  2 (e.h) h / h^2 - e, with w = (R_cut - r)^2 and the lengths of the reference. The direction of h
-  does not depend on e, so that the way back is as likely. Where h is along the field on the moment
-  and the energy is linear in e, it costs no energy: over-relaxation (Brown and Woch, Phys. Rev.
-  Lett. 58, 2394, 1987), which carries a crystal far through its states. Elsewhere Metropolis' rule
-  takes or refuses it as any other;
+- reflection: of the direction e about that of h = sum_j w(r_ij) m_j over the neighbours, e' =
+  2 (e.h) h / h^2 - e, with w = (R_cut - r)^2 and, where lengths are equilibrated, those of the
+  reference: h does not depend on e, so that the way back is as likely. Where h is along the field
+  on the moment and the energy is linear in e, it costs no energy: over-relaxation (Brown and Woch,
+  Phys. Rev. Lett. 58, 2394, 1987). Elsewhere Metropolis' rule takes or refuses it as any other;
 - stretch: another length, drawn evenly from an interval about the present one, whose width adapts;
   one outside of 0 to M_max is refused.
 
@@ -80,7 +79,7 @@ def propose_turn(walk: Walk, around: Surroundings, spins: Spins, trial: Array) -
     direction = old / length[:, None]
     turned = _turned(kind, direction, cosine, azimuth, spins.turning)
     if walk.move != "stretch":
-        field = _field(around, spins, atom)
+        field = _field(walk, around, spins, atom)
         turned = jnp.where((kind == REFLECTION)[:, None], _reflected(direction, field), turned)
     turned = jnp.where((kind == STRETCH)[:, None], direction, turned)
     turned = turned / jnp.sqrt(jnp.sum(turned * turned, axis=1, keepdims=True))
@@ -130,7 +129,7 @@ def _reflected(direction: Array, field: Array) -> Array:
     return 2.0 * along / jnp.where(square > 0.0, square, 1.0) * field - direction
 
 
-def _field(around: Surroundings, spins: Spins, atom: Array) -> Array:
+def _field(walk: Walk, around: Surroundings, spins: Spins, atom: Array) -> Array:
     """h (R, 3), see the head of this file; images of the atom itself are left out."""
     graph = around.graph
     n_replicas, n_atoms = around.reference.shape
@@ -140,9 +139,12 @@ def _field(around: Surroundings, spins: Spins, atom: Array) -> Array:
     distance = jnp.sqrt(jnp.sum(vectors * vectors, axis=1))
     local = jnp.clip(neighbours - first[:, None], 0, n_atoms - 1)
     rows = jnp.arange(n_replicas)[:, None]
-    weight = jnp.maximum(around.reach - distance, 0.0) ** 2 * around.reference[rows, local]
+    weight = jnp.maximum(around.reach - distance, 0.0) ** 2
     weight = jnp.where(local == atom[:, None], 0.0, weight)
-    return jnp.einsum("rk,rkx->rx", weight, directions_of(spins.magmoms[rows, local]))
+    moments = spins.magmoms[rows, local]
+    if walk.moments.kind == "equilibrate":
+        moments = around.reference[rows, local][..., None] * directions_of(moments)
+    return jnp.einsum("rk,rkx->rx", weight, moments)
 
 
 assert all(len(shares) == len(KINDS) for shares in SHARES.values())

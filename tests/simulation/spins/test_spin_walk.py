@@ -336,7 +336,7 @@ def test_the_watch_sees_every_trial_and_may_stop_it(soft, moments) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"move": "turn"}, "move must be one of flip, swap"),
+        ({"move": "spin"}, "move must be one of flip, swap, turn, stretch"),
         ({"moments": "free"}, "moments must be one of"),
         ({"sweeps": 0}, "sweeps must be at least 1"),
         ({"tolerance": 0.0}, "tolerance must be positive"),

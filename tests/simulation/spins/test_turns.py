@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.polynomial import polynomial
 from scipy.special import iv
 
 from mmtp_jax.interfaces.evaluation import evaluate_structures
@@ -121,7 +120,7 @@ def landau(m: np.ndarray, potential: Potential) -> np.ndarray:
 @pytest.mark.parametrize("measure", ["d3m", "dm"])
 def test_one_moment_in_a_landau_well_is_sampled(measure) -> None:
     potential = teacher(double_well(0.3), 0.0)
-    options = replace(SAMPLED, measure=measure, sweeps=1500)
+    options = replace(SAMPLED, measure=measure, sweeps=1500, burn_in=300)
     walk = walked(potential, chain(2, [1.5 * UP, 0 * UP]), options)
     m = np.linspace(0.0, LARGEST, 2001)
     energies = landau(m, potential)
@@ -217,3 +216,105 @@ def test_walk_is_a_function_of_the_seed_and_resumes_exactly(kind) -> None:
         for one, all_of in zip(rest.series, whole.series, strict=True):
             assert np.array_equal(one, all_of)
     assert np.array_equal(rest.moves["cone"], whole.moves["cone"])
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sampled"])
+def test_neighbours_alone_give_the_energy(iron, crystal, kind) -> None:
+    """Of a potential of many bodies, with an atom whose moment is held."""
+    potential, system = iron.replace(cutoff=np.float64(3.0)), crystal(3, seeds=(1, 2))
+    start = disordered(54)
+    options = SpinOptions(moments=kind, sweeps=3, burn_in=1)
+    mixed = system._replace(magmoms=np.stack([start, start]))
+    walk = walk_spins(potential, mixed, np.array([1e3, 1e5]), options)
+    assert walk.acceptance[1] > 0.5
+    for r in range(2):
+        structure = Structure(
+            cell=system.cell[r], periodic=system.periodic, positions=system.positions[r],
+            types=system.types, magmoms=walk.magmoms[r],
+        )  # fmt: skip
+        energy = evaluate_structures(potential, [structure])[0].energy
+        assert np.isclose(walk.series.energy[-1, r], energy, rtol=0, atol=1e-9)
+
+
+def test_moments_of_others_stay_and_nothing_compiles_in_the_loop() -> None:
+    potential = teacher(NO_WELL, 0.01)
+    two = potential.replace(
+        species=("Fe", "Co"),
+        species_coeffs=np.repeat(potential.species_coeffs, 2),
+        radial_coeffs=np.tile(potential.radial_coeffs, (2, 2, 1, 1, 1, 1)),
+        min_magmom=np.repeat(potential.min_magmom, 2),
+        max_magmom=np.repeat(potential.max_magmom, 2),
+    )
+    start = disordered(4)
+    structure = replace(chain(4, start, closed=True), types=np.array([0, 1, 0, 1], np.int32))
+    options = replace(FIXED, sweeps=3, burn_in=2, magnetic=("Fe",))
+    walk = walk_spins(two, replicas(structure), np.full(R, 300.0), options)
+    before = take_sweeps._cache_size()
+    walk = walk_spins(two, replicas(structure), np.full(R, 500.0), replace(options, sweeps=90))
+    assert take_sweeps._cache_size() == before
+    assert np.array_equal(walk.magmoms[:, [1, 3]], np.tile(start[[1, 3]], (R, 1, 1)))
+    assert np.all(np.linalg.norm(walk.magmoms - start, axis=2)[:, [0, 2]] > 1e-3)
+    assert walk.n_magnetic == 2
+    assert np.array_equal(walk.pattern == 0, [False, True, False, True])
+
+
+def test_the_watch_sees_every_trial_and_may_stop_it() -> None:
+    potential = teacher(double_well(0.15), 0.01)
+    system = replicas(chain(4, 2.0 * np.array([UP] * 4), closed=True), 8)
+    temperatures = np.full(8, 2000.0)
+    options = SpinOptions(moments="sampled", sweeps=6, burn_in=0)
+    plain = walk_spins(potential, system, temperatures, options)
+    walk = walk_spins(potential, system, temperatures, options, watch=Counter(13, 1e9))
+    assert np.allclose(walk.series.energy, plain.series.energy, atol=1e-9)
+    shown = np.array(walk.kept)
+    assert len(shown) == 24
+    middle = float(np.median(shown))
+    stopped = walk_spins(potential, system, temperatures, options, watch=Counter(13, middle))
+    assert stopped.stopped.any()
+    assert np.all(stopped.series.energy <= middle + 1e-9)
+
+
+def test_patterns_are_signs_along_the_main_axis() -> None:
+    axis = np.array([0.48, -0.6, 0.64])
+    signs = np.array([-1.0, 1.0, 1.0, -1.0])
+    canted = 2.0 * signs[:, None] * axis + 0.3 * np.array([[1, 0, 0]] * 4)
+    all_of = np.ones(4, bool)
+    assert np.array_equal(pattern_of(canted, all_of), -signs)
+    assert np.array_equal(pattern_of(2.0 * signs, all_of), signs)
+    some = np.array([False, True, True, True])
+    across = np.array([[9.0, 0, 0], [0, 0, 2.0], [0, 1.0, 0], [0, 0, -2.0]])
+    assert np.array_equal(pattern_of(across, some), [0, 1, 0, -1])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"move": "flip", "vectors": True}, 'move="flip" changes signs, and vectors is for'),
+        ({"move": "swap", "moments": "sampled"}, 'and moments="sampled" is for vectors'),
+        ({"move": "stretch"}, 'moments="equilibrate" does not leave them to it'),
+        ({"move": "turn", "moments": "sampled"}, "so that no length is sampled"),
+        ({"measure": "m"}, "measure must be one of d3m, dm"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options, words) -> None:
+    with pytest.raises(ValueError, match=words):
+        SpinOptions(**options)
+
+
+def test_wrong_starts_are_refused() -> None:
+    def walk(start: np.ndarray, form: str = "parity", **options: object) -> SpinWalk:
+        potential = teacher(NO_WELL, 0.01).replace(form=form)
+        chosen = SpinOptions(sweeps=1, burn_in=0, **{"moments": "fixed", **options})
+        return walk_spins(potential, replicas(chain(2, start)), np.full(R, 300.0), chosen)
+
+    pair = np.array([UP, UP])
+    for start, change, words in (
+        (3.2 * pair, {}, "the moment of atom 0 .Fe., 3.2 mu_B, is at the end of the interval"),
+        (0 * pair, {}, "no atom is magnetic"),
+        (pair * [[1], [0]], {"magnetic": ("Fe",)}, "has no moment to start from"),
+        (pair, {"move": "flip"}, "and the moments are vectors, which have none"),
+        (pair, {"form": "bare"}, "even under reversal"),
+        (np.ones(2), {"moments": "sampled"}, "numbers have signs alone"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            walk(start, **change)
