@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +12,12 @@ from scipy.special import iv
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.constants import KB
+from mmtp_jax.simulation.moments.collapse import EquilibrationWarning
 from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.moments.structures import equilibrate_structures
+from mmtp_jax.simulation.spins.binder import order_curve
 from mmtp_jax.simulation.spins.loop import take_sweeps
-from mmtp_jax.simulation.spins.moves import pattern_of
+from mmtp_jax.simulation.spins.moves import pattern_of, warn_of_others
 from mmtp_jax.simulation.spins.options import SpinOptions
 from mmtp_jax.simulation.spins.outcome import SpinObserver, SpinSaved, SpinWalk
 from mmtp_jax.simulation.spins.sampling import walk_spins
@@ -256,6 +259,12 @@ def test_moments_of_others_stay_and_nothing_compiles_in_the_loop() -> None:
     assert np.all(np.linalg.norm(walk.magmoms - start, axis=2)[:, [0, 2]] > 1e-3)
     assert walk.n_magnetic == 2
     assert np.array_equal(walk.pattern == 0, [False, True, False, True])
+    # Where lengths are equilibrated they would be at zero, which is said.
+    with pytest.warns(EquilibrationWarning, match="2 of 4 atoms .Co. are held at zero"):
+        warn_of_others(structure.types, walk.magnetic, two)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_others(structure.types, walk.magnetic, two.replace(non_magnetic=("Co",)))
 
 
 def test_the_watch_sees_every_trial_and_may_stop_it() -> None:
@@ -272,6 +281,24 @@ def test_the_watch_sees_every_trial_and_may_stop_it() -> None:
     stopped = walk_spins(potential, system, temperatures, options, watch=Counter(13, middle))
     assert stopped.stopped.any()
     assert np.all(stopped.series.energy <= middle + 1e-9)
+
+
+def test_cumulants_of_disordered_vectors_are_four_ninths() -> None:
+    """The mean of many directions is a normal vector: <m^4> = 5/3 <m^2>^2; 2/3 in order."""
+    seed, n = 2, 64
+    print("seed", seed)
+    found = np.random.default_rng(seed).normal(size=(4000, 2, n, 3))
+    found /= np.linalg.norm(found, axis=3, keepdims=True)
+    order = np.linalg.norm(found.mean(axis=2), axis=2)
+    order[:, 1] = 0.8 + 0.01 * order[:, 1]
+    curve = order_curve(np.array([500.0, 400.0]), order, n)
+    # N <m^2> is 1, and <m> of a normal vector of that length sqrt(8 / 3 pi).
+    for got, error, expected in (
+        (curve.binder, curve.binder_error, 4 / 9),
+        (curve.susceptibility, curve.susceptibility_error, (1 - 8 / (3 * np.pi)) / (KB * 500.0)),
+    ):
+        assert abs(got[1] - expected) < 4 * error[1] + 0.01 * expected
+    assert np.isclose(curve.binder[0], 2 / 3, atol=1e-3)
 
 
 def test_patterns_are_signs_along_the_main_axis() -> None:
