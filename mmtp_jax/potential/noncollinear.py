@@ -41,9 +41,6 @@ from mmtp_jax.potential.vector_moments import are_vectors
 Array = Any
 Direction = tuple[Array, Array, Array]
 
-_SUMS = 13
-"""Sums over neighbours for each function: of the pairs, V and W."""
-
 
 def has_terms(potential: Potential, magmoms: Array) -> bool:
     """Whether there is anything to add for moments of this kind."""
@@ -157,30 +154,36 @@ def _sums(
     neighbour_magmoms: Array,
     direct: bool,
 ) -> Array:
-    """(G, N_q, 13, N): of each function the pairs, V and the three W."""
-    of = unstacked(neighbour_magmoms)
-    own = [magmoms[:, k, None] for k in range(3)]
-    across = [own[k - 2] * of[k - 1] - own[k - 1] * of[k - 2] for k in range(3)]
-    rows = [sum(a * a for a in across), *of, *(m * u for u in direction for m in of)]
+    """(G, N_q, 4, 4, N): sums over neighbours of q_a (1, x, y, z) times (m, |m_i x m|^2)."""
+    x, y, z = unstacked(neighbour_magmoms)
+    a, b, c = (magmoms[:, k, None] for k in range(3))
+    square = (b * z - c * y) ** 2 + (c * x - a * z) ** 2 + (a * y - b * x) ** 2
     if direct:
-        q = unstacked(functions)
-        sums = summed([f * row for f in q for row in rows]).reshape(len(q), _SUMS, -1)
+        left = [q * u for q in unstacked(functions) for u in (1.0, *direction)]
+        sums = summed([f * row for f in left for row in (x, y, z, square)])
     else:
-        products = row_products(functions, materialised(stacked)(rows))
-        sums = jnp.moveaxis(products, 0, -1)
-    shape = (terms.coeffs.shape[0], -1, _SUMS, functions.shape[0])
+        of_direction = materialised(stacked)([jnp.ones_like(x), *direction])
+        left = materialised(_times)(functions, of_direction)
+        right = materialised(stacked)([x, y, z, square])
+        sums = jnp.moveaxis(row_products(left, right), 0, -1)
+    shape = (terms.coeffs.shape[0], -1, 4, 4, functions.shape[0])
     return sums.reshape(shape).astype(jnp.result_type(functions, terms.coeffs))
+
+
+def _times(functions: Array, of_direction: Array) -> Array:
+    """q_a (1, x, y, z) as rows (N, 4 G * N_q, K)."""
+    products = functions[:, :, None] * of_direction[:, None]
+    return products.reshape(products.shape[0], -1, products.shape[-1])
 
 
 def _vectors(sums: Array, magmoms: Array) -> tuple[Array, Array, Array]:
     """The pairs (G, N_q, N), X (G, n, 3, N) and Y (G, n, 9, N), n = N_q + N_q^2."""
-    shape = (*sums.shape[:2], 3, 3, sums.shape[-1])
     m = magmoms.T.astype(sums.dtype)
-    v, w = sums[:, :, 1:4], sums[:, :, 4:].reshape(shape)
+    v, w = sums[:, :, 0, :3], sums[:, :, 1:, :3]
     x = [_cross(m, v), _flat(_cross(v[:, :, None], v[:, None]))]
     y = [_cross(m, w), _flat(_cross(v[:, :, None, None], w[:, None]))]
     y = jnp.concatenate(y, axis=1)
-    return sums[:, :, 0], jnp.concatenate(x, axis=1), y.reshape(*y.shape[:2], 9, -1)
+    return sums[:, :, 0, 3], jnp.concatenate(x, axis=1), y.reshape(*y.shape[:2], 9, -1)
 
 
 def _flat(pairs: Array) -> Array:
