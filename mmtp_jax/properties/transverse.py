@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmtp_jax.interruption import check
+from mmtp_jax.potential.einsum import matmul
 from mmtp_jax.potential.energy import site_energies
 from mmtp_jax.potential.observables import Graph, neighborhoods
 from mmtp_jax.potential.potential import Potential
@@ -65,7 +66,7 @@ def transverse_rows(potential: Potential, graph: Graph, slots: Array) -> tuple[A
     axes = jnp.eye(3, dtype=rows.vectors.dtype)[jnp.array([0, 2])]
 
     def energy(changes: Array) -> tuple[Array, Array]:
-        of_slots = jnp.tensordot(changes, axes, axes=1)
+        of_slots = matmul(changes, axes)
         moved = rows._replace(
             magmoms=rows.magmoms + of_slots[:, 0],
             neighbour_magmoms=rows.neighbour_magmoms + jnp.swapaxes(of_slots[:, 1:], 1, 2),
