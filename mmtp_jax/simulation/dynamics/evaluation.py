@@ -57,8 +57,8 @@ class Moments(NamedTuple):
     """Most atoms per block of an evaluation."""
     fixed_directions: bool = False
     """Vectors keep their directions."""
-    spin_temperature: bool = False
-    """It is computed."""
+    spin_temperature_every: int = 0
+    """Steps between two that compute it; 0 for none."""
 
 
 class Evaluated(NamedTuple):
@@ -81,7 +81,7 @@ class Evaluated(NamedTuple):
     memory: Memory
     """Of the equilibration, for the next one."""
     spin_temperature: Array
-    """(R,) K; 0 where it is not computed."""
+    """(R,) K, of the last step that computed it; 0 without any."""
 
 
 def evaluate_system(
@@ -93,8 +93,11 @@ def evaluate_system(
     memory: Memory | None = None,
     watch: Any = None,
     watched: Any = None,
+    spin_temperature: Array | None = None,
 ) -> tuple[System, Evaluated, Any]:
     """Equilibrate if it is time to, evaluate, and show it all to the watch.
+
+    The ``spin_temperature`` of the last step is kept between two that compute it.
 
     Returns:
         The system with its new moments, what is known of it, and the state of the watch.
@@ -150,11 +153,16 @@ def evaluate_system(
         changed = per_replica(magmoms != graph.magmoms) > 0
         magmoms = jnp.where(changed, per_replica(magmoms), system.magmoms)
         system = system._replace(magmoms=magmoms)
-    spin_temperature = jnp.zeros(system.n_replicas)
-    if moments.spin_temperature:
-        spin_temperature = spin_temperatures(
-            graph._replace(magmoms=result[1]), values.magnetic_forces,
-            model.potential.min_dist, model.potential.cutoff,
+    if spin_temperature is None:
+        spin_temperature = jnp.zeros(system.n_replicas)
+    if moments.spin_temperature_every:
+        spin_temperature = jax.lax.cond(
+            step % moments.spin_temperature_every == 0,
+            lambda: spin_temperatures(
+                graph._replace(magmoms=result[1]), values.magnetic_forces,
+                model.potential.min_dist, model.potential.cutoff,
+            ),
+            lambda: spin_temperature,
         )  # fmt: skip
     known = Evaluated(
         energy=values.energy.astype(float) + constants,

@@ -148,7 +148,7 @@ def take_steps(
         before = at.state
         system, known, watched = evaluate_system(
             model, moved.system, neighbours, plan.moments, before.step + 1,
-            before.known.memory, watch, at.watched,
+            before.known.memory, watch, at.watched, before.known.spin_temperature,
         )  # fmt: skip
         if plan.spins is not None:
             system = with_kept_signs(moved.system.magmoms, system)
@@ -162,7 +162,7 @@ def take_steps(
         state = _judged(rules, model, state, watch, watched)
         stop = _all_stop(rules, state)
         grade = watch.grade(watched) if isinstance(watch, GradedWatch) else None
-        row = jnp.stack(row_of(state, grade, plan.moments.spin_temperature))
+        row = jnp.stack(row_of(state, grade, bool(plan.moments.spin_temperature_every)))
         rows = jax.lax.dynamic_update_index_in_dim(at.rows, row, at.n_done, 1)
         reason = jnp.where(stop, Reason.STOPPED, Reason.DONE).astype(at.reason.dtype)
         after = Block(state, watched, rows, at.n_done + 1, reason, at.stale)

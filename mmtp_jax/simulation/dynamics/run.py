@@ -41,6 +41,10 @@ SEARCH_AGAIN = 0.5
 """Share of the skin beyond which a replica's neighbours are searched along with another's."""
 
 
+SPIN_TEMPERATURE_EVERY = 10
+"""Steps: it takes a good part of the time of one that computes it."""
+
+
 @jax.jit
 def _where(system: System, neighbours: NeighbourList, stale: Any) -> tuple[Any, Any, Any]:
     """Positions, cells and which replicas (R,) are to be searched again."""
@@ -99,7 +103,7 @@ class Run(HostLoop):
                 options.allow_flips,
                 self.chunk,
                 precesses or options.directions == "fixed",
-                precesses,
+                SPIN_TEMPERATURE_EVERY if precesses else 0,
             ),
             n_rows=options.chunk_steps,
             spins=self.spin_plan(),

@@ -44,7 +44,8 @@ class Series(NamedTuple):
     grade: Array
     """Largest grade of extrapolation that the step met; NaN where no watch knows it."""
     spin_temperature: Array
-    """Of directions of moments, K, see `spin_temperature`; NaN without spin dynamics."""
+    """Of directions of moments, K, see `spin_temperature`, of the last step that 10 divides; NaN
+    without spin dynamics."""
     magnetisation_x: Array
     """Sum of the moments along x, mu_B; NaN without spin dynamics."""
     magnetisation_y: Array
