@@ -51,6 +51,8 @@ PARSED: dict[str, str] = {
     "mmtp converge": "the same",
     "paramagnet = mmtp": "potentials of the shipped data have no such state",
     "mmtp learn learn.toml": "hours; tests of the command learn in small loops",
+    "warm = mmtp.md(": "minutes; tests of S(q, omega) run spin dynamics of a chain",
+    "mmtp sqw": "of those dynamics; tests of the command have their own",
     "mmtp montecarlo pot.mtp fe.cfg --sizes": "hours; tests of the command walk in small cells",
     "mmtp montecarlo pot.mtp fe.cfg --vectors": "the same",
 }

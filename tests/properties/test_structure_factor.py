@@ -183,6 +183,45 @@ def test_instantaneous_positions_scatter_by_vibrations() -> None:
     assert top == pytest.approx(energy, abs=moved.resolution_meV / 2)
 
 
+def test_spin_dynamics_of_a_heisenberg_chain(tmp_path) -> None:
+    """E = -J sum over pairs e_i.e_j has the waves 4 J / m (1 - cos q), precessing about m."""
+    n, coupling, moment = 12, 0.02, 1.5
+    new = mmtp.Potential.new(
+        level=2, species=("Fe",), radial_size=1, magnetic_size=2, min_dist=1.0, cutoff=2.25,
+        max_magmom=2.0,
+    )  # fmt: skip
+    c = np.zeros_like(new.radial_coeffs)
+    c[0, 0, 0, 0, 1, 1] = -coupling / 2 / 0.25**2 * (2.0 / moment) ** 2
+    teacher = new.replace(radial_coeffs=c, moment_coeffs=np.ones(1))
+    link = Atoms("Fe", cell=[2.0, 9.0, 9.0], pbc=True)
+    chain, rng = link.repeat((n, 1, 1)), np.random.default_rng(2)
+    turned = [0.0, 0.6, 0.8] + 0.03 * rng.normal(size=(n, 3))
+    chain.set_initial_magnetic_moments(
+        moment * turned / np.linalg.norm(turned, axis=1, keepdims=True)
+    )
+    path = tmp_path / "run.extxyz"
+    mmtp.md(
+        teacher, chain, 2400, spins="dynamics", lengths="fixed", fixed_atoms=True, timestep_fs=1.0,
+        trajectory=path, trajectory_every=4,
+    )  # fmt: skip
+    k = np.arange(1, n // 2 + 1)
+    found = mmtp.spin_structure_factor(
+        mmtp.read(str(path), vectors=True), cell=link, q=np.outer(k / n, [1, 0, 0]), skip=0.0
+    )
+    expected = 4e3 * coupling / moment * (1 - np.cos(2 * np.pi * k / n))
+    # The lowest wave is not resolved from what is at rest.
+    assert expected[0] < found.resolution_meV < expected[1]
+    assert found.peaks.energy[1:] == pytest.approx(expected[1:], abs=0.03 * found.resolution_meV)
+    assert found.peaks.polarisation[1:] == pytest.approx(1.0, abs=0.02)
+    assert _integral(found, found.transverse)[1:] == pytest.approx(
+        found.static_transverse[1:], rel=0.02
+    )
+    one = link.copy()
+    one.set_initial_magnetic_moments([moment])
+    adiabatic = mmtp.magnons(teacher, one, relax=False, moments="fixed")
+    np.testing.assert_allclose(found.adiabatic(adiabatic)[:, 0], expected, rtol=1e-9)
+
+
 def test_bad_trajectories_are_refused() -> None:
     atoms, rng = LINK.repeat((4, 1, 1)), np.random.default_rng(1)
     moments = [0.0, 0.0, 1.0] + 0.05 * rng.normal(size=(64, 4, 3))
