@@ -52,9 +52,9 @@ def refuse_hopeless(counts: Any, least: int = 1) -> None:
     if none and tried.min() >= least:
         raise ValueError(
             f"of {int(tried.sum())} trials none was accepted, and {int(refused.sum())} were "
-            "refused because the moments could not be equilibrated after the change of a sign: the "
+            "refused because the moments could not be equilibrated after a change: the "
             "potential has no such states, and there is nothing to average over; keep the "
-            "magnitudes fixed, or fit to states with moments of both signs"
+            "magnitudes fixed, or fit to states with moments of other signs or directions"
         )
 
 
