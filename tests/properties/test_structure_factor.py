@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -220,6 +222,27 @@ def test_spin_dynamics_of_a_heisenberg_chain(tmp_path) -> None:
     one.set_initial_magnetic_moments([moment])
     adiabatic = mmtp.magnons(teacher, one, relax=False, moments="fixed")
     np.testing.assert_allclose(found.adiabatic(adiabatic)[:, 0], expected, rtol=1e-9)
+
+
+def test_bands_of_a_magnetic_cell_are_folded() -> None:
+    """Waves of one link against bands of two, strained by 2 %; another lattice is refused."""
+    rng = np.random.default_rng(8)
+    moments = np.array([0, 0, 1]) + 0.05 * rng.normal(size=(1, 4, 3)) * np.ones((64, 1, 1))
+    q = [[0.25, 0, 0], [0.75, 0, 0]]
+    found = mmtp.spin_structure_factor(
+        moments, atoms=LINK.repeat((4, 1, 1)), cell=LINK, q=q, interval_fs=200.0
+    )
+
+    def bands(cell):
+        return SimpleNamespace(
+            exchange=SimpleNamespace(model=SimpleNamespace(cell=cell)),
+            energies=lambda q: np.abs(np.sin(np.pi * q[:, :1])),
+        )
+
+    two = 1.02 * LINK.cell.array * [[2], [1], [1]]
+    assert found.adiabatic(bands(two))[:, 0] == pytest.approx([1.0, 1.0])
+    with pytest.raises(ValueError, match="of another lattice"):
+        found.adiabatic(bands(LINK.cell.array[:, [1, 0, 2]]))
 
 
 def test_bad_trajectories_are_refused() -> None:
