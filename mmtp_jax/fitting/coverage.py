@@ -25,6 +25,8 @@ SAME_VOLUME = 1.01
 """Ratio of volumes per atom up to which they count as one."""
 INDUCED = 0.25
 """Moments up to this part of the largest one do not count as magnetic."""
+ON_SITES = 1e-3
+"""eV/Angstrom; forces below it are what DFT leaves of those that symmetry forbids."""
 MUCH = 5.0
 """Times `SMALLEST_MAX_MAGMOM` that others have beside a species that is called non-magnetic."""
 
@@ -58,12 +60,21 @@ def uncovered(potential: Potential, structures: Sequence[Structure]) -> list[str
             f"all moments of {_symbols(potential, still)} in the training set are zero, but its "
             f"largest moment was set to {sizes} mu_B: nothing is known of energies at other moments"
         )
-    if potential.noncollinear is not None and not any(s.canted for s in structures):
+    canted = [s for s in structures if s.canted]
+    if potential.noncollinear is not None and not canted:
         found.append(
             "no moments of the training set are canted: the "
             f"{potential.n_noncollinear} parameters of noncollinear terms mean nothing, and their "
             "linear coefficients stay at zero; energies between the axes are extrapolated by the "
             "form"
+        )
+    elif potential.noncollinear is not None and all(
+        s.forces is not None and np.abs(s.forces).max(initial=0.0) < ON_SITES for s in canted
+    ):
+        found.append(
+            "the forces on all canted configurations are zero, as on atoms at sites of symmetry: "
+            "some of the noncollinear terms vanish there, and their linear coefficients stay near "
+            "zero; displace the atoms of some canted configurations"
         )
     small = np.flatnonzero(_nearly_zero(potential, largest, absent))
     if small.size:

@@ -38,8 +38,19 @@ MAGMOM_MARGIN = 1.1
 """M_max over the largest moment of the data: room for moments to relax into."""
 
 
-NOTHING = 1e-20
-"""Part of the largest column of a least-squares problem that others are zero below."""
+ROUND_OFF = 1e-12
+"""Part of the largest column of a least-squares problem that others are zero below.
+
+What vanishes by symmetry, such as forces on undisplaced atoms, leaves 1e-16 of the numbers that
+cancel, and the smallest error of a label divided by that is a coefficient without bounds.
+"""
+
+DETERMINED = 1e-4
+"""Singular values of noncollinear terms, in units of their largest column, that labels determine.
+
+Forces of some of these terms change by that part where atoms move by 1e-4 of a distance, which is
+less than labels of DFT and the digits of files tell.
+"""
 
 
 def shortest_distance(tables: Sequence[NeighbourTable]) -> float | None:
@@ -141,7 +152,9 @@ def solve_linear(
 ) -> tuple[Potential, np.ndarray]:
     """e0, xi and constants (m,) of the energies from the weighted least-squares problem.
 
-    A small ridge keeps directions that the data do not determine at their present value.
+    A small ridge keeps directions that the data do not determine at their present value. Linear
+    coefficients of noncollinear terms, of which canted labels are often few, are the smallest of
+    those that differ by less than `DETERMINED`.
 
     Args:
         potential: where it starts; xi count from zero.
@@ -155,20 +168,44 @@ def solve_linear(
     """
     start = _with_linear(potential, np.zeros(_n_linear(potential)), potential.species_coeffs)
     normal, right = _normal_equations(start, shifts, targets, chunk, mesh)
-    scale = np.sqrt(np.diag(normal))
-    # What vanishes for parallel moments leaves the square of round-off where these are vectors.
-    used = scale > NOTHING * scale.max(initial=0.0)
-    scale, normal, right = scale[used], normal[np.ix_(used, used)], right[used]
-    ridge = 1e-6
-    normal = normal / np.outer(scale, scale) + ridge**2 * np.eye(len(scale))
-    solution = np.zeros(len(used))
-    solution[used] = np.linalg.lstsq(normal, right / scale, rcond=None)[0] / scale
+    n, n_xi = _n_linear(start), len(start.moment_coeffs)
+    terms = (np.arange(len(right)) >= n_xi) & (np.arange(len(right)) < n)
+    solution = _solution(normal, right, terms)
     ends = np.cumsum([_n_linear(start), start.n_species])
     linear, constants, changes = np.split(solution, ends)
     return (
         _with_linear(start, linear, np.asarray(start.species_coeffs) + constants),
         shifts + changes,
     )
+
+
+def _solution(normal: np.ndarray, right: np.ndarray, terms: np.ndarray) -> np.ndarray:
+    """Unknowns of normal equations; ``terms`` (bool) says which belong to noncollinear terms."""
+    scale = np.sqrt(np.diag(normal))
+    used = scale > ROUND_OFF * scale.max(initial=0.0)
+    solution = np.zeros(len(right))
+    own = used & ~terms
+    ridge = 1e-6
+    unit = normal[np.ix_(own, own)] / np.outer(scale[own], scale[own])
+    unit += ridge**2 * np.eye(len(unit))
+
+    def of_others(right: np.ndarray) -> np.ndarray:
+        """What the others are for right-hand sides (n,) or (n, k)."""
+        units = scale[own].reshape(-1, *[1] * (right.ndim - 1))
+        return np.linalg.lstsq(unit, right / units, rcond=None)[0] / units
+
+    if (used & terms).any():
+        # What the terms add to what the others can do (Schur complement), in units of all.
+        size, across = scale[terms].max(), normal[np.ix_(own, terms)]
+        matrix = normal[np.ix_(terms, terms)] - across.T @ of_others(across)
+        values, vectors = np.linalg.eigh((matrix + matrix.T) / 2 / size**2)
+        kept = values > DETERMINED**2
+        rest = right[terms] - across.T @ of_others(right[own])
+        parts = vectors[:, kept].T @ rest / values[kept]
+        solution[terms] = vectors[:, kept] @ parts / size**2
+        right = right - normal @ solution
+    solution[own] = of_others(right[own])
+    return solution
 
 
 def _n_linear(potential: Potential) -> int:

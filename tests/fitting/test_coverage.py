@@ -12,6 +12,7 @@ from mmtp_jax.fitting.coverage import (
     CoverageWarning,
     few_labels,
     missing_labels,
+    uncovered,
     warn_of_coverage,
 )
 from mmtp_jax.io.convert import to_structures
@@ -35,6 +36,19 @@ def without(structures, *kinds):
 
 def test_shipped_iron_lacks_nothing(iron, potential):
     assert missing_labels(potential, iron) == []
+
+
+def test_canted_configurations_on_sites_of_symmetry(iron, potential):
+    terms = potential.with_noncollinear_terms(1)
+    still = replace(
+        iron[0], magmoms=2.0 * np.eye(2, 3), magnetic_forces=None, forces=np.zeros((2, 3))
+    )
+    (sentence,) = uncovered(terms, [*iron, still])
+    assert sentence.startswith("the forces on all canted configurations are zero")
+    moved = replace(still, forces=np.array([[0.1, 0.0, 0.0], [-0.1, 0.0, 0.0]]))
+    assert uncovered(terms, [*iron, still, moved]) == []
+    assert uncovered(terms, [*iron, replace(still, forces=None)]) == []
+    assert uncovered(potential, [*iron, still]) == []
 
 
 def test_no_magnetic_forces(iron, potential):

@@ -10,10 +10,14 @@ from mmtp_jax.fitting.coverage import CoverageWarning
 from mmtp_jax.fitting.dataset import make_targets
 from mmtp_jax.fitting.ensemble import random_starts
 from mmtp_jax.fitting.fit import fit_structures
+from mmtp_jax.fitting.gauss_newton import GaussNewton
 from mmtp_jax.fitting.initial import solve_linear
 from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.weights import Weights
+from mmtp_jax.interfaces.evaluation import evaluate_structures
+from mmtp_jax.properties.exchange import exchange_of_structure
+from mmtp_jax.structures.structure import Structure
 
 FORM = {"level": 4, "n_species": 1, "radial_size": 3, "magnetic_size": 3, "form": "parity"}
 SEED = 71
@@ -100,6 +104,61 @@ def test_vectors_along_one_oblique_axis_leave_them_at_zero(plain, teacher, colli
     start = plain.with_noncollinear_terms(1)
     solved, _ = solve_linear(start, np.zeros(0), targets_of(start, turned))
     assert np.abs(solved.noncollinear.coeffs).max() < 1e-10
+
+
+ON_SITES = [1, 1, 0, 0, 0]
+"""Terms of one function that labels of undisplaced atoms know: those without directions."""
+
+
+@pytest.fixture(scope="module")
+def on_sites(teacher, labelled):
+    """Canted ones of bcc, whose atoms are not displaced, with errors in the forces."""
+    rng = np.random.default_rng(SEED)
+    found = []
+    for size in (2.5, 2.7, 2.9, 3.1):
+        cell = size * np.eye(3)
+        moments = rng.normal(size=(2, 3))
+        positions = np.outer([0.0, 0.5 * size], np.ones(3))
+        found.append(Structure(cell, np.ones(3, bool), positions, np.zeros(2, np.int32), moments))
+    known = teacher.noncollinear._replace(coeffs=teacher.noncollinear.coeffs * ON_SITES)
+    found = labelled(teacher.replace(noncollinear=known), found)
+    assert max(np.abs(s.forces).max() for s in found) < 1e-9
+    return [replace(s, forces=s.forces + 1e-3 * rng.normal(size=(2, 3))) for s in found]
+
+
+@pytest.fixture(scope="module")
+def of_sites(teacher, on_sites, collinear):
+    """The least-squares start from these beside collinear ones, and its targets."""
+    targets = targets_of(teacher, [*on_sites, *collinear])
+    return solve_linear(teacher, np.zeros(0), targets)[0], targets
+
+
+def test_what_no_label_determines_stays_at_zero(teacher, on_sites, of_sites):
+    """Terms that vanish by inversion are round-off there, by which errors must not be divided."""
+    solved, _ = of_sites
+    expected = teacher.noncollinear.coeffs * ON_SITES
+    assert np.abs(expected).max() > 0.5
+    np.testing.assert_allclose(solved.noncollinear.coeffs, expected, rtol=1e-3, atol=1e-8)
+    # So that energies of displaced atoms, and exchange constants, are those of such a teacher.
+    right = teacher.replace(noncollinear=teacher.noncollinear._replace(coeffs=expected))
+    moved = [replace(s, positions=s.positions + 0.1 * np.eye(2, 3), forces=None) for s in on_sites]
+    got, wanted = ([r.energy for r in evaluate_structures(p, moved)] for p in (solved, right))
+    np.testing.assert_allclose(got, wanted, rtol=1e-3)
+    parallel = replace(on_sites[2], magmoms=np.full(2, 2.2), magnetic_forces=None)
+    got, wanted = (exchange_of_structure(p, parallel, ("Fe", "Fe")).J for p in (solved, right))
+    np.testing.assert_allclose(got, wanted, atol=1e-3 * np.abs(wanted).max())
+
+
+def test_undamped_gauss_newton_leaves_it_there(of_sites):
+    solved, targets = of_sites
+    theta = solved.flatten() * (1 + 0.01 * np.cos(np.arange(solved.n_parameters)))
+    optimiser = GaussNewton(solved, targets, None)
+    start = optimiser.start(theta)
+    found = optimiser.step(start._replace(damping=np.asarray(1e-9)))
+    assert found.value < start.value
+    before, after = (solved.unflatten(s.theta).noncollinear.coeffs for s in (start, found))
+    assert np.abs(after - before)[0, :2].min() > 1e-6
+    np.testing.assert_allclose(after[0, 2:], before[0, 2:], atol=1e-8)
 
 
 def test_grades_of_collinear_configurations_are_those_without_terms(
