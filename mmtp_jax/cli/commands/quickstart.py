@@ -108,19 +108,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def shipped_iron() -> list[Atoms]:
-    """The labels of iron; all are of one making, which those carry that were made last."""
+    """The labels of iron."""
     import mmtp_jax as mmtp
-    from mmtp_jax.io.schema import MAKING
 
     atoms_list = []
     for name in DATA:
         with as_file(files("mmtp_jax") / "data" / name) as path:
             atoms_list += mmtp.read(str(path), species=_FORM["species"])
-    known = {atoms.info[MAKING] for atoms in atoms_list if MAKING in atoms.info}
-    if len(known) == 1:
-        (making,) = known
-        for atoms in atoms_list:
-            atoms.info[MAKING] = making
     return atoms_list
 
 
