@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mmtp_jax.fitting.dataset import Targets
-from mmtp_jax.fitting.initial import ROUND_OFF
+from mmtp_jax.fitting.initial import DETERMINED, ROUND_OFF, places_of_terms
 from mmtp_jax.fitting.loss import loss
 from mmtp_jax.fitting.normal_equations import normal_equations
 from mmtp_jax.fitting.processes import from_first
@@ -75,8 +75,11 @@ class GaussNewton:
             state.theta, self.potential, self.targets, self.chunk, self.mesh
         )
         diagonal = np.maximum(state.curvature, np.diag(matrix))
-        # What vanishes by symmetry leaves columns of round-off, which say nothing of a step.
+        # What vanishes by symmetry leaves columns of round-off, or of errors of the labels.
         nothing = diagonal <= ROUND_OFF**2 * diagonal.max(initial=0.0)
+        terms = places_of_terms(self.potential)
+        of_terms = diagonal[terms]
+        nothing[terms] |= of_terms <= DETERMINED**2 * of_terms.max(initial=0.0)
         matrix = np.where(nothing | nothing[:, None], 0.0, matrix)
         gradient = np.where(nothing, 0.0, gradient)
         # Parameters that no label depends on still need a finite step.

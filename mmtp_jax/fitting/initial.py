@@ -45,11 +45,11 @@ What vanishes by symmetry, such as forces on undisplaced atoms, leaves 1e-16 of 
 cancel, and the smallest error of a label divided by that is a coefficient without bounds.
 """
 
-DETERMINED = 1e-4
+DETERMINED = 1e-3
 """Singular values of noncollinear terms, in units of their largest column, that labels determine.
 
-Forces of some of these terms change by that part where atoms move by 1e-4 of a distance, which is
-less than labels of DFT and the digits of files tell.
+Forces of some of these terms change by that part where atoms move by 1e-3 of a distance: what
+labels say of them there is their error.
 """
 
 
@@ -206,6 +206,12 @@ def _solution(normal: np.ndarray, right: np.ndarray, terms: np.ndarray) -> np.nd
         right = right - normal @ solution
     solution[own] = of_others(right[own])
     return solution
+
+
+def places_of_terms(potential: Potential) -> slice:
+    """Where in theta the linear coefficients of noncollinear terms are."""
+    terms, first = potential.noncollinear, potential.n_parameters - potential.n_noncollinear
+    return slice(first, first if terms is None else first + int(np.size(terms.coeffs)))
 
 
 def _n_linear(potential: Potential) -> int:

@@ -18,6 +18,7 @@ import optax
 from jax.sharding import Mesh
 
 from mmtp_jax.fitting.dataset import Targets
+from mmtp_jax.fitting.initial import places_of_terms
 from mmtp_jax.fitting.loss import loss
 from mmtp_jax.fitting.metric import metric
 from mmtp_jax.fitting.normal_equations import normal_equations
@@ -129,7 +130,7 @@ class LBFGS:
 
     def _at(self, theta: Array, n_steps: Array) -> Iterate:
         matrix, _ = normal_equations(theta, self.data[0], self.sample, self.chunk, self.mesh)
-        columns = from_first(metric(matrix))
+        columns = from_first(metric(matrix, places_of_terms(self.data[0])))
         return start(self.loss, jnp.asarray(theta), columns, n_steps, *self.data, mesh=self.mesh)
 
 

@@ -26,15 +26,26 @@ ATOMS_PER_PARAMETER = 1.0
 """Size of the sample that stands for the data set. An atom has four labels."""
 
 
-def metric(matrix: np.ndarray) -> np.ndarray:
-    """The columns (P, P) along which the loss has curvature one, from J^T J (P, P)."""
+SOFTEST = 1e-2
+"""Column of a noncollinear term, as a part of the largest of them, below which steps do not grow:
+what hardly any label determines would follow errors of the labels."""
+
+
+def metric(matrix: np.ndarray, terms: slice = slice(0)) -> np.ndarray:
+    """The columns (P, P) along which the loss has curvature one, from J^T J (P, P).
+
+    ``terms`` are the places of the linear coefficients of noncollinear terms.
+    """
     if not np.isfinite(matrix).all():
         # The loss is not finite either, and the loop around the optimiser says so.
         return np.eye(len(matrix))
     diagonal = np.diag(matrix)
     # Parameters that no label depends on get the scale of the softest that matter.
     floor = max(1e-10 * diagonal.max(initial=0.0), np.finfo(float).tiny)
-    scale = 1.0 / np.sqrt(np.maximum(diagonal, floor))
+    least = np.full(len(diagonal), floor)
+    largest = diagonal[terms].max(initial=0.0)
+    least[terms] = np.maximum(floor, SOFTEST**2 * largest)
+    scale = 1.0 / np.sqrt(np.maximum(diagonal, least))
     unit = matrix * np.outer(scale, scale)
     # L L^T = unit + damping, so that L^-T is the inverse root.
     lower = np.linalg.cholesky(unit + DAMPING * np.eye(len(matrix)))

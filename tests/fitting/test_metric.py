@@ -9,7 +9,7 @@ from mmtp_jax.fitting.dataset import make_targets
 from mmtp_jax.fitting.fit import FitProblem, fit_structures, prepared_sets
 from mmtp_jax.fitting.lbfgs import LBFGS
 from mmtp_jax.fitting.loss import loss, residuals
-from mmtp_jax.fitting.metric import DAMPING, metric, sample
+from mmtp_jax.fitting.metric import DAMPING, SOFTEST, metric, sample
 from mmtp_jax.fitting.normal_equations import normal_equations
 from mmtp_jax.fitting.options import FitOptions
 from mmtp_jax.fitting.weights import Weights
@@ -94,3 +94,11 @@ def test_a_renewal_keeps_the_parameters_and_counts_on(student, data, monkeypatch
     fit = fit_structures(student, data[:8], options=FitOptions(max_iterations=9, tolerance=0.0))
     assert fit.n_iterations == 9
     assert np.all(np.diff(fit.history) <= 0)
+
+
+def test_steps_do_not_grow_along_noncollinear_terms_that_hardly_any_label_determines():
+    rows = np.random.default_rng(4).normal(size=(40, 6)) * [1.0, 1e-4, 1.0, 1e-1, 1e-5, 1e-16]
+    columns = np.abs(metric(rows.T @ rows, slice(2, 6))).max(axis=1)
+    # The norms of columns of random numbers are about sqrt(40), damping is 1e-3.
+    assert columns[4:].max() < 1.0 / (SOFTEST * np.sqrt(DAMPING) * np.sqrt(40.0)) * 2.0
+    assert np.abs(metric(rows.T @ rows)).max(axis=1)[4:].min() > 10.0 * columns[4:].max()
