@@ -36,7 +36,8 @@ class Walk(library.Walk):
     )  # fmt: skip
     burn_in: int | None = like(
         library.Walk, "burn_in", default=None, example=100,
-        help="Sweeps before; a tenth of them if not given.",
+        help="Sweeps before; a tenth of them if not given, and what the checkpoint was begun with "
+        "where a walk is resumed.",
     )  # fmt: skip
     copies: int = option("Replicas per temperature.", 1, bounds=Bounds(least=1, most=10_000))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mmtp_jax.cli import console
 from mmtp_jax.cli.montecarlo_settings import MonteCarloSettings
 from mmtp_jax.cli.watched import Watched
+from mmtp_jax.language import argument
 from mmtp_jax.options import given_to
 
 if TYPE_CHECKING:
@@ -48,12 +49,24 @@ class SpinWalks:
         self.interrupted = self.stopped = False
 
     def load(self) -> None:
-        """Go on from the checkpoint."""
+        """Go on from the checkpoint, with the burn-in that it was begun with.
+
+        Raises:
+            ValueError: if it belongs to another walk, or has another burn-in than was asked for.
+        """
         from mmtp_jax.io.spin_checkpoint import load_spins
         from mmtp_jax.io.trajectory import cut_to
 
         path = self.settings.output.checkpoint
-        self.saved, sizes = load_spins(path, self.belongs_to, self.vectors)
+        self.saved, sizes, burn_in = load_spins(path, self.belongs_to, self.vectors)
+        given = self.settings.walk.burn_in
+        if given not in (None, burn_in):
+            raise ValueError(
+                f"{path} was begun with a burn-in of {burn_in} sweeps, not with "
+                f"{argument('burn_in', given)}; leave it out to go on, or start afresh"
+            )
+        # A tenth of another number of sweeps would cut other ones, after other step sizes.
+        self.burn_in = self.options["burn_in"] = burn_in
         names = [Path(file).name for file in self.watched.files]
         if names != list(sizes):
             raise ValueError(
@@ -70,7 +83,9 @@ class SpinWalks:
 
         self.saved[size] = saved
         sizes = {Path(file).name: size_of(file) for file in self.watched.files}
-        save_spins(self.settings.output.checkpoint, self.saved, self.belongs_to, sizes)
+        save_spins(
+            self.settings.output.checkpoint, self.saved, self.belongs_to, sizes, self.burn_in
+        )
 
     def run(self) -> None:
         """Walk until all is done, a grade is too high, or Ctrl-C."""
@@ -113,7 +128,10 @@ class SpinWalks:
                 f"no trial of {len(atoms)} atoms was accepted at {walk.temperatures[k]:g} K: its "
                 "numbers are those of the start, and their errors mean nothing"
             )
-        print(f"{walk.n_magnetic} magnetic atoms, {walk.n_sweeps} sweeps, {walk.seconds:.1f} s")
+        print(
+            f"{walk.n_magnetic} magnetic atoms, {walk.n_sweeps} sweeps after a burn-in of "
+            f"{self.burn_in}, {walk.seconds:.1f} s"
+        )
         for replica in np.flatnonzero(walk.stopped):
             who = f"replica {replica} ({walk.temperatures[replica]:g} K) of {len(atoms)} atoms"
             print(watched.stopped(who, int(replica), "sweep"))

@@ -15,7 +15,7 @@ from mmtp_jax.simulation.spins.loop import SpinSeries
 from mmtp_jax.simulation.spins.outcome import SpinSaved, SpinState
 from mmtp_jax.simulation.spins.turning import KINDS, Turning
 
-FORMAT = "mmtp_jax spins 1"
+FORMAT = "mmtp_jax spins 2"
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,16 @@ class Header:
     """Multiples of the cell."""
     files: dict[str, int]
     """Sizes in bytes."""
+    burn_in: int
+    """Sweeps, of each size."""
 
 
 def save_spins(
-    path: str | Path, walks: Mapping[int, SpinSaved], belongs_to: str, files: Mapping[str, int]
+    path: str | Path,
+    walks: Mapping[int, SpinSaved],
+    belongs_to: str,
+    files: Mapping[str, int],
+    burn_in: int,
 ) -> None:
     """Write a checkpoint, replacing an older one at once.
 
@@ -40,15 +46,16 @@ def save_spins(
         walks: what the walks of cells of each size go on from.
         belongs_to: fingerprint of the potential, the cell and the settings.
         files: sizes in bytes of the files that the walks add to.
+        burn_in: sweeps that the walks began with.
     """
-    header = Header(FORMAT, belongs_to, tuple(walks), dict(files))
+    header = Header(FORMAT, belongs_to, tuple(walks), dict(files), burn_in)
     save_state(path, asdict(header), {f"size{size}": walk for size, walk in walks.items()})
 
 
 def load_spins(
     path: str | Path, belongs_to: str, vectors: bool = False
-) -> tuple[dict[int, SpinSaved], dict[str, int]]:
-    """What the walks of each size go on from, and the sizes in bytes that their files had.
+) -> tuple[dict[int, SpinSaved], dict[str, int], int]:
+    """What the walks of each size go on from, the sizes of their files, and their burn-in.
 
     Args:
         path: the file.
@@ -63,7 +70,7 @@ def load_spins(
         path, "Monte Carlo", expected, Header,
         lambda h: {f"size{n}": _skeleton(n, vectors) for n in h.sizes},
     )  # fmt: skip
-    return {n: walks[f"size{n}"] for n in header.sizes}, header.files
+    return {n: walks[f"size{n}"] for n in header.sizes}, header.files, header.burn_in
 
 
 def _skeleton(size: int, vectors: bool) -> SpinSaved:

@@ -211,6 +211,29 @@ def test_a_walk_that_is_done_goes_on_with_more_sweeps(walk, whole, tmp_path, run
     assert "is not a readable checkpoint of Monte Carlo" in broken.err
 
 
+@pytest.mark.parametrize("kind", ["--fixed-moments", "--sampled-moments"])
+def test_the_burn_in_is_that_of_the_start(run, ising, tmp_path, kind) -> None:
+    """Of signs, and of vectors, whose step sizes adapt in it."""
+
+    def walk(name: str, *options: object):
+        return run(
+            "montecarlo", *ising, kind, "--sizes", 2, "--temperatures", 1240, 1400, "--copies", 8,
+            "--checkpoint", tmp_path / f"{name}.npz", "-o", tmp_path / f"{name}.csv", *options,
+        )  # fmt: skip
+
+    walk("whole", "--sweeps", 300, "--burn-in", 4)
+    walk("parts", "--sweeps", 40)
+    for sweeps in (120, 300):
+        result = walk("parts", "--sweeps", sweeps, "--resume")
+        assert f"{sweeps} sweeps after a burn-in of 4," in result.out
+    _same(tmp_path / "parts.npz", tmp_path / "whole.npz")
+    assert (tmp_path / "parts.csv").read_text() == (tmp_path / "whole.csv").read_text()
+    assert walk("parts", "--sweeps", 300, "--burn-in", 4, "--resume").status == 0
+    other = walk("parts", "--sweeps", 300, "--burn-in", 30, "--resume")
+    assert other.status == 2
+    assert "parts.npz was begun with a burn-in of 4 sweeps, not with --burn-in 30" in other.err
+
+
 def test_checkpoints_are_written_on_the_way(walk, tmp_path, monkeypatch) -> None:
     from mmtp_jax.io import spin_checkpoint
 

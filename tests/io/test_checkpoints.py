@@ -84,14 +84,16 @@ def test_atoms_without_neighbours_have_an_infinite_distance(dynamics) -> None:
 
 def test_walks_come_back_and_are_checked(tmp_path) -> None:
     path = tmp_path / "mc.npz"
-    walks = {n: numbers(spin_checkpoint._skeleton(n)) for n in (1, 2)}
-    save_spins(path, walks, "abc", {})
-    found, files = load_spins(path, "abc")
-    assert (list(found), files) == ([1, 2], {})
+    walks = {n: numbers(spin_checkpoint._skeleton(n, False)) for n in (1, 2)}
+    save_spins(path, walks, "abc", {}, 7)
+    found, files, burn_in = load_spins(path, "abc")
+    assert (list(found), files, burn_in) == ([1, 2], {}, 7)
     header, arrays = read_store(path, "", "")
     for sizes in ([1, "2"], 5, {"1": 2}):
         write_store(path, header | {"sizes": sizes}, arrays)
-        with pytest.raises(ValueError, match=r"mc\.npz is not a readable checkpoint of spin flips"):
+        with pytest.raises(
+            ValueError, match=r"mc\.npz is not a readable checkpoint of Monte Carlo"
+        ):
             load_spins(path, "abc")
 
 
