@@ -5,7 +5,7 @@ Prints a table: the shipped potential, or fits of its recipe from several seeds,
 
     python scripts/iron_exchange.py                                  # the shipped potential
     python scripts/iron_exchange.py --seeds 0 1 2                    # fits to the collinear data
-    python scripts/iron_exchange.py --canted mmtp_jax/data/fe_cdft_canted.extxyz --seeds 0 1 2
+    python scripts/iron_exchange.py --canted mmtp_jax/data/canted/fe.extxyz --seeds 0 1 2
 
 A fit takes some minutes on one core. DFT numbers are those of Pajda et al., Phys. Rev. B 64,
 174402 (2001), at the measured lattice parameter; experiments are those that they compare with.

@@ -11,7 +11,7 @@ core, and about ten times as much for vectors.
 
     python scripts/make_iron_data.py --number 100 --jobs iron_jobs -o fe_cdft_more.extxyz
     python scripts/make_iron_data.py --list disordered --number 60 -o fe_cdft_disordered.extxyz
-    python scripts/make_iron_data.py --list canted --number 30 -o fe_cdft_canted.extxyz
+    python scripts/make_iron_data.py --list canted --number 30 -o canted/fe.extxyz
 """
 
 from __future__ import annotations
