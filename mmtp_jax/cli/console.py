@@ -172,8 +172,8 @@ def check_outputs(
     """Refuse files that cannot be written before the work, not after it.
 
     Raises:
-        ValueError: if a folder does not exist, a path is a folder, or figures or configurations
-            would be of a kind that is not written.
+        ValueError: if a folder does not exist, a path is a folder, two are one file, or figures or
+            configurations would be of a kind that is not written.
     """
     for path in configurations:
         if path is not None and suffixes(path)[0] not in (".cfg", ".extxyz", ".xyz"):
@@ -185,9 +185,13 @@ def check_outputs(
             raise ValueError(
                 f"cannot plot to {path}: its name must end in {_one_of(PLOT_SUFFIXES)}"
             )
+    written: set[str] = set()
     for path in (*paths, *configurations, *plots):
         if path is None:
             continue
+        if (real := os.path.realpath(path)) in written:
+            raise ValueError(f"two outputs would be written to {path}; give each its own name")
+        written.add(real)
         if Path(path).is_dir():
             raise ValueError(f"cannot write {path}: it is a folder")
         folder = Path(path).parent

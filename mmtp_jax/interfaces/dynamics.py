@@ -330,6 +330,12 @@ def _as_vectors(potential: Potential, structures: Sequence[Structure]) -> list[S
         check_vectors(potential)
     except ValueError as error:
         raise ValueError(f"{argument('spins', 'dynamics')}: {error}") from error
+    for structure in structures:
+        if not np.any(structure.magmoms):
+            raise ValueError(
+                f"{structure.name}: all moments are zero, so that there is nothing to precess; "
+                "give the atoms moments"
+            )
     if not any(structure.canted for structure in structures):
         warn_of_canted(potential, structures, turn=True)
     z = np.array([0.0, 0.0, 1.0])

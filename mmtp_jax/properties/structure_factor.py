@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from mmtp_jax.io.schema import labels_of
-from mmtp_jax.language import named
+from mmtp_jax.language import argument, named
 from mmtp_jax.properties.dos import ALIASED, AliasingWarning
 from mmtp_jax.properties.frames import (
     check_same_atoms,
@@ -124,6 +124,11 @@ def spin_structure_factor(
     resolution = HANN * MEV_FS / (length * interval)
     transverse = found.transverse.mean(axis=0)
     _check_aliasing(found.energies, transverse, interval)
+    if max_meV is not None and max_meV < resolution:
+        raise ValueError(
+            f"{argument('max_meV', max_meV)} is below the resolution of {resolution:.3g} meV; give "
+            "a larger one, or a longer run"
+        )
     shown = np.abs(found.energies) <= (np.inf if max_meV is None else max_meV)
     return SpinStructureFactor(
         q=waves.q,
@@ -134,7 +139,7 @@ def spin_structure_factor(
         longitudinal=found.longitudinal.mean(axis=0)[:, shown],
         static_transverse=found.static[0],
         static_longitudinal=found.static[1],
-        peaks=peaks_of(found.energies, found.transverse, resolution),
+        peaks=peaks_of(found.energies[shown], found.transverse[..., shown], resolution),
         star=np.array([len(star) for star in starred]),
         resolution_meV=resolution,
         moment=order.moment,

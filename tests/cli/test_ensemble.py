@@ -188,7 +188,10 @@ def test_a_start_potential_may_have_seen_what_is_held_out(run, data, form, tmp_p
         (("--ensemble", 2, "--parallel", "--checkpoint", "fit.npz"), "have no checkpoint"),
         (("--ensemble", 2, "--parallel", "--coarse-to-fine", "on"), "all data from the start"),
         (("--ensemble", 2, "--history", "loss.csv"), "a history is that of one fit"),
-        (("--ensemble", 2, "-o", "a.mtp", "--report", "a.1.mtp"), "two outputs have the same"),
+        (
+            ("--ensemble", 2, "-o", "a.mtp", "--report", "a.1.mtp"),
+            "two outputs would be written to",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(run, data, form, options, words) -> None:

@@ -292,7 +292,7 @@ def test_start_potential_is_not_replaced_unless_said(run, fitted, data, monkeypa
         (("--potential", "start.mtp", "--level", "4"), "level of a new one"),
         (("--report", "absent/report.json"), "folder absent does not exist"),
         (("--plot", "parity.gif"), "must end in .png, .pdf or .svg"),
-        (("--report", "x.json", "--history", "x.json"), "two outputs have the same"),
+        (("--report", "x.json", "--history", "x.json"), "two outputs would be written to"),
         (("--validation", "absent.cfg"), "no file 'absent.cfg'"),
         (("--max-magmom", "1", "2"), "--max-magmom has 2 numbers"),
         (("--energy-weight", "-1"), "--energy-weight must be at least 0"),

@@ -261,6 +261,8 @@ def test_bad_trajectories_are_refused() -> None:
         of(moments[:12], q=[0.5, 0, 0], skip=0.0)
     with pytest.raises(ValueError, match=r"64 frames, 2 fs apart, cannot resolve 1 meV, .* 2979"):
         of(q=[0.5, 0, 0], resolution_meV=1.0, skip=0.0)
+    with pytest.raises(ValueError, match=r"max_meV=1.* is below the resolution"):
+        of(q=[0.5, 0, 0], max_meV=1.0, skip=0.0)
     with pytest.raises(ValueError, match=r"vectors are \(3\.33, 0, 0; .* no whole numbers"):
         of(cell=Atoms("Fe", cell=[3.0, 8, 8], pbc=True))
     with pytest.raises(ValueError, match="has 4 atoms, 2 cells of 1 have 2"):

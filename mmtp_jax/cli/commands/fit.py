@@ -126,8 +126,6 @@ def _check_files(settings: FitSettings, given: Values, args: argparse.Namespace)
     inputs = [*data.files, *([data.validation] if isinstance(data.validation, str) else [])]
     inputs += [args.settings] if args.settings else []
     written = [path for path in (*potentials, *others, output.plot) if path is not None]
-    if len({Path(path).resolve() for path in written}) < len(written):
-        raise ValueError("two outputs have the same file name")
     for path in written:
         console.check_distinct(path, inputs)
     if start is not None:

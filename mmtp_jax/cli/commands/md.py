@@ -239,8 +239,6 @@ def _check_files(resume: bool, inputs: Sequence[str], settings: MDSettings) -> N
     written = [path for path in written if path is not None]
     console.check_outputs(*written, plots=[output.plot])
     written += [output.plot] if output.plot is not None else []
-    if len({Path(path).resolve() for path in written}) < len(written):
-        raise ValueError("two outputs have the same file name")
     for path in written:
         console.check_distinct(path, inputs)
 

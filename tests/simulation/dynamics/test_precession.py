@@ -317,6 +317,8 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path) -> None:
     bare = mmtp.Potential.new(level=2, species=("Fe",), form="bare", cutoff=4.2)
     with pytest.raises(ValueError, match=r'spins="dynamics": .*even under reversal'):
         mmtp.md(bare, with_moments(DIMER, [1.0, 1.0]), 2, spins="dynamics")
+    with pytest.raises(ValueError, match="all moments are zero"):
+        mmtp.md(pot, with_moments(DIMER, [0.0, 0.0]), 2, spins="dynamics")
 
 
 def test_a_moment_that_grows_too_long_stops_the_run() -> None:
