@@ -52,6 +52,8 @@ PARSED: dict[str, str] = {
     "paramagnet = mmtp": "potentials of the shipped data have no such state",
     "mmtp learn learn.toml": "hours; tests of the command learn in small loops",
     "warm = mmtp.md(": "minutes; tests of S(q, omega) run spin dynamics of a chain",
+    "mmtp md pot.mtp fe.cfg --repeat 4 4 4 --spins": "the same",
+    "mmtp md pot.mtp warm.extxyz@-1": "the same",
     "mmtp sqw": "of those dynamics; tests of the command have their own",
     "mmtp montecarlo pot.mtp fe.cfg --sizes": "hours; tests of the command walk in small cells",
     "mmtp montecarlo pot.mtp fe.cfg --vectors": "the same",

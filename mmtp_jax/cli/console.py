@@ -212,7 +212,9 @@ def check_distinct(output: str | None, inputs: Sequence[str]) -> None:
     Raises:
         ValueError: if ``output`` is one of ``inputs``.
     """
-    if output is not None and any(same_file(output, path) for path in inputs):
+    # An input may be some configurations of a file, file@-1.
+    files = (of for path in inputs for of in (path, path.rpartition("@")[0]) if of)
+    if output is not None and any(same_file(output, path) for path in files):
         raise ValueError(f"{output} is an input; write to another file")
 
 

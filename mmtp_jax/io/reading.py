@@ -20,6 +20,7 @@ import glob
 import io
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ from mmtp_jax.io.xyz_frames import BrokenFileError, check_frames
 
 logger = logging.getLogger(__name__)
 
+_CHOSEN = re.compile(r"(.+)@(-?\d+|-?\d*:-?\d*(?::-?\d+)?)")
+
 
 def read(
     path: PathLike | Sequence[PathLike],
@@ -63,7 +66,8 @@ def read(
 
     Args:
         path: a file, a pattern such as ``"runs/*/OUTCAR"``, or a list of both. The files of a
-            pattern are read in sorted order.
+            pattern are read in sorted order. ``"run.extxyz@-1"`` is the last configuration of a
+            file, as in ASE; what is behind the @ goes before ``index``.
         species: chemical symbols of the types of ``.cfg`` files; other formats name elements
             themselves and do not use it.
         index: which configurations of each file: a number or a slice such as ``"-100:"``.
@@ -94,10 +98,10 @@ def read(
         index = string2index(index)
     atoms_list = []
     declared = _declared(moments_at_equilibrium)
-    for file in files_of(path):
+    for file, own in _chosen_of(path):
         names, at_equilibrium = Names(keys, vectors), declared.of_file(file)
         found = []
-        with_numbers = _read_file(file, species, index, options, names)
+        with_numbers = _read_file(file, species, index if own is None else own, options, names)
         making = vasp_info(file) if any(a.calc for _, a in with_numbers) else {}
         for number, atoms in with_numbers:
             setattr(atoms, SOURCE, configuration_name(file, number))
@@ -139,16 +143,27 @@ def files_of(path: PathLike | Sequence[PathLike]) -> Iterator[Path]:
     Raises:
         FileNotFoundError: if there is no such file, or none fits a pattern.
     """
+    for file, _ in _chosen_of(path):
+        yield file
+
+
+def _chosen_of(
+    path: PathLike | Sequence[PathLike],
+) -> Iterator[tuple[Path, int | slice | None]]:
+    """Files, and which of their configurations are chosen by an @ behind the name."""
     if not isinstance(path, (str, os.PathLike)):
         for one in path:
-            yield from files_of(one)
+            yield from _chosen_of(one)
     elif Path(path).is_file():
-        yield Path(path)
+        yield Path(path), None
+    elif chosen := _CHOSEN.fullmatch(os.fspath(path)):
+        for file in files_of(chosen[1]):
+            yield file, string2index(chosen[2])
     elif glob.has_magic(os.fspath(path)):
         found = sorted(glob.glob(os.fspath(path), recursive=True))
         if not found:
             raise FileNotFoundError(f"no file fits the pattern {os.fspath(path)!r}")
-        yield from map(Path, found)
+        yield from ((Path(file), None) for file in found)
     else:
         raise FileNotFoundError(f"there is no file {os.fspath(path)!r}")
 

@@ -144,10 +144,11 @@ def test_labels_that_stand_apart_are_listed_before_the_work(
 
 def test_evaluate_does_not_write_over_its_data(run, fitted, data) -> None:
     before = data.extxyz.read_bytes()
-    result = run("evaluate", fitted.potential, data.extxyz, "-o", data.extxyz)
-    assert result.status == 2
-    assert "is an input" in result.err
-    assert data.extxyz.read_bytes() == before
+    for given in (data.extxyz, f"{data.extxyz}@-1"):
+        result = run("evaluate", fitted.potential, given, "-o", data.extxyz)
+        assert result.status == 2
+        assert "is an input" in result.err
+        assert data.extxyz.read_bytes() == before
 
 
 def test_magnetic_gradient_turns_the_sign(run, fitted, data, tmp_path) -> None:

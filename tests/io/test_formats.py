@@ -176,6 +176,12 @@ class TestRead:
         found = read(tmp_path / name, index=index)
         assert [a.get_potential_energy() for a in found] == numbers
         assert [a.source for a in found] == [f"{name}, configuration {k}" for k in numbers]
+        if isinstance(index, slice):
+            return
+        # As ASE has it in names.
+        named = read(f"{tmp_path / name}@{index}")
+        assert [a.source for a in named] == [a.source for a in found]
+        assert [a.get_potential_energy() for a in named] == numbers
 
     @pytest.mark.parametrize("name", ["a.cfg", "a.xyz"])
     @pytest.mark.parametrize("index", [7, -7])
