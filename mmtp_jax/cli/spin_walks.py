@@ -48,6 +48,11 @@ class SpinWalks:
         """Of each size, and what else there is to say at its temperatures."""
         self.interrupted = self.stopped = False
 
+    @property
+    def too_short(self) -> bool:
+        """Whether errors are not known."""
+        return any(curve.too_short for curve, _ in self.curves)
+
     def load(self) -> None:
         """Go on from the checkpoint, with the burn-in that it was begun with.
 
@@ -138,21 +143,25 @@ class SpinWalks:
         self.add(walk)
 
     def add(self, walk: SpinWalk) -> None:
-        """Average over a walk; of one that was cut short only if it is long enough."""
+        """Average over a walk, and warn where it is too short for errors."""
         from mmtp_jax.simulation.spins.binder import order_curve
 
-        if (self.interrupted or self.stopped) and walk.n_sweeps < 2:
+        if walk.n_sweeps < 2:
             print(f"no averages of {walk.n_magnetic} magnetic atoms: nothing after the burn-in")
             return
-        try:
-            curve = order_curve(
-                walk.temperatures, walk.series.order, walk.n_magnetic, walk.series.energy
+        curve = order_curve(
+            walk.temperatures, walk.series.order, walk.n_magnetic, walk.series.energy
+        )
+        if curve.too_short:
+            longer, checkpoint = curve.least_sweeps, self.settings.output.checkpoint
+            go_on = ""
+            if checkpoint is not None and not self.stopped:
+                go_on = f"; --resume --sweeps {longer} goes on from {checkpoint}"
+            console.warn(
+                f"{walk.n_sweeps} sweeps of {walk.n_magnetic} magnetic atoms are too few for "
+                f"errors, and their means may be far off; take at least {longer}, rather several "
+                f"times that, as a short walk sees but part of its autocorrelation{go_on}"
             )
-        except ValueError as error:
-            if not (self.interrupted or self.stopped):
-                raise
-            print(f"no averages of {walk.n_magnetic} magnetic atoms: {error}")
-            return
         self.curves.append((curve, self.columns(walk)))
 
     def columns(self, walk: SpinWalk) -> dict[str, np.ndarray]:

@@ -62,7 +62,8 @@ def order(
         panels[2].set_title(
             f"cross at {crossing.temperature:.4g} ± {crossing.error:.2g} K", fontsize=9.5
         )
-    figure.supxlabel("bars: standard error", **SMALL_WORDS)
+    short = "; none where the walk is too short for it" * any(of.too_short for of in curves)
+    figure.supxlabel(f"bars: standard error{short}", **SMALL_WORDS)
     return figure
 
 

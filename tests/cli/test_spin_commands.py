@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +233,43 @@ def test_the_burn_in_is_that_of_the_start(run, ising, tmp_path, kind) -> None:
     other = walk("parts", "--sweeps", 300, "--burn-in", 30, "--resume")
     assert other.status == 2
     assert "parts.npz was begun with a burn-in of 4 sweeps, not with --burn-in 30" in other.err
+
+
+def test_a_walk_too_short_for_errors_is_not_thrown_away(run, ising, tmp_path) -> None:
+    paths = {name: tmp_path / f"mc.{name}" for name in ("csv", "json", "png", "npz")}
+
+    def walk(*options: object):
+        return run(
+            "montecarlo", *ising, "--fixed-moments", "--sizes", 3, 4, "--temperatures", 1000, 1400,
+            "--burn-in", 4, "-o", paths["csv"], "--json", paths["json"], "--plot", paths["png"],
+            *options,
+        )  # fmt: skip
+
+    result = walk("--sweeps", 16, "--checkpoint", paths["npz"])
+    assert result.status == 1, result.err
+    (least,) = re.findall(
+        r"16 sweeps of 16 magnetic atoms are too few for errors.* take at least (\d+),", result.err
+    )
+    assert int(least) > 16
+    assert f"--resume --sweeps {least} goes on from {paths['npz']}" in result.err
+    assert "no crossing is estimated" in result.out
+    assert "nan" not in result.out
+    content = json.loads(paths["json"].read_text())
+    assert "crossing_K" not in content
+    assert content["message"] == "a walk is too short for errors"
+    errors = [row["order error"] for row in content["rows"]]
+    assert len(errors) == 4
+    assert None in errors
+    assert all(0 < row["order"] < 1 + 1e-9 for row in content["rows"])
+    assert paths["png"].exists()
+    with open(paths["csv"], newline="") as file:
+        assert [row["order error"] in ("", "nan") for row in csv.DictReader(file)] == [
+            of is None for of in errors
+        ]
+    result = walk("--sweeps", 2000, "--checkpoint", paths["npz"], "--resume")
+    assert result.status == 0, result.err
+    assert "crossing of the Binder cumulants" in result.out
+    assert "--resume" not in walk("--sweeps", 16).err
 
 
 def test_checkpoints_are_written_on_the_way(walk, tmp_path, monkeypatch) -> None:

@@ -42,7 +42,8 @@ ferromagnet with all moments up, an antiferromagnet in its own pattern. With two
 multiples of the cell along its periodic directions, the crossing of the Binder cumulants estimates
 the Curie or Neel temperature. Several potentials give mean and two standard deviations, and the
 outputs of each with its number.
-The walk ends where the grade of one replica is above --grade-break (exit status 1).
+The walk ends where the grade of one replica is above --grade-break (exit status 1). One that is too
+short for errors gives means alone (exit status 1, too).
 """
 
 
@@ -94,10 +95,10 @@ def _of_one(resume: bool, settings: MonteCarloSettings, member: Member) -> Found
     watched.report()
     if output.checkpoint is not None:
         print(f"wrote {output.checkpoint}")
-    found = Found(1 if walks.stopped else 0)
+    found = Found(1 if walks.stopped or walks.too_short else 0)
     if rows:
         curves = [curve for curve, _ in walks.curves]
-        found = _write(settings, rows, curves, crossing, found.status)
+        found = _write(settings, rows, curves, crossing, walks.stopped)
     if walks.interrupted:
         if output.checkpoint is not None:
             print("go on with --resume")
@@ -118,6 +119,9 @@ def _check_files(resume: bool, inputs: Sequence[str], settings: MonteCarloSettin
 def _crossing(walks: SpinWalks) -> Crossing | None:
     if len(walks.curves) < 2 or len(walks.temperatures) < 2:
         return None
+    if walks.too_short:
+        print("no crossing is estimated: a walk is too short for errors")
+        return None
     from mmtp_jax.simulation.spins.crossing import binder_crossing
 
     crossing = binder_crossing([curve for curve, _ in walks.curves])
@@ -130,15 +134,19 @@ def _write(
     rows: Sequence[dict[str, float]],
     curves: Sequence[OrderCurve],
     crossing: Crossing | None,
-    status: int,
+    stopped: bool,
 ) -> Found:
     import numpy as np
 
+    short = any(curve.too_short for curve in curves)
+    why = "a walk is too short for errors" * short
+    if stopped:
+        why = "a grade above the threshold ended the walk"
     output, table = settings.output, (list(rows[0]), [list(row.values()) for row in rows])
     content = {
         "rows": list(rows),
-        COUNTS: not status,
-        "message": "a grade above the threshold ended the walk" if status else "",
+        COUNTS: not stopped,
+        "message": why,
     }
     if crossing is not None and np.isfinite(crossing.temperature):
         content |= {"crossing_K": crossing.temperature, "crossing_error_K": crossing.error}
@@ -153,7 +161,7 @@ def _write(
         figure = plot.order(curves, crossing)
         save_figure(output.plot, figure)
         print(f"wrote {output.plot}")
-    return Found(status, content, table, figure)
+    return Found(1 if stopped or short else 0, content, table, figure)
 
 
 def _table(rows: Sequence[dict[str, float]]) -> str:

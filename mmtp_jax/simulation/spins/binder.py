@@ -9,7 +9,7 @@ vectors above the temperature of order, that of one component is N <m^2> / (3 k_
 
 Between the temperatures that were simulated the walks are reweighted (`reweighting`), where their
 energies overlap. Errors are those of a bootstrap over blocks of the time series that are longer
-than twice its autocorrelation time.
+than twice its autocorrelation time; a walk that is too short for such blocks has means alone.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Reweighted:
 @readable
 @dataclass(frozen=True, eq=False)
 class OrderCurve:
-    """Order of one cell over temperature; all (T,)."""
+    """Order of one cell over temperature; all (T,). Errors that are not known are NaN."""
 
     temperatures: np.ndarray
     """K, ascending."""
@@ -76,6 +76,13 @@ class OrderCurve:
     """(B, T) U4 of each bootstrap sample."""
     between: Reweighted | None = field(repr=False, default=None)
     """None without energies, or where those of neighbouring temperatures do not overlap."""
+    least_sweeps: int = 0
+    """Sweeps that all errors need at least: a short walk has seen but part of its correlation."""
+
+    @property
+    def too_short(self) -> bool:
+        """Whether an error is not known."""
+        return bool(np.isnan(self.order_error).any())
 
 
 def autocorrelation_time(series: np.ndarray) -> float:
@@ -110,8 +117,12 @@ def means(temperatures: np.ndarray, series: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def least_sweeps(copies: int) -> int:
-    """Sweeps that `order_curve` needs of so many replicas, where they do not correlate at all."""
-    return -(-LEAST_BLOCKS // copies) * int(np.ceil(BLOCKS_PER_TIME * LEAST_TIME))
+    """Sweeps that errors need of so many replicas, where they do not correlate at all."""
+    return _least_sweeps(copies, LEAST_TIME)
+
+
+def _least_sweeps(copies: int, time: float) -> int:
+    return -(-LEAST_BLOCKS // copies) * int(np.ceil(BLOCKS_PER_TIME * time))
 
 
 def order_curve(
@@ -124,6 +135,9 @@ def order_curve(
 ) -> OrderCurve:
     """Order, susceptibility and Binder cumulant of a walk.
 
+    Where it is too short for `LEAST_BLOCKS` blocks at a temperature, errors there are NaN, and
+    there is nothing between the temperatures.
+
     Args:
         temperatures: (R,) K; replicas of the same one are put together.
         order: (t, R) order of each sweep, `SpinSeries.order`.
@@ -133,29 +147,29 @@ def order_curve(
         seed: of the bootstrap.
 
     Raises:
-        ValueError: if the series is too short for `LEAST_BLOCKS` blocks.
+        ValueError: if the series is empty.
     """
     order = np.asarray(order, float)
     temperatures = np.asarray(temperatures, float)
+    if not len(order):
+        raise ValueError("the series has no sweeps after the burn-in")
     rng = np.random.default_rng(seed)
-    rows = []
+    rows, least = [], 0
     distinct = np.unique(temperatures)
     for temperature in distinct:
         of = order[:, temperatures == temperature]
         time = max(autocorrelation_time(np.abs(column)) for column in of.T)
         blocks = _blocks(of, time)
-        if len(blocks) < LEAST_BLOCKS:
-            raise ValueError(
-                f"{len(order)} sweeps make {len(blocks)} independent blocks at {temperature:g} K, "
-                f"where the autocorrelation time is {time:.3g} sweeps; take at least "
-                f"{int(np.ceil(LEAST_BLOCKS * (BLOCKS_PER_TIME * time + 1) / of.shape[1]))} sweeps"
-            )
+        least = max(least, _least_sweeps(of.shape[1], time))
+        has_errors = len(blocks) >= LEAST_BLOCKS
+        if not has_errors:
+            blocks = _blocks(of, 0.0)
         whole = _quantities(blocks.mean(axis=0), n_magnetic, temperature)
         chosen = rng.integers(len(blocks), size=(n_bootstrap, len(blocks)))
         samples = _quantities(
             np.moveaxis(blocks[chosen].mean(axis=1), -1, 0), n_magnetic, temperature
         )
-        rows.append((whole, samples, time))
+        rows.append((whole, samples if has_errors else np.nan * samples, time))
     whole = np.array([row[0] for row in rows])
     samples = np.array([row[1] for row in rows])
     errors = samples.std(axis=2, ddof=1)
@@ -172,10 +186,11 @@ def order_curve(
         correlation_time=whole_times,
         binder_samples=samples[:, 2].T,
         between=None
-        if energy is None or len(distinct) < 2
+        if energy is None or len(distinct) < 2 or np.isnan(samples).any()
         else _between(
             temperatures, order, np.asarray(energy, float), whole_times, rng, n_bootstrap
         ),
+        least_sweeps=least,
     )
 
 

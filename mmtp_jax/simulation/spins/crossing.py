@@ -72,7 +72,8 @@ def binder_crossing(curves: Sequence[OrderCurve]) -> Crossing:
     shows how far. The drift that is left is no part of the error.
 
     Raises:
-        ValueError: if there are fewer than two sizes, or their temperatures differ.
+        ValueError: if there are fewer than two sizes, their temperatures differ, or a walk is too
+            short for errors.
     """
     curves = sorted(curves, key=lambda c: c.n_magnetic)
     if len({c.n_magnetic for c in curves}) < 2:
@@ -82,6 +83,12 @@ def binder_crossing(curves: Sequence[OrderCurve]) -> Crossing:
         not np.array_equal(c.temperatures, temperatures) for c in curves
     ):
         raise ValueError("a crossing needs the same two or more temperatures for each size")
+    short = [c for c in curves if c.too_short]
+    if short:
+        raise ValueError(
+            f"a crossing needs errors, and the walk of {short[-1].n_magnetic} magnetic atoms is "
+            f"too short for them; take at least {short[-1].least_sweeps} sweeps"
+        )
     found = [_pair(small, large) for small, large in pairwise(curves)]
     pairs = tuple(pair for pair, _, _ in found)
     share = min(share for _, share, _ in found)

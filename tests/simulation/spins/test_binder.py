@@ -9,6 +9,7 @@ import pytest
 
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.constants import KB
+from mmtp_jax.simulation.spins import binder
 from mmtp_jax.simulation.spins.binder import autocorrelation_time, order_curve
 from mmtp_jax.simulation.spins.crossing import binder_crossing
 from mmtp_jax.simulation.spins.options import SpinOptions
@@ -156,11 +157,36 @@ def test_energies_that_do_not_overlap_are_noticed() -> None:
 
 def test_what_is_missing_is_said() -> None:
     rng = np.random.default_rng(1)
-    with pytest.raises(ValueError, match="independent blocks"):
-        order_curve(np.array([300.0]), rng.normal(size=(6, 1)), 8)
+    with pytest.raises(ValueError, match="no sweeps after the burn-in"):
+        order_curve(np.array([300.0]), np.zeros((0, 1)), 8)
     curve = order_curve(np.array([300.0, 400.0]), rng.normal(size=(200, 2)), 8)
     other = order_curve(np.array([300.0, 500.0]), rng.normal(size=(200, 2)), 16)
     with pytest.raises(ValueError, match="at least two sizes"):
         binder_crossing([curve, curve])
     with pytest.raises(ValueError, match="the same two or more temperatures"):
         binder_crossing([curve, other])
+
+
+def test_a_short_walk_has_means_and_says_how_long_errors_take() -> None:
+    """White noise at one temperature, and what drifts slowly at the other."""
+    rng = np.random.default_rng(2)
+    temperatures = np.array([300.0, 400.0])
+    m = np.stack([rng.normal(size=64), np.linspace(0.2, 0.9, 64)], axis=1)
+    curve = order_curve(temperatures, m, 8, energy=rng.normal(size=(64, 2)))
+    assert curve.too_short
+    assert curve.between is None
+    for name in ("order", "susceptibility", "binder"):
+        assert np.array_equal(np.isnan(getattr(curve, f"{name}_error")), [False, True])
+    assert curve.order[1] == pytest.approx(m[:, 1].mean())
+    assert curve.binder[1] == pytest.approx(
+        1 - np.mean(m[:, 1] ** 4) / (3 * np.mean(m[:, 1] ** 2) ** 2)
+    )
+    assert curve.least_sweeps > 64
+    with pytest.raises(ValueError, match=f"take at least {curve.least_sweeps} sweeps"):
+        binder_crossing([curve, replace(curve, n_magnetic=4)])
+    # It is as many as it says, for the autocorrelation time that was found, of many copies, too.
+    for copies in (1, 3, 20):
+        time = float(curve.correlation_time[1])
+        least = binder._least_sweeps(copies, time)
+        enough, few = (len(binder._blocks(np.ones((n, copies)), time)) for n in (least, least - 1))
+        assert few < binder.LEAST_BLOCKS <= enough
