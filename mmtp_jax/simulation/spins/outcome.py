@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmtp_jax.readable import readable
+from mmtp_jax.simulation.spins.binder import means
 from mmtp_jax.simulation.spins.counts import Counts
 from mmtp_jax.simulation.spins.loop import SpinSeries
 from mmtp_jax.simulation.spins.turning import KINDS, Turning, degrees
+from mmtp_jax.tables import aligned, with_error
 
 
 class SpinState(NamedTuple):
@@ -80,6 +82,28 @@ class SpinWalk:
     """What the watch kept."""
     state: SpinState = field(repr=False)
     """To go on from."""
+
+    def __str__(self) -> str:
+        """Means at each temperature, and how many trials of each kind were accepted."""
+        kinds = self.moves or {"accepted": self.acceptance}
+        head = f"Monte Carlo of {self.n_magnetic} magnetic atoms: {self.n_sweeps} sweeps"
+        if self.moves:
+            head += "; shares of the trials that were accepted"
+        if not self.n_sweeps:
+            return f"{head}, nothing after the burn-in"
+        n_atoms = len(self.magnetic)
+        columns = {"E (eV/atom)": self.series.energy / n_atoms, "order": np.abs(self.series.order)}
+        if self.series.length is not None:
+            columns["length (mu_B)"] = self.series.length
+        of_all = [means(self.temperatures, series) for series in columns.values()]
+        rows = [("T (K)", *columns, *kinds)]
+        for k, temperature in enumerate(np.unique(self.temperatures)):
+            replicas = self.temperatures == temperature
+            rows.append(
+                (f"{temperature:g}", *(with_error(mean[k], error[k]) for mean, error in of_all),
+                 *(f"{100 * share[replicas].mean():.3g} %" for share in kinds.values()))
+            )  # fmt: skip
+        return f"{head}\n{aligned(rows)}"
 
     @property
     def n_magnetic(self) -> int:
