@@ -276,7 +276,7 @@ def test_vectors_need_an_even_potential_and_a_place_that_takes_them(random_poten
         mmtp.evaluate(bare, atoms)
     even = random_potential(3, form="parity", n_species=1)
     with pytest.raises(ValueError, match="noncollinear magnetic moments; give collinear ones here"):
-        mmtp.montecarlo(even, atoms, [300.0], sweeps=1)
+        mmtp.sample_disorder(even, atoms, n=2)
 
 
 def test_moments_along_one_axis_are_collinear(potential):
