@@ -153,7 +153,7 @@ def joined_table(tables: Sequence[Table], curves: bool = False) -> Table | None:
             header.append(name)
             columns.append([of[0] for of in cells])
         elif all(not isinstance(cell, str) for of in cells for cell in of):
-            numbers = [[float(cell) for cell in of] for of in cells]
+            numbers = [[math.nan if cell is None else float(cell) for cell in of] for of in cells]
             header += [name, f"2 sigma of {name}"]
             columns += [
                 [statistics.fmean(of) if of else math.nan for of in numbers],

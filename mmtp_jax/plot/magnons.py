@@ -25,7 +25,8 @@ def exchange(found: Exchange) -> Figure:
     figure = new_figure(8.4, 3.5, w_pad=0.08)
     left, right = figure.subplots(1, 2)
     by_pair: dict[tuple[str, str], list] = {}
-    for shell in found.shells:
+    shown = found.shells_until_zero or found.shells[:1]
+    for shell in shown:
         by_pair.setdefault(shell.pair, []).append(shell)
     left.axhline(0.0, color="0.5", linewidth=0.8)
     for k, (pair, shells) in enumerate(by_pair.items()):
@@ -37,13 +38,20 @@ def exchange(found: Exchange) -> Figure:
     left.set_ylabel(r"$J_{ij}$ (meV), each pair in both orders")
     if len(by_pair) > 1:
         left.legend(frameon=False, fontsize=8.5)
-    ends = np.unique(np.round([s.distance for s in found.shells], 2))[:_MOST] + 0.01
-    right.plot(
-        ends, [found.mean_field_of(end) for end in ends], color=COLOURS[0], marker=MARKERS[0],
-        markersize=3.5, linewidth=1.2,
-    )  # fmt: skip
+    ends = np.unique(np.round([s.distance for s in shown], 2))[:_MOST] + 0.01
+    if found.no_mean_field:
+        right.text(
+            0.5, 0.5, f"none, {found.no_mean_field}", transform=right.transAxes, ha="center",
+            color=COLOURS[1], fontsize=8.5,
+        )  # fmt: skip
+    else:
+        # Of pairs that alone make another order there is none: a gap.
+        right.plot(
+            ends, np.array([found.mean_field_of(end) for end in ends], float), color=COLOURS[0],
+            marker=MARKERS[0], markersize=3.5, linewidth=1.2,
+        )  # fmt: skip
     right.set_ylabel(r"Mean-field $T_\mathrm{C}$ of pairs up to there (K)")
-    right.set_ylim(bottom=0.0)
+    right.set_ylim(0.0, None)
     for axes in (left, right):
         axes.set_xlabel("Distance (Å)")
         axes.set_xlim(0.0, found.range)

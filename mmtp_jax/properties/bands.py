@@ -5,7 +5,7 @@ Frequencies are in THz; imaginary ones are negative, as in phonopy.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase.cell import Cell
@@ -13,6 +13,8 @@ from ase.dft.kpoints import parse_path_string
 
 POINTS = 201
 """Of a path of bands, about."""
+_CLOSE = 0.1
+"""Share of lengths, and of cosines, that a relaxation may change."""
 
 
 class Mode(NamedTuple):
@@ -63,6 +65,23 @@ def _parsed(path: str) -> list[list[str]]:
         ) from error
 
 
+def checked_q(q: Any) -> np.ndarray:
+    """One or several q as an array (k, 3).
+
+    Raises:
+        ValueError: if they are not three finite numbers each.
+    """
+    try:
+        found = np.atleast_2d(np.asarray(q, float))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"q are three numbers each, (k, 3), got {q!r}") from error
+    if found.ndim != 2 or found.shape[1] != 3 or not len(found):
+        raise ValueError(f"q are three numbers each, (k, 3), got shape {found.shape}")
+    if not np.all(np.isfinite(found)):
+        raise ValueError(f"q must be finite, got {found[~np.isfinite(found).all(axis=1)][0]}")
+    return found
+
+
 def distances_along(path: Path, cell: np.ndarray) -> list[np.ndarray]:
     """Distances of `Bands` of a primitive cell (3, 3)."""
     reciprocal, found, start = np.linalg.inv(cell), [], 0.0
@@ -77,6 +96,26 @@ def lowest_mode(q: np.ndarray, frequencies: np.ndarray) -> Mode:
     """The mode of the lowest frequency among (k, modes) at q (k, 3)."""
     k = int(np.argmin(frequencies.min(axis=1)))
     return Mode(tuple(float(x) for x in q[k]), float(frequencies[k].min()))
+
+
+def check_path(cell: np.ndarray, path: str, relaxes: bool = False) -> None:
+    """Refuse a path as `default_path` does, before a long calculation.
+
+    Args:
+        cell: (3, 3) of the primitive cell, Angstrom.
+        path: names of special points.
+        relaxes: the cell may become that of a lattice of higher symmetry that is close.
+
+    Raises:
+        ValueError: see `default_path`.
+    """
+    try:
+        default_path(cell, path=path)
+    except ValueError:
+        close = Cell(cell).bandpath(npoints=0, eps=_CLOSE).special_points
+        names = {name for line in _parsed(path) for name in line}
+        if not relaxes or not names <= set(close):
+            raise
 
 
 def default_path(cell: np.ndarray, points: int = POINTS, path: str | None = None) -> Path:

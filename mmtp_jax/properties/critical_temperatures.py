@@ -1,6 +1,7 @@
 """Critical temperatures of classical spins, E = -sum_{a != b} J_ab e_a.e_b, both orders.
 
-- Mean field: k_B T = 2/3 of the largest eigenvalue of J_ab(q = 0), summed over cells.
+- Mean field: k_B T = 2/3 of the largest eigenvalue of J_ab(q = 0), summed over cells. Its vector is
+  the order that it makes; a state has that temperature if its moments have the signs of the vector.
 - Random phases (Tyablikov): with the averages x_a of the spins, close to where they vanish,
 
       x_a = 2 / (3 k_B T <[N^-1(q)]_aa>_q),     N_ab(q) = delta_ab sum_c J_ac(0) x_c - x_a J_ab(q)
@@ -18,20 +19,28 @@ from typing import Any
 
 import numpy as np
 
-from mmtp_jax.properties.spin_model import SpinModel
+from mmtp_jax.properties.spin_model import FLAT, SpinModel
 from mmtp_jax.simulation.constants import KB
+
+MESH = 40.0
+"""Angstrom; the larger, the denser the mesh of q where other states are looked for."""
+SOFT = 1e-2
+"""meV below zero from which an eigenvalue of K counts as negative, not as noise."""
+
+NO_MINIMUM = "the state is no minimum"
+OTHER_ORDER = "another order has a higher one"
 
 INTEGRATION = 30.0
 """Angstrom; the finer of two meshes has twice as many q."""
 
-_FLAT = 1e-6
-"""Share of the largest rigidity below which a direction has none."""
+_SAME = 1e-6
+"""Share of the largest within which eigenvalues are the same, and components are zero."""
 _MOST_STEPS = 500
 
 
-def exchange_matrix(model: SpinModel, q: np.ndarray, on_site: np.ndarray) -> np.ndarray:
-    """J_ab(q) (k, n, n), eV, without what a spin does to itself (n,)."""
-    return -(model.curvature(q) - np.diag(on_site)) / 2
+def exchange_matrix(curvature: np.ndarray, on_site: np.ndarray) -> np.ndarray:
+    """J_ab(q) (k, n, n) of K(q), eV, without what a spin does to itself (n,)."""
+    return -(curvature - np.diag(on_site)) / 2
 
 
 def on_site_of(model: SpinModel) -> np.ndarray:
@@ -44,11 +53,38 @@ def on_site_of(model: SpinModel) -> np.ndarray:
     return np.einsum("kaa->a", found) / len(found)
 
 
-def mean_field(model: SpinModel, on_site: np.ndarray | None = None) -> float:
-    """Critical temperature by mean field, K; zero where nothing orders."""
-    on_site = on_site_of(model) if on_site is None else on_site
-    couplings = exchange_matrix(model, np.zeros((1, 3)), on_site)[0].real
-    return max(2.0 / 3.0 * float(np.linalg.eigvalsh(couplings)[-1]) / KB, 0.0)
+def soft_places(curvature: np.ndarray) -> np.ndarray:
+    """Which K(q) (k, n, n), eV, have turns that lower the energy."""
+    return np.flatnonzero(np.linalg.eigvalsh(curvature)[:, 0] < -1e-3 * SOFT)
+
+
+def mean_field(model: SpinModel) -> float | None:
+    """Critical temperature by mean field, K, of the order of the state among those of its cell.
+
+    Zero where none of them orders; None where another one has a higher temperature.
+    """
+    couplings = exchange_matrix(model.curvature(np.zeros((1, 3))), on_site_of(model))[0].real
+    values, vectors = np.linalg.eigh(couplings)
+    if values[-1] <= 0.0:
+        return 0.0
+    # Of orders that have the same temperature the one that is closest to the state.
+    highest = vectors[:, values > (1.0 - _SAME) * values[-1]]
+    order = model.signs * (highest @ (highest.T @ model.signs))
+    # A sublattice that is coupled to no other has no part, or a sign of its own.
+    if order.max() < _SAME or order.min() < -_SAME * order.max():
+        return None
+    return 2.0 / 3.0 * float(values[-1]) / KB
+
+
+def why_no_order(model: SpinModel) -> str:
+    """Why mean field gives the state no temperature, in words; empty where it gives one."""
+    curvature = model.curvature(mesh_of(model.cell, MESH))
+    if soft_places(curvature).size:
+        return NO_MINIMUM
+    highest = np.linalg.eigvalsh(exchange_matrix(curvature, on_site_of(model)))[:, -1]
+    # The first q is zero.
+    elsewhere = highest.max() > highest[0] + _SAME * abs(highest[0])
+    return OTHER_ORDER if elsewhere or mean_field(model) is None else ""
 
 
 def random_phase(model: SpinModel, length: float = INTEGRATION) -> float | None:
@@ -62,19 +98,19 @@ def random_phase(model: SpinModel, length: float = INTEGRATION) -> float | None:
         length: of the coarser of two meshes, Angstrom.
     """
     rigid = np.linalg.eigvalsh(model.rigidity())
-    if rigid[-1] <= 0.0 or rigid[0] < -_FLAT * rigid[-1]:
+    if rigid[-1] <= 0.0 or rigid[0] < -FLAT * rigid[-1]:
         return None
-    if rigid[0] < _FLAT * rigid[-1]:
+    if rigid[0] < FLAT * rigid[-1]:
         return 0.0
     on_site = on_site_of(model)
-    zero = exchange_matrix(model, np.zeros((1, 3)), on_site)[0].real
+    zero = exchange_matrix(model.curvature(np.zeros((1, 3))), on_site)[0].real
     counts = np.array(counts_of(model.cell, length))
     found = []
     for factor in (1, 2):
         curvature = model.curvature(mesh(factor * counts, 0.5))
         if np.linalg.eigvalsh(curvature).min() <= 0.0:
             return None
-        couplings = -(curvature - np.diag(on_site)) / 2
+        couplings = exchange_matrix(curvature, on_site)
         found.append(_inverse_temperature(zero, couplings, model.signs))
     # On a shifted mesh the integral of 1/q^2 is off by a term linear in the spacing, then cubic.
     inverse = 2.0 * found[1] - found[0]

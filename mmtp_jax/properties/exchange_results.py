@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmtp_jax.properties.critical_temperatures import mean_field
+from mmtp_jax.properties.critical_temperatures import mean_field, why_no_order
 from mmtp_jax.properties.spin_model import SpinModel
 from mmtp_jax.readable import readable
 from mmtp_jax.structures.structure import Structure
@@ -34,6 +34,8 @@ _SAME = 1e-3
 """meV, and share of J, within which they have one J."""
 _SHOWN = 5e-3
 """meV; weaker shells at the end are counted."""
+_VANISHES = 1e-8
+"""Share of the largest J below which one is zero but for round-off."""
 _LISTED = 12
 """Shells that are printed."""
 
@@ -143,14 +145,32 @@ class Exchange:
                     )
         return tuple(sorted(found, key=lambda s: (round(s.distance, 2), s.pair, -s.J)))
 
-    @cached_property
-    def mean_field_K(self) -> float:
-        """Critical temperature by mean field, K."""
-        return mean_field(self.model)
+    @property
+    def shells_until_zero(self) -> tuple[Shell, ...]:
+        """`shells` without those at the end whose J vanish, as of a potential of a short range."""
+        least = _VANISHES * max((abs(s.J) for s in self.shells), default=0.0)
+        last = max((k + 1 for k, s in enumerate(self.shells) if abs(s.J) > least), default=0)
+        return self.shells[:last]
 
-    def mean_field_of(self, distance: float) -> float:
-        """Critical temperature by mean field of the pairs within a distance (Angstrom), K."""
-        return mean_field(self.model.within(distance))
+    @cached_property
+    def no_mean_field(self) -> str:
+        """Why there is no `mean_field_K`, in words; empty where there is."""
+        return why_no_order(self.model)
+
+    @cached_property
+    def mean_field_K(self) -> float | None:
+        """Critical temperature of the order of this state by mean field, K.
+
+        None where turns of moments lower its energy, or another order has a higher temperature.
+        """
+        return None if self.no_mean_field else mean_field(self.model)
+
+    def mean_field_of(self, distance: float) -> float | None:
+        """`mean_field_K` of the pairs within a distance (Angstrom); None where all have none.
+
+        Also None where these pairs alone make another order.
+        """
+        return None if self.no_mean_field else mean_field(self.model.within(distance))
 
     @property
     def head(self) -> list[str]:
@@ -174,8 +194,9 @@ class Exchange:
     def __str__(self) -> str:
         """The first shells, and the temperature that they make."""
         rows = [("pair", "distance (A)", "neighbours", "J (meV)", "one of them (A)")]
-        seen = max((k + 1 for k, s in enumerate(self.shells) if abs(s.J) >= _SHOWN), default=1)
-        shown, others = self.shells[: min(seen, _LISTED)], self.shells[min(seen, _LISTED) :]
+        shells = self.shells_until_zero
+        seen = max((k + 1 for k, s in enumerate(shells) if abs(s.J) >= _SHOWN), default=1)
+        shown, others = shells[: min(seen, _LISTED)], shells[min(seen, _LISTED) :]
         for shell in shown:
             vector = ", ".join(f"{x:.3f}" for x in shell.vector)
             rows.append(
@@ -183,14 +204,18 @@ class Exchange:
                  f"{shell.J:.3f}", f"({vector})")
             )  # fmt: skip
         largest = max((abs(shell.J) for shell in others), default=0.0)
+        why = self.no_mean_field
         lines = [
             f"exchange of {self.head[0]}",
             *self.head[1:],
             CONVENTION,
             aligned(rows),
-            f"and {len(others)} more shells, of at most {largest:.2g} meV, up to {self.range:.3g} "
-            "Angstrom, where they end",
-            f"mean-field critical temperature: {self.mean_field_K:.0f} K",
+            f"and {len(others)} more shells, of at most {largest:.2g} meV; they end at "
+            f"{self.range:.3g} Angstrom"
+            if others
+            else f"none beyond, up to {self.range:.3g} Angstrom, where they would end",
+            "mean-field critical temperature: "
+            + (f"none, {why}" if why else f"{self.mean_field_K:.0f} K"),
         ]
         return "\n".join(lines)
 

@@ -10,18 +10,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmtp_jax.properties.bands import Path, default_path, distances_along
-from mmtp_jax.properties.critical_temperatures import counts_of, mesh_of, random_phase
+from mmtp_jax.properties.bands import Path, checked_q, default_path, distances_along
+from mmtp_jax.properties.critical_temperatures import (
+    MESH,
+    NO_MINIMUM,
+    counts_of,
+    mesh_of,
+    random_phase,
+    soft_places,
+)
 from mmtp_jax.properties.exchange_results import Exchange
 from mmtp_jax.properties.tetrahedra import states_below
 from mmtp_jax.readable import readable
 from mmtp_jax.warn import warn
-
-SOFT = 1e-2
-"""meV below zero from which an eigenvalue of K counts as negative, not as noise."""
-
-MESH = 40.0
-"""Angstrom; the larger, the denser the mesh of q."""
 
 _PARTS = 200
 """Energies of a density of states."""
@@ -85,9 +86,10 @@ class Magnons:
     """D (3, 3) of energies q.D.q at small q, meV Angstrom^2; None where moments cancel."""
     velocity: np.ndarray | None = field(repr=False)
     """(3,) of energies c |q| along the axes of the crystal, ascending, meV Angstrom; None where
-    moments do not cancel."""
-    mean_field_K: float
-    """Critical temperature by mean field, K."""
+    moments do not cancel, or where slow turns lower the energy."""
+    mean_field_K: float | None
+    """Critical temperature by mean field, K; None where the state is no minimum, or where another
+    order has a higher one."""
     random_phase_K: float | None
     """Critical temperature with random phases, K; None where the state is no minimum."""
     soft: tuple[Soft, ...]
@@ -108,8 +110,11 @@ class Magnons:
 
         Args:
             q: in reciprocal vectors of the primitive cell, that of ``exchange.structure``.
+
+        Raises:
+            ValueError: if q are not three finite numbers each.
         """
-        return 1e3 * self.exchange.model.energies(q)
+        return 1e3 * self.exchange.model.energies(checked_q(q))
 
     def bands(self, path: Path | None = None) -> MagnonBands:
         """Energies along a path, by default `path`."""
@@ -171,9 +176,15 @@ class Magnons:
                 "spin-wave velocities along the axes: "
                 f"{', '.join(f'{x:.4g}' for x in self.velocity)} meV Angstrom"
             )
-        lines.append(f"critical temperature by mean field: {self.mean_field_K:.0f} K")
+        elif self.exchange.model.compensated:
+            lines.append(f"spin-wave velocities along the axes: none, {NO_MINIMUM}")
+        if self.mean_field_K is None:
+            why = NO_MINIMUM if self.soft else self.exchange.no_mean_field
+            lines.append(f"critical temperature by mean field: none, {why}")
+        else:
+            lines.append(f"critical temperature by mean field: {self.mean_field_K:.0f} K")
         if self.random_phase_K is None:
-            lines.append("critical temperature with random phases: none, the state is no minimum")
+            lines.append(f"critical temperature with random phases: none, {NO_MINIMUM}")
         elif self.random_phase_K == 0.0:
             lines.append(
                 "critical temperature with random phases: 0 K, as turns along a direction cost "
@@ -199,7 +210,7 @@ def magnons_of(exchange: Exchange, mesh: float | Any = MESH) -> Magnons:
     model = exchange.model
     q = mesh_of(model.cell, mesh)
     curvature = model.curvature(q)
-    places = np.flatnonzero(np.linalg.eigvalsh(curvature)[:, 0] < -1e-3 * SOFT)
+    places = soft_places(curvature)
     lowest = 1e3 * model.energies(q[places])[:, 0] if places.size else np.empty(0)
     soft = tuple(
         Soft(tuple(float(x) for x in q[places[k]]), float(lowest[k])) for k in np.argsort(lowest)
@@ -216,7 +227,7 @@ def magnons_of(exchange: Exchange, mesh: float | Any = MESH) -> Magnons:
         path=default_path(model.cell),
         stiffness=None if stiffness is None else 1e3 * stiffness,
         velocity=None if velocity is None else 1e3 * velocity,
-        mean_field_K=exchange.mean_field_K,
+        mean_field_K=None if soft else exchange.mean_field_K,
         random_phase_K=None if soft else random_phase(model),
         soft=soft,
     )

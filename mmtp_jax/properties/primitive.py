@@ -11,6 +11,9 @@ from ase.geometry.minkowski_reduction import minkowski_reduce
 from mmtp_jax.properties.crystal import SYMPREC
 from mmtp_jax.structures.structure import Structure
 
+_NEARBY = 0.5
+"""Angstrom, and mu_B; far more than a relaxation moves atoms."""
+
 
 def primitive_cell(structure: Structure, tolerance: float = SYMPREC) -> tuple[Structure, list[int]]:
     """The cell, or a smaller one of the same crystal, and which atoms are left.
@@ -42,6 +45,11 @@ def primitive_cell(structure: Structure, tolerance: float = SYMPREC) -> tuple[St
         energy=None, forces=None, stress=None, magnetic_forces=None, shift_counts=None,
     )  # fmt: skip
     return reduced, kept
+
+
+def may_become_smaller(structure: Structure) -> bool:
+    """Whether a crystal nearby, at rest, might have a smaller primitive cell than this one."""
+    return len(_translations(structure, _NEARBY)) > 1
 
 
 def _translations(structure: Structure, tolerance: float) -> np.ndarray:

@@ -32,6 +32,9 @@ from mmtp_jax.properties.response import UnstableStateError
 G_FACTOR = 2.0
 """Moments are those of spins."""
 
+FLAT = 1e-6
+"""Share of the largest rigidity below which a direction has none."""
+
 _PHASES = 2_000_000
 """Numbers that are computed together."""
 
@@ -162,13 +165,17 @@ class SpinModel:
     def velocity(self) -> np.ndarray | None:
         """c (3,) of hbar omega = c |q| along the axes of the rigidity, eV Angstrom.
 
-        None with a net moment. It is c^2 = g^2 A / chi with the transverse susceptibility chi.
+        None with a net moment, or where A or chi are negative: then such waves grow. It is
+        c^2 = g^2 A / chi with the transverse susceptibility chi.
         """
         if not self.compensated:
             return None
         weights = np.concatenate([self.lengths, np.zeros(len(self.moments) - self.n_spins)])
         chi = weights @ np.linalg.pinv(self._at_gamma(), rcond=1e-9) @ weights
-        return G_FACTOR * np.sqrt(np.maximum(np.linalg.eigvalsh(self.rigidity()), 0.0) / chi)
+        rigid = np.linalg.eigvalsh(self.rigidity())
+        if chi <= 0.0 or rigid[0] < -FLAT * np.abs(rigid).max():
+            return None
+        return G_FACTOR * np.sqrt(np.maximum(rigid, 0.0) / chi)
 
     def _at_gamma(self) -> np.ndarray:
         return next(self._whole(np.zeros((1, 3))))[1][0].real

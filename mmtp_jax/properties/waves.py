@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmtp_jax.properties.bands import Path, default_path
+from mmtp_jax.properties.bands import Path, checked_q, default_path
 from mmtp_jax.properties.crystal import by_spglib
 from mmtp_jax.properties.lattice_sites import Sites
 
@@ -45,9 +45,7 @@ def given_waves(q: Any, matrix: np.ndarray) -> Waves:
     Raises:
         ValueError: if they are no q, or none of the supercell.
     """
-    q = np.atleast_2d(np.asarray(q, float))
-    if q.ndim != 2 or q.shape[1] != 3 or not len(q) or not np.all(np.isfinite(q)):
-        raise ValueError(f"q are three numbers each, (k, 3), got shape {q.shape}")
+    q = checked_q(q)
     away = q @ matrix.T
     off = np.abs(away - np.rint(away)).max(axis=1)
     if np.any(off > _WHOLE):

@@ -130,7 +130,23 @@ def test_a_state_that_is_no_minimum_is_a_status(members, run, tmp_path) -> None:
     assert content["stable"] is False
     assert content["soft"][0]["energy_meV"] < 0.0
     assert content["random_phase_temperature_K"] is None
+    assert content["mean_field_temperature_K"] is None
+    assert "mean field: none, the state is no minimum" in result.out
     assert run(*words, "--path", "GQ").status == 2
     assert "special points of this lattice" in run(*words, "--path", "GQ").err
     assert "--cell is of a relaxation" in run(*words, "--cell", "volume").err
     assert "--min-moment must be positive" in run(*words, "--min-moment", 0).err
+
+
+def test_special_points_are_refused_before_the_relaxation(
+    members, cell, run, tmp_path, monkeypatch
+) -> None:
+    def found_by(*_):
+        raise AssertionError("the relaxation")
+
+    monkeypatch.setattr("mmtp_jax.cli.commands.magnons.found_by", found_by)
+    result = run("magnons", members[0], cell, "--path", "GXQ", "-o", tmp_path / "fe")
+    assert result.status == 2
+    assert "names Q, X; special points of this lattice (body-centred cubic)" in result.err
+    with pytest.raises(AssertionError, match="the relaxation"):
+        run("magnons", members[0], cell, "--path", "GHN", "-o", tmp_path / "fe")

@@ -15,11 +15,11 @@ from ase.build import bulk
 
 import mmtp_jax as mmtp
 from mmtp_jax.io.convert import to_structures
-from mmtp_jax.properties.bands import default_path
-from mmtp_jax.properties.critical_temperatures import mean_field
+from mmtp_jax.properties.bands import check_path, default_path
+from mmtp_jax.properties.critical_temperatures import OTHER_ORDER, mean_field, why_no_order
 from mmtp_jax.properties.exchange import exchange_of_structure, spin_model
 from mmtp_jax.properties.magnon_results import magnons_of
-from mmtp_jax.properties.primitive import primitive_cell
+from mmtp_jax.properties.primitive import may_become_smaller, primitive_cell
 from mmtp_jax.properties.spin_model import SpinModel, spin_wave_energies
 from mmtp_jax.properties.tetrahedra import states_below
 from mmtp_jax.properties.transverse import transverse, transverse_rows
@@ -167,6 +167,7 @@ def test_states_that_are_no_minimum_are_named() -> None:
         found = _found(_teacher(-J), bulk("Fe", "sc", a=2.0), [LENGTH])
     assert not found.is_stable
     assert found.random_phase_K is None
+    assert found.mean_field_K is None
     assert found.soft[0].energy == pytest.approx(-4 / LENGTH * 12 * 500 * J, rel=1e-6)
     assert "UNSTABLE" in str(found)
     # Waves that grow, and a wave that turns on but lowers the energy.
@@ -174,6 +175,96 @@ def test_states_that_are_no_minimum_are_named() -> None:
     np.testing.assert_allclose(grows, [[-2 * np.sqrt(3), -2 * np.sqrt(3)]])
     lower = spin_wave_energies(np.array([np.diag([-3.0, 1.0])]), np.array([1.0, -2.0]))
     np.testing.assert_allclose(lower, [[-6.0, 1.0]])
+
+
+@pytest.mark.filterwarnings("ignore::mmtp_jax.SoftMagnonsWarning")
+def test_mean_field_is_of_the_order_of_the_state() -> None:
+    """Staggered moments of ferromagnetic couplings have not the temperature of the ferromagnet."""
+    found = _found(_teacher(J), _checkerboard(), [LENGTH, -LENGTH])
+    assert mean_field(found.exchange.model) is None
+    assert found.mean_field_K is None
+    assert found.exchange.mean_field_K is None
+    assert found.exchange.mean_field_of(2.1) is None
+    assert found.velocity is None
+    text = str(found)
+    assert "mean field: none, the state is no minimum" in text
+    assert "velocities along the axes: none" in text
+    assert "mean-field critical temperature: none, the state is no minimum" in str(found.exchange)
+    # A ferrimagnet: signs of two kinds of moments, the same temperature with both reversed.
+    atoms = _chain(2)
+    atoms.symbols[1] = "Al"
+    teacher = _teacher([[0, -J], [-J, 0]], ("Fe", "Al"))
+    for a, b in ((1.8, -0.9), (-1.8, 0.9)):
+        ferri = _found(teacher, atoms, [a, b])
+        # Two neighbours, each pair in both orders.
+        expected = 2 / 3 * 2 * J / 2 * abs(a * b) / LENGTH**2
+        assert ferri.mean_field_K * KB == pytest.approx(expected, rel=1e-9)
+    assert mean_field(_found(teacher, atoms, [1.8, 0.9]).exchange.model) is None
+
+
+def test_a_minimum_may_not_be_what_orders_first() -> None:
+    """Spins of one cell, with couplings as a matrix."""
+
+    def model(couplings, signs) -> SpinModel:
+        couplings, signs, n = np.array(couplings), np.array(signs, float), len(signs)
+        first, second = np.divmod(np.arange(n * n), n)
+        values = 2 * (np.diag(signs * (couplings @ signs)) - couplings)
+        return SpinModel(
+            6.0 * np.eye(3), np.arange(3.0 * n).reshape(n, 3), signs, n, first, second,
+            np.zeros((n * n, 3), int), values[first, second],
+        )  # fmt: skip
+
+    # The third spin is free: it has no part in the order.
+    free = [[0, 0.1, 0], [0.1, 0, 0], [0, 0, 0]]
+    for sign in (1, -1):
+        assert why_no_order(model(free, [1, 1, sign])) == ""
+        assert mean_field(model(free, [1, 1, sign])) * KB == pytest.approx(2 / 3 * 0.1)
+    # The third is held up by the fourth, which is small when the first two order, and pull it down.
+    held = np.zeros((4, 4))
+    held[0, 1], held[0, 3], held[2, 3], held[1, 2] = 1.0, 0.3, 0.3, -0.12
+    held += held.T
+    assert why_no_order(model(held, [1, 1, 1, 1])) == OTHER_ORDER
+    assert mean_field(model(held, [1, 1, 1, 1])) is None
+    expected = 2 / 3 * np.linalg.eigvalsh(held)[-1]
+    assert mean_field(model(held, [1, 1, -1, 1])) * KB == pytest.approx(expected)
+
+
+def test_what_is_no_q_is_named() -> None:
+    found = _found(_teacher(J), bulk("Fe", "sc", a=2.0), [LENGTH])
+    assert found.energies([0.5, 0, 0]).shape == (1, 1)
+    for q, words in (
+        ([[0.5, 0.5]], r"three numbers each, \(k, 3\), got shape \(1, 2\)"),
+        ([[1, 2, 3], [4]], r"three numbers each, \(k, 3\), got \["),
+        ([[np.nan, 0, 0]], r"q must be finite, got \[nan"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            found.energies(q)
+
+
+def test_shells_that_vanish_at_the_end_are_left_out() -> None:
+    found = _found(_teacher(J), bulk("Fe", cubic=True, **BCC), [LENGTH, LENGTH]).exchange
+    assert len(found.shells) > 2
+    assert found.shells_until_zero == found.shells[:1]
+    assert "more shells" not in str(found)
+    assert "none beyond, up to 4.5 Angstrom" in str(found)
+
+
+def test_a_path_is_refused_before_it_is_relaxed_unless_symmetry_may_grow() -> None:
+    fcc = bulk("Fe", a=3.6, crystalstructure="fcc").cell.array
+    with pytest.raises(ValueError, match="names Q; special points of this lattice"):
+        check_path(fcc, "GXQ", relaxes=True)
+    strained = fcc @ np.diag([1.0, 1.0, 1.03])
+    with pytest.raises(ValueError, match="special points of this lattice"):
+        check_path(strained, "GXWKGL,UX")
+    check_path(strained, "GXWKGL,UX", relaxes=True)
+    atoms = bulk("Fe", a=2.83, cubic=True)
+    atoms.set_initial_magnetic_moments([1.0, 1.0])
+    atoms.positions[1] += [0.05, 0.0, 0.02]
+    (moved,) = to_structures([atoms], ("Fe",))
+    assert len(primitive_cell(moved)[0]) == 2
+    assert may_become_smaller(moved)
+    (hexagonal,) = to_structures([bulk("Fe", "hcp", a=2.5, c=4.05)], ("Fe",))
+    assert not may_become_smaller(hexagonal)
 
 
 @pytest.fixture(scope="module")

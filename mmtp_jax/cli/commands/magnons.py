@@ -10,7 +10,7 @@ from mmtp_jax.cli import exchange_options
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.committee import Member, run_property
 from mmtp_jax.cli.console import add_command
-from mmtp_jax.cli.exchange_options import SpinSettings, found_by, head
+from mmtp_jax.cli.exchange_options import SpinSettings, check_path, found_by, head
 from mmtp_jax.cli.phonon_options import mesh_of
 from mmtp_jax.cli.property_output import PropertyFiles
 from mmtp_jax.cli.settings import Values
@@ -89,8 +89,10 @@ def _of_one(settings: MagnonsSettings, member: Member, files: PropertyFiles) -> 
     import mmtp_jax as mmtp
     from mmtp_jax import plot
     from mmtp_jax.properties.bands import default_path
-    from mmtp_jax.properties.magnon_results import SOFT
+    from mmtp_jax.properties.critical_temperatures import SOFT
 
+    if settings.path is not None:
+        check_path(settings, member, settings.path)
     found = found_by(settings, member, mmtp.magnons)
     print(found)
     bands = found.bands(default_path(found.exchange.model.cell, path=settings.path))
@@ -105,6 +107,7 @@ def _of_one(settings: MagnonsSettings, member: Member, files: PropertyFiles) -> 
     files.json(
         {
             **head(settings, member, found.exchange),
+            "mean_field_temperature_K": found.mean_field_K,
             **{
                 f"stiffness{name}_meV_A2": None if of is None else of.tolist()
                 for name, of in tensors.items()
