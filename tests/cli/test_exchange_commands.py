@@ -142,11 +142,12 @@ def test_special_points_are_refused_before_the_relaxation(
     members, cell, run, tmp_path, monkeypatch
 ) -> None:
     def found_by(*_):
-        raise AssertionError("the relaxation")
+        raise ValueError("the relaxation")
 
     monkeypatch.setattr("mmtp_jax.cli.commands.magnons.found_by", found_by)
     result = run("magnons", members[0], cell, "--path", "GXQ", "-o", tmp_path / "fe")
     assert result.status == 2
     assert "names Q, X; special points of this lattice (body-centred cubic)" in result.err
-    with pytest.raises(AssertionError, match="the relaxation"):
-        run("magnons", members[0], cell, "--path", "GHN", "-o", tmp_path / "fe")
+    assert "the relaxation" not in result.err
+    result = run("magnons", members[0], cell, "--path", "GHN", "-o", tmp_path / "fe")
+    assert "the relaxation" in result.err
