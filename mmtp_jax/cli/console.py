@@ -185,13 +185,13 @@ def check_outputs(
             raise ValueError(
                 f"cannot plot to {path}: its name must end in {_one_of(PLOT_SUFFIXES)}"
             )
-    written: set[str] = set()
+    # Those of configurations may be among the others as well.
+    places = [os.path.realpath(path) for path in (*paths, *plots) if path is not None]
     for path in (*paths, *configurations, *plots):
         if path is None:
             continue
-        if (real := os.path.realpath(path)) in written:
+        if places.count(os.path.realpath(path)) > 1:
             raise ValueError(f"two outputs would be written to {path}; give each its own name")
-        written.add(real)
         if Path(path).is_dir():
             raise ValueError(f"cannot write {path}: it is a folder")
         folder = Path(path).parent
