@@ -54,7 +54,7 @@ def exchange(found: Exchange) -> Figure:
     right.set_ylim(0.0, None)
     for axes in (left, right):
         axes.set_xlabel("Distance (Å)")
-        axes.set_xlim(0.0, found.range)
+        axes.set_xlim(0.0, min(found.range, 1.1 * shown[-1].distance))
     plain(left, right)
     if found.by_form:
         figure.suptitle(EXTRAPOLATED, fontsize=10.5)
