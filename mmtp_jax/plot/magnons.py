@@ -8,8 +8,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mmtp_jax.plot.paths import (
+    band_figure,
+    from_mev,
+    from_zero,
+    parts_of_path,
+    special_points,
+    to_mev,
+)
 from mmtp_jax.plot.style import COLOURS, MARKERS, new_figure, plain
-from mmtp_jax.plot.vibrations import from_mev, parts_of_path, special_points, to_mev
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.exchange_results import Exchange
@@ -69,11 +76,7 @@ def magnons(bands: MagnonBands, dos: MagnonDOS | None = None, by_form: bool = Fa
         dos: to draw beside.
         by_form: say that they are extrapolated by the form, see `Exchange.by_form`.
     """
-    figure = new_figure(7.6 if dos is not None else 5.8, 3.9)
-    if dos is None:
-        axes = figure.subplots()
-    else:
-        axes, beside = figure.subplots(1, 2, width_ratios=(3.2, 1.0), sharey=True)
+    figure, axes, beside = band_figure(dos is not None)
     parts = parts_of_path(bands.distances)
     for distance, values in zip(parts, bands.energies, strict=True):
         axes.plot(distance, values, color=COLOURS[0], linewidth=1.3)
@@ -81,13 +84,7 @@ def magnons(bands: MagnonBands, dos: MagnonDOS | None = None, by_form: bool = Fa
     axes.set_ylabel("Energy (meV)")
     values = np.concatenate(bands.energies)
     lowest, high = min(0.0, float(values.min())), float(values.max())
-    if lowest < -1e-3 * high:
-        axes.axhspan(1.2 * lowest, 0.0, color=COLOURS[1], alpha=0.08, linewidth=0)
-        axes.text(
-            0.02, 0.02, "no minimum", transform=axes.transAxes, color=COLOURS[1], fontsize=8.5
-        )
-    axes.axhline(0.0, color="0.5", linewidth=0.8)
-    axes.set_ylim(bottom=1.1 * lowest if lowest < -1e-3 * high else 0.0)
+    from_zero(axes, lowest, 1e-3 * high, "no minimum")
     plain(axes)
     last = axes
     if dos is not None:

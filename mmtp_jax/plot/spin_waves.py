@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmtp_jax.plot.magnons import EXTRAPOLATED
+from mmtp_jax.plot.paths import parts_of_path, special_points
 from mmtp_jax.plot.style import COLOURS, SMALL_WORDS, new_figure, plain
-from mmtp_jax.plot.vibrations import parts_of_path, special_points
 from mmtp_jax.properties.adiabatic import Line, lines_of
 from mmtp_jax.properties.bands import distances_along
 

@@ -9,16 +9,22 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mmtp_jax.plot.paths import (
+    band_figure,
+    from_mev,
+    from_zero,
+    parts_of_path,
+    special_points,
+    to_mev,
+)
 from mmtp_jax.plot.style import COLOURS, K_B, SMALL_WORDS, VOLUME, new_figure, plain
 
 if TYPE_CHECKING:
-    from mmtp_jax.properties.bands import Bands, Path
+    from mmtp_jax.properties.bands import Bands
     from mmtp_jax.properties.dos import VibrationalDOS
     from mmtp_jax.properties.expansion import ThermalExpansion
     from mmtp_jax.properties.phonon_results import DensityOfStates
     from mmtp_jax.properties.quasiharmonic_fit import QuasiHarmonic
-
-_MEV_PER_THZ = 4.135667696
 
 
 def bands(
@@ -31,11 +37,7 @@ def bands(
         dos: to draw beside.
         errors: standard errors of the frequencies of each line, shaded.
     """
-    figure = new_figure(7.6 if dos is not None else 5.8, 3.9)
-    if dos is None:
-        axes = figure.subplots()
-    else:
-        axes, beside = figure.subplots(1, 2, width_ratios=(3.2, 1.0), sharey=True)
+    figure, axes, beside = band_figure(dos is not None)
     parts = parts_of_path(bands.distances)
     for k, (distance, values) in enumerate(zip(parts, bands.frequencies, strict=True)):
         axes.plot(distance, values, color=COLOURS[0], linewidth=1.3)
@@ -46,11 +48,7 @@ def bands(
     special_points(axes, bands.path, parts)
     axes.set_ylabel("Frequency (THz)")
     lowest = min(0.0, bands.lowest.frequency)
-    if lowest < -0.05:
-        axes.axhspan(1.2 * lowest, 0.0, color=COLOURS[1], alpha=0.08, linewidth=0)
-        axes.text(0.02, 0.02, "imaginary", transform=axes.transAxes, color=COLOURS[1], fontsize=8.5)
-    axes.axhline(0.0, color="0.5", linewidth=0.8)
-    axes.set_ylim(bottom=1.1 * lowest if lowest < -0.05 else 0.0)
+    from_zero(axes, lowest, 0.05, "imaginary")
     plain(axes)
     last = axes
     if dos is not None:
@@ -186,46 +184,3 @@ def _free_energies(axes: Any, found: QuasiHarmonic) -> None:
     axes.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     axes.set_xlabel(VOLUME)
     axes.set_ylabel("Free energy (meV/atom)")
-
-
-def parts_of_path(distances: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Distances of lines as parts of the whole path.
-
-    Lattices of other sizes have their special points in one place then.
-    """
-    return [distance / distances[-1][-1] for distance in distances]
-
-
-def special_points(axes: Any, path: Path, parts: Sequence[np.ndarray]) -> None:
-    """Name and mark the ends of the lines of a path."""
-    ticks: list[tuple[float, str]] = []
-    for part, names in zip(parts, path.labels, strict=True):
-        for place, name in zip(part[[0, -1]], names, strict=True):
-            _add_tick(ticks, float(place), _special(name))
-    for place, _ in ticks:
-        axes.axvline(place, color="0.8", linewidth=0.8, zorder=0)
-    axes.set_xticks([place for place, _ in ticks], [name for _, name in ticks])
-    axes.set_xlim(ticks[0][0], ticks[-1][0])
-
-
-def _add_tick(ticks: list[tuple[float, str]], place: float, name: str) -> None:
-    """Ends of lines that meet are one tick; two names where the path jumps."""
-    if ticks and abs(ticks[-1][0] - place) < 1e-9:
-        old = ticks[-1][1]
-        ticks[-1] = (place, old if old == name else f"{old}|{name}")
-    else:
-        ticks.append((place, name))
-
-
-def _special(name: str) -> str:
-    return r"$\Gamma$" if name == "G" else name
-
-
-def to_mev(thz: Any) -> Any:
-    """Energy of a frequency."""
-    return np.asarray(thz) * _MEV_PER_THZ
-
-
-def from_mev(mev: Any) -> Any:
-    """THz of an energy."""
-    return np.asarray(mev) / _MEV_PER_THZ

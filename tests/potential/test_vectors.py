@@ -43,20 +43,6 @@ def given(structure):
     return np.random.default_rng(41).normal(size=(N, 3))
 
 
-@pytest.fixture(scope="module")
-def graph_at(structure, graph_of):
-    """graph(moments, turn): with these moments, and positions and cell turned."""
-
-    def graph(moments, turn=np.eye(3)):
-        packed = graph_of(structure)
-        padded = np.zeros((len(packed.types), *np.shape(moments)[1:]))
-        padded[:N] = moments
-        vectors = np.einsum("nak,ab->nbk", packed.vectors, turn)
-        return packed._replace(magmoms=padded, vectors=vectors)
-
-    return graph
-
-
 def _turn(seed: int) -> np.ndarray:
     return np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
 
