@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import mmtp_jax as mmtp
@@ -39,6 +40,18 @@ def run() -> Callable[..., SimpleNamespace]:
 def form() -> list[str]:
     """Options of a small potential; always the same, for each form is compiled anew."""
     return FORM
+
+
+@pytest.fixture(scope="session")
+def pair_teacher() -> mmtp.Potential:
+    """E = -0.05 eV m_i.m_j / 4 mu_B^2 for neighbours 2 Angstrom apart, numbers or vectors."""
+    new = mmtp.Potential.new(
+        level=2, species=("Fe",), radial_size=1, magnetic_size=2, min_dist=1.0, cutoff=2.5,
+        max_magmom=2.0,
+    )  # fmt: skip
+    c = np.zeros_like(new.radial_coeffs)
+    c[0, 0, 0, 0, 1, 1] = -0.025 / 0.5**2
+    return new.replace(radial_coeffs=c, moment_coeffs=np.ones(1))
 
 
 @pytest.fixture(scope="session")

@@ -17,17 +17,10 @@ from mmtp_jax.simulation.spins.run import refuse_hopeless
 
 
 @pytest.fixture(scope="module")
-def ising(tmp_path_factory) -> tuple[Path, Path]:
+def ising(tmp_path_factory, pair_teacher) -> tuple[Path, Path]:
     """A square lattice with E = -0.05 eV s_i s_j for first neighbours, and one cell of it."""
     folder = tmp_path_factory.mktemp("ising")
-    new = mmtp.Potential.new(
-        level=2, species=("Fe",), radial_size=1, magnetic_size=2, min_dist=1.0, cutoff=2.5,
-        max_magmom=2.0,
-    )  # fmt: skip
-    c = np.zeros_like(new.radial_coeffs)
-    c[0, 0, 0, 0, 1, 1] = -0.025 / 0.5**2
-    potential = new.replace(radial_coeffs=c, moment_coeffs=np.ones(1))
-    mmtp.save(folder / "ising.mtp", potential)
+    mmtp.save(folder / "ising.mtp", pair_teacher)
     cell = Atoms("Fe", cell=[2.0, 2.0, 10.0], pbc=(True, True, False))
     cell.set_initial_magnetic_moments([2.0])
     mmtp.write(folder / "cell.extxyz", cell)

@@ -14,18 +14,13 @@ import mmtp_jax as mmtp
 
 
 @pytest.fixture(scope="module")
-def heisenberg(tmp_path_factory) -> Path:
+def heisenberg(tmp_path_factory, pair_teacher) -> Path:
     """A folder with a lattice whose energy is -0.05 eV e_i.e_j, as numbers and canted."""
     folder = tmp_path_factory.mktemp("heisenberg")
-    new = mmtp.Potential.new(
-        level=2, species=("Fe",), radial_size=1, magnetic_size=2, min_dist=1.0, cutoff=2.5,
-        max_magmom=2.0,
-    )  # fmt: skip
-    c = np.zeros_like(new.radial_coeffs)
-    c[0, 0, 0, 0, 1, 1] = -0.025 / 0.5**2
-    potential = new.replace(radial_coeffs=c, moment_coeffs=np.ones(1))
-    mmtp.save(folder / "pot.mtp", potential)
-    mmtp.save(folder / "collinear.mtp", potential.replace(record={"data": {"configurations": 3}}))
+    mmtp.save(folder / "pot.mtp", pair_teacher)
+    mmtp.save(
+        folder / "collinear.mtp", pair_teacher.replace(record={"data": {"configurations": 3}})
+    )
     cell = Atoms("Fe", cell=[2.0, 2.0, 2.0], pbc=True)
     cell.set_initial_magnetic_moments([2.0])
     mmtp.write(folder / "cell.extxyz", cell)
