@@ -174,11 +174,13 @@ def variables_of(
         "ngkpt": list(kmesh_of(settings, atoms.cell.array)),
         "nshiftk": 1,
         "shiftk": list(settings.kshift),
-        # Configurations have no symmetry, and with it moments would be symmetrised.
-        "nsym": 1,
+        # 0 looks for symmetries, of the targets as well. Of spinors there is none: it would have to
+        # turn spins.
+        "nsym": 0 if settings.symmetry and not spinors else 1,
         "chkprim": 0,
         "chksymtnons": 0,
-        "chksymbreak": 0,
+        # A mesh without the symmetry of the crystal would be halved all the same.
+        "chksymbreak": int(settings.symmetry),
         "occopt": SMEARINGS[settings.smearing],
         "tsmear": settings.smearing_Ha,
         # A spinor band holds one electron.

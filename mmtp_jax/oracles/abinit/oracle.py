@@ -40,7 +40,7 @@ from mmtp_jax.oracles.abinit.spins import frames_of, joined, straight
 from mmtp_jax.oracles.oracle import Failure, Labelled, Provenance
 from mmtp_jax.structures.screening import Diagnostics
 
-_NOT_IN_LABELS = ("executable", "mpi", "threads", "attempts")
+_NOT_IN_LABELS = ("executable", "mpi", "threads", "attempts", "symmetry")
 """Settings that change how long it takes, not the labels."""
 NEAR = 10.0
 """A residual of so many tolerances is worth one more run."""

@@ -17,8 +17,8 @@ SMEARINGS = {"fermi-dirac": 3, "cold": 4, "methfessel-paxton": 6, "gaussian": 7}
 """ABINIT's ``occopt``."""
 _GIVEN = """
     natom ntypat typat znucl acell rprim angdeg xred xcart xangst pp_dirpath pseudos spinat nsppol
-    nspden nspinor pawspnorb constraint_kind ratsph magconon iscf optforces optstress ndtset optcell
-    ionmov
+    nspden nspinor pawspnorb nsym chksymbreak constraint_kind ratsph magconon iscf optforces
+    optstress ndtset optcell ionmov
     ecut pawecutdg ecutsm ngkpt kptrlatt kptopt nshiftk shiftk occopt tsmear nband nstep tolvrs
     toldfe tolwfr toldff tolrff magcon_lambda ratsm usepawu lpawu upawu jpawu getden irdden
     getden_filepath prtden indata_prefix outdata_prefix output_file
@@ -92,6 +92,10 @@ class AbinitSettings:
     """DFT+U by species: angular momentum l, U in eV, J in eV; e.g. ``{"Cr": (2, 3.0, 0.0)}``."""
     hubbard_kind: int = 1
     """ABINIT's usepawu: 1 is the fully localised limit, 2 around mean field."""
+    symmetry: bool = False
+    """Use the symmetry of cell, atoms and collinear targets, which spares most k-points of ideal
+    cells (six of seven for four atoms of CrN). The mesh must have it as well, else ABINIT stops;
+    moments that are free keep it. The labels are the same."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """More variables of ABINIT, e.g. ``{"ngfft": [20, 20, 20]}``."""
     executable: str = "abinit"

@@ -54,6 +54,10 @@ code = "abinit"
 # ABINIT's usepawu, for the species in the section [abinit.hubbard].
 #hubbard_kind = 1
 
+# Use the symmetry of cell, atoms and collinear targets: the same labels of ideal cells from fewer
+# k-points. The mesh must have it as well.
+#symmetry = true
+
 # Name or path, what starts it in parallel, and threads of each process.
 #executable = "abinit"
 #mpi = "mpirun -np 4"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -91,6 +93,17 @@ def test_the_constraint_is_by_type_and_nothing_is_symmetrised(nitride, cells) ->
     assert "constraint_kind" not in told(
         AbinitOracle(nitride.datasets, constrained=()), cells, LADDER[0]
     )
+
+
+def test_symmetry_is_looked_for_where_it_is_asked_for(nitride, cells) -> None:
+    asked = replace(nitride, symmetry=True)
+    found = told(asked, cells)
+    assert (found["nsym"], found["chksymbreak"]) == (["0"], ["1"])
+    vectors = cells.copy()
+    del vectors.arrays["initial_magmoms"]
+    vectors.set_initial_magnetic_moments(np.random.default_rng(4).normal(size=(4, 3)))
+    assert told(asked, vectors)["nsym"] == ["1"]
+    assert asked.fingerprint() == nitride.fingerprint(), "labels are the same"
 
 
 def test_vectors_need_spinors_and_all_of_the_mesh(nitride, cells) -> None:

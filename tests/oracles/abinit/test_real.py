@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 import mmtp_jax as mmtp
 from mmtp_jax.oracles.abinit import AbinitOracle
@@ -63,6 +65,31 @@ def test_free_moments_have_the_lowest_energy(oracle, iron, tmp_path) -> None:
     np.testing.assert_array_equal(answer.atoms.arrays["magnetic_forces"], 0.0)
     assert answer.atoms.get_potential_energy() < -1197.94
     assert np.all(answer.atoms.get_magnetic_moments() > 1.5)
+
+
+def test_symmetry_leaves_the_labels_as_they_are(oracle, tmp_path) -> None:
+    quick = replace(oracle, ecut_Ha=6.0, pawecutdg_Ha=12.0, bands=14, tolerance=1e-6)
+    atoms = Atoms("Fe2", [[0.0] * 3, [1.4, 1.4, 1.44]], cell=[2.8, 2.8, 2.88], pbc=True)
+    atoms.set_initial_magnetic_moments([2.0, -2.0])
+    atoms.positions[1, 2] += 0.05
+    (one,), (other,) = (
+        mmtp.label_all(
+            replace(quick, symmetry=symmetry), [atoms], tmp_path / str(symmetry), timeout_s=300.0
+        ).labelled
+        for symmetry in (False, True)
+    )
+    points = [
+        int(re.search(r"nkpt\s+(\d+)", next(tmp_path.glob(f"{s}/*/*/run.abo")).read_text())[1])
+        for s in (False, True)
+    ]
+    assert points == [4, 1]
+    assert other.provenance.making == one.provenance.making
+    a, b = one.atoms, other.atoms
+    print("energies", a.get_potential_energy(), b.get_potential_energy())
+    assert b.get_potential_energy() == pytest.approx(a.get_potential_energy(), abs=1e-5)
+    np.testing.assert_allclose(b.get_forces(), a.get_forces(), atol=1e-3)
+    np.testing.assert_allclose(b.get_stress(), a.get_stress(), atol=1e-4)
+    np.testing.assert_allclose(b.arrays["magnetic_forces"], a.arrays["magnetic_forces"], atol=1e-3)
 
 
 @pytest.mark.slow
