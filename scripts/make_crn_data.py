@@ -3,8 +3,10 @@
 Rock salt in cells of four and eight atoms, lattice parameters 4.03 to 4.25 Angstrom, strained and
 displaced at random; moments ferromagnetic, antiferromagnetic by single [001] layers, by double
 layers along [110] (the order of the orthorhombic phase), or of random signs, their lengths spread
-by 15 % (every fifth: over the whole interval). The list `test` is for testing only; `properties`
-has free moments: strained ferro- and antiferromagnetic cells of four atoms and such with one atom
+by 15 % (every fifth: over the whole interval). The list `ideal` has what symmetry makes four times
+as cheap: cells with atoms at their places, or one displaced along z, moments of one length in each
+sublattice, also with one of four reversed. The list `test` is for testing only; `properties` has
+free moments: strained ferro- and antiferromagnetic cells of four atoms and such with one atom
 displaced, for elastic constants and frozen phonons. Each list is always the same; what the output
 file holds already is not computed again. Needs ABINIT and the datasets Cr.xml and N.xml of the JTH
 table (LDA, version 1.1, from PseudoDojo); about five minutes for four atoms and fifteen for eight,
@@ -51,6 +53,11 @@ LISTS = {
         ["4-afm", "8a-random", "4-fm", "4-afm", "8a-double",
          "4-fm", "4-afm", "8c-random", "4-fm", "8a-random", "4-afm"],
     ),
+    "ideal": (
+        20261202,
+        ["4-fm", "4-afm", "8a-double", "4-afm", "4-fm", "8a-flip", "4-afm", "4-fm", "8c-double",
+         "4-afm", "8c-flip"],
+    ),
     "test": (20261130, ["4-afm", "8a-random", "4-fm", "8a-double", "8c-random"]),
 }  # fmt: skip
 """Seed and kinds of configurations, again and again: shape, and the order of the moments."""
@@ -70,10 +77,10 @@ DISPLACED = {"Cr-x": (0, 0), "Cr-z": (0, 2), "N-x": (2, 0), "N-z": (2, 2)}
 """Atom and direction, by 0.03 Angstrom: modes at Gamma and X of the cubic cell."""
 
 
-def configurations(number: int, seed: int, kinds: list[str]) -> list[Atoms]:
+def configurations(number: int, seed: int, kinds: list[str], *, ideal: bool = False) -> list[Atoms]:
     """The first of an endless list."""
     rng = np.random.default_rng(seed)
-    return [_configuration(rng, kinds[k % len(kinds)], k) for k in range(number)]
+    return [_configuration(rng, kinds[k % len(kinds)], k, ideal) for k in range(number)]
 
 
 def properties() -> list[Atoms]:
@@ -103,7 +110,7 @@ def _cell(order: str, change: str) -> Atoms:
     return atoms
 
 
-def _configuration(rng: np.random.Generator, kind: str, number: int) -> Atoms:
+def _configuration(rng: np.random.Generator, kind: str, number: int, ideal: bool) -> Atoms:
     shape, order = kind.split("-")
     repeats = np.array(SHAPES[shape][0])
     corners = np.array(list(np.ndindex(*repeats)), float)
@@ -111,13 +118,22 @@ def _configuration(rng: np.random.Generator, kind: str, number: int) -> Atoms:
     symbols = ["Cr", "Cr", "N", "N"] * len(corners)
     chromium = np.array([s == "Cr" for s in symbols])
     while True:
-        a = rng.uniform(4.03, 4.25)
-        cell = strained(rng, np.diag(a * repeats * [0.5**0.5, 0.5**0.5, 1.0]), 0.012)
-        positions = scaled @ cell + rng.normal(0.0, rng.uniform(0.02, 0.09), (len(symbols), 3))
+        a = rng.uniform(*((3.98, 4.3) if ideal else (4.03, 4.25)))
+        edges = np.diag(a * repeats * [0.5**0.5, 0.5**0.5, 1.0])
         moments = np.zeros(len(symbols))
-        moments[chromium] = _signs(rng, order, int(chromium.sum())) * _lengths(
-            rng, int(chromium.sum()), spread=number % 5 == 4
-        )
+        if ideal:
+            cell = edges * (1.0 + rng.normal(0.0, 0.012, 3))
+            positions = scaled @ cell
+            positions[rng.integers(len(symbols)), 2] += rng.choice([0.0, 0.12]) * rng.random()
+            up, down = rng.uniform(1.8, 3.2, 2)
+            signs = _signs(rng, order, int(chromium.sum()))
+            moments[chromium] = np.where(signs > 0.0, up, -(down if order == "flip" else up))
+        else:
+            cell = strained(rng, edges, 0.012)
+            positions = scaled @ cell + rng.normal(0.0, rng.uniform(0.02, 0.09), (len(symbols), 3))
+            moments[chromium] = _signs(rng, order, int(chromium.sum())) * _lengths(
+                rng, int(chromium.sum()), spread=number % 5 == 4
+            )
         atoms = Atoms(symbols, positions, cell=cell, pbc=True, magmoms=moments)
         if overlap_of(atoms, ORACLE.radii_bohr, chromium) is None:
             atoms.info.update(config_id=number, label=kind, constrained=True)
@@ -132,6 +148,8 @@ def _signs(rng: np.random.Generator, order: str, n: int) -> np.ndarray:
         return np.resize([1.0, -1.0], n)
     if order == "double":
         return np.resize([1.0, 1.0, -1.0, -1.0], n)
+    if order == "flip":
+        return np.where(np.arange(n) == 1, -1.0, 1.0)
     return rng.choice([-1.0, 1.0], n)
 
 
@@ -150,7 +168,10 @@ def main() -> None:
         jobs="crn_jobs",
         datasets="folder of Cr.xml and N.xml",
     )
-    oracle = ORACLE.varied(datasets={s: str(args.datasets / f"{s}.xml") for s in ORACLE.datasets})
+    oracle = ORACLE.varied(
+        datasets={s: str(args.datasets / f"{s}.xml") for s in ORACLE.datasets},
+        symmetry=args.list in ("ideal", "properties"),
+    )
 
     def oracle_of(atoms: Atoms) -> AbinitOracle:
         repeats, kmesh = SHAPES[atoms.info["label"].split("-")[0]]
@@ -160,7 +181,7 @@ def main() -> None:
     wanted = (
         properties()
         if args.list == "properties"
-        else configurations(args.number, *LISTS[args.list])
+        else configurations(args.number, *LISTS[args.list], ideal=args.list == "ideal")
     )
     label_list(wanted, oracle_of, args)
 
