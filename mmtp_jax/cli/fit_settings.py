@@ -328,7 +328,23 @@ def new_potential(form: Form, domain: Domain, seed: int) -> Potential:
     )
 
 
-def with_terms(start: Potential, form: Form, seed: int) -> Potential:
-    """A start potential with the noncollinear terms that were asked for, or those that it has."""
+def first_potential(form: Form, domain: Domain, seed: int, given: Values) -> Potential:
+    """The potential that fits start from: a new one, or that of a file.
+
+    The latter keeps its form and its noncollinear terms unless ``given`` names others.
+
+    Raises:
+        ValueError: as `new_potential` and `mmtp_jax.load`.
+    """
+    import mmtp_jax as mmtp
+    from mmtp_jax.cli.console import check_species
+
+    if form.start is None:
+        return new_potential(form, domain, seed)
+    start = mmtp.load(
+        form.start,
+        species=check_species(form.species),
+        form=given.get("potential", {}).get("form"),
+    )
     n = form.noncollinear_terms
     return start if n in (0, start.noncollinear_terms) else start.with_noncollinear_terms(n, seed)

@@ -13,7 +13,7 @@ import pytest
 import mmtp_jax as mmtp
 from mmtp_jax import progress
 from mmtp_jax.cli.commands import quickstart
-from mmtp_jax.cli.fit_settings import Form, check_form, with_terms
+from mmtp_jax.cli.fit_settings import Form, check_form, first_potential
 from mmtp_jax.fitting.options import Domain
 from mmtp_jax.fitting.progress import Progress
 from mmtp_jax.plot.fits import loss_of, read_history
@@ -67,9 +67,12 @@ def test_noncollinear_terms_of_new_and_of_start_potentials(run, tmp_path) -> Non
     check_form(Form(**given), Domain(), {"potential": given})
     for path, n in ((plain, 0), (plain, 2), (new, 0), (new, 1)):
         start = mmtp.load(path)
-        found = with_terms(start, Form(noncollinear_terms=n), 0)
+        found = first_potential(Form(start=str(path), noncollinear_terms=n), Domain(), 0, {})
         assert found.noncollinear_terms == (n or start.noncollinear_terms)
-        assert n == 2 or found is start
+        assert found.form == start.form
+        assert n == 2 or np.array_equal(found.flatten(), start.flatten())
+    given = {"start": str(plain), "form": "bare"}
+    assert first_potential(Form(**given), Domain(), 0, {"potential": given}).form == "bare"
     result = run("init", *form, "--noncollinear-terms", 1, "--form", "bare", "-o", new)
     assert "the form 'bare' does not have" in result.err
 

@@ -19,7 +19,7 @@ from mmtp_jax.cli.fit_output import (
     write_history,
     write_parity,
 )
-from mmtp_jax.cli.fit_settings import Data, FitSettings, check, new_potential, with_terms
+from mmtp_jax.cli.fit_settings import Data, FitSettings, check, first_potential
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.fitting.options import Method
 from mmtp_jax.language import named
@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fit(settings: FitSettings, given: Values, restart: bool) -> int:
-    potential = _start(settings, given)
+    form, seed = settings.potential, settings.fit.seed
+    potential = first_potential(form, settings.domain, seed, given)
     training, validation = _data(settings, potential)
     _check_domain(settings, potential)
     print("potential to fit:")
@@ -165,20 +166,6 @@ def _start_afresh(settings: FitSettings) -> None:
         if Path(path).exists():
             print(f"starting afresh{console.keep_backup(path)}")
             Path(path).unlink()
-
-
-def _start(settings: FitSettings, given: Values) -> Potential:
-    import mmtp_jax as mmtp
-
-    form, seed = settings.potential, settings.fit.seed
-    if form.start is None:
-        return new_potential(form, settings.domain, seed)
-    found = mmtp.load(
-        form.start,
-        species=console.check_species(form.species),
-        form=given["potential"].get("form"),
-    )
-    return with_terms(found, form, seed)
 
 
 def _data(settings: FitSettings, potential: Potential) -> tuple[list[Atoms], list[Atoms]]:

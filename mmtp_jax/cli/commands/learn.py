@@ -12,7 +12,7 @@ from mmtp_jax.cli import console
 from mmtp_jax.cli.cells import repeated
 from mmtp_jax.cli.command_line import Declared, add_options, options_given
 from mmtp_jax.cli.console import add_command, add_resume
-from mmtp_jax.cli.fit_settings import new_potential, with_terms
+from mmtp_jax.cli.fit_settings import first_potential
 from mmtp_jax.cli.learn_settings import LearnSettings, Simulation, check
 from mmtp_jax.cli.property_output import FIGURES
 from mmtp_jax.cli.settings import merge, read_settings
@@ -61,12 +61,13 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     given = options_given(args, LearnSettings)
     in_file = read_settings(args.settings, LearnSettings, "learn")
-    settings = args.declared.validated(merge(in_file, given))
+    given = merge(in_file, given)
+    settings = args.declared.validated(given)
     console.check_species(settings.potential.species)
     import mmtp_jax as mmtp
     from mmtp_jax.interfaces.executors import opened_executor
 
-    potential = _potential(settings)
+    potential = first_potential(settings.potential, Domain(), settings.fit.seed, given)
     species = tuple(potential.species)
     start = console.read_data(settings.data.files, species, settings.data)
     oracle = _oracle(settings, species)
@@ -109,15 +110,6 @@ def write_plots(paths: Sequence[Path], learned: mmtp.results.Learned) -> None:
     figure = plot.learning(learned.rows)
     for path in paths:
         save_figure(path, figure)
-
-
-def _potential(settings: LearnSettings) -> mmtp.Potential:
-    import mmtp_jax as mmtp
-
-    form = settings.potential
-    if form.start is None:
-        return new_potential(form, Domain(), settings.fit.seed)
-    return with_terms(mmtp.load(form.start, species=form.species), form, settings.fit.seed)
 
 
 def _oracle(settings: LearnSettings, species: tuple[str, ...]) -> Oracle:
