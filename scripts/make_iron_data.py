@@ -38,7 +38,8 @@ ORACLE = AbinitOracle(
     tolerance=1e-5,
 )
 """Settings of the shipped data; the first 148 have a tolerance of 1e-8. Coarse: absolute numbers
-are not converged."""
+are not converged. With 1e-3 two atoms with vectors take 62 steps in place of 95, energies and
+forces are the same, but the stress is off by 2 GPa."""
 SHAPES = {
     2: ((1, 1, 1), (4, 4, 4)),
     4: ((1, 1, 2), (4, 4, 2)),
@@ -68,16 +69,10 @@ LISTS = {
 """Seed and kinds of configurations, again and again: atoms, and how their moments are drawn."""
 
 
-VECTOR_TOLERANCE = 1e-3
-"""Of vectors, whose last two digits take as many steps as all before. It leaves TODO."""
-
-
 def oracle_of(atoms: Atoms) -> AbinitOracle:
     """The oracle with the grids of a cell of this size."""
     repeats, kmesh = SHAPES[len(atoms)]
-    vectors = atoms.get_initial_magnetic_moments().ndim > 1
-    held = replace(ORACLE, tolerance=VECTOR_TOLERANCE) if vectors else ORACLE
-    held = replace(held, symmetry=atoms.info["label"].endswith("reversed"))
+    held = replace(ORACLE, symmetry=atoms.info["label"].endswith("reversed"))
     return with_grids(held, kmesh, repeats, coarse=(20, 20, 20), fine=(30, 30, 30))
 
 
