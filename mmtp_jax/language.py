@@ -40,6 +40,15 @@ def listed(values: Iterable[Any]) -> str:
     return ", ".join(of if isinstance(of, str) else f"{of:g}" for of in values)
 
 
+def counted(n: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(2, "configuration"), counted(1, "atom")
+    ('2 configurations', '1 atom')
+    """
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
 @contextmanager
 def speaking(language: str) -> Iterator[None]:
     """A block in which messages are for readers of "python", of "options", or of "toml"."""

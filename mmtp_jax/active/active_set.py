@@ -29,6 +29,7 @@ from mmtp_jax.active.jacobian_rows import (
 )
 from mmtp_jax.active.maxvol import MISSING_SCALE, TOLERANCE
 from mmtp_jax.active.scaling import column_scale
+from mmtp_jax.language import counted
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
 from mmtp_jax.structures.batch import rounded_size
@@ -173,7 +174,7 @@ class ActiveSet:
         rows = "configurations" if self.mode == CONFIGURATION else "atoms"
         return (
             f"active set of {size - self.n_identity} {rows} and {self.n_identity} rows of the "
-            f"identity, from {self.n_seen} configurations"
+            f"identity, from {counted(self.n_seen, 'configuration')}"
         )
 
     # --- grades ---

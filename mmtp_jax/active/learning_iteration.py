@@ -32,6 +32,7 @@ from mmtp_jax.io.convert import structures_for
 from mmtp_jax.io.documents import write_json
 from mmtp_jax.io.mtp import load, save
 from mmtp_jax.io.names import GRADE
+from mmtp_jax.language import counted
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
 from mmtp_jax.structures.structure import LABELS, Structure
@@ -107,7 +108,7 @@ class Iteration:
             shortest = shortest_distance(prepared.tables)
             if shortest is not None:
                 options = replace(options, min_dist=self.options.min_dist_margin * shortest)
-        self.log(f"fit to {len(structures)} configurations")
+        self.log(f"fit to {counted(len(structures), 'configuration')}")
         fit = fit_structures(start, structures, options=options)
         if fit.interrupted:
             raise KeyboardInterrupt

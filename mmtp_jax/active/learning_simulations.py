@@ -14,6 +14,7 @@ import numpy as np
 
 from mmtp_jax.active.magnetic_states import with_state
 from mmtp_jax.active.preselection import Preselection
+from mmtp_jax.language import counted
 from mmtp_jax.options import also
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
@@ -120,7 +121,7 @@ class EquilibrationRun:
             )
             if number
         ]
-        message = f"{len(found)} configurations equilibrated"
+        message = f"{counted(len(found), 'configuration')} equilibrated"
         return Happened(not reasons, ", ".join([message, *reasons]))
 
 

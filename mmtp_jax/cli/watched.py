@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.shared_settings import NO_ACTIVE_SET
+from mmtp_jax.language import counted
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -157,10 +158,9 @@ class Watched:
             self._report_sampled()
             return
         tally = self.watch.tally
-        noun = "configuration" if tally.n_kept == 1 else "configurations"
         print(
-            f"{tally.n_kept} {noun} with a grade of at least {self.settings.grade_select:g}, "
-            f"highest grade {tally.highest:.4g}"
+            f"{counted(tally.n_kept, 'configuration')} with a grade of at least "
+            f"{self.settings.grade_select:g}, highest grade {tally.highest:.4g}"
         )
         if self.file is None:
             return
@@ -183,8 +183,8 @@ class Watched:
         if self.every == 1:
             which = "at every step"
         print(
-            f"extrapolation grades by {set_of(self._path)} of {self._n_sampled} "
-            f"{'configuration' if self._n_sampled == 1 else 'configurations'} {which}: highest "
+            f"extrapolation grades by {set_of(self._path)} of "
+            f"{counted(self._n_sampled, 'configuration')} {which}: highest "
             f"{grade:.4g}{at}, {self._n_above} of at least {low:g}"
         )
         others = ", and no other step was graded" if self.every > 1 else ""

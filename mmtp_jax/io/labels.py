@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from mmtp_jax.io.schema import MAGNETIC_FORCES, SOURCE, is_total, labels_of
-from mmtp_jax.language import argument
+from mmtp_jax.language import argument, counted
 from mmtp_jax.structures.structure import LABELS, Structure
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ class LabelCounts:
     """What is there and not used, in words, and in how many configurations."""
 
     def __str__(self) -> str:
-        lines = [f"{self.n_configurations} configurations, {self.n_atoms} atoms"]
+        n, n_atoms = self.n_configurations, self.n_atoms
+        lines = [f"{counted(n, 'configuration')}, {counted(n_atoms, 'atom')}"]
         lines.append(f"{'label':<16}{'configurations':>15}{'numbers':>12}")
         for kind in (*LABELS, "magmoms"):
             name = "moments" if kind == "magmoms" else kind.replace("_", " ")

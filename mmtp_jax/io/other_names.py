@@ -32,7 +32,7 @@ from mmtp_jax.io.schema import (
     is_total,
     remove_magnetic_forces,
 )
-from mmtp_jax.language import argument, numbers
+from mmtp_jax.language import argument, counted, numbers
 
 _PREFIX = r"(?:(?:ref|dft|vasp|abinit|mace)_)?"
 _COLUMN = re.compile(rf"{_PREFIX}(?:mag_?moms?|magnetic_moments?|mags?|spins?)", re.IGNORECASE)
@@ -105,7 +105,10 @@ class Names:
                 raise ValueError(
                     f"{name}: no configuration has {key!r}, which the mapping {label}={key} names"
                 )
-        return [f"{name}: {what} ({count} configurations)" for what, count in self._said.items()]
+        return [
+            f"{name}: {what} ({counted(count, 'configuration')})"
+            for what, count in self._said.items()
+        ]
 
     # --- what the user says ---
 

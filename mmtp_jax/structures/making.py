@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from mmtp_jax.language import counted
 from mmtp_jax.structures.cells import ALIKE, PERMUTATIONS, stretches
 from mmtp_jax.structures.rules import RULES
 from mmtp_jax.structures.structure import Structure
@@ -117,7 +118,8 @@ class Makings:
                 continue
             rest = {n: v for n, v in making_entries(text).items() if n not in ("code", "version")}
             about = f": {making_text(rest)}" if rest else ""
-            lines.append(f"made by {name}, {int(np.sum(self.of == k))} configurations{about}")
+            members = counted(int(np.sum(self.of == k)), "configuration")
+            lines.append(f"made by {name}, {members}{about}")
         if self.n_unknown and lines:
             lines.append(f"{self.n_unknown} configurations do not say how they were made")
         if self.meshes:

@@ -125,7 +125,7 @@ def test_files_are_found_wherever_they_stand(run, fitted, start, tmp_path) -> No
     # As before, where no name ends in .mtp the first is the potential.
     found = run("equilibrate", other, start, "--max-steps", 3)
     assert found.status == 0, found.err
-    assert "1 configurations" in found.out
+    assert "1 configuration," in found.out
     for words, message in (
         (("equilibrate", start, "--scal", 0.5, fitted.potential), None),
         (("equilibrate", start, "--unknown", 0.5, fitted.potential), "unrecognized arguments"),

@@ -11,6 +11,7 @@ from mmtp_jax.cli import console
 from mmtp_jax.cli.command_line import add_options, given_by
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.shared_settings import LabelReading
+from mmtp_jax.language import counted
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -168,7 +169,7 @@ def _convert_configurations(args: argparse.Namespace) -> None:
     mmtp.write(args.output, atoms_list, species=species, vectors=reading.vectors or None)
     n_atoms = sum(map(len, atoms_list))
     before = labels_carried(atoms_list)
-    print(f"{len(atoms_list)} configurations, {n_atoms} atoms")
+    print(f"{counted(len(atoms_list), 'configuration')}, {counted(n_atoms, 'atom')}")
     for kind in _KINDS:
         print(f"  {kind.replace('_', ' '):<16}{before[kind]:>8}")
     print(f"wrote {args.output}")

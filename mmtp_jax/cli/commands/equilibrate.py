@@ -17,6 +17,7 @@ from mmtp_jax.cli.equilibrate_settings import EquilibrateSettings, check
 from mmtp_jax.cli.shared_settings import moments_of_words
 from mmtp_jax.cli.spreads import COUNTS
 from mmtp_jax.cli.watched import Watched
+from mmtp_jax.language import counted
 from mmtp_jax.options import given_to
 
 if TYPE_CHECKING:
@@ -201,7 +202,8 @@ def table(report: Reliability, tolerance: float) -> str:
         ]
         if report.energy_rmse is not None:
             rows.append(("RMSE of the energy", f"{1e3 * report.energy_rmse:.2f} meV/atom"))
-    lines = [f"{report.n_configurations} configurations, {report.n_atoms} atoms", ""]
+    n, n_atoms = report.n_configurations, report.n_atoms
+    lines = [f"{counted(n, 'configuration')}, {counted(n_atoms, 'atom')}", ""]
     lines += [f"{name:<44}{value:>16}" for name, value in rows]
     if not report.n_reference:
         lines.append("no errors: no configuration is an equilibrium of its source")

@@ -21,6 +21,7 @@ from mmtp_jax.cli.shared_settings import (
     output,
 )
 from mmtp_jax.io.compressed import suffixes
+from mmtp_jax.language import counted
 from mmtp_jax.options import Bounds, like, option, options
 
 if TYPE_CHECKING:
@@ -195,10 +196,11 @@ def _read(settings: EvaluateSettings, potential: Potential) -> dict[str, list[At
 def _print_counts(settings: EvaluateSettings, atoms_list: Sequence[Atoms]) -> None:
     from mmtp_jax.io.schema import labels_of
 
+    n_atoms = sum(map(len, atoms_list))
     n_known = sum(labels_of(atoms).moments is not None for atoms in atoms_list)
     print(
-        f"{len(atoms_list)} configurations, {sum(map(len, atoms_list))} atoms, {settings.dtype}; "
-        f"moments (magmoms) of {n_known} configurations"
+        f"{counted(len(atoms_list), 'configuration')}, {counted(n_atoms, 'atom')}, "
+        f"{settings.dtype}; moments (magmoms) of {counted(n_known, 'configuration')}"
     )
 
 

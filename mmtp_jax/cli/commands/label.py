@@ -19,6 +19,7 @@ from mmtp_jax.cli.shared_settings import (
     output,
 )
 from mmtp_jax.io.compressed import with_word
+from mmtp_jax.language import counted
 from mmtp_jax.options import given_to, option, options
 from mmtp_jax.oracles.options import JobOptions
 
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     targets = [target_of(atoms) for atoms in with_moments(atoms_list, settings.missing_moments)]
     beside = console.read_data(settings.beside, species) if settings.beside else []
     folder = Path(settings.jobs) if settings.jobs else output.with_name(f"{output.stem}-jobs")
-    print(f"{len(targets)} configurations, jobs in {folder}", flush=True)
+    print(f"{counted(len(targets), 'configuration')}, jobs in {folder}", flush=True)
     plan = plan_meshes(oracle, targets, folder / "meshes.json", beside)
     if plan is not None:
         print(plan, flush=True)

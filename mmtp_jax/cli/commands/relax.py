@@ -17,6 +17,7 @@ from mmtp_jax.cli.relax_settings import RelaxSettings, check
 from mmtp_jax.cli.shared_settings import moments_of_words
 from mmtp_jax.cli.spreads import COUNTS
 from mmtp_jax.cli.watched import Watched
+from mmtp_jax.language import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,7 +163,7 @@ def _references(
     )
     if len(given) != len(atoms_list):
         raise ValueError(
-            f"{path} has {len(given)} configurations for {len(atoms_list)} to relax; "
+            f"{path} has {counted(len(given), 'configuration')} for {len(atoms_list)} to relax; "
             "give one for each, in the same order"
         )
     return structures_for(potential, given, vectors=True)
@@ -269,7 +270,8 @@ def table(report: RelaxReliability) -> str:
             for what, value, factor, unit in errors
             if value is not None
         ]
-    lines = [f"{report.n_configurations} configurations, {report.n_atoms} atoms", ""]
+    n, n_atoms = report.n_configurations, report.n_atoms
+    lines = [f"{counted(n, 'configuration')}, {counted(n_atoms, 'atom')}", ""]
     lines += [f"{name:<44}{value:>18}" for name, value in rows]
     if not report.n_reference:
         lines.append("no errors: there is no relaxed reference")
