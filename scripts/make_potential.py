@@ -51,6 +51,12 @@ class Recipe:
         return mmtp.Potential.new(**self.form)
 
 
+def shipped_crn() -> list[Atoms]:
+    """The labels of CrN that are for fits: the others are for tests."""
+    folder = Path(mmtp.__file__).parent / "data" / "crn"
+    return [atoms for name in ("start", "ideal") for atoms in mmtp.read(folder / f"{name}.extxyz")]
+
+
 RECIPES = {
     "fe": Recipe(
         name="Fe",
