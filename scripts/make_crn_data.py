@@ -39,8 +39,8 @@ ORACLE = AbinitOracle(
     hubbard={"Cr": (2, 3.0, 0.0)},
     hubbard_kind=1,
 )
-"""Settings of all labels; what they leave open is in the README of the scripts. The first eight have
-a tolerance of 1e-5. From 1e-4 on energies moved by 1e-7 Ha and forces by 1 meV/Angstrom."""
+"""Settings of all labels; what they leave open is in the README of the scripts. The first eight of
+`start` have a tolerance of 1e-5: below 1e-4 energies moved by 1e-7 Ha, forces by 1 meV/Angstrom."""
 WITH_SYMMETRY = {"symmetry": True, "tolerance": 5e-4}
 """Two like atoms half a cell apart are equal, but not on a grid of 27 points: the residual stays
 above 1e-4, and the energy moves by 0.03 meV/atom."""

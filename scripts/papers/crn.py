@@ -34,7 +34,8 @@ from mmtp_jax.cli.main import main as run_mmtp
 from mmtp_jax.tables import aligned
 
 DATA = Path(mmtp.__file__).parent / "data" / "crn"
-TRAINING, TEST, PROPERTIES = (DATA / f"{n}.extxyz" for n in ("start", "test", "properties"))
+TRAINING = [DATA / f"{name}.extxyz" for name in ("start", "ideal")]
+TEST, PROPERTIES = DATA / "test.extxyz", DATA / "properties.extxyz"
 FIT = (
     "--level 12 --magnetic-size 3 --non-magnetic N --species Cr N --cutoff 5.0 --seed 0 "
     "--max-iterations 1500"
@@ -303,7 +304,9 @@ def main() -> int:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--potential", help="name or file of the potential")
     source.add_argument("--refit", action="store_true", help="fit it to the labels first")
-    parser.add_argument("--training", type=Path, default=TRAINING, help="labels of --refit")
+    parser.add_argument(
+        "--training", type=Path, nargs="+", default=TRAINING, help="labels of --refit"
+    )
     parser.add_argument("--test", type=Path, default=TEST, help="labels of table1")
     parser.add_argument("--states", type=int, default=50, help="disordered states of an average")
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="some of the stages")
@@ -326,7 +329,7 @@ def main() -> int:
         potential = str(args.output / "CrN.mtp")
         report = str(args.output / "fit.json")
         status = run_mmtp(
-            ["fit", str(args.training), *FIT.split(), "-o", potential, "--report", report]
+            ["fit", *map(str, args.training), *FIT.split(), "-o", potential, "--report", report]
         )
         if status:
             return status
