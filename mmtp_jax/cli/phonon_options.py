@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmtp_jax.cli.console import check_species
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.cli.shared_settings import Crystal
 from mmtp_jax.language import listed
@@ -27,18 +28,22 @@ class PhononSettings(States, Crystal):
     mesh: tuple[float, ...] = option(
         "Of q: a length in Angstrom, or three integers.", (60.0,), bounds=POSITIVE
     )
+    born: tuple[str, ...] | None = like(PhononOptions, "born")
+    dielectric: float | None = like(PhononOptions, "dielectric", bounds=POSITIVE)
+    nac_method: str = like(PhononOptions, "nac_method")
     relax: bool = option(
         "The crystal is relaxed first.", True, off_help="Only equilibrate the moments first."
     )
 
 
 def check(settings: PhononSettings, given: Values) -> None:
-    """Refuse what is no mesh, no grid of temperatures, no supercell, or a single state.
+    """Refuse what is no mesh, grid of temperatures, supercell or charge, or a single state.
 
     Raises:
         ValueError: in words.
     """
     mesh_of(settings.mesh)
+    charges_of(settings.born)
     low, high, step = settings.temperatures_K
     if not (low < high and 0.0 < step <= high - low <= MOST_ITEMS * step):
         found = list(settings.temperatures_K)
@@ -74,3 +79,27 @@ def temperatures_of(words: tuple[float, float, float]) -> Any:
 def supercell_of(words: tuple[int, ...] | None) -> Any:
     """What `mmtp_jax.phonons` takes."""
     return words[0] if words is not None and len(words) == 1 else words
+
+
+def polar_of(settings: PhononSettings) -> dict[str, Any]:
+    """What `mmtp_jax.phonons` takes for polar crystals."""
+    return {
+        "born": charges_of(settings.born),
+        "dielectric": settings.dielectric,
+        "nac_method": settings.nac_method,
+    }
+
+
+def charges_of(words: tuple[str, ...] | None) -> dict[str, float] | None:
+    """Charges by species from words like ``Cr=4.4``."""
+    if words is None:
+        return None
+    found = {}
+    for word in words:
+        symbol, _, value = word.partition("=")
+        try:
+            found[symbol] = float(value)
+        except ValueError:
+            raise ValueError(f"--born takes SYMBOL=CHARGE, e.g. Cr=4.4, got {word!r}") from None
+    check_species(list(found))
+    return found

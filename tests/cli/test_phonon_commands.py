@@ -108,6 +108,10 @@ def test_qha(iron_file, has_figures, run, cell, tmp_path) -> None:
     moments = [float(row["mean |m| (mu_B)"]) for row in volumes]
     assert np.all(np.diff(moments) > 0)
     assert has_figures(prefix)
+    # Of polar crystals as for phonons.
+    half = run("qha", iron_file, cell, "--supercell", 2, "--born", "Fe=0", "-o", tmp_path / "half")
+    assert half.status == 2
+    assert "give both Born charges and the dielectric constant" in half.err
 
 
 def test_dos(has_figures, run, tmp_path) -> None:

@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mmtp_jax.cli import console, phonon_options
+from mmtp_jax.cli import phonon_options
 from mmtp_jax.cli.cells import read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.committee import Member, run_property
@@ -14,6 +14,7 @@ from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.phonon_options import (
     PhononSettings,
     mesh_of,
+    polar_of,
     supercell_of,
     temperatures_of,
 )
@@ -22,7 +23,7 @@ from mmtp_jax.cli.relax_settings import Relaxation
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.cli.shared_settings import prefix
 from mmtp_jax.cli.spreads import COUNTS
-from mmtp_jax.options import POSITIVE, like, option, options
+from mmtp_jax.options import like, option, options
 from mmtp_jax.properties.options import PhononOptions
 
 if TYPE_CHECKING:
@@ -55,9 +56,6 @@ class PhononsSettings(PhononSettings):
     cell: tuple[str, ...] = like(Relaxation, "cell", help="What of the cell relaxes: as for relax.")
     method: str = like(PhononOptions, "method")
     distance: float = like(PhononOptions, "distance")
-    born: tuple[str, ...] | None = like(PhononOptions, "born")
-    dielectric: float | None = like(PhononOptions, "dielectric", bounds=POSITIVE)
-    nac_method: str = like(PhononOptions, "nac_method")
     path: str | None = option("Special points.", example="GXWKGL,UX", metavar="NAMES")
     output: str = prefix("phonons")
 
@@ -69,7 +67,6 @@ def check(settings: PhononsSettings, given: Values) -> None:
         ValueError: in words.
     """
     phonon_options.check(settings, given)
-    charges_of(settings.born)
     if settings.states and (settings.method == "displacements" or settings.cell != ("full",)):
         raise ValueError("--states goes neither with --displacements nor with --cell")
 
@@ -97,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _of_one(settings: PhononsSettings, member: Member, files: PropertyFiles) -> int:
     mesh, temperatures = mesh_of(settings.mesh), temperatures_of(settings.temperatures_K)
-    supercell, born = supercell_of(settings.supercell), charges_of(settings.born)
+    supercell = supercell_of(settings.supercell)
 
     import mmtp_jax as mmtp
     from mmtp_jax.progress import CountProgress
@@ -106,10 +103,7 @@ def _of_one(settings: PhononsSettings, member: Member, files: PropertyFiles) -> 
 
     potential = member.potential
     atoms = read_start(settings, potential, member.name)[0]
-    common = {
-        "relax": settings.relax, "moments": settings.moments,
-        "born": born, "dielectric": settings.dielectric, "nac_method": settings.nac_method,
-    }  # fmt: skip
+    common = {"relax": settings.relax, "moments": settings.moments, **polar_of(settings)}
     if settings.states:
         with CountProgress(settings.states, "states") as progress:
             found = mmtp.phonons(
@@ -245,18 +239,3 @@ def _write_phonopy(files: PropertyFiles, found: Phonons, bands: Bands) -> None:
     )
     with files.extra(path_file) as temporary:
         found.phonopy.write_yaml_band_structure(filename=temporary)
-
-
-def charges_of(words: tuple[str, ...] | None) -> dict[str, float] | None:
-    """Charges by species from words like ``Cr=4.4``."""
-    if words is None:
-        return None
-    found = {}
-    for word in words:
-        symbol, _, value = word.partition("=")
-        try:
-            found[symbol] = float(value)
-        except ValueError:
-            raise ValueError(f"--born takes SYMBOL=CHARGE, e.g. Cr=4.4, got {word!r}") from None
-    console.check_species(list(found))
-    return found

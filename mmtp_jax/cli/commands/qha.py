@@ -14,6 +14,7 @@ from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.phonon_options import (
     PhononSettings,
     mesh_of,
+    polar_of,
     supercell_of,
     temperatures_of,
 )
@@ -31,7 +32,7 @@ _EPILOG = """\
 examples:
   mmtp qha pot.mtp bcc.cfg --supercell 4 -o fe
   mmtp qha pot.0.mtp pot.1.mtp pot.2.mtp bcc.cfg --supercell 4 -o fe
-  mmtp qha pot.mtp crn.cfg --states 20 --strains -0.01 0.03 9 -o crn_pm
+  mmtp qha pot.mtp crn.cfg --states 20 --born Cr=4.4 N=-4.4 --dielectric 22 -o crn_pm
 
 Phonons at several volumes, with moments equilibrated at each. With --states, of the paramagnetic
 average over disordered magnetic states. Files: PREFIX.csv (over temperature), PREFIX_volumes.csv,
@@ -115,6 +116,7 @@ def _of_one(settings: QhaSettings, member: Member, files: PropertyFiles) -> None
             pressure_GPa=settings.pressure_GPa, states=settings.states, magnetic=settings.magnetic,
             seed=settings.seed, moments=settings.moments, eos=settings.eos,
             mesh=mesh, allow_imaginary=settings.allow_imaginary, callback=progress,
+            **polar_of(settings),
         )  # fmt: skip
     print(found)
     _write(files, settings, member, found)

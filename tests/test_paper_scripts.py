@@ -1,0 +1,89 @@
+"""What the scripts of the papers do beside commands: they are right, and the commands exist."""
+
+from __future__ import annotations
+
+import runpy
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+
+import mmtp_jax as mmtp
+from mmtp_jax.cli.main import build_parser
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+GPA = 0.00624150913
+"""eV/Angstrom^3"""
+TETRAGONAL = np.array(
+    [
+        [620.0, 113.0, 97.0, 0.0, 0.0, 0.0],
+        [113.0, 620.0, 97.0, 0.0, 0.0, 0.0],
+        [97.0, 97.0, 708.0, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.0, 158.0, 0.0, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 158.0, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0, 164.0],
+    ]
+)
+"""GPa; of the antiferromagnet in Kotykhov 2025, Table II."""
+
+
+@pytest.fixture(scope="module")
+def crn() -> dict:
+    return runpy.run_path(str(SCRIPTS / "papers" / "crn.py"))
+
+
+def tensor(c: np.ndarray) -> np.ndarray:
+    """(3, 3, 3, 3) of constants (6, 6)."""
+    place = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+    return c[place[:, :, None, None], place[None, None]]
+
+
+def test_constants_are_turned_as_a_tensor_is(crn) -> None:
+    s = 0.5**0.5
+    turn = np.array([[s, -s, 0.0], [s, s, 0.0], [0.0, 0.0, 1.0]])
+    expected = np.einsum("ia,jb,kc,ld,abcd->ijkl", turn, turn, turn, turn, tensor(TETRAGONAL))
+    np.testing.assert_allclose(tensor(crn["turned"](TETRAGONAL)), expected, atol=1e-9)
+    np.testing.assert_allclose(crn["turned"](crn["turned"](TETRAGONAL)), TETRAGONAL, atol=1e-9)
+
+
+def test_constants_of_labels_are_those_that_the_stresses_are_made_of(
+    crn, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    made = runpy.run_path(str(SCRIPTS / "make_crn_data.py"))
+    cells = made["properties"]()
+    rest = next(a for a in cells if a.info["label"] == "4-afm-reference").cell.array
+    under = np.diag([3.0, 3.0, -2.0])
+    for atoms in cells:
+        strain = np.linalg.solve(rest, atoms.cell.array) - np.eye(3)
+        # As engineers count shears.
+        voigt = full_3x3_to_voigt_6_stress(strain) * [1, 1, 1, 2, 2, 2]
+        stress = under + voigt_6_to_full_3x3_stress(TETRAGONAL @ voigt)
+        results = {"energy": 0.0, "stress": full_3x3_to_voigt_6_stress(stress) * GPA}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    path = tmp_path / "properties.extxyz"
+    mmtp.write(path, cells)
+    monkeypatch.setitem(crn["dft_constants"].__globals__, "PROPERTIES", path)
+    found = crn["dft_constants"]()
+    c = TETRAGONAL
+    expected = [620, 620, 708, 113, 97, 97, 158, 158, 164]
+    assert found["AFM"] == pytest.approx(expected, rel=1e-6)
+    cubic = [620.0] * 3 + [0.5 * (c[0, 1] + c[0, 2])] * 3 + [158.0] * 3
+    assert found["FM"] == pytest.approx(cubic, rel=1e-6)
+
+
+def test_the_commands_are_those_of_mmtp(crn, tmp_path) -> None:
+    parser, commands = build_parser()
+    crn["crystals"](tmp_path)
+    there = {path.name for path in tmp_path.iterdir()}
+    for stage in crn["stages"](50, tmp_path / "test.extxyz").values():
+        for command in stage.commands:
+            words = shlex.split(command.format(pot="pot.mtp"))
+            args, unknown = parser.parse_known_args(words)
+            assert args.command in commands
+            assert not [word for word in unknown if word.startswith("-")]
+            for word in (*args.files, *unknown):
+                assert not word.endswith(".extxyz") or Path(word).name in {*there, "test.extxyz"}
