@@ -105,7 +105,7 @@ def evaluate_system(
     graph, shortest = graph_of(system, neighbours)
     dtype = model.potential.radial_coeffs.dtype
     graph = with_floats(graph, dtype)
-    memory = empty_memory(graph, moments.fixed_directions) if memory is None else memory
+    memory = empty_memory(graph) if memory is None else memory
     constants = jnp.sum(model.constants[system.types])
 
     def look(state: Any, graph: Any, values: Observables) -> Any:

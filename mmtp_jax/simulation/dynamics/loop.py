@@ -63,7 +63,6 @@ def before_start(
     keys: Array,
     n_padded: int,
     dtype: Any,
-    fixed_directions: bool = False,
     speeds: Array | None = None,
 ) -> State:
     """The state before the first evaluation: `take_steps` with a time step of zero makes it.
@@ -73,7 +72,6 @@ def before_start(
         keys: (R, 2) random keys.
         n_padded: number of atoms of the list of neighbours.
         dtype: of the evaluation.
-        fixed_directions: vectors keep their directions.
         speeds: (R, n, 3) of the lengths of moments in spin dynamics; None without it.
     """
     n_replicas = system.n_replicas
@@ -86,9 +84,7 @@ def before_start(
         shortest=zeros,
         n_equilibration=none,
         equilibrium=none,
-        memory=Memory.empty(
-            n_padded * components(system.magmoms[0], fixed_directions), n_replicas, dtype
-        ),
+        memory=Memory.empty(n_padded * components(system.magmoms[0]), n_replicas, dtype),
         spin_temperature=zeros,
     )
     precession = at_rest(n_replicas, system.n_atoms, speeds is not None)

@@ -160,10 +160,7 @@ class Run(HostLoop):
             keys = keys_of(self.options.seed + k for k in range(self.system.n_replicas))
             dtype = self.model.potential.radial_coeffs.dtype
             self.step = -1
-            self.state = before_start(
-                self.system, keys, self.n_padded, dtype, self.plan.moments.fixed_directions,
-                self.speeds(keys),
-            )  # fmt: skip
+            self.state = before_start(self.system, keys, self.n_padded, dtype, self.speeds(keys))
             if self.watch is not None:
                 self.watched = self.watch.start(self.state.system)
             if self.options.spins == "dynamics":

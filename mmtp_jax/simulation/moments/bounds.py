@@ -1,9 +1,8 @@
 """What moves when moments are equilibrated, and how far: the coordinates x of a search.
 
 Collinear moments are coordinates themselves, between the ends of their intervals. Vectors have
-three each, and stay in the ball of radius M. With directions that are fixed, the lengths s of
-vectors m = s n are the coordinates, and the forces on them are T.n: a collinear search along axes
-that differ from atom to atom.
+three each, and stay in the ball of radius M. Of those whose direction n is fixed, m = s n, forces
+have the part along n alone: a collinear search of s along axes that differ from atom to atom.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ NEXT_TO_ZERO = 1e-9
 a fixed direction, which would be lost at zero."""
 
 
-def components(magmoms: Array, fixed_directions: bool) -> int:
+def components(magmoms: Array) -> int:
     """Coordinates of each moment of (N,) or (N, 3)."""
-    return DIMENSION if are_vectors(magmoms) and not fixed_directions else 1
+    return DIMENSION if are_vectors(magmoms) else 1
 
 
 class Bounds(NamedTuple):
@@ -39,19 +38,25 @@ class Bounds(NamedTuple):
     """End of the interval that the potential covers, whatever the signs."""
     outer_high: Array
     directions: Array | None = None
-    """(N, 3) n where only lengths change, zero where a moment has none; None elsewhere."""
+    """(N, 3) n of vectors whose lengths alone change, zero of those that turn; None if all do."""
 
     def coordinates(self, of_atoms: Array) -> Array:
         """x (N,) or (3 N,) of moments; of magnetic forces, those on x."""
         if self.directions is not None:
-            return jnp.sum(of_atoms * self.directions, axis=1)
+            along = jnp.sum(of_atoms * self.directions, axis=1, keepdims=True) * self.directions
+            of_atoms = jnp.where(self.turns[:, None], of_atoms, along)
         return of_atoms.reshape(-1)
 
     def moments(self, x: Array) -> Array:
         """(N,) or (N, 3) mu_B."""
-        if self.directions is not None:
-            return x[:, None] * self.directions
         return x.reshape(self.low.shape[0], -1) if self.has_vectors(x) else x
+
+    @property
+    def turns(self) -> Array:
+        """(N,) bool: vectors whose directions are not fixed."""
+        if self.directions is None:
+            return jnp.ones(self.low.shape, bool)
+        return jnp.all(self.directions == 0.0, axis=1)
 
     def has_vectors(self, x: Array) -> bool:
         """Whether each moment has three coordinates."""
@@ -66,22 +71,19 @@ class Bounds(NamedTuple):
         if not self.has_vectors(x):
             return jnp.clip(x, self.low, self.high)
         size = jnp.where(held, self.sizes(x), jnp.maximum(self.sizes(x), self.high))
-        return (self.moments(x) * (self.high / size)[:, None]).reshape(-1)
+        found = self.moments(x) * (self.high / size)[:, None]
+        if self.directions is not None:
+            length = jnp.clip(self._outwards(x, x)[0], self.low, self.high)
+            found = jnp.where(self.turns[:, None], found, length[:, None] * self.directions)
+        return found.reshape(-1)
 
     def held(self, x: Array, forces: Array) -> Array:
         """(N,) bool: moments at a bound that push outwards."""
-        if not self.has_vectors(x):
-            return _held(x, forces, self.low, self.high)
-        outwards = jnp.sum(self.moments(x) * self.moments(forces), axis=1) > 0
-        # Vectors that were shortened end where rounding takes them.
-        at_end = self.sizes(x) >= self.high * (1 - 8 * jnp.finfo(x.dtype).eps)
-        return at_end & outwards
+        return _held(*self._outwards(x, forces), self.low, self.high)
 
     def outside(self, x: Array, forces: Array) -> Array:
         """(N,) bool: those of them at the end of what the potential covers."""
-        if self.has_vectors(x):
-            return self.held(x, forces)
-        return _held(x, forces, self.outer_low, self.outer_high)
+        return _held(*self._outwards(x, forces), self.outer_low, self.outer_high)
 
     def free(self, x: Array, forces: Array) -> tuple[Array, Array]:
         """What of forces on x moves moments, and which coordinates take part (N,) or (3 N,).
@@ -91,7 +93,8 @@ class Bounds(NamedTuple):
         held = self.held(x, forces)
         if not self.has_vectors(x):
             return jnp.where(held, 0.0, forces), ~held
-        return self._across(x, forces, held), jnp.ones(x.shape, bool)
+        free = jnp.repeat(~held | self.turns, DIMENSION)
+        return self._across(x, forces, held), free
 
     def both_free(
         self, before: tuple[Array, Array], after: tuple[Array, Array]
@@ -102,8 +105,23 @@ class Bounds(NamedTuple):
         """
         if not self.has_vectors(before[0]):
             return before[1], after[1]
-        held = self.held(*before) & self.held(*after)
+        held = self.held(*before) & self.held(*after) & self.turns
         return self._across(*before, held), self._across(*after, held)
+
+    def _outwards(self, x: Array, forces: Array) -> tuple[Array, Array]:
+        """What is between bounds (N,), and the sign of the force on it (N,).
+
+        Those are numbers, lengths of vectors along fixed directions, and those of vectors that turn
+        along their own.
+        """
+        if not self.has_vectors(x):
+            return x, forces
+        along, force = self.moments(x), self.moments(forces)
+        found = self.sizes(x), jnp.sum(along * force, axis=1)
+        if self.directions is None:
+            return found
+        fixed = (jnp.sum(of * self.directions, axis=1) for of in (along, force))
+        return tuple(jnp.where(self.turns, a, b) for a, b in zip(found, fixed, strict=True))
 
     def _across(self, x: Array, forces: Array, which: Array) -> Array:
         """Forces (3 N,), of vectors ``which`` (N,) without what is along them."""
@@ -118,7 +136,8 @@ def bounds_of(
 ) -> Bounds:
     """The intervals of the species; without flips, only the side of zero of the start.
 
-    Vectors that may turn may also pass through zero, whatever ``allow_flips`` says.
+    Vectors that may turn may also pass through zero, whatever ``allow_flips`` says; one that starts
+    at zero has no direction to keep, and may turn.
     """
     start = graph.magmoms
     far = reach(potential)
@@ -129,7 +148,8 @@ def bounds_of(
         if fixed_directions:
             length = jnp.sqrt(jnp.sum(start * start, axis=1, keepdims=True))
             directions = start / jnp.where(length > 0, length, 1.0)
-            low = low if allow_flips else jnp.full_like(low, NEXT_TO_ZERO)
+            if not allow_flips:
+                low = jnp.where(length[:, 0] > 0, NEXT_TO_ZERO, low).astype(start.dtype)
     elif not allow_flips:
         low = jnp.where(start > 0, jnp.maximum(low, 0.0), low)
         high = jnp.where(start < 0, jnp.minimum(high, 0.0), high)
@@ -137,4 +157,6 @@ def bounds_of(
 
 
 def _held(x: Array, forces: Array, low: Array, high: Array) -> Array:
-    return ((x <= low) & (forces < 0)) | ((x >= high) & (forces > 0))
+    # A step to a bound ends where rounding takes it.
+    rounding = 8 * jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(low), jnp.abs(high))
+    return ((x <= low + rounding) & (forces < 0)) | ((x >= high - rounding) & (forces > 0))

@@ -87,7 +87,7 @@ def equilibrate_graph(
         max_change: longest change of a moment in one step, mu_B.
         allow_flips: moments may change their sign; of vectors only those with fixed directions
             have one.
-        fixed_directions: vectors keep their directions; one that starts at zero stays there.
+        fixed_directions: vectors keep their directions; one that starts at zero takes any.
         chunk: see `mmtp_jax.potential.observables.evaluate`.
         memory: of an earlier equilibration of the same atoms, at other positions say.
         observe: ``observe(carry, graph, observables) -> carry``, called after each evaluation with
@@ -124,7 +124,7 @@ def equilibrate_graph(
         return with_next_trial(state, graph, bounds, max_change)
 
     evaluated = jax.eval_shape(lambda: evaluate(potential, graph, chunk))
-    memory = empty_memory(graph, fixed_directions) if memory is None else memory
+    memory = empty_memory(graph) if memory is None else memory
     state = jax.lax.while_loop(goes_on, body, start_state(graph, bounds, evaluated, memory, carry))
     status = state.status
     if halt is not None:

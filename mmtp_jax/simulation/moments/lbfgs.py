@@ -96,10 +96,10 @@ class Memory(NamedTuple):
         return cls(zeros, zeros, jnp.full(n_configurations, 1.0 / FIRST_CURVATURE, dtype))
 
 
-def empty_memory(graph: Graph, fixed_directions: bool = False) -> Memory:
+def empty_memory(graph: Graph) -> Memory:
     """An empty one for the moments of a graph."""
     moments = graph.magmoms
-    size = moments.shape[0] * components(moments, fixed_directions)
+    size = moments.shape[0] * components(moments)
     return Memory.empty(size, graph.n_configurations, moments.dtype)
 
 

@@ -276,7 +276,7 @@ class StructureEquilibrator(OnDevice):
             return equilibrate_batch(
                 self.on_device,
                 graph,
-                empty_memory(graph, options.fixed_directions) if memory is None else memory,
+                empty_memory(graph) if memory is None else memory,
                 options.tolerance,
                 max_steps,
                 options.max_change,

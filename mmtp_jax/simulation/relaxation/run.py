@@ -201,4 +201,4 @@ class RelaxRun(HostLoop):
         positions[: self.offsets[-1]] = np.concatenate([s.positions for s in self.structures])
         magmoms[: self.offsets[-1]] = np.concatenate([s.magmoms for s in self.structures])
         dtype = np.dtype(model.on_device.radial_coeffs.dtype)
-        return before_start(self.problem, positions, magmoms, dtype, self.plan.fixed_directions)
+        return before_start(self.problem, positions, magmoms, dtype)

@@ -112,10 +112,8 @@ class RelaxState(NamedTuple):
     """Of the equilibrations."""
 
 
-@partial(jax.jit, static_argnames=("dtype", "fixed_directions"))
-def before_start(
-    problem: Problem, positions: Array, magmoms: Array, dtype: Any, fixed_directions: bool = False
-) -> RelaxState:
+@partial(jax.jit, static_argnames="dtype")
+def before_start(problem: Problem, positions: Array, magmoms: Array, dtype: Any) -> RelaxState:
     """Before the first evaluation.
 
     Args:
@@ -123,7 +121,6 @@ def before_start(
         positions: (N, 3) Angstrom.
         magmoms: (N,) or (N, 3) mu_B.
         dtype: of the evaluation.
-        fixed_directions: vectors keep their directions.
     """
     coordinates = start_coordinates(problem, positions)
     n_conf = problem.n_configurations
@@ -158,9 +155,7 @@ def before_start(
         n_evaluations=none,
         status=status.astype(jnp.int32),
         memory=memory._replace(scale=jnp.full_like(memory.scale, 1.0 / FORCE_CONSTANT)),
-        moment_memory=Memory.empty(
-            problem.n_atoms * components(magmoms, fixed_directions), n_conf, dtype
-        ),
+        moment_memory=Memory.empty(problem.n_atoms * components(magmoms), n_conf, dtype),
     )
 
 

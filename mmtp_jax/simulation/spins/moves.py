@@ -17,9 +17,7 @@ import numpy as np
 from mmtp_jax.language import named
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.dynamics.thermostats import key_of
-from mmtp_jax.simulation.moments.collapse import EquilibrationWarning
 from mmtp_jax.structures.domain import moment_at_end
-from mmtp_jax.warn import warn
 
 Array = Any
 
@@ -141,22 +139,6 @@ def magnetic_atoms(
             "magnetic species"
         )
     return found
-
-
-def warn_of_others(types: np.ndarray, magnetic: np.ndarray, potential: Potential) -> None:
-    """Issue an `EquilibrationWarning` where atoms have no moment that they might have.
-
-    Among vectors whose lengths are equilibrated, those that do not turn are held at zero.
-    """
-    left = ~magnetic & np.asarray(potential.magnetic)[np.asarray(types)]
-    if left.any():
-        names = sorted({potential.species[k] for k in np.asarray(types)[left]})
-        warn(
-            f"the moments of {left.sum()} of {len(left)} atoms ({', '.join(names)}) are held at "
-            "zero, where their neighbours would give them some; start from moments of them, or "
-            f"name their species in {named('magnetic')}",
-            EquilibrationWarning,
-        )
 
 
 def pattern_of(magmoms: np.ndarray, magnetic: np.ndarray) -> np.ndarray:

@@ -215,7 +215,7 @@ class SpinRun(HostLoop):
             keys=keys_of(self.options.seed + r for r in range(system.n_replicas)),
             step=zero,
             shown_step=zero,
-            memory=empty_memory(graph, fixed_directions=True),
+            memory=empty_memory(graph),
             largest=jnp.asarray(potential.max_magmom)[system.types] if system.vectors else None,
             reach=jnp.asarray(float(potential.cutoff)) if system.vectors else None,
         )

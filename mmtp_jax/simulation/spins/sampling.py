@@ -20,7 +20,6 @@ from mmtp_jax.simulation.spins.moves import (
     check_lengths,
     magnetic_atoms,
     pattern_of,
-    warn_of_others,
 )
 from mmtp_jax.simulation.spins.options import SpinOptions, move_of
 from mmtp_jax.simulation.spins.outcome import SpinObserver, SpinSaved, SpinState, SpinWalk
@@ -69,9 +68,6 @@ def walk_spins(
     Raises:
         ValueError: if no atom is magnetic, the moments of the start, or of all trials, cannot be
             equilibrated, vectors are longer than M_max, or the potential has no energy of them.
-
-    Warns:
-        EquilibrationWarning: if moments of others are held at zero among vectors.
     """
     started = time.perf_counter()
     start = np.asarray(system.magmoms, float)
@@ -81,8 +77,6 @@ def walk_spins(
     magnetic = magnetic_atoms(system.types, start, potential, options.magnetic)
     if system.vectors:
         check_lengths(system.types, start, potential)
-        if options.moments == "equilibrate" and resume is None:
-            warn_of_others(system.types, magnetic, potential)
     signs = pattern_of(start[0], magnetic) if pattern is None else np.asarray(pattern, float)
     signs = np.where(magnetic, signs, 0.0)
     temperatures = np.asarray(temperatures, float)

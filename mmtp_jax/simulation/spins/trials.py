@@ -16,7 +16,7 @@ equilibrated in the same way, or sampled; then the state is all of m.
 A pattern for which the search fails does not belong to the states: it is refused, and counted.
 It fails when a moment that wants to change its sign is held at zero, or has collapsed to it, when
 a moment reaches the end of its interval, and when the limit of steps is reached. Atoms that are
-not magnetic start at zero and take either sign; where moments are vectors, they stay there.
+not magnetic start at zero and take either sign, or as vectors any direction.
 """
 
 from __future__ import annotations

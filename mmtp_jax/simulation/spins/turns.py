@@ -6,8 +6,9 @@ A trial takes a magnetic atom at random, and one of these, each as likely as its
 - random: a direction drawn evenly from the sphere;
 - reversal: the opposite direction;
 - reflection: of the direction e about that of h = sum_j w(r_ij) m_j over the neighbours, e' =
-  2 (e.h) h / h^2 - e, with w = (R_cut - r)^2 and, where lengths are equilibrated, those of the
-  reference: h does not depend on e, so that the way back is as likely. Where h is along the field
+  2 (e.h) h / h^2 - e, with w = (R_cut - r)^2 and, where moments are equilibrated, over those that
+  the walk turns, with lengths of the reference: h does not depend on e, so that the way back is as
+  likely. Where h is along the field
   on the moment and the energy is linear in e, it costs no energy: over-relaxation (Brown and Woch,
   Phys. Rev. Lett. 58, 2394, 1987). Elsewhere Metropolis' rule takes or refuses it as any other;
 - stretch: another length, drawn evenly from an interval about the present one, whose width adapts;
@@ -143,7 +144,8 @@ def _field(walk: Walk, around: Surroundings, spins: Spins, atom: Array) -> Array
     weight = jnp.where(local == atom[:, None], 0.0, weight)
     moments = spins.magmoms[rows, local]
     if walk.moments.kind == "equilibrate":
-        moments = around.reference[rows, local][..., None] * directions_of(moments)
+        lengths = jnp.where(around.magnetic[local], around.reference[rows, local], 0.0)
+        moments = lengths[..., None] * directions_of(moments)
     return jnp.einsum("rk,rkx->rx", weight, moments)
 
 

@@ -82,17 +82,24 @@ def test_free_vectors_turn_until_no_component_of_a_force_is_left(iron, cell, can
 def test_at_fixed_directions_only_lengths_change(iron, cell, canted) -> None:
     near = _directions(1, seed=5) + 0.2 * _directions(4, seed=6)
     near *= (LENGTHS / np.linalg.norm(near, axis=1))[:, None]
-    near[3] = 0.0
     found = mmtp.equilibrate(iron, _with(cell, near), directions="fixed", tolerance=1e-7)
     assert found.converged
-    units = near[:3] / np.linalg.norm(near[:3], axis=1, keepdims=True)
+    units = near / np.linalg.norm(near, axis=1, keepdims=True)
     lengths = np.linalg.norm(found.magmoms, axis=1)
-    np.testing.assert_allclose(found.magmoms[:3], lengths[:3, None] * units, atol=1e-12)
-    assert lengths[3] == 0.0
+    np.testing.assert_allclose(found.magmoms, lengths[:, None] * units, atol=1e-12)
     (there,) = mmtp.evaluate(iron, found.atoms)
-    along = np.sum(there.magnetic_forces[:3] * units, axis=1)
+    along = np.sum(there.magnetic_forces * units, axis=1)
     assert np.abs(along).max() == pytest.approx(found.residual, abs=1e-12)
     assert np.linalg.norm(there.magnetic_forces, axis=1).max() > 1e-3
+    # What starts without a direction takes any.
+    near[3] = 0.0
+    found = mmtp.equilibrate(iron, _with(cell, near), directions="fixed", tolerance=1e-7)
+    (there,) = mmtp.evaluate(iron, found.atoms)
+    assert found.converged
+    assert np.linalg.norm(found.magmoms[3]) > 1.0
+    assert np.linalg.norm(there.magnetic_forces[3]) < 1e-7
+    kept = np.linalg.norm(np.cross(found.magmoms[:3], units[:3]), axis=1)
+    np.testing.assert_allclose(kept, 0.0, atol=1e-12)
     # One that would have to turn around is held, and not lost: its direction is.
     held = mmtp.equilibrate(iron, _with(cell, canted), directions="fixed", tolerance=1e-7)
     assert held.status == Status.HELD_AT_ZERO

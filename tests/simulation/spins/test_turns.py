@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +11,11 @@ from scipy.special import iv
 from mmtp_jax.interfaces.evaluation import evaluate_structures
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.constants import KB
-from mmtp_jax.simulation.moments.collapse import EquilibrationWarning
 from mmtp_jax.simulation.moments.options import MomentOptions
 from mmtp_jax.simulation.moments.structures import equilibrate_structures
 from mmtp_jax.simulation.spins.binder import order_curve
 from mmtp_jax.simulation.spins.loop import take_sweeps
-from mmtp_jax.simulation.spins.moves import pattern_of, warn_of_others
+from mmtp_jax.simulation.spins.moves import pattern_of
 from mmtp_jax.simulation.spins.options import SpinOptions
 from mmtp_jax.simulation.spins.outcome import SpinObserver, SpinSaved, SpinWalk
 from mmtp_jax.simulation.spins.sampling import walk_spins
@@ -182,6 +180,53 @@ def test_equilibrated_lengths_follow_directions() -> None:
     assert np.allclose(walk.series.energy[-1], expected, atol=1e-3)
 
 
+def test_moments_of_others_follow_the_directions() -> None:
+    """Co between two Fe, with 2 k m^2 - 2 J m.(m_1 + m_2): m = J (m_1 + m_2) / 2 k."""
+    k, exchange = 0.08, 0.04
+    induced = teacher(np.array([0.0, 0.0, k]), exchange).radial_coeffs[0, 0]
+    two = of_two_species(teacher(double_well(0.15), exchange))
+    coefficients = np.array(two.radial_coeffs)
+    coefficients[1, 0] = induced
+    two = two.replace(radial_coeffs=coefficients)
+
+    def triple(first: np.ndarray, last: np.ndarray) -> Structure:
+        return replace(chain(3, [first, 0 * UP, last]), types=np.array([0, 1, 0], np.int32))
+
+    cosine = np.linspace(-1.0, 1.0, 41)
+    given = [triple(2 * UP, 2 * np.array([np.sqrt(1 - c * c), 0, c])) for c in cosine]
+    same = MomentOptions(tolerance=1e-7, directions="fixed")
+    minima = equilibrate_structures(two, given, same)
+    assert all(found.converged for found in minima)
+    energies = np.array([found.result.energy for found in minima])
+    assert np.ptp(energies) > THERMAL
+    for found in minima:
+        sides = found.magmoms[0] + found.magmoms[2]
+        np.testing.assert_allclose(found.magmoms[1], exchange / (2 * k) * sides, atol=1e-5)
+    weight = np.exp(-(energies - energies.min()) / THERMAL)
+    weight[[0, -1]] /= 2
+    weight /= weight.sum()
+    options = SpinOptions(sweeps=150, burn_in=20, tolerance=1e-5)
+    # What the file says of their moments does not count.
+    start = replace(triple(2 * UP, 2 * UP), magmoms=np.array([2 * UP, [0.5, 0, 0], 2 * UP]))
+    walk = walked(two, start, replace(options, magnetic=("Fe",)))
+    assert not walk.inadmissible.any()
+    agrees(walk.series.energy, np.sum(weight * energies), 0.05)
+    sides = walk.magmoms[:, 0] + walk.magmoms[:, 2]
+    np.testing.assert_allclose(walk.magmoms[:, 1], exchange / (2 * k) * sides, atol=1e-3)
+    assert np.linalg.norm(walk.magmoms[:, 1], axis=1).max() > 0.3
+
+
+def of_two_species(potential: Potential) -> Potential:
+    """Fe and Co, which are alike."""
+    return potential.replace(
+        species=("Fe", "Co"),
+        species_coeffs=np.repeat(potential.species_coeffs, 2),
+        radial_coeffs=np.tile(potential.radial_coeffs, (2, 2, 1, 1, 1, 1)),
+        min_magmom=np.repeat(potential.min_magmom, 2),
+        max_magmom=np.repeat(potential.max_magmom, 2),
+    )
+
+
 def disordered(n: int, seed: int = 0) -> np.ndarray:
     print("seed", seed)
     found = np.random.default_rng(seed).normal(size=(n, 3))
@@ -240,14 +285,7 @@ def test_neighbours_alone_give_the_energy(iron, crystal, kind) -> None:
 
 
 def test_moments_of_others_stay_and_nothing_compiles_in_the_loop() -> None:
-    potential = teacher(NO_WELL, 0.01)
-    two = potential.replace(
-        species=("Fe", "Co"),
-        species_coeffs=np.repeat(potential.species_coeffs, 2),
-        radial_coeffs=np.tile(potential.radial_coeffs, (2, 2, 1, 1, 1, 1)),
-        min_magmom=np.repeat(potential.min_magmom, 2),
-        max_magmom=np.repeat(potential.max_magmom, 2),
-    )
+    two = of_two_species(teacher(NO_WELL, 0.01))
     start = disordered(4)
     structure = replace(chain(4, start, closed=True), types=np.array([0, 1, 0, 1], np.int32))
     options = replace(FIXED, sweeps=3, burn_in=2, magnetic=("Fe",))
@@ -259,12 +297,6 @@ def test_moments_of_others_stay_and_nothing_compiles_in_the_loop() -> None:
     assert np.all(np.linalg.norm(walk.magmoms - start, axis=2)[:, [0, 2]] > 1e-3)
     assert walk.n_magnetic == 2
     assert np.array_equal(walk.pattern == 0, [False, True, False, True])
-    # Where lengths are equilibrated they would be at zero, which is said.
-    with pytest.warns(EquilibrationWarning, match="2 of 4 atoms .Co. are held at zero"):
-        warn_of_others(structure.types, walk.magnetic, two)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warn_of_others(structure.types, walk.magnetic, two.replace(non_magnetic=("Co",)))
 
 
 def test_the_watch_sees_every_trial_and_may_stop_it() -> None:
