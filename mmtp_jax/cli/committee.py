@@ -58,7 +58,7 @@ def members_of(section: Any) -> list[Member]:
     from mmtp_jax.potential.committee import committee_of
 
     paths = section.potential
-    potentials = [mmtp.load(path, species=section.species) for path in paths]
+    potentials = [console.load_fitted(path, section.species) for path in paths]
     if len(potentials) > 1 and section.committee == "mean":
         name = f"mean of {' '.join(paths)}"
         return [Member(name, mmtp.mean_potential(potentials, paths))]

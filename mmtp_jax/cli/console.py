@@ -140,11 +140,15 @@ def messages(name: str) -> Iterator[None]:
     They speak of options, those of commands that take a file only of its keys.
     """
     _written.clear()
-    handler = _OneLine(name)
+    handler, kinds = _OneLine(name), set()
     logger = logging.getLogger("mmtp_jax")
     level = logger.level
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if getattr(message, "said_once", False):
+            if type(message) in kinds:
+                return
+            kinds.add(type(message))
         handler.emit(logging.makeLogRecord({"msg": str(message), "levelno": logging.WARNING}))
 
     language = "toml" if name in ("mmtp learn", "mmtp validate") else "options"
@@ -260,6 +264,19 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_nan(of) for of in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def load_fitted(path: str, species: Sequence[str] | None) -> Potential:
+    """Load a potential that is about to be evaluated, and warn of one that is yet to be fitted."""
+    import mmtp_jax as mmtp
+
+    potential = mmtp.load(path, species=species)
+    if potential.unfitted:
+        warn(
+            f"{path} has not been fitted: it has the random coefficients of a new potential, so "
+            "that no number of it means anything; mmtp fit fits it to labels"
+        )
+    return potential
 
 
 def save_potential(path: str, potential: Potential, **options: Any) -> str:

@@ -64,6 +64,9 @@ _SHOWN = (
     "n_equilibration",
 )
 
+_OF_WHAT_IS_DONE = ("temperature", "n_equilibration")
+"""Of these, where they are zero throughout there is none."""
+
 
 @readable
 @dataclass(frozen=True)
@@ -102,13 +105,16 @@ class MDResult(Simulation):
     def averages(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Averages (R,) over the second half of the steps, and their standard errors, by name.
 
-        Names have units; what is not finite is left out, and all where there are few steps.
+        Names have units; what is not finite is left out, and all where there are few steps. So are
+        the temperature of atoms that do not move, and equilibrations where there were none.
         """
         counts, found = self._counts, {}
         if len(self.steps) == 0 or max(counts) < 4:
             return {}
         for name in _SHOWN:
             series = getattr(self.series, name)
+            if name in _OF_WHAT_IS_DONE and not np.any(series):
+                continue
             halves = [series[n // 2 : n, r] for r, n in enumerate(counts)]
             if all(np.all(np.isfinite(half)) for half in halves):
                 unit = getattr(UNITS, name)
@@ -123,8 +129,7 @@ class MDResult(Simulation):
         lines = []
         for name, freedom in (("temperature", self._freedom), ("spin temperature", None)):
             found = averages.get(f"{name} ({UNITS.temperature})")
-            if self.bath_K is None or found is None or not np.any(found[0]):
-                # Of atoms that are fixed.
+            if self.bath_K is None or found is None:
                 continue
             spins = " of the spins" if freedom is None else ""
             for r, (mean, error, bath) in enumerate(zip(*found, self.bath_K, strict=True)):

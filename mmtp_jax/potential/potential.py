@@ -230,6 +230,11 @@ class Potential:
         )
 
     @property
+    def unfitted(self) -> bool:
+        """Whether it is one of `new`: of no recorded fit, and without energies of the species."""
+        return self.record is None and not np.any(self.species_coeffs)
+
+    @property
     def even(self) -> bool:
         """Whether E(M) = E(-M), exactly."""
         return self.form != "bare" or self.magnetic_size == 1

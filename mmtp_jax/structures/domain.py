@@ -24,6 +24,13 @@ class ExtrapolationWarning(UserWarning):
     potential was fitted to."""
 
 
+class CantedWarning(ExtrapolationWarning):
+    """Canted moments of a potential that was fitted to collinear ones alone."""
+
+    said_once = True
+    """By a command, whatever numbers of configurations it has to do with."""
+
+
 class MissingMomentsWarning(UserWarning):
     """Configurations without moments were evaluated at zero moments."""
 
@@ -190,7 +197,7 @@ def canted_by_form_alone(potential: Potential) -> bool:
 def warn_of_canted(
     potential: Potential, structures: Sequence[Structure], turn: bool = False
 ) -> bool:
-    """Issue an `ExtrapolationWarning` where nothing but the form says what canted moments cost.
+    """Issue a `CantedWarning` where nothing but the form says what canted moments cost.
 
     Returns whether it was issued. In spin dynamics all moments ``turn``.
 
@@ -205,7 +212,7 @@ def warn_of_canted(
             f"the moments of {len(canted)} of {len(structures)} configurations {how} (first "
             f"{canted[0]}), and this potential was fitted to collinear ones alone: energies "
             "between the axes are extrapolated by the form",
-            ExtrapolationWarning,
+            CantedWarning,
         )
     return bool(canted)
 
@@ -216,7 +223,7 @@ def warn_of_turning(potential: Potential) -> None:
         warn(
             "moments turn, and this potential was fitted to collinear ones alone: energies between "
             "the axes are extrapolated by the form",
-            ExtrapolationWarning,
+            CantedWarning,
         )
 
 

@@ -6,14 +6,16 @@ import re
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
 from mmtp_jax.cli import console
 from mmtp_jax.cli.command_line import current_words
 from mmtp_jax.cli.commands import evaluate as evaluate_command
+from mmtp_jax.cli.committee import members_of
 from mmtp_jax.cli.main import build_parser
-from mmtp_jax.structures.domain import ExtrapolationWarning
+from mmtp_jax.structures.domain import CantedWarning, ExtrapolationWarning
 
 COMMANDS = ("quickstart", "init", "fit", "evaluate", "convert", "plot", "template", "validate")
 
@@ -157,6 +159,30 @@ def test_warnings_and_log_records_are_single_lines_said_once(capsys) -> None:
     assert capsys.readouterr().err == (
         "mmtp test: warning: moments are large\nmmtp test: warning: a label is not read\n"
     )
+
+
+def test_canted_moments_are_warned_of_once(capsys) -> None:
+    with console.messages("mmtp test"):
+        for text in ("1 of 1 configurations", "100 of 100 configurations"):
+            warnings.warn(text, CantedWarning, stacklevel=1)
+            warnings.warn(f"distances of {text}", ExtrapolationWarning, stacklevel=1)
+    assert capsys.readouterr().err.split("mmtp test: warning: ")[1:] == [
+        "1 of 1 configurations\n", "distances of 1 of 1 configurations\n",
+        "distances of 100 of 100 configurations\n",
+    ]  # fmt: skip
+
+
+def test_potentials_that_are_not_fitted_are_told(iron_file, run, capsys, tmp_path) -> None:
+    new = tmp_path / "new.mtp"
+    assert run("init", "--level", 2, "--species", "Fe", "-o", new).status == 0
+    section = SimpleNamespace(
+        potential=(str(iron_file), str(new), str(new)), species=None, committee="members"
+    )
+    with console.messages("mmtp md"):
+        members_of(section)
+    told = capsys.readouterr().err
+    assert told.count("warning") == 1
+    assert f"{new} has not been fitted" in told
 
 
 def test_unknown_options_are_told_with_the_nearest(run) -> None:

@@ -69,6 +69,12 @@ def test_spins_move(run, iron_file, canted, read_back, tmp_path) -> None:
     result = run(*words, "--steps", 4, "--plot", figure)
     assert result.status == 0, result.err
     assert "spin temperature (K)" in result.out
+    assert "  temperature (K)" in result.out
+    assert "n equilibration" not in result.out
+    assert result.err.count("by the form") == 1
+    still = run(*words[:-4], "--steps", 4, "--fixed-atoms", "-o", tmp_path / "still.extxyz")
+    assert "spin temperature (K)" in still.out
+    assert "  temperature (K)" not in still.out
     assert read_back(figure)
     result = run(*words, "--steps", 6, "--resume")
     assert result.status == 0, result.err

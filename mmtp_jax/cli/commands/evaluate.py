@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     if settings.committee:
         asked = {f"mean of {' '.join(names.values())}": settings.potential}
     for name, paths in asked.items():
-        members = [mmtp.load(path, species=settings.species) for path in paths]
+        members = [console.load_fitted(path, settings.species) for path in paths]
         potential = members[0]
         if settings.committee:
             committee_of(members, paths)

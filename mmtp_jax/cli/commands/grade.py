@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
 
     import mmtp_jax as mmtp
 
-    potential = mmtp.load(settings.potential, species=settings.species)
+    potential = console.load_fitted(settings.potential, settings.species)
     atoms_list = read_settled(settings, data, potential) if data else []
     active = active_set(settings, potential)
     print(active)

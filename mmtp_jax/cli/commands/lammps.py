@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     from mmtp_jax.interfaces.lammps.session import write_session
 
     options = SessionOptions(**given_to(SessionOptions, settings))
-    potential = mmtp.load(settings.potential, species=settings.species)
+    potential = console.load_fitted(settings.potential, settings.species)
     active = None
     if settings.active_set is None:
         active, why_not = find_beside(settings.potential, potential)

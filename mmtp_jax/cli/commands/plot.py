@@ -77,11 +77,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _sets(args: argparse.Namespace) -> dict[str, Any]:
-    import mmtp_jax as mmtp
     from mmtp_jax.cli.comparison import evaluated, settled
 
     reading = given_by(args, Reading)
-    potential = mmtp.load(args.potential, species=console.check_species(reading.species))
+    potential = console.load_fitted(args.potential, console.check_species(reading.species))
     # With one set there is nothing to tell apart, and its name would say less than its file's.
     files = {"training" if args.validation else "all data": args.data}
     if args.validation:

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
 
     import mmtp_jax as mmtp
 
-    potential = mmtp.load(settings.potential, species=settings.species)
+    potential = console.load_fitted(settings.potential, settings.species)
     candidates = read_settled(settings, data, potential)
     active = active_set(settings, potential)
     print(active)
