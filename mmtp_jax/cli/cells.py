@@ -35,6 +35,50 @@ def read_start(settings: Any, potential: Potential, path: str | None = None) -> 
     return [repeated(atoms, settings.repeat) for atoms in atoms_list]
 
 
+def check_path(
+    settings: Any, potential: Potential, relaxes: bool | None = None, magnetic: bool = True
+) -> None:
+    """Refuse special points that the lattice has not, before the work.
+
+    What a relaxation may still make more symmetric is left for later.
+
+    Args:
+        settings: with ``path``, which may be None, ``moments``, ``relax``, and what `read_start`
+            takes.
+        potential: whose species they are of.
+        relaxes: the shape of the cell may change; by default where it relaxes.
+        magnetic: moments count for the primitive cell.
+
+    Raises:
+        ValueError: in words.
+    """
+    from dataclasses import replace
+
+    import numpy as np
+
+    from mmtp_jax.interfaces.equilibration import start_structures
+    from mmtp_jax.properties import bands, primitive
+
+    if settings.path is None:
+        return
+    relaxes = settings.relax if relaxes is None else relaxes
+    (start,) = start_structures(potential, read_start(settings, potential)[:1], vectors=True)
+    if start.volume is None:
+        return
+    if start.vectors and magnetic:
+        # They may turn.
+        return
+    moments = start.magmoms
+    if settings.moments != "fixed":
+        # Lengths become those of the state; signs stay.
+        moments = np.sign(moments)
+    if not magnetic:
+        moments = np.zeros(len(start))
+    unit, _ = primitive.primitive_cell(replace(start, magmoms=moments))
+    if not relaxes or not primitive.may_become_smaller(unit):
+        bands.check_path(unit.cell, settings.path, relaxes)
+
+
 def repeated(atoms: Atoms, repeat: tuple[int, int, int] | None) -> Atoms:
     """The cell, or a supercell, with its moments; results do not hold for it."""
     from mmtp_jax.interfaces.equilibration import moments_of_results

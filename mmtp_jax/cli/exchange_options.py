@@ -54,30 +54,6 @@ def found_by(settings: SpinSettings, member: Member, verb: Any) -> Any:
     )  # fmt: skip
 
 
-def check_path(settings: SpinSettings, member: Member, path: str) -> None:
-    """Refuse special points that the lattice has not, before the relaxation.
-
-    What a relaxation may still make more symmetric is left for later.
-
-    Raises:
-        ValueError: in words.
-    """
-    from dataclasses import replace
-
-    import numpy as np
-
-    from mmtp_jax.interfaces.equilibration import start_structures
-    from mmtp_jax.properties import bands, primitive
-
-    (start,) = start_structures(member.potential, read_start(settings, member.potential)[:1])
-    if start.volume is None:
-        return
-    # Lengths become those of the state; signs stay.
-    unit, _ = primitive.primitive_cell(replace(start, magmoms=np.sign(start.magmoms)))
-    if not settings.relax or not primitive.may_become_smaller(unit):
-        bands.check_path(unit.cell, path, settings.relax)
-
-
 def head(settings: SpinSettings, member: Member, found: Exchange) -> dict[str, Any]:
     """The first entries of a JSON file."""
     from mmtp_jax.properties.exchange_results import BY_FORM, CONVENTION

@@ -27,6 +27,29 @@ def cell(tmp_path_factory) -> Path:
     return path
 
 
+def test_special_points_are_refused_before_the_work(
+    iron_file, cell, run, tmp_path, monkeypatch
+) -> None:
+    def phonons(*_: object, **__: object) -> None:
+        raise ValueError("the work")
+
+    monkeypatch.setattr("mmtp_jax.phonons", phonons)
+    for more in ((), ("--states", 4), ("--no-relax",)):
+        words = ("phonons", iron_file, cell, *more, "-o", tmp_path / "fe", "--path")
+        refused = run(*words, "GXQ")
+        assert refused.status == 2
+        assert "names Q, X; special points of this lattice (body-centred cubic)" in refused.err
+        assert "the work" in run(*words, "GHN").err
+    # Two moments of the cubic cell that differ, as long as they are not equilibrated.
+    atoms = bulk("Fe", a=2.84, cubic=True)
+    atoms.set_initial_magnetic_moments([2.2, 2.0])
+    mmtp.write(tmp_path / "two.extxyz", atoms)
+    words = ("phonons", iron_file, tmp_path / "two.extxyz", "--no-relax", "-o", tmp_path / "fe")
+    assert "the work" in run(*words, "--path", "GHN").err
+    assert "the work" in run(*words, "--fixed-moments", "--path", "GXM").err
+    assert "the work" not in run(*words, "--fixed-moments", "--path", "GHN").err
+
+
 def _rows(path) -> list[dict[str, str]]:
     with open(path, newline="") as file:
         return list(csv.DictReader(file))

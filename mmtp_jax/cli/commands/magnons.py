@@ -7,10 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import exchange_options
+from mmtp_jax.cli.cells import check_path
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.committee import Member, run_property
 from mmtp_jax.cli.console import add_command
-from mmtp_jax.cli.exchange_options import SpinSettings, check_path, found_by, head
+from mmtp_jax.cli.exchange_options import SpinSettings, found_by, head
 from mmtp_jax.cli.phonon_options import mesh_of
 from mmtp_jax.cli.property_output import PropertyFiles
 from mmtp_jax.cli.settings import Values
@@ -91,14 +92,18 @@ def _of_one(settings: MagnonsSettings, member: Member, files: PropertyFiles) -> 
     from mmtp_jax.properties.bands import default_path
     from mmtp_jax.properties.critical_temperatures import SOFT
 
-    if settings.path is not None:
-        check_path(settings, member, settings.path)
+    check_path(settings, member.potential)
     found = found_by(settings, member, mmtp.magnons)
     print(found)
     bands = found.bands(default_path(found.exchange.model.cell, path=settings.path))
     dos = found.dos(mesh_of(settings.mesh))
     _write_bands(files, found, bands)
-    files.table("dos", ["energy (meV)", "total (1/meV/atom)"], zip(*dos, strict=True), curves=True)
+    files.table(
+        "dos",
+        ["energy (meV)", "total (1/meV/atom)", *(f"{s} (1/meV/atom)" for s in dos.species)],
+        zip(dos.energies, dos.total, *dos.species.values(), strict=True),
+        curves=True,
+    )
     lowest = bands.lowest
     if (unstable := lowest.energy < -SOFT) and found.is_stable:
         print(f"UNSTABLE: turns of the moments lower the energy on the path, lowest {lowest}")

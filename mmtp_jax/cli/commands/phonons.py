@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.cli import phonon_options
-from mmtp_jax.cli.cells import read_start
+from mmtp_jax.cli.cells import check_path, read_start
 from mmtp_jax.cli.command_line import collect, declare, inputs_of
 from mmtp_jax.cli.committee import Member, run_property
 from mmtp_jax.cli.console import add_command
@@ -102,6 +102,9 @@ def _of_one(settings: PhononsSettings, member: Member, files: PropertyFiles) -> 
     from mmtp_jax.properties.phonon_results import IMAGINARY
 
     potential = member.potential
+    paramagnetic = settings.states > 0
+    # Of that only the volume changes.
+    check_path(settings, potential, settings.relax and not paramagnetic, magnetic=not paramagnetic)
     atoms = read_start(settings, potential, member.name)[0]
     common = {"relax": settings.relax, "moments": settings.moments, **polar_of(settings)}
     if settings.states:
