@@ -9,10 +9,18 @@ import numpy as np
 
 from mmtp_jax.properties.bands import default_path, distances_along
 from mmtp_jax.properties.lattice_sites import repeats
+from mmtp_jax.warn import warn
 
 if TYPE_CHECKING:
     from mmtp_jax.properties.magnon_results import Magnons
     from mmtp_jax.properties.structure_factor_results import SpinStructureFactor
+
+STRAINED = 1e-3
+"""Of a length of one lattice, by which that of another differs so that energies do."""
+
+
+class OtherLatticeWarning(UserWarning):
+    """Bands are of the same lattice as S(q, omega), with other lengths or angles."""
 
 
 class Line(NamedTuple):
@@ -27,10 +35,11 @@ class Line(NamedTuple):
 def energies_at(found: SpinStructureFactor, magnons: Magnons, q: Any) -> np.ndarray:
     """Energies (k, bands) of adiabatic magnons at q (k, 3) of S(q, omega), meV.
 
-    The crystals may differ by a strain.
-
     Raises:
         ValueError: if the cell of the magnons does not repeat that of S(q, omega).
+
+    Warns:
+        OtherLatticeWarning: if the crystals differ by a strain.
     """
     cell = magnons.exchange.model.cell
     matrix = repeats(cell, found.cell)
@@ -39,6 +48,7 @@ def energies_at(found: SpinStructureFactor, magnons: Magnons, q: Any) -> np.ndar
             "the magnons are of another lattice, or of one in another orientation; their cell is "
             f"{np.round(cell, 3).tolist()}, that of the waves {np.round(found.cell, 3).tolist()}"
         )
+    _warn_of_strain(found, cell, matrix)
     return magnons.energies(np.atleast_2d(np.asarray(q, float)) @ matrix.T)
 
 
@@ -79,6 +89,9 @@ def lines_of_table(
 
     Raises:
         ValueError: if there is no path, the lattice is another one, or no line is in both.
+
+    Warns:
+        OtherLatticeWarning: if the crystals differ by a strain.
     """
     if found.path is None:
         raise ValueError("bands are drawn along a path; these q were given one by one")
@@ -89,6 +102,7 @@ def lines_of_table(
             f"one of {abs(np.linalg.det(found.cell)):.4g}, and so along other lines: give the cell "
             "of the bands as that of q"
         )
+    _warn_of_strain(found, cell, matrix)
     by_name: dict[str, list[int]] = {}
     for k, name in enumerate(names):
         by_name.setdefault(name, []).append(k)
@@ -107,6 +121,22 @@ def lines_of_table(
     if not any(len(line.distances) for line in lines):
         raise ValueError(f"the bands have no line of the path, but {', '.join(by_name)}")
     return lines
+
+
+def _warn_of_strain(found: SpinStructureFactor, cell: np.ndarray, matrix: np.ndarray) -> None:
+    """Issue an `OtherLatticeWarning` where lengths differ by more than `STRAINED`."""
+    stretch = np.linalg.svd(np.linalg.inv(matrix @ found.cell) @ cell, compute_uv=False) - 1.0
+    largest = stretch[np.argmax(np.abs(stretch))]
+    if abs(largest) > STRAINED:
+        volumes = (abs(np.linalg.det(of)) for of in (cell, matrix @ found.cell))
+        warn(
+            "the bands are of {:.4g} Angstrom^3 where the trajectory has {:.4g}, with lengths that "
+            "differ by up to {:.2g} %: energies of magnons differ by that, too, by several times "
+            "as much; calculate them in the cell of the trajectory, or simulate in theirs".format(
+                *volumes, 100 * abs(largest)
+            ),
+            OtherLatticeWarning,
+        )
 
 
 def nearest(energies: np.ndarray, candidates: np.ndarray) -> np.ndarray:

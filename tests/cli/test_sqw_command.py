@@ -74,6 +74,8 @@ def test_files_and_numbers(run, read_back, trajectory, tmp_path) -> None:
     )
     assert result.status == 0, result.err
     assert "S(q, omega) of 54 atoms" in result.out
+    volumes = "the bands are of 11.33 Angstrom^3 where the trajectory has 11.45"
+    assert f"{volumes}, with lengths that differ by up to 0.35 %" in result.err
     content = json.loads(Path(f"{prefix}.json").read_text())
     assert content["resolution_meV"] == pytest.approx(1.44 * MEV_FS / (81 * STEP), rel=1e-3)
     assert content["axis"] == pytest.approx([0, 1, 0], abs=0.02)
