@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mmtp_jax.plot.paths import (
     band_figure,
+    draw_species,
     from_mev,
     from_zero,
     parts_of_path,
@@ -88,10 +89,13 @@ def magnons(bands: MagnonBands, dos: MagnonDOS | None = None, by_form: bool = Fa
     plain(axes)
     last = axes
     if dos is not None:
-        beside.plot(1e3 * dos.total, dos.energies, color=COLOURS[0], linewidth=1.3)
+        draw_species(beside, {s: 1e3 * of for s, of in dos.species.items()}, dos.energies)
+        beside.plot(1e3 * dos.total, dos.energies, color=COLOURS[0], linewidth=1.3, label="total")
         beside.set_xlabel("DOS (1/eV per atom)")
         beside.set_xlim(left=0.0)
         beside.xaxis.set_major_locator(MaxNLocator(3))
+        if len(dos.species) > 1:
+            beside.legend(frameon=False, fontsize=8.5)
         plain(beside)
         last = beside
     other = last.secondary_yaxis("right", functions=(from_mev, to_mev))

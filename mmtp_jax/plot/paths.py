@@ -25,6 +25,14 @@ def band_figure(with_dos: bool) -> tuple[Figure, Any, Any]:
     return figure, axes, beside
 
 
+def draw_species(axes: Any, species: dict[str, np.ndarray], values: np.ndarray) -> None:
+    """Draw the parts of a density of states beside bands, where there are several species."""
+    for k, (symbol, part) in enumerate(species.items()):
+        if len(species) > 1:
+            colour = COLOURS[(k + 1) % len(COLOURS)]
+            axes.plot(part, values, color=colour, linewidth=1.2, label=symbol)
+
+
 def from_zero(axes: Any, lowest: float, least: float, words: str) -> None:
     """Begin at zero, or below, shaded and named, where the lowest value is that far below."""
     below = lowest < -least

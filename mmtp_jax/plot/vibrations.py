@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mmtp_jax.plot.paths import (
     band_figure,
+    draw_species,
     from_mev,
     from_zero,
     parts_of_path,
@@ -52,12 +53,7 @@ def bands(
     plain(axes)
     last = axes
     if dos is not None:
-        for k, (symbol, part) in enumerate(dos.species.items()):
-            if len(dos.species) > 1:
-                beside.plot(
-                    part, dos.frequencies, color=COLOURS[(k + 1) % len(COLOURS)], linewidth=1.2,
-                    label=symbol,
-                )  # fmt: skip
+        draw_species(beside, dos.species, dos.frequencies)
         beside.plot(dos.total, dos.frequencies, color=COLOURS[0], linewidth=1.3, label="total")
         beside.set_xlabel("DOS (1/THz per atom)")
         beside.set_xlim(left=0.0)

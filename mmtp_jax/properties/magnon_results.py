@@ -71,6 +71,8 @@ class MagnonDOS(NamedTuple):
     """(k,) meV."""
     total: np.ndarray
     """(k,) 1/meV per atom."""
+    species: dict[str, np.ndarray]
+    """Parts of it (k,), by what moments of each species have of a wave, see `spin_waves`."""
 
 
 @readable
@@ -131,11 +133,17 @@ class Magnons:
             parts: intervals of the energy, in each of which it is a mean.
         """
         counts = counts_of(self.exchange.model.cell, mesh)
-        found = self.energies(mesh_of(self.exchange.model.cell, counts)).reshape(*counts, -1)
+        energies, shares = self.exchange.model.waves(mesh_of(self.exchange.model.cell, counts))
+        found = 1e3 * energies.reshape(*counts, -1)
+        symbols = np.array([self.exchange.symbols[k] for k in self.exchange.spins])
+        kinds = list(dict.fromkeys(symbols))
+        parts_of = np.stack([shares[..., symbols == kind].sum(axis=-1) for kind in kinds], axis=-1)
         low, high = min(0.0, float(found.min())), float(found.max())
         edges = np.linspace(low - 0.01 * (high - low) * (low < 0), high, parts + 1)
-        counted = states_below(found, edges) / found.shape[-1]
-        return MagnonDOS((edges[1:] + edges[:-1]) / 2, np.diff(counted) / np.diff(edges))
+        counted = states_below(found, edges, parts_of.reshape(*found.shape, -1)) / found.shape[-1]
+        density = np.diff(counted, axis=0).T / np.diff(edges)
+        middle, species = (edges[1:] + edges[:-1]) / 2, dict(zip(kinds, density, strict=True))
+        return MagnonDOS(middle, density.sum(axis=0), species)
 
     def band_stiffness(self) -> np.ndarray | None:
         """D (3, 3) from the curvature of the lowest band at small q, a check of `stiffness`."""

@@ -138,8 +138,12 @@ class SpinModel:
             yield part, (whole + whole.conj().swapaxes(1, 2)) / 2
 
     def energies(self, q: Any) -> np.ndarray:
-        """hbar omega (k, n_spins) at q (k, 3), ascending, eV; see `spin_wave_energies`."""
-        return spin_wave_energies(self.curvature(q), self.moments[: self.n_spins])
+        """hbar omega (k, n_spins) at q (k, 3), ascending, eV; see `spin_waves`."""
+        return self.waves(q)[0]
+
+    def waves(self, q: Any) -> tuple[np.ndarray, np.ndarray]:
+        """`spin_waves` (k, n_spins) and (k, n_spins, n_spins) at q (k, 3), eV."""
+        return spin_waves(self.curvature(q), self.moments[: self.n_spins])
 
     def rigidity(self) -> np.ndarray:
         """A (3, 3) of the energy theta^2 q.A.q / 2 per cell of a slow spiral, eV Angstrom^2.
@@ -198,12 +202,13 @@ class SpinModel:
         )
 
 
-def spin_wave_energies(curvature: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """hbar omega (k, n) of spin waves, ascending, in the unit of K.
+def spin_waves(curvature: np.ndarray, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """hbar omega (k, n) of spin waves, ascending, in the unit of K, and what atoms have of them.
 
-    The energy of a wave is positive where the state is a minimum, both for waves that turn with
-    and against the clock. It is negative where a wave lowers the energy; where waves grow,
-    that is omega is complex, it is -|omega|.
+    The share (k, n, n) of the last index is |m_a| |tau_a|^2, by which a moment is shorter along the
+    axis, over the sum of all. The energy of a wave is positive where the state is a minimum, both
+    for waves that turn with and against the clock. It is negative where a wave lowers the energy;
+    where waves grow, that is omega is complex, it is -|omega|.
 
     Args:
         curvature: K(q) (k, n, n), Hermitian.
@@ -213,18 +218,34 @@ def spin_wave_energies(curvature: np.ndarray, moments: np.ndarray) -> np.ndarray
     scaled = root[:, None] * curvature * root
     signs = np.sign(moments)
     if np.all(signs == signs[0]):
-        return np.linalg.eigvalsh(scaled)
+        found, waves = np.linalg.eigh(scaled)
+        return found, _shares(waves)
     values, vectors = np.linalg.eigh(scaled)
     # Not below zero but by round-off: then square roots are real, and so are all frequencies.
     least = -1e-9 * np.abs(values).max(initial=1e-300)
     half = np.sqrt(np.maximum(values, 0.0))[:, :, None] * vectors.conj().swapaxes(1, 2)
-    found = np.sort(np.abs(np.linalg.eigvalsh((half * signs) @ half.conj().swapaxes(1, 2))), axis=1)
+    omega, turned = np.linalg.eigh((half * signs) @ half.conj().swapaxes(1, 2))
+    # hbar omega w = s H w has the solutions w = s half^+ y, and where that is nothing H w = 0.
+    waves = half.conj().swapaxes(1, 2) @ turned
+    small = np.sum(np.abs(waves) ** 2, axis=1, keepdims=True) < -least
+    shares = _shares(np.where(small, vectors[:, :, :1], waves))
+    order = np.argsort(np.abs(omega), axis=1)
+    found = np.take_along_axis(np.abs(omega), order, axis=1)
+    shares = np.take_along_axis(shares, order[:, :, None], axis=1)
     for k in np.flatnonzero(values.min(axis=1) < least):
         omega, waves = np.linalg.eig(signs[:, None] * scaled[k])
         norms = np.einsum("ai,a,ai->i", waves.conj(), signs, waves).real
         grows = np.abs(omega.imag) > 1e-9 * np.abs(omega).max()
-        found[k] = np.sort(np.where(grows, -np.abs(omega), omega.real * np.sign(norms)))
-    return found
+        energies = np.where(grows, -np.abs(omega), omega.real * np.sign(norms))
+        order = np.argsort(energies)
+        found[k], shares[k] = energies[order], _shares(waves[None])[0, order]
+    return found, shares
+
+
+def _shares(waves: np.ndarray) -> np.ndarray:
+    """(k, waves, atoms) of columns (k, atoms, waves)."""
+    size = np.abs(waves.swapaxes(1, 2)) ** 2
+    return size / size.sum(axis=2, keepdims=True)
 
 
 def _words(q: np.ndarray) -> str:

@@ -20,7 +20,7 @@ from mmtp_jax.properties.critical_temperatures import OTHER_ORDER, mean_field, w
 from mmtp_jax.properties.exchange import exchange_of_structure, spin_model
 from mmtp_jax.properties.magnon_results import magnons_of
 from mmtp_jax.properties.primitive import may_become_smaller, primitive_cell
-from mmtp_jax.properties.spin_model import SpinModel, spin_wave_energies
+from mmtp_jax.properties.spin_model import SpinModel, spin_waves
 from mmtp_jax.properties.tetrahedra import states_below
 from mmtp_jax.properties.transverse import transverse, transverse_rows
 from mmtp_jax.simulation.constants import KB
@@ -118,11 +118,22 @@ def test_a_ferrimagnet_of_two_species() -> None:
     atoms.symbols[1] = "Al"
     found = _found(teacher, atoms, [a, -b])
     strength = 500 * J * a * b / LENGTH**2
-    expected = []
+    expected, shares = [], []
     for c in np.cos(np.pi * Q[:, 0]):
         matrix = 8 * strength * np.array([[1 / a, c / a], [-c / b, -1 / b]])
-        expected.append(np.sort(np.abs(np.linalg.eigvals(matrix))))
+        omega, turns = np.linalg.eig(matrix)
+        order, size = np.argsort(np.abs(omega)), np.array([[a], [b]]) * turns**2
+        expected.append(np.abs(omega)[order])
+        shares.append((size / size.sum(axis=0)).T[order])
     np.testing.assert_allclose(found.energies(Q), expected, rtol=1e-7)
+    np.testing.assert_allclose(found.exchange.model.waves(Q)[1], shares, rtol=1e-7)
+    dos = found.dos(mesh=[64, 1, 1])
+    np.testing.assert_allclose(dos.species["Fe"] + dos.species["Al"], dos.total, rtol=1e-12)
+    # Waves of one sense are more on the moments that are longer; there are as many of either.
+    width = np.diff(dos.energies)[0]
+    assert width * np.sum(dos.species["Fe"]) == pytest.approx(0.5, abs=1e-6)
+    low = dos.energies < 0.5 * dos.energies[-1]
+    assert dos.species["Fe"][low].sum() > 1.2 * dos.species["Al"][low].sum()
     np.testing.assert_allclose(found.band_stiffness(), found.stiffness, atol=1e-3)
     assert found.exchange.kinds == ("Fe", "Al")
     # The wave of least energy is of both sublattices together.
@@ -171,10 +182,11 @@ def test_states_that_are_no_minimum_are_named() -> None:
     assert found.soft[0].energy == pytest.approx(-4 / LENGTH * 12 * 500 * J, rel=1e-6)
     assert "UNSTABLE" in str(found)
     # Waves that grow, and a wave that turns on but lowers the energy.
-    grows = spin_wave_energies(np.array([[[1.0, 2.0], [2.0, 1.0]]]), np.array([1.0, -1.0]))
+    grows, _ = spin_waves(np.array([[[1.0, 2.0], [2.0, 1.0]]]), np.array([1.0, -1.0]))
     np.testing.assert_allclose(grows, [[-2 * np.sqrt(3), -2 * np.sqrt(3)]])
-    lower = spin_wave_energies(np.array([np.diag([-3.0, 1.0])]), np.array([1.0, -2.0]))
+    lower, shares = spin_waves(np.array([np.diag([-3.0, 1.0])]), np.array([1.0, -2.0]))
     np.testing.assert_allclose(lower, [[-6.0, 1.0]])
+    np.testing.assert_allclose(shares, [np.eye(2)])
 
 
 @pytest.mark.filterwarnings("ignore::mmtp_jax.SoftMagnonsWarning")
