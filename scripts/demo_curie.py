@@ -92,7 +92,7 @@ def main() -> None:
             f"{len(atoms)} atoms: {walk.seconds:.0f} s, {trials / walk.seconds:.3g} trials/s, "
             f"autocorrelation time {curves[-1].correlation_time.max():.0f} sweeps"
         )
-    found = binder_crossing(curves)
+    found = binder_crossing(curves, dimension=2 if args.lattice == "square" else 3)
     print(found)
     value, error = found.temperature * KB / EXCHANGE, found.error * KB / EXCHANGE
     print(f"k_B T_C / J = {value:.4f} +- {error:.4f}, known {known:.4f}")

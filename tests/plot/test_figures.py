@@ -118,7 +118,9 @@ def test_convergence_has_the_states_and_the_mean_of_the_first() -> None:
 
 def test_order_says_what_its_bars_are() -> None:
     t = np.array([900.0, 1000.0, 1100.0])
-    curves = [OrderCurve(t, n, *[t / 1e3] * 7, np.zeros((0, 3))) for n in (16, 54)]
+    curves = [
+        OrderCurve(t, n, *[t / 1e3] * 7, np.zeros((0, 3)), t, np.zeros((0, 3))) for n in (16, 54)
+    ]
     figure = plot.order(curves, Crossing(1040.0, 12.0, ((16, 54, 1040.0, 12.0),), 1.0))
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["16 magnetic atoms", "54 magnetic atoms"]

@@ -124,7 +124,8 @@ def _crossing(walks: SpinWalks) -> Crossing | None:
         return None
     from mmtp_jax.simulation.spins.crossing import binder_crossing
 
-    crossing = binder_crossing([curve for curve, _ in walks.curves])
+    curves = [curve for curve, _ in walks.curves]
+    crossing = binder_crossing(curves, dimension=int(walks.cell.pbc.sum()))
     print(crossing)
     return crossing
 

@@ -43,7 +43,7 @@ LEAST_OVERLAP = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Reweighted:
-    """The cumulant between the simulated temperatures."""
+    """Cumulant and mean square between the simulated temperatures."""
 
     temperatures: np.ndarray
     """(F,) K."""
@@ -51,6 +51,10 @@ class Reweighted:
     """(F,) U4."""
     samples: np.ndarray = field(repr=False)
     """(B, F) U4 of each bootstrap sample."""
+    square: np.ndarray = field(repr=False)
+    """(F,) <m^2>."""
+    square_samples: np.ndarray = field(repr=False)
+    """(B, F) <m^2> of each bootstrap sample."""
 
 
 @readable
@@ -74,6 +78,10 @@ class OrderCurve:
     """Integrated autocorrelation time of |m|, sweeps."""
     binder_samples: np.ndarray = field(repr=False)
     """(B, T) U4 of each bootstrap sample."""
+    square: np.ndarray = field(repr=False)
+    """<m^2>."""
+    square_samples: np.ndarray = field(repr=False)
+    """(B, T) <m^2> of each bootstrap sample."""
     between: Reweighted | None = field(repr=False, default=None)
     """None without energies, or where those of neighbouring temperatures do not overlap."""
     least_sweeps: int = 0
@@ -185,6 +193,8 @@ def order_curve(
         binder_error=errors[:, 2],
         correlation_time=whole_times,
         binder_samples=samples[:, 2].T,
+        square=whole[:, 3],
+        square_samples=samples[:, 3].T,
         between=None
         if energy is None or len(distinct) < 2 or np.isnan(samples).any()
         else _between(
@@ -219,7 +229,7 @@ def _between(
     fine = np.linspace(distinct[0], distinct[-1], N_BETWEEN)
     means, samples = reweighted(found, fine, n_bootstrap, rng)
     cumulant, of_samples = (_cumulant(m[..., 0], m[..., 1]) for m in (means, samples))
-    return Reweighted(fine, cumulant, of_samples)
+    return Reweighted(fine, cumulant, of_samples, means[..., 0], samples[..., 0])
 
 
 def _block_length(n_sweeps: int, n_replicas: int, time: float) -> int:
@@ -247,7 +257,7 @@ def _blocks(order: np.ndarray, time: float) -> np.ndarray:
 
 
 def _quantities(means: np.ndarray, n: int, temperature: float) -> np.ndarray:
-    """(3, ...) order, susceptibility and U4 from means of |m|, m^2 and m^4 (3, ...)."""
+    """(4, ...) order, susceptibility, U4 and m^2 from means of |m|, m^2 and m^4 (3, ...)."""
     first, second, fourth = means
     susceptibility = n * (second - first**2) / (KB * temperature) if temperature > 0 else 0 * first
-    return np.array([first, susceptibility, _cumulant(second, fourth)])
+    return np.array([first, susceptibility, _cumulant(second, fourth), second])

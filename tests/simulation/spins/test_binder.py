@@ -10,7 +10,12 @@ import pytest
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.constants import KB
 from mmtp_jax.simulation.spins import binder
-from mmtp_jax.simulation.spins.binder import autocorrelation_time, order_curve
+from mmtp_jax.simulation.spins.binder import (
+    OrderCurve,
+    Reweighted,
+    autocorrelation_time,
+    order_curve,
+)
 from mmtp_jax.simulation.spins.crossing import binder_crossing
 from mmtp_jax.simulation.spins.options import SpinOptions
 from mmtp_jax.simulation.spins.sampling import walk_spins
@@ -112,12 +117,12 @@ def _patterns(size: int) -> tuple[np.ndarray, np.ndarray]:
     return bonds, signs.mean(axis=(1, 2))
 
 
-def _enumerated(size: int, reduced: np.ndarray) -> np.ndarray:
-    """U4 of a small lattice from all its patterns."""
+def _enumerated(size: int, reduced: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """U4 and <m^2> of a small lattice from all its patterns."""
     bonds, m = _patterns(size)
     weight = np.exp((bonds - bonds.max()) / reduced[:, None])
     weight /= weight.sum(axis=1, keepdims=True)
-    return 1 - (weight @ m**4) / (3 * (weight @ m**2) ** 2)
+    return 1 - (weight @ m**4) / (3 * (weight @ m**2) ** 2), weight @ m**2
 
 
 def test_cumulants_cross_at_the_curie_temperature() -> None:
@@ -130,21 +135,56 @@ def test_cumulants_cross_at_the_curie_temperature() -> None:
             order_curve(walk.temperatures, walk.series.order, size**2, walk.series.energy)
         )
     between = curves[0].between
-    exact = _enumerated(4, between.temperatures * KB / EXCHANGE)
+    exact, squares = _enumerated(4, between.temperatures * KB / EXCHANGE)
     assert np.all(np.abs(between.binder - exact) < 4 * between.samples.std(axis=0))
+    assert np.all(np.abs(between.square - squares) < 4 * between.square_samples.std(axis=0))
     # The sharper for it: reweighting uses all temperatures for each.
     assert between.samples.std(axis=0).max() < curves[0].binder_error.max()
     for reweighting in (True, False):
         used = curves if reweighting else [replace(c, between=None) for c in curves]
-        found = binder_crossing(used)
+        found = binder_crossing(used, dimension=2)
         reduced = np.array([found.temperature, found.error]) * KB / EXCHANGE
         print("k_B T_C / J", reduced, "infinite", ONSAGER)
+        # The error holds what cells that small are off.
+        assert abs(reduced[0] - ONSAGER) < 2 * reduced[1]
+        by_chance = binder_crossing(used, dimension=1)
+        assert np.isnan(by_chance.scaled[0])
+        assert by_chance.error == found.pairs[-1][3] < found.error
+        assert found.error == np.hypot(by_chance.error, found.temperature - found.scaled[0])
+        assert "<m^2> crosses at" in str(found)
+        assert "counts no drift" in str(by_chance)
+        reduced[1] = by_chance.error * KB / EXCHANGE
         assert found.interpolated is not reweighting
         assert ("interpolated" in str(found)) is not reweighting
         assert found.share > 0.9
         assert reduced[1] < 0.06
         # Cells of 4 and 8 cross at 2.229 +- 0.004 (40 000 sweeps), below the infinite lattice.
         assert abs(reduced[0] - 2.229) < 3 * reduced[1] + 0.005
+
+
+def test_the_error_holds_corrections_of_small_cells() -> None:
+    """U4 with a correction c L^-0.8, by which 4 and 7 cross 0.7 % low, <m^2> with a smaller one."""
+    temperatures = np.linspace(1.95, 2.15, 41)
+    rng = np.random.default_rng(4)
+    curves = []
+    for size in (4, 7):
+        t = (temperatures / 2.0542 - 1) * size**1.405
+        whole = 0.6217 - 0.07 * t + 0.012 * (4 / size) ** 0.8
+        square = size**-1.037 * np.exp(-t) * (1 + 0.002 * (4 / size) ** 0.8)
+        noise = 1e-3 * rng.normal(size=(2, 200, 1)) * np.ones(41)
+        between = Reweighted(temperatures, whole, whole + noise[0], square, square * (1 + noise[1]))
+        none = np.ones(41)
+        curves.append(
+            OrderCurve(
+                temperatures, 2 * size**3, *[none] * 7, whole + noise[0], square, noise[1], between
+            )
+        )
+    found = binder_crossing(curves)
+    statistical = found.pairs[0][3]
+    assert found.temperature == pytest.approx(2.039, abs=0.001)
+    assert found.scaled[0] == pytest.approx(2.0542, abs=0.003)
+    assert abs(found.temperature - 2.0542) > 1.5 * statistical
+    assert abs(found.temperature - 2.0542) < 1.2 * found.error
 
 
 def test_energies_that_do_not_overlap_are_noticed() -> None:
