@@ -145,11 +145,17 @@ def when_stopped() -> Any:
     )  # fmt: skip
 
 
-def skin() -> Any:
+SKIN, THINNEST, AT_REST = 0.5, 0.2, 0.01
+"""Angstrom: of the list of neighbours where nothing is given, the least of atoms that move, and
+that of atoms that do not."""
+
+
+def skin(default: float | None = SKIN, more: str = "") -> Any:
     """A field: of the list of neighbours."""
     return option(
-        "Skin of the list of neighbours, Angstrom.", 0.5, bounds=Bounds(above=0.0, most=10.0)
-    )
+        f"Skin of the list of neighbours, Angstrom{more}.",
+        default, example=SKIN, bounds=Bounds(above=0.0, most=10.0),
+    )  # fmt: skip
 
 
 @options
@@ -158,7 +164,10 @@ class Stopping:
 
     bounded: bool = bounded()
     when_stopped: str = when_stopped()
-    skin: float = skin()
+    skin: float | None = skin(
+        None, f"; if not given {SKIN}, of time steps below {SKIN} fs as many as they have fs, but "
+        f"{THINNEST} at least"
+    )  # fmt: skip
 
 
 @options
@@ -215,6 +224,17 @@ class DynamicsOptions(Stopping, Spins, Moments, Bath):
         if self.ensemble == "nve":
             return 0.0
         return DAMPING if self.damping is None else self.damping
+
+    @property
+    def skin_of_list(self) -> float:
+        """Skin of the list of neighbours, Angstrom.
+
+        Each pair in it takes its part of an evaluation; atoms that hardly move in a step seldom
+        need a new one.
+        """
+        if self.skin is not None:
+            return self.skin
+        return AT_REST if self.fixed_atoms else min(max(self.timestep_fs, THINNEST), SKIN)
 
     def per_replica(self, name: str, n_replicas: int) -> np.ndarray:
         """Temperatures or pressures (R,).

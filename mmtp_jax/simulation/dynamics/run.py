@@ -82,7 +82,7 @@ class Run(HostLoop):
         refuse_signs_of_vectors(options, self.system)
         self.model = model_of(self.potential, options.dtype, options.tolerance)
         self.chunk, self.most_steps = default_chunk(self.model.potential), options.chunk_steps
-        self.maker = ListMaker(float(self.potential.cutoff), options.skin, warm_width)
+        self.maker = ListMaker(float(self.potential.cutoff), options.skin_of_list, warm_width)
         self.n_padded = padded_count(self.system.n_atoms * n_replicas, self.chunk)
         without_bath, precesses = options.ensemble == "nve", options.spins == "dynamics"
         kind = options.moments
