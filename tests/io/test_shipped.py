@@ -77,11 +77,12 @@ def test_the_card_says_what_the_file_says(name) -> None:
         row = f"| {kind.replace('_', ' ')} | {error} | {record['held_out']['largest'][kind]} |"
         assert row in said
     reach = record["range"]
-    (moment,) = reach["largest moment, mu_B"].values()
+    moments = [m for m in reach["largest moment, mu_B"].values() if m > 0.0]
+    bounds = [float(m) for m in potential.max_magmom[np.array(potential.magnetic)]]
     low, high = reach["volume, Angstrom^3/atom"]
     for number in (
-        f"{reach['shortest distance, Angstrom']:.2f}", f"{moment:.2f}", f"{low:.1f} to {high:.1f}",
-        f"{float(potential.min_dist):.2f}", f"{float(potential.max_magmom[0]):.2f}",
+        f"{reach['shortest distance, Angstrom']:.2f}", f"{low:.1f} to {high:.1f}",
+        f"{float(potential.min_dist):.2f}", *(f"{m:.2f}" for m in (*moments, *bounds)),
         f"{potential.n_parameters} parameters", f"{record['data']['configurations']} ",
     ):  # fmt: skip
         assert number in said, number
