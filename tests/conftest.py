@@ -70,7 +70,7 @@ from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.structure import Structure
 
 # What is traced is millions of small objects, and few of them are garbage.
-gc.set_threshold(100_000, 20, 20)
+gc.set_threshold(1_000_000, 20, 100)
 
 REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference"
 
@@ -146,6 +146,29 @@ def iron_file() -> Path:
 def iron(iron_file) -> Potential:
     """Level 6, cutoff 4.2 Angstrom, fitted to the 100 configurations that the package ships."""
     return mmtp.load(iron_file)
+
+
+@pytest.fixture(scope="session")
+def pair_iron() -> Callable[..., Potential]:
+    """potential(species=("Fe",), non_magnetic=()): one that is cheap to compile, for bcc crystals.
+
+    It is the sum over neighbours of (3.8 - r)^2 (u(r) + v(r, m)): u holds a crystal, a = 2.8
+    Angstrom, and v is a ferromagnetic well for moments of some 2 mu_B, which depend on r. Species
+    differ in their moments only.
+    """
+
+    def potential(species: Sequence[str] = ("Fe",), non_magnetic: Sequence[str] = ()) -> Potential:
+        form = Potential.new(
+            level=2, species=species, radial_size=3, magnetic_size=5, cutoff=3.8, min_dist=2.0,
+            max_magmom=3.0, non_magnetic=non_magnetic,
+        )  # fmt: skip
+        c = np.zeros_like(form.radial_coeffs)
+        c[:, :, 0, :, 0, 0] = -0.105, -0.085, 0.045
+        c[:, :, 0, :2, 2, 0] = 0.005, -0.004
+        c[:, :, 0, 0, 4, 0], c[:, :, 0, 0, 1, 1] = 0.00875, -0.005
+        return form.replace(radial_coeffs=form.masked(c), moment_coeffs=np.ones(1))
+
+    return potential
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,7 @@ def free_coordinates(
     return np.concatenate(columns, axis=1)
 
 
+@jax.jit
 def stationary(potential: Potential, graph: Graph, free: Array) -> RelaxedState:
     """The stationary state near a graph, by Newton's method, with implicit derivatives.
 
@@ -177,6 +178,7 @@ class Curvature(NamedTuple):
     """() Angstrom^3."""
 
 
+@partial(jax.jit, static_argnames="moments")
 def curvature(state: RelaxedState, moments: bool = True) -> Curvature:
     """Second derivatives by displacements and strain at a state, by the exact Schur complement.
 

@@ -104,7 +104,9 @@ def _least(at: HarmonicVolumes, temperature: Array, pressure_GPa: Any) -> tuple[
     offset = jax.lax.stop_gradient(free[0])
 
     def powers(volume: Array) -> Array:
-        return ((volume / middle) ** (-2 / 3) - 1)[..., None] ** jnp.arange(ORDER + 1)
+        x = (volume / middle) ** (-2 / 3) - 1
+        # Powers that are no arrays have derivatives at x = 0, where one of the volumes may be.
+        return jnp.stack([x**k for k in range(ORDER + 1)], axis=-1)
 
     orthogonal, upper = jnp.linalg.qr(powers(at.volumes))
     coefficients = jnp.linalg.solve(upper, orthogonal.T @ (free - offset))

@@ -17,18 +17,9 @@ AL = [1, 3]
 
 
 @pytest.fixture(scope="module")
-def potential(iron):
+def potential(pair_iron):
     """Iron, and a second species that is like it but without moments."""
-    c = np.asarray(iron.radial_coeffs)
-    double = iron.replace(
-        species=("Fe", "Al"),
-        species_coeffs=np.repeat(iron.species_coeffs, 2),
-        radial_coeffs=np.tile(c, (2, 2, 1, 1, 1, 1)),
-        min_magmom=np.array([float(iron.min_magmom[0]), -0.1]),
-        max_magmom=np.array([float(iron.max_magmom[0]), 0.1]),
-        non_magnetic=("Al",),
-    )
-    return with_confinement(double.replace(radial_coeffs=double.masked(double.radial_coeffs)))
+    return with_confinement(pair_iron(("Fe", "Al"), ("Al",)))
 
 
 @pytest.fixture
