@@ -64,31 +64,42 @@ def folder(iron_file, tmp_path_factory) -> Path:
     return found
 
 
+TOGETHER = (
+    ("external", 1, (("physics", 40), ("minimise", 0), ("grades", 0), ("failures", 0))),
+    ("external", 2, (("physics", 40), ("grades", 0), ("vacuum", 0), ("failures", 0))),
+    ("mliap", 1, (("able", 0), ("refusal", 0))),
+)
+"""Route, ranks and tasks (name, steps) of workers: they start for longer than they run."""
+
+
 @pytest.fixture(scope="package")
 def run(folder):
     """run(task, ranks, steps, route): the arrays of a worker; each is run once."""
     done: dict[tuple, SimpleNamespace] = {}
 
     def of(task: str, ranks: int, steps: int = 0, route: str = "external") -> SimpleNamespace:
-        key = task, ranks, steps, route
+        key = route, ranks, (task, steps)
         if key not in done:
+            tasks = next(
+                (t for r, n, t in TOGETHER if (r, n) == key[:2] and key[2] in t), (key[2],)
+            )
             environment = {
                 **os.environ,
-                "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
                 "OMP_NUM_THREADS": "1",
                 "PYTHONPATH": os.pathsep.join([str(Path(mmtp.__file__).parents[1]), *sys.path]),
             }
             command = [
                 *mpiexec(), "-n", str(ranks), sys.executable,
-                str(Path(__file__).with_name("worker.py")), task, str(folder), str(steps),
-                route,
+                str(Path(__file__).with_name("worker.py")), str(folder), route,
+                *(f"{name}:{n}" for name, n in tasks),
             ]  # fmt: skip
             ended = subprocess.run(
                 command, env=environment, capture_output=True, text=True, timeout=600
             )
             assert ended.returncode == 0, ended.stdout + ended.stderr
-            with np.load(folder / f"{task}_{route}{ranks}.npz") as file:
-                done[key] = SimpleNamespace(**file)
+            for name, n in tasks:
+                with np.load(folder / f"{name}_{route}{ranks}.npz") as file:
+                    done[route, ranks, (name, n)] = SimpleNamespace(**file)
         return done[key]
 
     return of

@@ -1,6 +1,6 @@
-"""Run by mpiexec, not by pytest: what the tests look at, as arrays in OUT.npz.
+"""Run by mpiexec, not by pytest: what the tests look at, as arrays in a file of each task.
 
-usage: worker.py TASK FOLDER STEPS ROUTE      FOLDER holds the potentials and data files
+usage: worker.py FOLDER ROUTE TASK:STEPS ...      FOLDER holds the potentials and data files
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mmtp_jax.interfaces.lammps.ranks import RankError
 
 COMM = MPI.COMM_WORLD
 VOIGT = ("pxx", "pyy", "pzz", "pyz", "pxz", "pxy")
-ROUTE = sys.argv[4]
+ROUTE = sys.argv[2]
 
 
 def attach(*args, **options):
@@ -315,12 +315,13 @@ def failures(folder: Path, _: int) -> dict:
 
 
 if __name__ == "__main__":
-    task, folder = sys.argv[1], Path(sys.argv[2])
-    try:
-        result = globals()[task](folder, int(sys.argv[3]))
-        assert not jax.config.jax_enable_x64, "a flag of JAX was changed"
-    except BaseException:
-        traceback.print_exc()
-        COMM.Abort(1)
-    if COMM.rank == 0:
-        np.savez(folder / f"{task}_{ROUTE}{COMM.size}.npz", **result)
+    folder = Path(sys.argv[1])
+    for name, steps in (task.split(":") for task in sys.argv[3:]):
+        try:
+            result = globals()[name](folder, int(steps))
+            assert not jax.config.jax_enable_x64, "a flag of JAX was changed"
+        except BaseException:
+            traceback.print_exc()
+            COMM.Abort(1)
+        if COMM.rank == 0:
+            np.savez(folder / f"{name}_{ROUTE}{COMM.size}.npz", **result)

@@ -134,6 +134,7 @@ def test_nose_hoover_chain_conserves_its_energy() -> None:
     assert after(2)[1] < error / 8
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("shape", ["isotropic", "full"])
 def test_volume_of_an_ideal_gas_has_its_distribution(shape) -> None:
     """p(V) ~ V^(n-1) exp(-P V / k_B T): gamma of shape n, for the n - 1 relative positions."""
