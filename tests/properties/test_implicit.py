@@ -34,9 +34,14 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
+def iron(pair_iron) -> mmtp.Potential:
+    return pair_iron()
+
+
+@pytest.fixture(scope="module")
 def atoms() -> Atoms:
     """Two atoms in a tetragonal cell of primitive iron: moments and positions have a choice."""
-    cell = bulk("Fe", a=2.83, cubic=True)
+    cell = bulk("Fe", a=2.8, cubic=True)
     cell.set_initial_magnetic_moments([2.2, 2.2])
     return cell
 
