@@ -52,6 +52,10 @@ Forces of some of these terms change by that part where atoms move by 1e-3 of a 
 labels say of them there is their error.
 """
 
+HARDLY, SIGNIFICANT = 1e-2, 4.0
+"""Those that labels hardly determine, and the standard errors that a combination of terms has to be
+large to be taken there: else it would be errors of the labels, a hundred times as large."""
+
 
 def shortest_distance(tables: Sequence[NeighbourTable]) -> float | None:
     """Shortest distance between two atoms, Angstrom; None without any neighbours."""
@@ -154,7 +158,8 @@ def solve_linear(
 
     A small ridge keeps directions that the data do not determine at their present value. Linear
     coefficients of noncollinear terms, of which canted labels are often few, are the smallest of
-    those that differ by less than `DETERMINED`.
+    those that differ by less than `DETERMINED`, and what labels hardly determine is left out unless
+    it is clearly there (`SIGNIFICANT`).
 
     Args:
         potential: where it starts; xi count from zero.
@@ -167,10 +172,10 @@ def solve_linear(
         The potential and the constants.
     """
     start = _with_linear(potential, np.zeros(_n_linear(potential)), potential.species_coeffs)
-    normal, right = _normal_equations(start, shifts, targets, chunk, mesh)
+    normal, right, (square, n_labels) = _normal_equations(start, shifts, targets, chunk, mesh)
     n, n_xi = _n_linear(start), len(start.moment_coeffs)
     terms = (np.arange(len(right)) >= n_xi) & (np.arange(len(right)) < n)
-    solution = _solution(normal, right, terms)
+    solution = _solution(normal, right, terms, float(square), float(n_labels))
     ends = np.cumsum([_n_linear(start), start.n_species])
     linear, constants, changes = np.split(solution, ends)
     return (
@@ -179,8 +184,18 @@ def solve_linear(
     )
 
 
-def _solution(normal: np.ndarray, right: np.ndarray, terms: np.ndarray) -> np.ndarray:
-    """Unknowns of normal equations; ``terms`` (bool) says which belong to noncollinear terms."""
+def _solution(
+    normal: np.ndarray, right: np.ndarray, terms: np.ndarray, square: float, n_labels: float
+) -> np.ndarray:
+    """Unknowns of normal equations.
+
+    Args:
+        normal: A^T A.
+        right: A^T r.
+        terms: bool, which of the unknowns belong to noncollinear terms.
+        square: r^T r.
+        n_labels: rows of A that have a weight.
+    """
     scale = np.sqrt(np.diag(normal))
     used = scale > ROUND_OFF * scale.max(initial=0.0)
     solution = np.zeros(len(right))
@@ -201,8 +216,12 @@ def _solution(normal: np.ndarray, right: np.ndarray, terms: np.ndarray) -> np.nd
         values, vectors = np.linalg.eigh((matrix + matrix.T) / 2 / size**2)
         kept = values > DETERMINED**2
         rest = right[terms] - across.T @ of_others(right[own])
-        parts = vectors[:, kept].T @ rest / values[kept]
-        solution[terms] = vectors[:, kept] @ parts / size**2
+        values, vectors = values[kept], vectors[:, kept]
+        along = vectors.T @ rest / size
+        left = square - right[own] @ of_others(right[own]) - np.sum(along**2 / values)
+        variance = max(left, 0.0) / max(n_labels - own.sum() - len(values), 1.0)
+        taken = (values > HARDLY**2) | (along**2 > SIGNIFICANT**2 * variance * values)
+        solution[terms] = vectors[:, taken] @ (along / values)[taken] / size
         right = right - normal @ solution
     solution[own] = of_others(right[own])
     return solution
@@ -235,25 +254,25 @@ def _normal_equations(
     targets: Sequence[Targets],
     chunk: int | None,
     mesh: Mesh | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """A^T A and A^T r of the weighted rows A = d(observable)/d(xi, e0, shifts), residuals r."""
-    matrix, right = 0.0, 0.0
-    for part in targets:
-        a, r = _of_graph(potential, shifts, part, chunk, mesh)
-        matrix, right = matrix + np.asarray(a), right + np.asarray(r)
-    return matrix, right
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A^T A, A^T r, and r^T r with the number of rows that have a weight (2,).
+
+    Of the weighted rows A = d(observable)/d(xi, e0, shifts) and the residuals r.
+    """
+    found = [_of_graph(potential, shifts, part, chunk, mesh) for part in targets]
+    return tuple(sum(map(np.asarray, parts)) for parts in zip(*found, strict=True))
 
 
 @partial(jax.jit, static_argnames=("chunk", "mesh"))
 def _of_graph(
     potential: Potential, shifts: Array, part: Targets, chunk: int | None, mesh: Mesh | None
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
     return add_up(partial(_of_part, chunk=chunk), mesh)(potential, shifts, part)
 
 
 def _of_part(
     potential: Potential, shifts: Array, part: Targets, chunk: int | None
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
     columns, now = _linear_columns(potential, part.graph, chunk)
     if part.shift_counts is not None:
         now = now._replace(energy=now.energy + matmul(part.shift_counts, shifts))
@@ -278,7 +297,8 @@ def _of_part(
     rows, rest = columns * root, root * rest
     if matrices is not None:
         rows, rest = (_with_parts(matrices, values) for values in (rows, rest))
-    return matmul(rows, rows.T), matmul(rows, rest)
+    n_labels = jnp.sum(jnp.any(rows != 0.0, axis=0)).astype(rest.dtype)
+    return matmul(rows, rows.T), matmul(rows, rest), jnp.stack([jnp.sum(rest * rest), n_labels])
 
 
 def _with_parts(matrices: Array, values: Array) -> Array:

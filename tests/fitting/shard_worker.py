@@ -116,7 +116,7 @@ def sums(potential, training) -> dict[str, float]:
         shared = form, targets, default_chunk(), optimiser.mesh
         matrix, right = normal_equations(theta, *shared)
         shifts = np.zeros(training.n_shifts)
-        linear, _ = initial._normal_equations(form, shifts, *shared[1:])
+        linear, *_ = initial._normal_equations(form, shifts, *shared[1:])
         found.append([state.loss, state.gradient, matrix, right, linear])
     names = ("loss", "gradient", "normal matrix", "right side", "linear matrix")
     return {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmtp_jax.active.active_set import ActiveSet
+from mmtp_jax.fitting import initial
 from mmtp_jax.fitting.coverage import CoverageWarning
 from mmtp_jax.fitting.dataset import make_targets
 from mmtp_jax.fitting.ensemble import random_starts
@@ -147,6 +148,40 @@ def test_what_no_label_determines_stays_at_zero(teacher, on_sites, of_sites):
     parallel = replace(on_sites[2], magmoms=np.full(2, 2.2), magnetic_forces=None)
     got, wanted = (exchange_of_structure(p, parallel, ("Fe", "Fe")).J for p in (solved, right))
     np.testing.assert_allclose(got, wanted, atol=1e-3 * np.abs(wanted).max())
+
+
+def test_what_labels_hardly_determine_does_not_follow_their_errors(
+    teacher, collinear, labelled, monkeypatch
+):
+    """Atoms are moved by 3e-3 Angstrom, and forces have errors."""
+    rng, found = np.random.default_rng(SEED), []
+    print("seed", SEED)
+    for size in (2.5, 2.7, 2.9, 3.1) * 2:
+        cell, places = size * np.eye(3), np.outer([0.0, 0.5 * size], np.ones(3))
+        places += 3e-3 * rng.normal(size=(2, 3))
+        moments = rng.normal(size=(2, 3))
+        found.append(Structure(cell, np.ones(3, bool), places, np.zeros(2, np.int32), moments))
+    known = teacher.noncollinear._replace(coeffs=teacher.noncollinear.coeffs * ON_SITES)
+    right = teacher.replace(noncollinear=known)
+    exact = labelled(right, found)
+    places = np.outer([0.0, 1.45], np.ones(3))
+    parallel = replace(found[2], positions=places, magmoms=np.full(2, 2.2), magnetic_forces=None)
+    wanted = exchange_of_structure(right, parallel, ("Fe", "Fe")).J
+    off = []
+    for hardly in (initial.HARDLY, initial.DETERMINED):
+        monkeypatch.setattr(initial, "HARDLY", hardly)
+        errors = np.random.default_rng(SEED + 1)
+        found = [
+            replace(s, forces=s.forces + 5.0 * errors.normal(size=(2, 3)), stress=None)
+            for s in exact
+        ]
+        targets = targets_of(teacher, [*found, *collinear])
+        solved, _ = solve_linear(teacher, np.zeros(0), targets)
+        got = exchange_of_structure(solved, parallel, ("Fe", "Fe")).J
+        off.append(np.abs(got - wanted).max() / np.abs(wanted).max())
+    print("J off by", off)
+    assert off[0] < 0.05
+    assert off[1] > 0.1
 
 
 def test_undamped_gauss_newton_leaves_it_there(of_sites):
