@@ -20,7 +20,7 @@ from mmtp_jax.structures.batch import Batch, default_chunk, device_in_use, make_
 from mmtp_jax.structures.device import OnDevice
 from mmtp_jax.structures.domain import DomainReport, check_domain
 from mmtp_jax.structures.neighbours import neighbour_table
-from mmtp_jax.structures.results import CommitteeResult, Result, results_of
+from mmtp_jax.structures.results import CommitteeResult, Result, result_of, results_of
 from mmtp_jax.structures.structure import Structure
 
 Array = Any
@@ -190,24 +190,37 @@ class StructureEvaluator(OnDevice):
         self, structure: Structure, tell: Callable[[DomainReport], None] = DomainReport.warn
     ) -> Result:
         """All observables of one structure; ``tell`` is told what is outside of the intervals."""
-        batch, table = self.graph_of(structure)
+        check()
+        values, table = self.evaluated(structure)
         tell(check_domain(self.potential, [structure], [table]))
-        return self.of_batch(batch, [structure])[0][1]
-
-    def of_batch(self, batch: Batch, structures: Sequence[Structure]) -> list[tuple[int, Result]]:
-        """(index in ``structures``, result) of every configuration of a batch."""
-        return self.results(batch, structures, *_predictions([self], batch)[0])
+        sites, values = _on_host(values)
+        n = len(structure)
+        energies = self._energies(sites[:n], structure.types, structure)
+        forces, stress, magnetic = (np.asarray(of, float) for of in values[1:])
+        return result_of(structure, energies, forces[:n], stress[0], magnetic[:n])
 
     def results(
         self, batch: Batch, structures: Sequence[Structure], sites: np.ndarray, values: Observables
     ) -> list[tuple[int, Result]]:
-        """The same from what was predicted for the batch without constant energies."""
-        sites = sites.astype(np.float64) + self._constants[batch.graph.types]
-        for member, energies in zip(batch.members, batch.split(sites), strict=True):
-            if not np.isfinite(energies).all():
-                raise ValueError(
-                    f"{structures[member].name}: its energy is not a finite number; distances or "
-                    "moments are far outside of what the potential covers, or its coefficients "
-                    "are damaged"
-                )
+        """(index in ``structures``, result) of every configuration of a batch.
+
+        From what was predicted for it without constant energies.
+        """
+        sites = np.concatenate([
+            self._energies(of_one, types, structures[member])
+            for member, of_one, types in zip(
+                batch.members, batch.split(sites), batch.split(batch.graph.types), strict=True
+            )
+        ])  # fmt: skip
         return results_of(batch, structures, sites, values)
+
+    def _energies(self, sites: np.ndarray, types: np.ndarray, structure: Structure) -> np.ndarray:
+        """Site energies (n,) of a structure with their constants."""
+        energies = np.asarray(sites, float) + self._constants[types]
+        if not np.isfinite(energies).all():
+            raise ValueError(
+                f"{structure.name}: its energy is not a finite number; distances or "
+                "moments are far outside of what the potential covers, or its coefficients "
+                "are damaged"
+            )
+        return energies

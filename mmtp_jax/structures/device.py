@@ -8,13 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmtp_jax.potential.observables import Observables
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import Precision, double_precision, require_precision
-from mmtp_jax.structures.batch import Batch
-from mmtp_jax.structures.kept_graph import KeptGraph
+from mmtp_jax.structures.batch import Batch, default_chunk
+from mmtp_jax.structures.kept_graph import Distances, KeptGraph
 from mmtp_jax.structures.list_maker import CLOSE
 from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
 from mmtp_jax.structures.structure import Structure
+
+Array = Any
 
 
 def without_constants(
@@ -62,9 +65,23 @@ class OnDevice:
             ValueError: if two atoms are at the same place.
         """
         batch, distances = self._kept.of(structure)
+        return batch, self._table(structure, distances)
+
+    def evaluated(
+        self, structure: Structure
+    ) -> tuple[tuple[Array, Observables], NeighbourTable | None]:
+        """What `evaluate` says of the structure, padding atoms included, and its neighbours.
+
+        These and errors are those of `graph_of`.
+        """
+        chunk = default_chunk(self.on_device)
+        values, distances = self._kept.evaluated(self.on_device, structure, chunk)
+        return values, self._table(structure, distances)
+
+    def _table(self, structure: Structure, distances: Distances) -> NeighbourTable | None:
         if self._least <= distances.shortest and distances.loneliest < self.cutoff:
-            return batch, None
-        return batch, neighbour_table(structure, self.cutoff)
+            return None
+        return neighbour_table(structure, self.cutoff)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is on the device: it is put there anew where a copy is used."""

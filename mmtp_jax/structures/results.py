@@ -87,13 +87,24 @@ def results_of(
     return [
         (
             int(member),
-            Result(
-                energy=float(energies[slot].sum()),
-                forces=forces[slot],
-                stress=None if structures[member].volume is None else stress[slot][VOIGT],
-                magnetic_forces=magnetic[slot],
-                energies=energies[slot],
-            ),
+            result_of(structures[member], energies[k], forces[k], stress[k], magnetic[k]),
         )
-        for slot, member in enumerate(batch.members)
+        for k, member in enumerate(batch.members)
     ]
+
+
+def result_of(
+    structure: Structure,
+    energies: np.ndarray,
+    forces: np.ndarray,
+    stress: np.ndarray,
+    magnetic_forces: np.ndarray,
+) -> Result:
+    """The result of one structure, from arrays of its own and the stress (3, 3)."""
+    return Result(
+        energy=float(energies.sum()),
+        forces=forces,
+        stress=None if structure.volume is None else stress[VOIGT],
+        magnetic_forces=magnetic_forces,
+        energies=energies,
+    )

@@ -18,6 +18,7 @@ from mmtp_jax.interfaces.evaluation import (
     evaluate_graph,
     evaluate_structures,
 )
+from mmtp_jax.structures.kept_graph import evaluated_at
 from mmtp_jax.structures.neighbours import neighbour_table
 
 VALUES = ("energy", "energies", "forces", "stress", "magnetic_forces")
@@ -111,14 +112,14 @@ def test_one_evaluator_does_not_compile_for_every_neighbour_more_or_less(
     structure = random_structure(74, 8, n_species=1)
     evaluator = StructureEvaluator(potential.replace(min_dist=np.float64(1.0)))
     rng = np.random.default_rng(5)
-    before = evaluate_graph._cache_size()
+    before = evaluated_at._cache_size()
     widths = set()
     for _ in range(30):
         moved = structure.positions + rng.normal(scale=0.1, size=structure.positions.shape)
         scale = rng.uniform(0.98, 1.05)
         evaluator(replace(structure, positions=scale * moved, cell=scale * structure.cell))
         widths.add(evaluator._kept._width)
-    assert evaluate_graph._cache_size() - before == len(widths) <= 4
+    assert evaluated_at._cache_size() - before == len(widths) <= 4
 
 
 # --- float32 ------------------------------------------------------------------------
