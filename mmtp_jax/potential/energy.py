@@ -140,7 +140,7 @@ def site_energies_along(
     )
     types = (neighborhoods.types, neighborhoods.neighbour_types)
     pairs, pairs_dot = Pairs(*types, *moving), Pairs(*types, *moving_dot)
-    radial, radial_dot = radial_functions_along(potential, pairs, pairs_dot)
+    radial, radial_dot = radial_functions_along(potential, pairs, pairs_dot, direct)
     radial, radial_dot = stored((radial, radial_dot))
     energies, energies_dot = jax.jvp(
         lambda f, u: contracted(potential, f, u, are_vectors(neighborhoods.magmoms), direct),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax
@@ -148,11 +149,14 @@ def radial_functions(potential: Potential, pairs: Pairs) -> Array:
     return _radial(potential.magnetic_size, point)
 
 
-def radial_functions_along(potential: Potential, pairs: Pairs, dots: Pairs) -> tuple[Array, Array]:
+def radial_functions_along(
+    potential: Potential, pairs: Pairs, dots: Pairs, direct: bool = False
+) -> tuple[Array, Array]:
     """f and its derivative along (m_i, r_ij, m_j), for derivatives with respect to c.
 
     The same numbers as the Jacobian-vector product of `radial_functions`, as matrix products
     C P whose transpose in c is cheap. ``dots`` holds the direction; its types are not used.
+    ``direct`` is the way of GPUs.
     """
     coefficients = pair_coefficients(potential, are_vectors(pairs.magmoms))
     (central, phi, psi), (central_dot, phi_dot, psi_dot) = jax.jvp(
@@ -162,6 +166,13 @@ def radial_functions_along(potential: Potential, pairs: Pairs, dots: Pairs) -> t
         (pairs.magmoms, pairs.distance, pairs.neighbour_magmoms),
         (dots.magmoms, dots.distance, dots.neighbour_magmoms),
     )
+    if direct:
+        value = jax.lax.stop_gradient(radial_functions(potential, pairs))
+        c, c_dot = (
+            _of_atom_by_terms(coefficients, jnp.stack(basis, axis=-1))
+            for basis in (central, central_dot)
+        )
+        return _by_stored_rows(value, c, c_dot, (phi, phi_dot), (psi, psi_dot))
     p = product_rows(phi, psi)
     p_dot = product_rows(phi_dot, psi) + product_rows(phi, psi_dot)
     c, c_dot = (
@@ -170,6 +181,43 @@ def radial_functions_along(potential: Potential, pairs: Pairs, dots: Pairs) -> t
     )
     value = einsum("nmz,nzk->nmk", c, p)
     return value, einsum("nmz,nzk->nmk", c, p_dot) + einsum("nmz,nzk->nmk", c_dot, p)
+
+
+def _by_stored_rows(
+    value: Array,
+    c: Array,
+    c_dot: Array,
+    phi: tuple[list[Array], list[Array]],
+    psi: tuple[list[Array], list[Array]],
+) -> tuple[Array, Array]:
+    """f and its derivative for GPUs: the rows of p and its derivative are stored once.
+
+    ``value`` is f, made as in evaluations, so that XLA makes it once where there is one too.
+    """
+    c, c_dot = (of.reshape(*value.shape[:2], -1) for of in (c, c_dot))
+    of_phi, of_psi = zip(*phi, strict=True), zip(*psi, strict=True)
+    pairs = [(*a, *b) for a, b in product(of_phi, of_psi)]
+    rows = [p * q for p, _, q, _ in pairs]
+    rows += [p_dot * q + p * q_dot for p, p_dot, q, q_dot in pairs]
+    rows = jax.lax.optimization_barrier(jnp.stack(rows, axis=1))
+    along = einsum("nmz,nzk->nmk", jnp.concatenate([c_dot, c], axis=2), rows)
+    return _with_derivative(value, c, rows[:, : c.shape[2]]), along
+
+
+@jax.custom_jvp
+def _with_derivative(value: Array, c: Array, p: Array) -> Array:
+    """``value`` of C p, whose derivative in C is that of the product."""
+    del c, p
+    return value
+
+
+@partial(_with_derivative.defjvp, symbolic_zeros=True)
+def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    value, _, p = primals
+    c_dot = tangents[1]
+    if isinstance(c_dot, SymbolicZero):
+        return value, jnp.zeros_like(value)
+    return value, einsum("nmz,nzk->nmk", c_dot, p)
 
 
 def _of_atom(coefficients: Array, central: Array) -> Array:
