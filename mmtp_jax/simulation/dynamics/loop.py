@@ -221,17 +221,17 @@ def _without_nan(tree: Any) -> Any:
 def _finite(state: State) -> Array:
     """(R,) bool."""
     known, system = state.known, state.system
-    sums = [
-        jnp.sum(a.reshape(a.shape[0], -1), axis=1)
+    of_atoms = sum(
+        jnp.sum(a.reshape(*a.shape[:2], -1), axis=2)
         for a in (known.forces, known.magnetic_forces, system.positions, system.velocities)
-    ]
-    return jnp.isfinite(known.energy + sum(sums))
+    )
+    return jnp.isfinite(known.energy + jnp.sum(of_atoms, axis=1))
 
 
 def _judged(rules: Rules, model: Model, state: State, watch: Any, watched: Any) -> State:
-    """The state with an outcome for each replica that must not go on."""
+    """The state with an outcome for each replica that must not go on; its numbers are finite."""
     known, system, potential = state.known, state.system, model.potential
-    outcome = jnp.where(_finite(state), state.outcome, Outcome.BLEW_UP)
+    outcome = state.outcome
     far = reach(potential)
     close = far.too_close(known.shortest)
     sizes = lengths_of(system.magmoms, system.vectors)

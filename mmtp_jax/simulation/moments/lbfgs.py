@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmtp_jax.potential import sums
 from mmtp_jax.potential.by_platform import by_platform
@@ -54,9 +55,9 @@ class Segments(NamedTuple):
         return cls(graph.configuration, graph.n_configurations, graph.sums, components)
 
     def at_atoms(self, values: Array) -> Array:
-        """A number of each configuration (C,) at its atoms (N,); 0 at padding atoms."""
+        """Numbers of each configuration (C, ...) at its atoms (N, ...); 0 at padding atoms."""
         found = sums.at_atoms(values, self.owner, self.sums)
-        return found if self.components == 1 else jnp.repeat(found, self.components)
+        return found if self.components == 1 else jnp.repeat(found, self.components, axis=0)
 
     def totals(self, *values: Array) -> tuple[Array, ...]:
         """The sum of each (N,) over the atoms of every configuration, each (C,)."""
@@ -131,33 +132,38 @@ def forget(memory: Memory, pieces: Segments, which: Array) -> Memory:
 def direction(memory: Memory, pieces: Segments, gradient: Array, free: Array) -> Array:
     """-H g (N,) with the inverse Hessian H of the ``free`` coordinates (N,); 0 at the others."""
     steps, changes = (jnp.where(free, rows, 0.0) for rows in memory[:2])
-    products = pieces.total(
-        jnp.stack([steps * changes, steps * steps, changes * changes], axis=-1).swapaxes(0, 1)
-    )
-    sy, ss, yy = jnp.moveaxis(products, -1, 0).swapaxes(1, 2)
-    used = sy > LEAST_CURVATURE * jnp.sqrt(ss * yy)
-    inverse = jnp.where(used, 1.0 / jnp.where(used, sy, 1.0), 0.0)
-
     q = jnp.where(free, gradient, 0.0)
     rest = (pieces.owner,) if pieces.sums is None else (pieces.owner, pieces.sums.members)
-    args = (steps, changes, inverse, memory.scale, q, *rest)
-    return by_platform(_two_loops, _two_loops_unrolled, args, q, (pieces.n,))
+    args = (steps, changes, memory.scale, q, *rest)
+    return by_platform(_two_loops, _in_one_pass, args, q, (pieces.n,))
+
+
+def _inverse(sy: Array, ss: Array, yy: Array) -> Array:
+    """1 / s.y of each pair; 0 where its curvature is not clear."""
+    used = sy > LEAST_CURVATURE * jnp.sqrt(ss * yy)
+    return jnp.where(used, 1.0 / jnp.where(used, sy, 1.0), 0.0)
+
+
+def _pieces(n: int, size: int, owner: Array, members: Array | None) -> Segments:
+    known = None if members is None else Sums(None, members)
+    return Segments(owner, n, known, size // owner.shape[0])
 
 
 def _two_loops(
     n: int,
     steps: Array,
     changes: Array,
-    inverse: Array,
     scale: Array,
     q: Array,
     owner: Array,
     members: Array | None = None,
-    unroll: bool = False,
 ) -> Array:
-    """-H q (N,) of `direction`, with the inverse (SIZE, C) of the curvature of each pair."""
-    known = None if members is None else Sums(None, members)
-    pieces = Segments(owner, n, known, q.shape[0] // owner.shape[0])
+    """-H q (N,) of `direction`, pair after pair."""
+    pieces = _pieces(n, q.shape[0], owner, members)
+    products = pieces.total(
+        jnp.stack([steps * changes, steps * steps, changes * changes], axis=-1).swapaxes(0, 1)
+    )
+    inverse = _inverse(*jnp.moveaxis(products, -1, 0).swapaxes(1, 2))
 
     def backward(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         q, alphas = state
@@ -171,10 +177,51 @@ def _two_loops(
         (along,) = pieces.totals(changes[row] * state)
         return state + pieces.at_atoms(alphas[row] - inverse[row] * along) * steps[row]
 
-    q, alphas = jax.lax.fori_loop(0, SIZE, backward, (q, jnp.zeros_like(inverse)), unroll=unroll)
-    return -jax.lax.fori_loop(0, SIZE, forward, pieces.at_atoms(scale) * q, unroll=unroll)
+    q, alphas = jax.lax.fori_loop(0, SIZE, backward, (q, jnp.zeros_like(inverse)))
+    return -jax.lax.fori_loop(0, SIZE, forward, pieces.at_atoms(scale) * q)
 
 
-def _two_loops_unrolled(n: int, *args: Array) -> Array:
-    """For GPUs, which merge what is next to each other, but not what is in a loop."""
-    return _two_loops(n, *args, unroll=True)
+_S, _Y, _Q = range(SIZE), range(SIZE, 2 * SIZE), 2 * SIZE
+_PRODUCTS = (
+    *((s, s) for s in _S),
+    *((_S[i], _Y[j]) for i in range(SIZE) for j in range(i, SIZE)),
+    *((_Y[i], _Y[j]) for i in range(SIZE) for j in range(i, SIZE)),
+    *((row, _Q) for row in range(2 * SIZE)),
+)
+"""The inner products of steps, changes and q that `_in_one_pass` needs."""
+
+
+def _in_one_pass(
+    n: int,
+    steps: Array,
+    changes: Array,
+    scale: Array,
+    q: Array,
+    owner: Array,
+    members: Array | None = None,
+) -> Array:
+    """`_two_loops` for GPUs: all inner products at once, then the loops on these alone.
+
+    -H q is a combination of steps, changes and q, whose coefficients need nothing else (Chen, Wang
+    and Zhou, Adv. Neural Inf. Process. Syst. 27, 2014). Sums one after the other would have to wait
+    for each other.
+    """
+    pieces = _pieces(n, q.shape[0], owner, members)
+    rows = jnp.concatenate([steps, changes, q[None]])
+    left, right = np.array(_PRODUCTS).T
+    found = pieces.total((rows[left] * rows[right]).T)
+    of = {pair: found[:, k] for k, pair in enumerate(_PRODUCTS)}
+    of |= {(b, a): value for (a, b), value in of.items()}
+    inverse = [_inverse(of[s, y], of[s, s], of[y, y]) for s, y in zip(_S, _Y, strict=True)]
+
+    alphas = [jnp.zeros_like(scale)] * SIZE
+    for i in reversed(range(SIZE)):
+        later = sum(alphas[j] * of[_S[i], _Y[j]] for j in range(i + 1, SIZE))
+        alphas[i] = inverse[i] * (of[_S[i], _Q] - later)
+    weights: list[Array] = []
+    for i, y in enumerate(_Y):
+        along = of[y, _Q] - sum(alpha * of[y, _Y[j]] for j, alpha in enumerate(alphas))
+        earlier = sum(weight * of[_S[j], y] for j, weight in enumerate(weights))
+        weights.append(alphas[i] - inverse[i] * (scale * along + earlier))
+    shares = [*weights, *(-scale * alpha for alpha in alphas), scale]
+    return -jnp.sum(rows * pieces.at_atoms(jnp.stack(shares, axis=-1)).T, axis=0)

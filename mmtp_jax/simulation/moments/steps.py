@@ -133,9 +133,9 @@ def judged(
     held, outside = bounds.held(magmoms, forces), bounds.outside(magmoms, forces)
     residual = atoms.largest(bounds.sizes(bounds.free(magmoms, forces)[0]))
     status = jnp.where(search["refused"] > GIVE_UP_AFTER, Status.NO_DESCENT, state.status)
-    at_zero, at_bound = atoms.any(held), atoms.any(held & outside)
-    converged = jnp.where(at_zero, Status.HELD_AT_ZERO, Status.CONVERGED)
-    converged = jnp.where(at_bound, Status.HELD_AT_BOUND, converged)
+    how = atoms.largest(held.astype(jnp.int32) + (held & outside))
+    converged = jnp.where(how > 0, Status.HELD_AT_ZERO, Status.CONVERGED)
+    converged = jnp.where(how > 1, Status.HELD_AT_BOUND, converged)
     status = jnp.where(accepted & (residual < tolerance), converged, status)
     return state._replace(
         magmoms=magmoms,
