@@ -230,11 +230,14 @@ def default_chunk(potential: Potential | None = None) -> int:
 def scratch(potential: Potential, width: int = 96) -> int:
     """Bytes that any loop over atoms with ``width`` neighbours takes at most for one of them.
 
-    Compiled for an H200 with 60 neighbours (`scripts/README.md`), evaluations take half of it or
-    less, and gradients of the loss up to 0.8 of it.
+    Gradients of the loss take most, half of it for the products of radial and magnetic functions
+    and their derivatives. Compiled for an H200 with 60 neighbours (`scripts/README.md`), they take
+    0.9 of it at levels 8 and 16, and evaluations a quarter to a third.
     """
     lanes = 2 if potential.form == "symmetrised" else 1
-    numbers = 50 * width + 20 * lanes * potential.tables.n_moments
+    products = potential.radial_size * potential.magnetic_size * potential.n_species
+    of_pairs = 2 * products + 20 * lanes
+    numbers = of_pairs * width + 4 * lanes * potential.tables.n_moments
     return np.dtype(potential.radial_coeffs.dtype).itemsize * numbers
 
 
