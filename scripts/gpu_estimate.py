@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from gpu_check import deviation, real_arguments
-from gpu_hlo import cost_of
+from gpu_hlo import cost_of, cost_of_step
 from jax.experimental import topologies
 
 import mmtp_jax as mmtp
@@ -29,8 +29,6 @@ from mmtp_jax.simulation.dynamics.thermostats import Bath
 from mmtp_jax.simulation.neighbours import NeighbourList
 from mmtp_jax.simulation.system import System
 from mmtp_jax.structures.cell_list import Places, search
-
-jax.config.update("jax_enable_x64", True)
 
 WIDTH, MD_WIDTH = 60, 72
 """Neighbour places: 58 neighbours in bcc iron, and those of a list with skin."""
@@ -147,7 +145,7 @@ def program(case: str, level: int, form: str, dtype: str, n: int) -> tuple[Any, 
     plan = Plan(Ensemble(None, None), Moments(kind, 1, 200, False, None), 256, None)
     model = Model(potential, array((1,), float), array((), float))
     bath = Bath(array((), float), array((1,), float), array((), float), array((1,), float),
-                array((1,), float))  # fmt: skip
+                array((1,), float), array((), float), array((), float))  # fmt: skip
     width = MD_WIDTH
     neighbours = NeighbourList(
         array((n, width), "i4"), array((n, 3, width), "i4"), array((n,), "i4"), array((n,), "i4"),
@@ -193,12 +191,17 @@ def compiled(
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)
         (options.keep / f"{card.name}-{case}-{level}-{form}-{dtype}-{n}.hlo").write_text(text)
-    cost, memory = cost_of(text), made.memory_analysis()
+    memory, around = made.memory_analysis(), ""
+    if case.startswith("md"):
+        cost, of_call = cost_of_step(text)
+        around = f"; {of_call:.0f} of a call"
+    else:
+        cost = cost_of(text)
     moved = cost.read + cost.written
     model = f"{1e3 * cost.estimate_us / n:.1f}" if cost.estimate_us else "-"
     kinds = ", ".join(f"{count:.0f} {kind}" for kind, count in cost.kinds.most_common(5))
     return (
-        f"| {card.name} | {case} | {level} {form} {dtype} | {cost.kernels:.0f} ({kinds}) "
+        f"| {card.name} | {case} | {level} {form} {dtype} | {cost.kernels:.0f} ({kinds}{around}) "
         f"| {atomics(dump)} | {moved / n / 1e3:.1f} | {1e9 * moved / n / card.bandwidth:.1f} "
         f"| {model} | {memory.temp_size_in_bytes / n / 1e3:.1f} "
         f"| {seconds:.0f} | {' '.join(sorted(cost.custom_calls)) or '-'} |"
@@ -209,7 +212,8 @@ def estimate(options: Any, dump: Path) -> None:
     """Print the table."""
     n = (options.atoms or [98304])[0]
     print(f"{n} atoms, {WIDTH} neighbour places; nothing of this was measured on a GPU. Steps of")
-    print("dynamics count one iteration of each loop of unknown length.\n")
+    print("dynamics are one turn of the loop over them, with one iteration of each loop of unknown")
+    print("length; what a call of up to 256 steps does before and after is counted apart.\n")
     print("| card | program | potential | kernels | atomics in the PTX | kB/atom, estimate "
           "| ns/atom by bandwidth, estimate | ns/atom by XLA's model, estimate | scratch, kB/atom "
           "| compilation, s | custom calls |")  # fmt: skip

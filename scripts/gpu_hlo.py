@@ -66,6 +66,20 @@ def cost_of(text: str) -> Cost:
     return _walked(computations, entry)
 
 
+def cost_of_step(text: str) -> tuple[Cost, float]:
+    """The cost of one turn of the outermost loop of unknown length, and the kernels around it."""
+    computations, entry = _parsed(text)
+    whole = _walked(computations, entry)
+    turns = []
+    for one in computations[entry].values():
+        if one.op == "while" and "known_trip_count" not in one.attributes:
+            turns.append(Cost())
+            for key in ("body", "condition"):
+                turns[-1].add(_walked(computations, one.called(key)))
+    step = max(turns, key=lambda cost: cost.kernels)
+    return step, whole.kernels - step.kernels
+
+
 def _parsed(text: str) -> tuple[dict[str, dict[str, _Instruction]], str]:
     computations, entry, current = {}, "", None
     for line in text.splitlines():

@@ -52,6 +52,10 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for the optimised programs")
     options = parser.parse_args()
     if options.run:
+        # The numbers are compared with those of the CPU, which must be there too.
+        platforms = os.environ.get("JAX_PLATFORMS")
+        if platforms and "cpu" not in platforms.split(","):
+            os.environ["JAX_PLATFORMS"] = f"{platforms},cpu"
         from gpu_run import measure
 
         measure(options)
@@ -64,6 +68,9 @@ def main() -> None:
         "--xla_gpu_enable_analytical_latency_estimator=true"
         f" {model} --xla_dump_to={dump} {os.environ.get('XLA_FLAGS', '')}"
     )
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
     try:
         from gpu_estimate import check, estimate
 

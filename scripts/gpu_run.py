@@ -57,7 +57,7 @@ def measure(options: Any) -> None:
                 for form in options.forms:
                     for dtype in options.dtypes:
                         throughput(n, level, form, dtype, check_time)
-        largest(options, check_time)
+        largest(options, check_time, started + options.seconds)
     except OutOfTime:
         print(f"{options.seconds:.0f} s are over; what is left was not measured")
 
@@ -80,7 +80,7 @@ def labelled(structure: Structure) -> Structure:
 
 
 def programs(structures: list[Structure], level: int, form: str, dtype: str) -> dict[str, Any]:
-    """name -> (function, arguments on the device in use)."""
+    """name -> (function, arguments on the host); compiled for the device in use."""
     precision, potential = require_precision(dtype), potential_of(level, form)
     (packed,) = make_batches(structures, float(potential.cutoff))
     there = potential.astype(*precision)
@@ -95,7 +95,7 @@ def programs(structures: list[Structure], level: int, form: str, dtype: str) -> 
         ),
         "rows dE/dtheta": (partial(energy_jacobian, chunk=chunk), (there, graph)),
     }
-    return {name: (jax.jit(f), jax.device_put(given)) for name, (f, given) in found.items()}
+    return {name: (jax.jit(f), given) for name, (f, given) in found.items()}
 
 
 def check_numbers(level: int, form: str) -> None:
@@ -106,6 +106,7 @@ def check_numbers(level: int, form: str) -> None:
         there = programs(structures, level, form, "float64")
         wanted = {name: jax.device_get(f(*given)) for name, (f, given) in there.items()}
     for name, (function, given) in here.items():
+        given = jax.device_put(given)
         found = [jax.device_get(function(*given)) for _ in range(REPEATS)]
         worst = 0.0
         for a, b in zip(jax.tree.leaves(found[0]), jax.tree.leaves(wanted[name]), strict=True):
@@ -134,6 +135,8 @@ def throughput(n: int, level: int, form: str, dtype: str, check_time: Callable[[
     }
     for name, (function, given) in made.items():
         check_time()
+        # Each alone, so that the memory of the device is that of one.
+        given = jax.device_put(given)
         atoms = len(cell) if name == "evaluation" else len(many) * len(small)
         times = bench.timed({name: lambda f=function, g=given: jax.block_until_ready(f(*g))})
         tell(name, atoms, level, form, dtype, times[name])
@@ -169,19 +172,30 @@ def seconds_of_a_step(cell: Structure, level: int, form: str, dtype: str, moment
     return best
 
 
-def largest(options: Any, check_time: Callable[[], None]) -> None:
-    """The largest evaluation that the memory holds, by doubling."""
-    n, held = 2 * max(options.atoms or SIZES), 0
+def largest(options: Any, check_time: Callable[[], None], ends: float) -> None:
+    """The largest evaluation that the memory holds, by doubling while there is time for it.
+
+    Args:
+        options: of the command line.
+        check_time: raises `OutOfTime`.
+        ends: when the time is up, as `time.perf_counter` says.
+    """
+    n = 2 * max(options.atoms or SIZES)
     level, form, dtype = options.levels[0], options.forms[0], options.dtypes[0]
     while not options.atoms:
         check_time()
-        structure = bench.structure(bench.cells_for(n), 1)
+        started = time.perf_counter()
+        cell = labelled(bench.structure(bench.cells_for(n), 1))
         try:
-            function, given = programs([labelled(structure)], level, form, dtype)["evaluation"]
-            jax.block_until_ready(function(*given))
+            function, given = programs([cell], level, form, dtype)["evaluation"]
+            jax.block_until_ready(function(*jax.device_put(given)))
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
+            print(f"{len(cell)} atoms do not fit", flush=True)
             break
-        n, held = 2 * n, len(structure)
-        print(f"{held} atoms fit", flush=True)
+        print(f"{len(cell)} atoms fit", flush=True)
+        n, now = 2 * n, time.perf_counter()
+        # Most of it is the search on the host, and nobody ends that.
+        if now + 2 * (now - started) > ends:
+            raise OutOfTime

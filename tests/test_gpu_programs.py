@@ -1,7 +1,9 @@
 """What GPUs are given: programs lowered for CUDA, and the same way run on the CPU."""
 
+import importlib
 import re
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -51,6 +53,47 @@ from mmtp_jax.structures.structure import Structure
 
 LEVEL = 4
 N_STEPS = 3
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+LOOPS = """
+HloModule steps
+
+%inner (x: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %x = (s32[], f32[4]) parameter(0)
+  %n = s32[] get-tuple-element(%x), index=0
+  %a = f32[4] get-tuple-element(%x), index=1
+  %b = f32[4] negate(%a)
+  ROOT %r = (s32[], f32[4]) tuple(%n, %b)
+}
+
+%always (x: (s32[], f32[4])) -> pred[] {
+  %x = (s32[], f32[4]) parameter(0)
+  ROOT %yes = pred[] constant(true)
+}
+
+%below (x: (s32[], f32[4])) -> pred[] {
+  %x = (s32[], f32[4]) parameter(0)
+  %n = s32[] get-tuple-element(%x), index=0
+  %most = s32[] constant(9)
+  ROOT %less = pred[] compare(%n, %most), direction=LT
+}
+
+%step (x: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %x = (s32[], f32[4]) parameter(0)
+  %n = s32[] get-tuple-element(%x), index=0
+  %a = f32[4] get-tuple-element(%x), index=1
+  %b = f32[4] sqrt(%a)
+  %c = (s32[], f32[4]) tuple(%n, %b)
+  ROOT %w = (s32[], f32[4]) while(%c), condition=%always, body=%inner, backend_config={"known_trip_count":{"n":"3"}}
+}
+
+ENTRY %main (n: s32[], a: f32[4]) -> (s32[], f32[4]) {
+  %n = s32[] parameter(0)
+  %a = f32[4] parameter(1)
+  %b = f32[4] exponential(%a)
+  %c = (s32[], f32[4]) tuple(%n, %b)
+  ROOT %w = (s32[], f32[4]) while(%c), condition=%below, body=%step
+}
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -374,6 +417,23 @@ def test_trials_of_equilibrated_moments_have_no_scatter(walk, move):
         run.walk, 4, run.model, run.around, run.pattern, run.state, run.trial, 1, run.per_sweep
     )  # fmt: skip
     check(lowered(take_sweeps, given, static_argnums=(0, 1)), stores=True)
+
+
+@pytest.mark.parametrize("case", ["evaluate", "gradient", "rows", "md-equilibrate", "search"])
+def test_the_report_knows_what_programs_are_called_with(monkeypatch, case):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    program = importlib.import_module("gpu_estimate").program
+    function, given, static = program(case, 2, "parity", "float32", 192)
+    assert all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(given))
+    assert jax.tree.leaves(jax.eval_shape(partial(function, *static), *given))
+
+
+def test_kernels_of_a_step_are_those_of_its_loop(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    step, around = importlib.import_module("gpu_hlo").cost_of_step(LOOPS)
+    assert (step.kernels, around) == (1 + 3 * 1 + 1, 1)
+    # Each reads an array of four float32 and writes one; the loop's condition a number.
+    assert (step.read, step.written) == (16 * 4 + 8, 16 * 4 + 1)
 
 
 def test_walks_at_fixed_magnitudes_stay_on_the_cpu(walk, monkeypatch):
