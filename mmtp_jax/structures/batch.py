@@ -232,7 +232,7 @@ def scratch(potential: Potential, width: int = 96) -> int:
 
     Gradients of the loss take most, half of it for the products of radial and magnetic functions
     and their derivatives. Compiled for an H200 with 60 neighbours (`scripts/README.md`), they take
-    0.9 of it at levels 8 and 16, and evaluations a quarter to a third.
+    0.9 of it and more at levels 8 and 16, and evaluations a quarter to a third up to level 20.
     """
     lanes = 2 if potential.form == "symmetrised" else 1
     products = potential.radial_size * potential.magnetic_size * potential.n_species
