@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -97,6 +98,7 @@ def system_of(
     )
 
 
+@jax.jit
 def volumes(system: System) -> Array:
     """(R,) Angstrom^3; infinite where the cell is not periodic in three directions."""
     volume = jnp.abs(jnp.linalg.det(system.cell))
@@ -114,16 +116,19 @@ def kinetic_tensor(system: System) -> Array:
     return jnp.sum(weighted[..., :, None] * system.velocities[..., None, :], axis=1)
 
 
+@jax.jit
 def kinetic_energy(system: System) -> Array:
     """(R,) eV."""
     return 0.5 * jnp.sum(system.masses[:, None] * system.velocities**2, axis=(1, 2))
 
 
+@jax.jit
 def temperatures(system: System) -> Array:
     """2 K / (N_f k_B) (R,), K; zero for a single atom, which has no motion of its own."""
     return 2.0 * kinetic_energy(system) / (max(degrees_of_freedom(system.n_atoms), 1) * KB)
 
 
+@jax.jit
 def without_drift(velocities: Array, masses: Array) -> Array:
     """Velocities (R, n, 3) of which the whole has no momentum."""
     momentum = jnp.sum(masses[:, None] * velocities, axis=1, keepdims=True)

@@ -58,6 +58,7 @@ class Rules(NamedTuple):
     """() bool: one replica that stops, stops all."""
 
 
+@partial(jax.jit, static_argnames=("n_padded", "dtype"))
 def before_start(
     system: System,
     keys: Array,

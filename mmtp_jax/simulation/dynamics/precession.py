@@ -37,6 +37,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -172,6 +173,7 @@ def energy_of_lengths(precession: Precession) -> Array:
     return 0.5 * jnp.sum(precession.speeds**2, axis=(1, 2))
 
 
+@jax.jit
 def thermal_speeds(magmoms: Array, thermal_energy: Array, keys: Array) -> Array:
     """Speeds (R, n, 3) of the lengths of moments (R, n, 3) at k_B T (R,) in eV, at a start."""
     drawn = normals(keys, jnp.zeros((), jnp.int32), _PURPOSE + 2, magmoms.shape[1:])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -73,7 +74,7 @@ def fastest(run: Run) -> np.ndarray:
     moments, forces = _start(run)
     change, rates = _drawn(moments, 0), []
     for _ in range(N_TRIALS):
-        turning = jnp.cross(_changed(run, change) - forces, moments) + jnp.cross(forces, change)
+        turning = _turning(moments, forces, change, _changed(run, change))
         rates.append(GYROMAGNETIC * _size(turning) / CHANGE)
         change = _scaled(turning)
     # Real changes of a pair of frequencies +-w swing between two directions.
@@ -90,8 +91,8 @@ def with_gauge(run: Run) -> State:
     pull, square = 0.0, 0.0
     for k in range(N_DRAWS):
         change = _drawn(moments, k)
-        pull = pull + jnp.sum(change * (forces - _changed(run, change)), axis=-1)
-        square = square + jnp.sum(change**2, axis=-1)
+        more = _pull(change, forces, _changed(run, change))
+        pull, square = pull + more[0], square + more[1]
     types = np.asarray(run.system.types)
     gauge = np.zeros(moments.shape[:2])
     for of in np.unique(types):
@@ -117,14 +118,33 @@ def _changed(run: Run, change: Array) -> Array:
 def _drawn(moments: Array, seed: int) -> Array:
     """Random changes (R, n, 3) across moments."""
     drawn = np.random.default_rng(seed).normal(size=moments.shape)
+    return _across(moments, drawn)
+
+
+@jax.jit
+def _across(moments: Array, drawn: Array) -> Array:
     return _scaled(jnp.cross(directions(moments), drawn))
 
 
+@jax.jit
+def _turning(moments: Array, forces: Array, change: Array, there: Array) -> Array:
+    """Change of m x T, of which forces are ``there`` what they are where moments have changed."""
+    return jnp.cross(there - forces, moments) + jnp.cross(forces, change)
+
+
+@jax.jit
+def _pull(change: Array, forces: Array, there: Array) -> tuple[Array, Array]:
+    """d.(T(m) - T(m + d)) and d.d (R, n)."""
+    return jnp.sum(change * (forces - there), axis=-1), jnp.sum(change**2, axis=-1)
+
+
+@jax.jit
 def _size(change: Array) -> Array:
     """Root of the mean square (R,) over the atoms of a replica."""
     return jnp.sqrt(jnp.mean(jnp.sum(change**2, axis=-1), axis=1))
 
 
+@jax.jit
 def _scaled(change: Array) -> Array:
     size = _size(change)
     return CHANGE * change / jnp.where(size > 0, size, 1.0)[:, None, None]

@@ -65,7 +65,9 @@ class Chain(NamedTuple):
 
 def keys_of(seeds: Any) -> Array:
     """Raw random keys (R, 2) of seeds, one per replica."""
-    return jnp.stack([jax.random.key_data(jax.random.key(int(s), impl=_KEYS)) for s in seeds])
+    keys = [jax.random.key_data(jax.random.key(int(s), impl=_KEYS)) for s in seeds]
+    # On the host: `jnp.stack` compiles for seconds for thousands of them.
+    return jnp.asarray(np.stack(keys))
 
 
 def key_of(raw: Array, step: Array, purpose: int) -> Array:

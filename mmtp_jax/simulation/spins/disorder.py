@@ -19,6 +19,7 @@ _PURPOSE = 8
 """Of random numbers; see `thermostats.normals` and `moves`."""
 
 
+@jax.jit
 def random_signs(keys: Array, step: Array, types: Array, magnetic: Array) -> Array:
     """Signs (R, n) of states without net moment; +1 at atoms that are not magnetic.
 
