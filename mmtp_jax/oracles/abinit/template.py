@@ -56,7 +56,7 @@ code = "abinit"
 
 # Use the symmetry of cell, atoms and collinear targets: the same labels of ideal cells from fewer
 # k-points. The mesh must have it as well.
-#symmetry = true
+#symmetry = false
 
 # Name or path, what starts it in parallel, and threads of each process.
 #executable = "abinit"
