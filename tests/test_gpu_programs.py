@@ -241,7 +241,6 @@ def steps(lists, iron):
             keys_of(range(2)),
             run.neighbours.index.shape[0],
             run.model.potential.radial_coeffs.dtype,
-            run.plan.moments.fixed_directions,
             run.speeds(keys_of(range(2))),
         )
         watched = None if watch is None else watch.start(state.system)
