@@ -1,9 +1,10 @@
 """The potentials that come with the package, from the data that come with it.
 
     python scripts/make_potential.py fe              # writes Fe.mtp and Fe.active.npz
+    python scripts/make_potential.py crn
     python scripts/make_potential.py fe --folds      # prints the table of errors of the card
 
-Both take some minutes on one core. Settings and seeds are below. Last digits vary from machine to
+Each takes some minutes on one core. Settings and seeds are below. Last digits vary from machine to
 machine, and with them where a fit ends: a potential that is made again is another one of the same
 errors, so its card and `tests/io/shipped.json`, which is written too, change with it.
 """
@@ -64,6 +65,20 @@ RECIPES = {
         form={"level": 8, "species": ("Fe",), "cutoff": 5.0, "magnetic_size": 3, "seed": 1},
         fit={"max_iterations": 2000},
         use="ferromagnetic bcc iron, to try the program with",
+    ),
+    "crn": Recipe(
+        name="CrN",
+        data=shipped_crn,
+        form={
+            "level": 8,
+            "species": ("Cr", "N"),
+            "non_magnetic": ("N",),
+            "cutoff": 5.0,
+            "magnetic_size": 3,
+            "seed": 0,
+        },
+        fit={"max_iterations": 1000},
+        use="rock-salt CrN: ferromagnetic, antiferromagnetic and paramagnetic",
     ),
 }
 

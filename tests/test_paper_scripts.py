@@ -75,10 +75,30 @@ def test_constants_of_labels_are_those_that_the_stresses_are_made_of(
     assert found["FM"] == pytest.approx(cubic, rel=1e-6)
 
 
+def test_frozen_phonons_are_those_of_springs(crn) -> None:
+    """Each Cr is bound to the N above and below it, and to nothing else."""
+    k, cr, n = 7.0, 51.9961, 14.007
+    rest = np.zeros((4, 3))
+    displaced = []
+    for atom, neighbour in ((0, 3), (2, 1)):
+        for axis in (0, 2):
+            forces = rest.copy()
+            forces[[atom, neighbour], axis] = np.array([-2.0, 2.0]) * k * crn["DISPLACEMENT"]
+            displaced.append(forces)
+    found = crn["frequencies"](rest, *displaced)
+    thz = lambda square: crn["TO_THZ"] * square**0.5  # noqa: E731
+    optical = thz(2 * k * (1 / cr + 1 / n))
+    # N of the other formula unit: it moves against at X, and everything is as at Gamma.
+    assert found["Gamma TO, along x"] == pytest.approx(optical, rel=1e-3)
+    assert found["Gamma TO, along z"] == pytest.approx(optical, rel=1e-3)
+    assert found["X TO"] == found["X LO"] == pytest.approx(optical, rel=1e-3)
+    assert found["X TA"] == pytest.approx(0.0, abs=1e-3)
+
+
 def test_the_commands_are_those_of_mmtp(crn, tmp_path) -> None:
     parser, commands = build_parser()
     crn["crystals"](tmp_path)
-    there = {path.name for path in tmp_path.iterdir()}
+    known = {path.name for path in tmp_path.iterdir()} | {"test.extxyz", "properties.extxyz"}
     for stage in crn["stages"](50, tmp_path / "test.extxyz").values():
         for command in stage.commands:
             words = shlex.split(command.format(pot="pot.mtp"))
@@ -86,4 +106,4 @@ def test_the_commands_are_those_of_mmtp(crn, tmp_path) -> None:
             assert args.command in commands
             assert not [word for word in unknown if word.startswith("-")]
             for word in (*args.files, *unknown):
-                assert not word.endswith(".extxyz") or Path(word).name in {*there, "test.extxyz"}
+                assert not word.endswith(".extxyz") or Path(word).name in known

@@ -28,7 +28,9 @@ def test_a_card(run) -> None:
     assert done.out == shipped.card("Fe").read_text()
     failed = run("potentials", "fe")
     assert failed.status == 2
-    assert "called fe; potentials that come with the program: Fe; did you mean Fe?" in failed.err
+    assert (
+        "called fe; potentials that come with the program: CrN, Fe; did you mean Fe?" in failed.err
+    )
     assert "mmtp info" in run("potentials", "Fe", "--json").err
 
 

@@ -16,7 +16,7 @@ import pytest
 import mmtp_jax as mmtp
 from mmtp_jax.fitting.record import data_digest, parameter_digest
 from mmtp_jax.io import shipped
-from mmtp_jax.io.convert import to_structures
+from mmtp_jax.io.convert import structures_for
 
 ROOT = Path(__file__).parents[2]
 PINNED = json.loads((Path(__file__).parent / "shipped.json").read_text())
@@ -50,7 +50,7 @@ def test_made_from_the_shipped_data_by_its_recipe(name) -> None:
     data = recipe.data()
     record = potential.record
     assert record["data"]["sha256"] == data_digest(
-        to_structures(data, potential.species), potential.species
+        structures_for(potential, data), potential.species
     )
     assert record["parameters"] == parameter_digest(potential)
     assert potential.tag == recipe.use
