@@ -179,9 +179,10 @@ def stages(states: int, test: Path) -> dict[str, Stage]:
 
 def write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:
     """As CSV, and on the screen."""
+    shown = [[f"{x:.4g}" if isinstance(x, float) else str(x) for x in row] for row in rows]
     with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
-    print(aligned([[f"{x:.4g}" if isinstance(x, float) else str(x) for x in row] for row in rows]))
+        csv.writer(file).writerows(shown)
+    print(aligned(shown))
 
 
 def errors_table(folder: Path) -> None:
