@@ -8,8 +8,8 @@
 Each stage is a few commands of `mmtp`, printed before they run; what a stage has finished is not
 done again, unless the potential is another. The labels are those of `scripts/make_crn_data.py`
 (from nothing: run that first); the test set was drawn before the first fit and is in none. Numbers
-of the paper stand beside ours in the tables. The labels are still few, and there is no test set
-yet: `mmtp potentials CrN` says what that means.
+of the paper stand beside ours in the tables. The labels are still few, those of the test set
+above all: `mmtp potentials CrN` says what that means.
 """
 
 from __future__ import annotations
