@@ -12,6 +12,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 import mmtp_jax as mmtp
+from mmtp_jax.cli.command_line import collect
+from mmtp_jax.cli.fit_settings import first_potential
 from mmtp_jax.cli.main import build_parser
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -107,3 +109,22 @@ def test_the_commands_are_those_of_mmtp(crn, tmp_path) -> None:
             assert not [word for word in unknown if word.startswith("-")]
             for word in (*args.files, *unknown):
                 assert not word.endswith(".extxyz") or Path(word).name in known
+
+
+def test_refitting_makes_the_shipped_potential(crn) -> None:
+    """The script and the recipe of the shipped potential say the same data and form."""
+    recipe = runpy.run_path(str(SCRIPTS / "make_potential.py"))["RECIPES"]["crn"]
+    parser, _ = build_parser()
+    words = ["fit", *map(str, crn["TRAINING"]), *crn["FIT"].split(), "-o", "new.mtp"]
+    settings, given = collect(parser.parse_args(words))
+    form, seed = settings.potential, settings.fit.seed
+    start = first_potential(form, settings.domain, seed, given)
+    np.testing.assert_array_equal(start.flatten(), recipe.start.flatten())
+    assert (start.form, start.parities) == (recipe.start.form, recipe.start.parities)
+    assert start.non_magnetic == recipe.start.non_magnetic
+    assert settings.fit.max_iterations == recipe.fit["max_iterations"]
+    read = [atoms for path in crn["TRAINING"] for atoms in mmtp.read(path)]
+    data = recipe.data()
+    assert len(read) == len(data)
+    for one, other in zip(read, data, strict=True):
+        np.testing.assert_array_equal(one.positions, other.positions)
