@@ -18,6 +18,8 @@ on one core.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from ase import Atoms
 from make_data_common import arguments, label_list, strained, with_grids
@@ -65,6 +67,11 @@ LISTS = {
     "test": (20261130, ["4-afm", "8a-random", "4-fm", "8a-double", "8c-random"]),
 }  # fmt: skip
 """Seed and kinds of configurations, again and again: shape, and the order of the moments."""
+IDEAL = ("ideal", "repeated")
+LISTS["repeated"] = LISTS["ideal"]
+OCCUPIED = {1.0: (0.9, 0.4, 0.9, 0.4, 0.2), -1.0: (0.1, 0.1, 0.1, 0.1, 0.1)}
+"""Of xy, yz, z2, xz, x2-y2, along the moment and against it: what `repeated` holds for five steps;
+the ground state has three electrons in yz, xz and, in the axes of these cells, x2-y2."""
 MOMENT = 2.6
 """Of Cr in its sphere, mu_B, about where magnetic forces vanish."""
 BASIS = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0, 0, 0.5]])
@@ -79,6 +86,16 @@ STRAINS = {
 """Of one per cent (shears as engineers count); the other sign of a shear is its mirror image."""
 DISPLACED = {"Cr-x": (0, 0), "Cr-z": (0, 2), "N-x": (2, 0), "N-z": (2, 2)}
 """Atom and direction, by 0.03 Angstrom: modes at Gamma and X of the cubic cell."""
+
+
+def occupations(atoms: Atoms) -> dict[str, object]:
+    """ABINIT's start for the d shells of chromium, by the signs of the moments."""
+    matrices = [
+        np.diag(OCCUPIED[spin * sign])
+        for sign in np.sign(atoms.get_initial_magnetic_moments()[atoms.symbols == "Cr"])
+        for spin in (1.0, -1.0)
+    ]
+    return {"usedmatpu": 5, "dmatpawu": np.ravel(matrices).tolist()}
 
 
 def configurations(number: int, seed: int, kinds: list[str], *, ideal: bool = False) -> list[Atoms]:
@@ -174,18 +191,21 @@ def main() -> None:
     )
     oracle = ORACLE.varied(
         datasets={s: str(args.datasets / f"{s}.xml") for s in ORACLE.datasets},
-        **(WITH_SYMMETRY if args.list in ("ideal", "properties") else {}),
+        **(WITH_SYMMETRY if args.list in (*IDEAL, "properties") else {}),
     )
 
     def oracle_of(atoms: Atoms) -> AbinitOracle:
         repeats, kmesh = SHAPES[atoms.info["label"].split("-")[0]]
         held = oracle if atoms.info["constrained"] else oracle.varied(constrained=())
-        return with_grids(held, kmesh, repeats, coarse=(27, 27, 40), fine=(40, 40, 54))
+        found = with_grids(held, kmesh, repeats, coarse=(27, 27, 40), fine=(40, 40, 54))
+        if args.list == "repeated":
+            found = replace(found, extra={**found.extra, **occupations(atoms)})
+        return found
 
     wanted = (
         properties()
         if args.list == "properties"
-        else configurations(args.number, *LISTS[args.list], ideal=args.list == "ideal")
+        else configurations(args.number, *LISTS[args.list], ideal=args.list in IDEAL)
     )
     label_list(wanted, oracle_of, args)
 

@@ -24,6 +24,9 @@ def arguments(
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--list", choices=lists, default=lists[0], help="which configurations")
     parser.add_argument("--number", type=int, default=50, help="how many configurations")
+    parser.add_argument(
+        "--ids", type=int, nargs="+", metavar="ID", help="only these of them, in this order"
+    )
     parser.add_argument("--jobs", default=jobs, help="folder of the jobs")
     parser.add_argument("--timeout", type=float, default=14400.0, help="of one label, seconds")
     parser.add_argument("-o", "--output", default=output, help="file to write")
@@ -60,9 +63,12 @@ def label_list(
     """Label what the output file does not hold yet; at its end say what stands apart."""
     labelled = mmtp.read(args.output) if Path(args.output).exists() else []
     present = {answer.info["config_id"] for answer in labelled}
-    for k, atoms in enumerate(wanted):
+    for k in args.ids or range(len(wanted)):
         if k in present:
             continue
+        if not 0 <= k < len(wanted):
+            raise SystemExit(f"--ids {k}: the list has {len(wanted)} configurations (--number)")
+        atoms = wanted[k]
         folder = Path(args.jobs) / f"{k:04d}"
         jobs = mmtp.label_all(oracle_of(atoms), [atoms], folder, timeout_s=args.timeout)
         for failure in jobs.failures.values():
@@ -73,6 +79,7 @@ def label_list(
                 del info[name]
             info.update(atoms.info)
             labelled.append(answer.atoms)
+            labelled.sort(key=lambda atoms: atoms.info["config_id"])
             mmtp.write(args.output, labelled)
             print(
                 f"{k}: {atoms.info['label']}, {answer.provenance.seconds:.0f} s, "

@@ -68,8 +68,7 @@ def test_constants_of_labels_are_those_that_the_stresses_are_made_of(
         atoms.calc = SinglePointCalculator(atoms, **results)
     path = tmp_path / "properties.extxyz"
     mmtp.write(path, cells)
-    monkeypatch.setitem(crn["dft_constants"].__globals__, "PROPERTIES", path)
-    found = crn["dft_constants"]()
+    found = crn["dft_constants"](path)
     c = TETRAGONAL
     expected = [620, 620, 708, 113, 97, 97, 158, 158, 164]
     assert found["AFM"] == pytest.approx(expected, rel=1e-6)
@@ -101,7 +100,9 @@ def test_the_commands_are_those_of_mmtp(crn, tmp_path) -> None:
     parser, commands = build_parser()
     crn["crystals"](tmp_path)
     known = {path.name for path in tmp_path.iterdir()} | {"test.extxyz", "properties.extxyz"}
-    for stage in crn["stages"](50, tmp_path / "test.extxyz").values():
+    training = [atoms for path in crn["TRAINING"] for atoms in mmtp.read(path)]
+    known |= {f"{name}.extxyz" for name in crn["parts"](len(training))}
+    for stage in crn["stages"](50, tmp_path / "test.extxyz", training).values():
         for command in stage.commands:
             words = shlex.split(command.format(pot="pot.mtp"))
             args, unknown = parser.parse_known_args(words)

@@ -2,12 +2,13 @@
 
     python scripts/papers/crn.py -o crn_paper                  # every table and figure
     python scripts/papers/crn.py -o crn_paper --refit          # fit the potential first
+    python scripts/papers/crn.py -o crn_paper --from-scratch jth/lda    # label first, for days
     python scripts/papers/crn.py -o crn_paper --only table2 fig5 --states 10
     python scripts/papers/crn.py --list                        # the command of each figure
 
 Each stage is a few commands of `mmtp`, printed before they run; what a stage has finished is not
-done again, unless the potential is another. The labels are those of `scripts/make_crn_data.py`
-(from nothing: run that first); the test set was drawn before the first fit and is in none. Numbers
+done again, unless the potential is another. The labels are those of `scripts/make_crn_data.py`,
+which `--from-scratch` runs; the test set was drawn before the first fit and is in none. Numbers
 of the paper stand beside ours in the tables. The labels are still few, those of the test set
 above all: `mmtp potentials CrN` says what that means.
 """
@@ -19,8 +20,11 @@ import csv
 import hashlib
 import json
 import shlex
+import shutil
+import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +58,16 @@ TETRAGONAL_TO_64 = "2 2 0 -2 2 0 0 0 2"
 POLAR = "--born Cr=4.4 N=-4.4 --dielectric 22"
 """Experiment, as in the paper."""
 
+LUCA_LEITNAKER = (11.10, 1.58e-3)
+"""C_p = a + b T of CrN, cal/(mol K): J. Am. Ceram. Soc. 1973, a review of measurements."""
+JOULE_PER_CALORIE, GAS_CONSTANT = 4.184, 8.314463
+FRACTIONS, PARTS = (0.25, 0.5), 3
+"""Of the training set, for the learning curve: each so many times, and all of it."""
+
 PAPER_ERRORS = {"energy": 1.7, "forces": 108.0, "stress": 0.4, "magnetic_forces": 64.0}
 """Table I: meV/atom for 64 atoms, meV/Angstrom, GPa, meV/mu_B, on training data."""
+UNITS = {"energy": "meV/atom", "forces": "meV/Angstrom", "stress": "GPa",
+         "magnetic_forces": "meV/mu_B"}  # fmt: skip
 VOIGT = ("C11", "C22", "C33", "C12", "C13", "C23", "C44", "C55", "C66")
 PAPER_ELASTIC = {
     ("FM", "paper, mMTP"): (573, 573, 573, 108, 108, 108, 164, 164, 164),
@@ -110,7 +122,17 @@ def crystals(folder: Path) -> None:
         mmtp.write(folder / f"{name}.extxyz", [atoms])
 
 
-def stages(states: int, test: Path) -> dict[str, Stage]:
+def parts(n: int) -> dict[str, np.ndarray]:
+    """Places of the configurations of each training set of the learning curve, by name."""
+    found = {}
+    for fraction in FRACTIONS:
+        size = max(4, round(fraction * n))
+        for k in range(PARTS):
+            found[f"curve_{size}_{k}"] = np.random.default_rng(k).permutation(n)[:size]
+    return found | {f"curve_{n}_0": np.arange(n)}
+
+
+def stages(states: int, test: Path, training: Sequence[Atoms]) -> dict[str, Stage]:
     """All of them; ``states`` is the number of disordered states of an average."""
     pm = f"--states {states} --magnetic Cr"
     return {
@@ -118,6 +140,14 @@ def stages(states: int, test: Path) -> dict[str, Stage]:
             "errors on configurations that no fit has seen",
             (f"evaluate {{pot}} {test} --report table1.json --plot table1.png -o table1.extxyz",),
             errors_table,
+        ),
+        "curve": Stage(
+            "errors of the test set against the number of labels that are fitted",
+            tuple(
+                f"fit {name}.extxyz {FIT} --validation {test} -o {name}.mtp --report {name}.json"
+                for name in parts(len(training))
+            ),
+            learning_curve,
         ),
         "table2": Stage(
             "elastic constants",
@@ -149,12 +179,13 @@ def stages(states: int, test: Path) -> dict[str, Stage]:
         ),
         "frozen": Stage(
             "phonons at Gamma and X by displaced atoms, beside our DFT",
-            (f"equilibrate {{pot}} {PROPERTIES} -o frozen.extxyz",),
+            (f"equilibrate {{pot}} {PROPERTIES.name} -o frozen.extxyz",),
             frozen_table,
         ),
         "fig9": Stage(
             "expansion and heat capacity, paramagnetic (Figs. 9 and 10)",
             (f"qha {{pot}} fm.extxyz --supercell {FCC_TO_64} {POLAR} {pm} -o fig9",),
+            heat_capacity,
         ),
         "orders": Stage(
             "magnetic orders, at free and at fixed cell",
@@ -194,10 +225,74 @@ def errors_table(folder: Path) -> None:
     write_table(folder / "table1.csv", rows)
 
 
+def learning_curve(folder: Path) -> None:
+    """Mean and deviation over the parts of each size, and a figure."""
+    found = defaultdict(list)
+    for path in folder.glob("curve_*_*.json"):
+        found[int(path.stem.split("_")[1])].append(json.loads(path.read_text())["validation"])
+    sizes = sorted(found)
+    rmse = {
+        kind: [[float(errors[kind]["rmse"]) for errors in found[n]] for n in sizes]
+        for kind in PAPER_ERRORS
+    }
+    rows = [["labels", "sets", *(f"{k} ({UNITS[k]})" for k in rmse), *(f"{k}, +-" for k in rmse)]]
+    for place, n in enumerate(sizes):
+        values = [of[place] for of in rmse.values()]
+        rows.append([n, len(values[0]), *map(np.mean, values), *map(np.std, values)])
+    write_table(folder / "curve.csv", rows)
+
+    figure, axes = subplots(1, len(rmse), figsize=(11, 2.8), layout="constrained")
+    for axis, (kind, of) in zip(axes, rmse.items(), strict=True):
+        for n, values in zip(sizes, of, strict=True):
+            axis.plot([n] * len(values), values, "o", color="C0", ms=4)
+        axis.plot(sizes, [np.mean(values) for values in of], color="C0", label="test set")
+        axis.axhline(PAPER_ERRORS[kind], color="0.5", ls="--", label="paper, its training set")
+        axis.set(
+            xscale="log", yscale="log", xlabel="labels fitted", ylabel=f"{kind} ({UNITS[kind]})"
+        )
+    axes[0].legend(frameon=False, fontsize=7)
+    save(figure, folder / "curve")
+
+
+def heat_capacity(folder: Path) -> None:
+    """Fig. 10: C_p of a formula unit beside measurements, J/(mol K)."""
+    with open(folder / "fig9.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    temperature = np.array([float(row["temperature (K)"]) for row in rows])
+    ours = np.array([float(row["heat capacity C_p (k_B/atom)"]) for row in rows])
+    figure, axis = subplots(figsize=(4.2, 3.2), layout="constrained")
+    above = temperature >= 280.0
+    for part, style in ((above, "-"), (~above, "--")):
+        axis.plot(temperature[part], 2 * GAS_CONSTANT * ours[part], f"C0{style}",
+                  label="potential, paramagnetic" if style == "-" else "below 280 K")  # fmt: skip
+    a, b = LUCA_LEITNAKER
+    axis.plot(temperature[above], JOULE_PER_CALORIE * (a + b * temperature[above]), "k:",
+              label="measured (De Luca 1973)")  # fmt: skip
+    axis.set(xlabel="temperature (K)", ylabel="C_p (J/(mol K))", ylim=(0, None))
+    axis.legend(frameon=False, fontsize=8)
+    save(figure, folder / "fig10")
+
+
+def subplots(*args: object, **options: object) -> tuple:
+    """A figure that needs no screen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot.subplots(*args, **options)
+
+
+def save(figure: object, path: Path) -> None:
+    """As PNG and PDF."""
+    for suffix in (".png", ".pdf"):
+        figure.savefig(path.with_suffix(suffix), dpi=150)
+
+
 def elastic_table(folder: Path) -> None:
     """Table II: ours, our own DFT where there are labels of it, and the paper's columns."""
     rows: list[list[object]] = [["state", "method", *VOIGT]]
-    dft = dft_constants()
+    dft = dft_constants(folder / PROPERTIES.name)
     for state in ("FM", "AFM", "PM"):
         file = folder / f"table2_{state.lower()}.json"
         if file.exists():
@@ -234,14 +329,12 @@ def turned(c: np.ndarray) -> np.ndarray:
     return found
 
 
-def dft_constants() -> dict[str, list[float]]:
+def dft_constants(labels: Path) -> dict[str, list[float]]:
     """Of the strained cells among our labels, by differences of stresses, GPa; atoms at rest.
 
     At the lattice parameter of the labels, whose reference is under a stress of its own.
     """
-    if not PROPERTIES.exists():
-        return {}
-    stress = {a.info["label"]: a.get_stress() / 0.00624150913 for a in mmtp.read(PROPERTIES)}
+    stress = {a.info["label"]: a.get_stress() / 0.00624150913 for a in mmtp.read(labels)}
     found = {}
     for state, short in (("FM", "4-fm-"), ("AFM", "4-afm-")):
         rest = stress.get(f"{short}reference")
@@ -266,7 +359,7 @@ def frozen_table(folder: Path) -> None:
     rows = [["state", "mode", "ours, DFT (THz)", "ours, mMTP (THz)"]]
     both = [
         {a.info["label"]: a.get_forces() for a in mmtp.read(path)}
-        for path in (PROPERTIES, folder / "frozen.extxyz")
+        for path in (folder / PROPERTIES.name, folder / "frozen.extxyz")
     ]
     for state, short in (("FM", "4-fm-"), ("AFM", "4-afm-")):
         names = [short + name for name in ("reference", "Cr-x", "Cr-z", "N-x", "N-z")]
@@ -351,6 +444,18 @@ SUFFIXES = {".extxyz", ".json", ".png", ".csv", ".npz"}
 """Of files that stand in the folder of the results, unless their path is whole."""
 
 
+def label(datasets: Path, folder: Path) -> tuple[list[Path], Path]:
+    """Label what ships from nothing, or go on; the training sets, and the test set."""
+    script = Path(__file__).parents[1] / "make_crn_data.py"
+    for path in (*TRAINING, TEST, PROPERTIES):
+        ids = [atoms.info["config_id"] for atoms in mmtp.read(path)]
+        command = ["--datasets", datasets, "--list", path.stem, "--number", max(ids) + 1]
+        command += ["--jobs", folder / "jobs" / path.stem, "-o", folder / path.name]
+        command += ["--ids", *ids]
+        subprocess.run([sys.executable, script, *map(str, command)], check=True)
+    return [folder / path.name for path in TRAINING], folder / TEST.name
+
+
 def main() -> int:
     """Run the stages that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -358,6 +463,10 @@ def main() -> int:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--potential", default="CrN", help="name or file (default %(default)s)")
     source.add_argument("--refit", action="store_true", help="fit it to the labels first")
+    source.add_argument(
+        "--from-scratch", type=Path, metavar="DATASETS",
+        help="label first, with ABINIT and the datasets of this folder, then fit",
+    )  # fmt: skip
     parser.add_argument(
         "--training", type=Path, nargs="+", default=TRAINING, help="labels of --refit"
     )
@@ -366,7 +475,11 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="some of the stages")
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     args = parser.parse_args()
-    wanted = stages(args.states, args.test.resolve())
+    if args.from_scratch and not args.list:
+        args.output.mkdir(parents=True, exist_ok=True)
+        args.training, args.test = label(args.from_scratch, args.output)
+    training = [atoms for path in args.training for atoms in mmtp.read(path)]
+    wanted = stages(args.states, args.test.resolve(), training)
     unknown = set(args.only or ()) - set(wanted)
     if unknown:
         parser.error(f"there is no {', '.join(sorted(unknown))} among {', '.join(wanted)}")
@@ -376,8 +489,12 @@ def main() -> int:
         return 0
     args.output.mkdir(parents=True, exist_ok=True)
     crystals(args.output)
+    if not args.from_scratch:
+        shutil.copy(PROPERTIES, args.output)
+    for name, places in parts(len(training)).items():
+        mmtp.write(args.output / f"{name}.extxyz", [training[k] for k in places])
     potential = args.potential
-    if args.refit:
+    if args.refit or args.from_scratch:
         potential = str(args.output / "CrN.mtp")
         report = str(args.output / "fit.json")
         status = run_mmtp(
@@ -387,9 +504,6 @@ def main() -> int:
             return status
     mark = hashlib.sha256(repr(mmtp.load(potential).flatten().tolist()).encode()).hexdigest()
     names = args.only or list(wanted)
-    if "table1" in names and not args.test.exists():
-        print(f"table1 is left out: there are no labels {args.test}")
-        names = [name for name in names if name != "table1"]
     failed = [n for n in names if run_stage(n, wanted[n], args.output, potential, mark)]
     if failed:
         print(f"not all of these ended well: {', '.join(failed)}")
