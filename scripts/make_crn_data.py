@@ -5,7 +5,8 @@ displaced at random; moments ferromagnetic, antiferromagnetic by single [001] la
 layers along [110] (the order of the orthorhombic phase), or of random signs, their lengths spread
 by 15 % (every fifth: over the whole interval). The list `ideal` has what symmetry makes four times
 as cheap: cells with atoms at their places, or one displaced along z, moments of one length in each
-sublattice, also with one of four reversed. The list `test` is for testing only; `properties` has
+sublattice, also with one of four reversed; `lengths` likewise, each moment of a length of its own,
+from 1 to 3.35 mu_B. The list `test` is for testing only; `properties` has
 free moments: strained ferro- and antiferromagnetic cells of four atoms and such with one atom
 displaced, for elastic constants and frozen phonons. Each list is always the same; what the output
 file holds already is not computed again. Needs ABINIT and the datasets Cr.xml and N.xml of the JTH
@@ -64,10 +65,11 @@ LISTS = {
         ["4-fm", "4-afm", "8a-double", "4-afm", "4-fm", "8a-flip", "4-afm", "4-fm", "8c-double",
          "4-afm", "8c-flip"],
     ),
+    "lengths": (20261204, ["4-afm", "4-fm"]),
     "test": (20261130, ["4-afm", "8a-random", "4-fm", "8a-double", "8c-random"]),
 }  # fmt: skip
 """Seed and kinds of configurations, again and again: shape, and the order of the moments."""
-IDEAL = ("ideal", "repeated")
+IDEAL = ("ideal", "lengths", "repeated")
 LISTS["repeated"] = LISTS["ideal"]
 OCCUPIED = {1.0: (0.9, 0.4, 0.9, 0.4, 0.2), -1.0: (0.1, 0.1, 0.1, 0.1, 0.1)}
 """Of xy, yz, z2, xz, x2-y2, along the moment and against it: what `repeated` holds for five steps;
@@ -98,10 +100,11 @@ def occupations(atoms: Atoms) -> dict[str, object]:
     return {"usedmatpu": 5, "dmatpawu": np.ravel(matrices).tolist()}
 
 
-def configurations(number: int, seed: int, kinds: list[str], *, ideal: bool = False) -> list[Atoms]:
+def configurations(name: str, number: int) -> list[Atoms]:
     """The first of an endless list."""
+    seed, kinds = LISTS[name]
     rng = np.random.default_rng(seed)
-    return [_configuration(rng, kinds[k % len(kinds)], k, ideal) for k in range(number)]
+    return [_configuration(rng, kinds[k % len(kinds)], k, name) for k in range(number)]
 
 
 def properties() -> list[Atoms]:
@@ -131,13 +134,14 @@ def _cell(order: str, change: str) -> Atoms:
     return atoms
 
 
-def _configuration(rng: np.random.Generator, kind: str, number: int, ideal: bool) -> Atoms:
+def _configuration(rng: np.random.Generator, kind: str, number: int, name: str) -> Atoms:
     shape, order = kind.split("-")
     repeats = np.array(SHAPES[shape][0])
     corners = np.array(list(np.ndindex(*repeats)), float)
     scaled = np.concatenate([c + BASIS for c in corners]) / repeats
     symbols = ["Cr", "Cr", "N", "N"] * len(corners)
     chromium = np.array([s == "Cr" for s in symbols])
+    ideal = name in IDEAL
     while True:
         a = rng.uniform(*((3.98, 4.3) if ideal else (4.03, 4.25)))
         edges = np.diag(a * repeats * [0.5**0.5, 0.5**0.5, 1.0])
@@ -146,9 +150,12 @@ def _configuration(rng: np.random.Generator, kind: str, number: int, ideal: bool
             cell = edges * (1.0 + rng.normal(0.0, 0.012, 3))
             positions = scaled @ cell
             positions[rng.integers(len(symbols)), 2] += rng.choice([0.0, 0.12]) * rng.random()
-            up, down = rng.uniform(1.8, 3.2, 2)
             signs = _signs(rng, order, int(chromium.sum()))
-            moments[chromium] = np.where(signs > 0.0, up, -(down if order == "flip" else up))
+            if name == "lengths":
+                moments[chromium] = signs * rng.uniform(1.0, 3.35, len(signs))
+            else:
+                up, down = rng.uniform(1.8, 3.2, 2)
+                moments[chromium] = np.where(signs > 0.0, up, -(down if order == "flip" else up))
         else:
             cell = strained(rng, edges, 0.012)
             positions = scaled @ cell + rng.normal(0.0, rng.uniform(0.02, 0.09), (len(symbols), 3))
@@ -202,11 +209,7 @@ def main() -> None:
             found = replace(found, extra={**found.extra, **occupations(atoms)})
         return found
 
-    wanted = (
-        properties()
-        if args.list == "properties"
-        else configurations(args.number, *LISTS[args.list], ideal=args.list in IDEAL)
-    )
+    wanted = properties() if args.list == "properties" else configurations(args.list, args.number)
     label_list(wanted, oracle_of, args)
 
 

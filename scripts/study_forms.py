@@ -8,7 +8,7 @@
 Errors are those of configurations that a fit has not seen, mean and standard deviation over folds;
 seconds are CPU seconds of one fit, after the program is compiled. Sets:
 
-- iron: the labels that come with the package (ABINIT, constrained moments);
+- iron, crn: the labels that come with the package (ABINIT, constrained moments);
 - superexchange: rock salt of magnetic and other atoms, an analytic energy in which two moments on
   either side of an atom without one are coupled by cos^2 of the angle there;
 - heisenberg: disordered bcc, an analytic energy of pairs and of the size of the moments.
@@ -30,6 +30,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from make_potential import shipped_crn
 
 import mmtp_jax as mmtp
 from mmtp_jax.potential.parity import parity_tables
@@ -66,7 +67,7 @@ def new(data: Sequence[Atoms], level: int, size: int, form: str, pattern: str | 
     species = tuple(dict.fromkeys(symbol for atoms in data for symbol in atoms.symbols))
     return mmtp.Potential.new(
         level=level, species=species, magnetic_size=size, cutoff=CUTOFF, form=form,
-        pattern=pattern, seed=seed,
+        pattern=pattern, seed=seed, non_magnetic=[s for s in species if s == "N"],
     )  # fmt: skip
 
 
@@ -176,7 +177,7 @@ def _distorted(atoms: Atoms, rng: np.random.Generator) -> Atoms:
     return atoms
 
 
-SETS = {"iron": iron, "heisenberg": heisenberg, "superexchange": superexchange}
+SETS = {"iron": iron, "crn": shipped_crn, "heisenberg": heisenberg, "superexchange": superexchange}
 
 
 # --- fits ----------------------------------------------------------------------------
