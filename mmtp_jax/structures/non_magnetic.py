@@ -32,22 +32,26 @@ def for_potential(potential: Potential, structures: Sequence[Structure]) -> list
         return list(structures)
     found = [_without(potential, structure) for structure in structures]
     lost = [
-        int(np.sum((before.magmoms != after.magmoms).reshape(len(after), -1).any(axis=1)))
+        lengths[lengths > 0.0]
         for before, after in zip(structures, found, strict=True)
+        for lengths in [
+            np.linalg.norm((before.magmoms - after.magmoms).reshape(len(after), -1), axis=1)
+        ]
     ]
-    where = np.flatnonzero(lost)
-    if where.size:
+    where = [k for k, lengths in enumerate(lost) if lengths.size]
+    if where:
         first = structures[where[0]].name
-        place = f" in {where.size} of {len(found)} configurations (the first is {first})"
-        warn_of_moments(potential, sum(lost), place)
+        place = f" in {len(where)} of {len(found)} configurations (the first is {first})"
+        warn_of_moments(potential, np.concatenate(lost), place)
     return found
 
 
-def warn_of_moments(potential: Potential, n: int, place: str = "") -> None:
-    """Issue a `NonMagneticWarning` of n moments that were given."""
+def warn_of_moments(potential: Potential, lengths: np.ndarray, place: str = "") -> None:
+    """Issue a `NonMagneticWarning` of moments of these lengths, mu_B, that were given."""
     warn(
-        f"{n} moments of {', '.join(potential.non_magnetic)}{place} are not zero; in this "
-        "potential these species are non-magnetic, and the moments count as zero",
+        f"{len(lengths)} moments of {', '.join(potential.non_magnetic)}{place} are not zero, the "
+        f"largest {max(lengths):.2g} mu_B; in this potential these species are non-magnetic, and "
+        "the moments count as zero",
         NonMagneticWarning,
     )
 

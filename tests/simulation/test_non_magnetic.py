@@ -37,7 +37,7 @@ def test_given_moments_count_as_zero_and_this_is_said(potential, atoms):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         (expected,) = mmtp.evaluate(potential, bare)
-    said = "2 moments of Al in 1 of 2 configurations .* count as zero"
+    said = "2 moments of Al in 1 of 2 configurations .* the largest 0.3 mu_B; .* count as zero"
     with pytest.warns(mmtp.NonMagneticWarning, match=said) as told:
         got = mmtp.evaluate(potential, [bare, atoms])
     assert len(told) == 1

@@ -86,8 +86,8 @@ def starting_moments(
             f"magmoms must be one finite moment for each of {n} atoms or each species, got "
             f"shape {start.shape}"
         )
-    lost = np.count_nonzero(start[~magnetic])
-    if lost and evaluator.ranks.rank == 0:
+    lost = np.abs(start[~magnetic & (start != 0.0)])
+    if lost.size and evaluator.ranks.rank == 0:
         warn_of_moments(potential, lost)
     start = np.where(magnetic, start, 0.0)
     host.own(MAGMOM)[:] = start[host.own_ids() - 1]
