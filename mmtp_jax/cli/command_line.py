@@ -43,6 +43,8 @@ class Declared:
     of: type
     check: Callable[[Any, Values], None] | None
     """Refuses settings that contradict each other; told what was given, too."""
+    takes: str = "--settings FILE"
+    """How the command line names a file of them."""
 
     def validated(self, values: Values) -> Any:
         """The settings with the given values, checked."""

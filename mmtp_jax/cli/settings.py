@@ -219,10 +219,10 @@ def _filled(of: type, given: dict[str, Any]) -> Any:
     return of(**{**lists, **given})
 
 
-def head(command: str) -> str:
-    """What is at the top of the settings file of a command."""
+def head(command: str, takes: str) -> str:
+    """What is at the top of the settings file of a command that ``takes`` it so."""
     return f"""\
-# Settings of 'mmtp {command} --settings FILE'. A line '#key = value' shows the default,
+# Settings of 'mmtp {command} {takes}'. A line '#key = value' shows the default,
 # or an example where nothing is set by default; remove the '#' to change it. Options on
 # the command line win over this file. Paths start from the folder that mmtp runs in.
 

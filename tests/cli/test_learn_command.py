@@ -193,6 +193,7 @@ def test_missing_and_unusable_files_are_one_sentence(iron_file, run, files, tmp_
 
 def test_template_is_valid_once_it_has_its_files(run, tmp_path) -> None:
     text = run("template", "learn").out
+    assert "'mmtp learn FILE'" in text
     path = tmp_path / "learn.toml"
     path.write_text(text)
     result = run("validate", path)

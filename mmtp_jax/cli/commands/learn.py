@@ -54,7 +54,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("settings", metavar="TOML", help="settings file; options win over it")
     add_options(parser, LearnSettings, frozenset({"loop.folder", "loop.max_iterations"}))
     add_resume(parser, "the folder of the loop")
-    parser.set_defaults(run=run, declared=Declared(LearnSettings, check))
+    parser.set_defaults(run=run, declared=Declared(LearnSettings, check, "FILE"))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -73,7 +73,8 @@ def run_template(args: argparse.Namespace, declared: dict[str, Declared]) -> Non
         of = make_dataclass("File", [(SECTION, ExecutorSettings)], frozen=True)
         print(EXECUTOR + template(of), end="")
     else:
-        print(head(args.name) + template(declared[args.name].of), end="")
+        of = declared[args.name]
+        print(head(args.name, of.takes) + template(of.of), end="")
 
 
 def _print_schema(name: str, declared: dict[str, Declared]) -> None:

@@ -208,8 +208,8 @@ def variables_of(
         orbital, u, j = zip(*(settings.hubbard.get(s, none) for s in species), strict=True)
         found["usepawu"] = settings.hubbard_kind
         found["lpawu"] = [int(x) for x in orbital]
-        found["upawu"] = f"{_text(list(u))} eV"
-        found["jpawu"] = f"{_text(list(j))} eV"
+        found["upawu"] = f"{value_text(list(u))} eV"
+        found["jpawu"] = f"{value_text(list(j))} eV"
     if density is not None:
         found["getden_filepath"] = f'"{density}"'
     found.update(attempt.variables or {})
@@ -225,13 +225,14 @@ def input_text(variables: Mapping[str, Any]) -> str:
             lines.append(name)
             lines += ["  " + " ".join(f"{x:.14f}" for x in row) for row in value]
         else:
-            lines.append(f"{name} {_text(value)}")
+            lines.append(f"{name} {value_text(value)}")
     return "\n".join(lines) + "\n"
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Numbers as ABINIT reads them."""
     if isinstance(value, (list, tuple)):
-        return " ".join(_text(v) for v in value)
+        return " ".join(value_text(v) for v in value)
     if isinstance(value, float):
         return f"{value:.12g}"
     return str(value)

@@ -22,6 +22,7 @@ import numpy as np
 from ase import Atoms
 
 from mmtp_jax.io.atoms import bare_atoms, with_results
+from mmtp_jax.io.making import hubbard_text
 from mmtp_jax.oracles.abinit.datasets import Dataset, find_dataset
 from mmtp_jax.oracles.abinit.inputs import (
     DAMPED,
@@ -32,6 +33,7 @@ from mmtp_jax.oracles.abinit.inputs import (
     overlap_of,
     radii_of,
     species_of,
+    value_text,
 )
 from mmtp_jax.oracles.abinit.output import Output
 from mmtp_jax.oracles.abinit.run import DENSITY, Broken, Run, version_of
@@ -213,7 +215,12 @@ class AbinitOracle(AbinitSettings):
         """
         datasets = self._datasets(self.datasets)
         functional = " and ".join(sorted({d.functional for d in datasets.values()}))
-        extra = [f"{k} {v}" for k, v in sorted(self.extra.items()) if k not in CUTOFFS.values()]
+        # Numbers from a TOML file are floats and lists where Python has integers and tuples.
+        extra = [
+            f"{k} {value_text(v)}"
+            for k, v in sorted(self.extra.items())
+            if k not in CUTOFFS.values()
+        ]
         found: dict[str, Any] = {
             "code": "ABINIT",
             "functional": functional + (", spinors" if spinors else ""),
@@ -231,8 +238,7 @@ class AbinitOracle(AbinitSettings):
         for symbol, radius in radii_of(self, datasets).items():
             found[f"{symbol}.dataset"] = datasets[symbol].sha256[:12]
             found[f"{symbol}.sphere_bohr"] = radius
-            u = self.hubbard.get(symbol)
-            found[f"{symbol}.U"] = "none" if u is None else f"l {u[0]} U {u[1]:g} J {u[2]:g} eV"
+            found[f"{symbol}.U"] = hubbard_text(*self.hubbard.get(symbol, (-1, None, None)))
         return found
 
     def _datasets(self, species: Any) -> dict[str, Dataset]:

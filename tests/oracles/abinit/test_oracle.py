@@ -75,6 +75,14 @@ def test_more_help_from_attempt_to_attempt(kind, attempts, stand_in, iron, tmp_p
     assert again.provenance == answer.provenance
 
 
+def test_numbers_of_a_file_and_of_python_say_the_same_making(stand_in) -> None:
+    python = {"hubbard": {"Fe": (2, 3, 0)}, "extra": {"nline": 4, "dmatpawu": (0, 1)}}
+    file = {"hubbard": {"Fe": [2.0, 3.0, 0.0]}, "extra": {"nline": 4.0, "dmatpawu": [0.0, 1.0]}}
+    made = [stand_in("default", **settings).making() for settings in (python, file)]
+    assert made[0] == made[1]
+    assert made[0]["Fe.U"] == "l 2 U 3 J 0 eV"
+
+
 def test_a_start_without_constraint_is_a_labeller_of_its_own(stand_in, iron, tmp_path) -> None:
     free = stand_in("default", start="free")
     (answer,) = mmtp.label_all(free, [iron], tmp_path).labelled
