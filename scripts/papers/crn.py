@@ -39,7 +39,8 @@ from mmtp_jax.cli.main import main as run_mmtp
 from mmtp_jax.tables import aligned
 
 DATA = Path(mmtp.__file__).parent / "data" / "crn"
-TRAINING = [DATA / f"{name}.extxyz" for name in ("start", "ideal")]
+LISTED, LEARNED = ("start", "ideal", "lengths"), "learned"
+TRAINING = [DATA / f"{name}.extxyz" for name in (*LISTED, LEARNED)]
 TEST, PROPERTIES = DATA / "test.extxyz", DATA / "properties.extxyz"
 FIT = (
     "--level 8 --magnetic-size 3 --non-magnetic N --species Cr N --cutoff 5.0 --seed 0 "
@@ -47,6 +48,8 @@ FIT = (
 )
 LATTICE = 4.13
 """Angstrom, where crystals start from."""
+LEARNED_AT = (4.05, 4.13, 4.22)
+"""Those of the cells that the learning starts from."""
 MOMENT = 2.6
 DISPLACEMENT = 0.03
 """Angstrom, of one atom in the labels of `properties`."""
@@ -112,6 +115,12 @@ def crystals(folder: Path) -> None:
         [MOMENT * s if symbol == "Cr" else 0.0
          for s, symbol in zip(signs, double.symbols, strict=True)]
     )  # fmt: skip
+    aligned_cell = tetragonal.copy()
+    aligned_cell.set_initial_magnetic_moments(np.abs(tetragonal.get_initial_magnetic_moments()))
+    learned_from = [atoms.copy() for _ in LEARNED_AT for atoms in (aligned_cell, tetragonal)]
+    for atoms, a in zip(learned_from, np.repeat(LEARNED_AT, 2), strict=True):
+        atoms.set_cell(atoms.cell * a / LATTICE, scale_atoms=True)
+    mmtp.write(folder / "learn_cells.extxyz", learned_from)
     displaced = cube.repeat(2)
     displaced.positions[0, 0] += 0.01
     named = {
@@ -445,14 +454,29 @@ SUFFIXES = {".extxyz", ".json", ".png", ".csv", ".npz"}
 
 
 def label(datasets: Path, folder: Path) -> tuple[list[Path], Path]:
-    """Label what ships from nothing, or go on; the training sets, and the test set."""
+    """Label what ships from nothing, or go on; the training sets, and the test set.
+
+    What the learning selects is another choice each time.
+    """
     script = Path(__file__).parents[1] / "make_crn_data.py"
-    for path in (*TRAINING, TEST, PROPERTIES):
+    for path in (*(DATA / f"{name}.extxyz" for name in LISTED), TEST, PROPERTIES):
         ids = [atoms.info["config_id"] for atoms in mmtp.read(path)]
         command = ["--datasets", datasets, "--list", path.stem, "--number", max(ids) + 1]
         command += ["--jobs", folder / "jobs" / path.stem, "-o", folder / path.name]
         command += ["--ids", *ids]
         subprocess.run([sys.executable, script, *map(str, command)], check=True)
+    crystals(folder)
+    for name in ("crn_learn.toml", "crn_abinit.toml"):
+        shutil.copy(Path(__file__).with_name(name), folder)
+    if not (folder / "datasets").exists():
+        (folder / "datasets").symlink_to(datasets.resolve(), target_is_directory=True)
+    # It ends with 1 where the last round has still met something new.
+    learn = [sys.executable, "-m", "mmtp_jax", "learn", "crn_learn.toml"]
+    if subprocess.run(learn, cwd=folder, check=False).returncode > 1:
+        raise SystemExit("the learning did not come to its end; the same command goes on")
+    labelled = sorted(folder.glob("learned/iteration-*/labelled.cfg"))
+    learned = [atoms for path in labelled for atoms in mmtp.read(path, species=("Cr", "N"))]
+    mmtp.write(folder / f"{LEARNED}.extxyz", learned)
     return [folder / path.name for path in TRAINING], folder / TEST.name
 
 

@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def shipped_iron() -> list[Atoms]:
-    """The labels of iron."""
+    """The labels of iron that are for fits."""
     import mmtp_jax as mmtp
 
     atoms_list = []
