@@ -54,6 +54,8 @@ SHAPES = {
 }
 """Cells (a/sqrt2, a/sqrt2, a) along each axis, and the mesh: the same points of reciprocal space
 for each shape. 8a is the cell of the orthorhombic phase."""
+GRIDS = {"coarse": (27, 27, 40), "fine": (40, 40, 54)}
+"""Of the FFT, for a cell that is not repeated."""
 LISTS = {
     "start": (
         20261129,
@@ -204,7 +206,7 @@ def main() -> None:
     def oracle_of(atoms: Atoms) -> AbinitOracle:
         repeats, kmesh = SHAPES[atoms.info["label"].split("-")[0]]
         held = oracle if atoms.info["constrained"] else oracle.varied(constrained=())
-        found = with_grids(held, kmesh, repeats, coarse=(27, 27, 40), fine=(40, 40, 54))
+        found = with_grids(held, kmesh, repeats, **GRIDS)
         if args.list == "repeated":
             found = replace(found, extra={**found.extra, **occupations(atoms)})
         return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import runpy
 import shlex
+import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 import mmtp_jax as mmtp
 from mmtp_jax.cli.command_line import collect
 from mmtp_jax.cli.fit_settings import first_potential
-from mmtp_jax.cli.main import build_parser
+from mmtp_jax.cli.main import build_parser, main
+from mmtp_jax.oracles.configure import read_oracle
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 GPA = 0.00624150913
@@ -129,3 +132,24 @@ def test_refitting_makes_the_shipped_potential(crn) -> None:
     assert len(read) == len(data)
     for one, other in zip(read, data, strict=True):
         np.testing.assert_array_equal(one.positions, other.positions)
+
+
+def test_the_learning_labels_as_the_lists_are_labelled(monkeypatch) -> None:
+    """One making: what `mmtp learn` would add to the data belongs to them."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    made = runpy.run_path(str(SCRIPTS / "make_crn_data.py"))
+    oracle = read_oracle(SCRIPTS / "papers" / "crn_abinit.toml")
+    wanted = made["with_grids"](
+        made["ORACLE"], made["SHAPES"]["4"][1], made["SHAPES"]["4"][0], **made["GRIDS"]
+    )
+    assert {**asdict(oracle), "datasets": None} == {**asdict(wanted), "datasets": None}
+
+
+def test_the_learning_is_valid_and_starts_from_what_there_is(crn, tmp_path) -> None:
+    path = SCRIPTS / "papers" / "crn_learn.toml"
+    assert main(["validate", str(path)]) == 0
+    settings = tomllib.loads(path.read_text())
+    assert settings["data"]["files"] == [f"{name}.extxyz" for name in crn["LISTED"]]
+    crn["crystals"](tmp_path)
+    for simulation in settings["simulation"]:
+        assert all((tmp_path / name).exists() for name in simulation["start"])
