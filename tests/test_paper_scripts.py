@@ -127,6 +127,7 @@ def test_refitting_makes_the_shipped_potential(crn) -> None:
     assert (start.form, start.parities) == (recipe.start.form, recipe.start.parities)
     assert start.non_magnetic == recipe.start.non_magnetic
     assert settings.fit.max_iterations == recipe.fit["max_iterations"]
+    assert settings.weights == recipe.fit["weights"]
     read = [atoms for path in crn["TRAINING"] for atoms in mmtp.read(path)]
     data = recipe.data()
     assert len(read) == len(data)

@@ -43,8 +43,8 @@ LISTED, LEARNED = ("start", "ideal", "lengths"), "learned"
 TRAINING = [DATA / f"{name}.extxyz" for name in (*LISTED, LEARNED)]
 TEST, PROPERTIES = DATA / "test.extxyz", DATA / "properties.extxyz"
 FIT = (
-    "--level 8 --magnetic-size 3 --non-magnetic N --species Cr N --cutoff 5.0 --seed 0 "
-    "--max-iterations 1000"
+    "--level 12 --pattern eee --magnetic-size 3 --non-magnetic N --species Cr N --cutoff 5.0 "
+    "--seed 0 --max-iterations 300 --stress-weight 0.01"
 )
 LATTICE = 4.13
 """Angstrom, where crystals start from."""
