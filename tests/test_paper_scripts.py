@@ -154,3 +154,15 @@ def test_the_learning_is_valid_and_starts_from_what_there_is(crn, tmp_path) -> N
     crn["crystals"](tmp_path)
     for simulation in settings["simulation"]:
         assert all((tmp_path / name).exists() for name in simulation["start"])
+
+
+def test_what_ends_a_command_ends_the_script(crn, monkeypatch, tmp_path) -> None:
+    """Ctrl-C and SIGTERM end a command with its own exit status, not with an exception."""
+    seen = []
+    stages = {k: crn["Stage"](k, (f"info {k}", "info again")) for k in ("one", "two")}
+    names = crn["main"].__globals__
+    monkeypatch.setitem(names, "run_mmtp", lambda words: seen.append(words[-1]) or 143)
+    monkeypatch.setitem(names, "stages", lambda *_: stages)
+    monkeypatch.setattr("sys.argv", ["crn.py", "-o", str(tmp_path)])
+    assert crn["main"]() == 143
+    assert seen == ["one"]

@@ -440,6 +440,8 @@ def run_stage(name: str, stage: Stage, folder: Path, potential: str, mark: str) 
             words[place] = str(folder / Path(words[place]).name)
         print("$ mmtp " + shlex.join(words), flush=True)
         status = max(status, run_mmtp(words))
+        if status >= INTERRUPTED:
+            return status
     # Of an error there are no files; 1 is a remark.
     if stage.finish is not None and status < 2:
         stage.finish(folder)
@@ -449,6 +451,8 @@ def run_stage(name: str, stage: Stage, folder: Path, potential: str, mark: str) 
     return status
 
 
+INTERRUPTED = 128
+"""Exit statuses from here on are those of Ctrl-C and SIGTERM."""
 SUFFIXES = {".extxyz", ".json", ".png", ".csv", ".npz"}
 """Of files that stand in the folder of the results, unless their path is whole."""
 
@@ -528,7 +532,14 @@ def main() -> int:
             return status
     mark = hashlib.sha256(repr(mmtp.load(potential).flatten().tolist()).encode()).hexdigest()
     names = args.only or list(wanted)
-    failed = [n for n in names if run_stage(n, wanted[n], args.output, potential, mark)]
+    failed = []
+    for name in names:
+        status = run_stage(name, wanted[name], args.output, potential, mark)
+        if status >= INTERRUPTED:
+            print("ended; the same command goes on")
+            return status
+        if status:
+            failed.append(name)
     if failed:
         print(f"not all of these ended well: {', '.join(failed)}")
     return 1 if failed else 0
