@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import runpy
 import shlex
 import tomllib
@@ -166,3 +168,30 @@ def test_what_ends_a_command_ends_the_script(crn, monkeypatch, tmp_path) -> None
     monkeypatch.setattr("sys.argv", ["crn.py", "-o", str(tmp_path)])
     assert crn["main"]() == 143
     assert seen == ["one"]
+
+
+def test_the_learning_curve_is_the_mean_over_parts(crn, tmp_path) -> None:
+    for n, part, rmse in ((4, 0, 2.0), (4, 1, 4.0), (8, 0, 1.0)):
+        validation = {kind: {"rmse": rmse} for kind in crn["PAPER_ERRORS"]}
+        report = {"errors": {"training": {}, "validation": validation}}
+        (tmp_path / f"curve_{n}_{part}.json").write_text(json.dumps(report))
+    crn["learning_curve"](tmp_path)
+    _, *rows = csv.reader((tmp_path / "curve.csv").read_text().splitlines())
+    assert [row[:3] for row in rows] == [["4", "2", "3"], ["8", "1", "1"]]
+    assert [row[-1] for row in rows] == ["1", "0"]
+    assert (tmp_path / "curve.png").exists()
+    assert (tmp_path / "curve.pdf").exists()
+
+
+def test_the_heat_capacity_is_of_a_formula_unit(crn, tmp_path, monkeypatch) -> None:
+    head = "temperature (K),heat capacity C_p (k_B/atom)"
+    (tmp_path / "fig9.csv").write_text(f"{head}\n200,2.5\n300,3\n400,3\n")
+    drawn = []
+    monkeypatch.setitem(
+        crn["heat_capacity"].__globals__, "save", lambda figure, path: drawn.append(figure)
+    )
+    crn["heat_capacity"](tmp_path)
+    lines = {line.get_label(): line.get_ydata() for line in drawn[0].axes[0].lines}
+    # Dulong and Petit's 6 R, and De Luca's 11.574 cal at 300 K.
+    np.testing.assert_allclose(lines["potential, paramagnetic"], 6 * 8.314463, rtol=1e-6)
+    assert lines["measured (De Luca 1973)"][0] == pytest.approx(48.43, abs=0.01)

@@ -9,8 +9,8 @@
 Each stage is a few commands of `mmtp`, printed before they run; what a stage has finished is not
 done again, unless the potential is another. The labels are those of `scripts/make_crn_data.py`,
 which `--from-scratch` runs; the test set was drawn before the first fit and is in none. Numbers
-of the paper stand beside ours in the tables. The labels are still few, those of the test set
-above all: `mmtp potentials CrN` says what that means.
+of the paper stand beside ours in the tables. The labels are few: `mmtp potentials CrN` says what
+that means.
 """
 
 from __future__ import annotations
@@ -236,9 +236,12 @@ def errors_table(folder: Path) -> None:
 
 def learning_curve(folder: Path) -> None:
     """Mean and deviation over the parts of each size, and a figure."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     found = defaultdict(list)
     for path in folder.glob("curve_*_*.json"):
-        found[int(path.stem.split("_")[1])].append(json.loads(path.read_text())["validation"])
+        errors = json.loads(path.read_text())["errors"]["validation"]
+        found[int(path.stem.split("_")[1])].append(errors)
     sizes = sorted(found)
     rmse = {
         kind: [[float(errors[kind]["rmse"]) for errors in found[n]] for n in sizes]
@@ -256,9 +259,13 @@ def learning_curve(folder: Path) -> None:
             axis.plot([n] * len(values), values, "o", color="C0", ms=4)
         axis.plot(sizes, [np.mean(values) for values in of], color="C0", label="test set")
         axis.axhline(PAPER_ERRORS[kind], color="0.5", ls="--", label="paper, its training set")
-        axis.set(
-            xscale="log", yscale="log", xlabel="labels fitted", ylabel=f"{kind} ({UNITS[kind]})"
-        )
+        name = f"{kind.replace('_', ' ')} ({UNITS[kind]})"
+        axis.set(xscale="log", yscale="log", xlabel="labels fitted", ylabel=name)
+        axis.set_xticks(sizes, labels=sizes)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_minor_formatter(NullFormatter())
     axes[0].legend(frameon=False, fontsize=7)
     save(figure, folder / "curve")
 
