@@ -105,9 +105,11 @@ def crystals(folder: Path) -> None:
     )
     cube = bulk("CrN", "rocksalt", a=LATTICE, cubic=True)
     cube.set_initial_magnetic_moments([MOMENT if s == "Cr" else 0.0 for s in cube.symbols])
-    layers = cube.copy()
-    signs = np.where(cube.positions[:, 2] < 0.25 * LATTICE, 1.0, -1.0)
-    layers.set_initial_magnetic_moments(cube.get_initial_magnetic_moments() * signs)
+    layers = cube.repeat(2)
+    # Double layers along [110], of which two and two fit into the cube of 64 atoms.
+    number = np.rint((layers.positions[:, 0] + layers.positions[:, 1]) / (0.5 * LATTICE))
+    signs = np.where(number % 4 < 2, 1.0, -1.0)
+    layers.set_initial_magnetic_moments(layers.get_initial_magnetic_moments() * signs)
     double = tetragonal.repeat((2, 1, 1))
     along = double.positions[:, 0] / double.cell[0, 0]
     signs = np.where(along < 0.49, 1.0, -1.0)
@@ -124,7 +126,7 @@ def crystals(folder: Path) -> None:
     displaced = cube.repeat(2)
     displaced.positions[0, 0] += 0.01
     named = {
-        "fm": primitive, "afm": tetragonal, "afm_cube": layers, "double": double,
+        "fm": primitive, "afm": tetragonal, "double_cube": layers, "double": double,
         "cube": cube, "cube_64": cube.repeat(2), "displaced_64": displaced,
     }  # fmt: skip
     for name, atoms in named.items():
@@ -209,8 +211,8 @@ def stages(states: int, test: Path, training: Sequence[Atoms]) -> dict[str, Stag
         "transition": Stage(
             "order against temperature, spin-flip Monte Carlo at fixed cubic cell",
             (
-                "montecarlo {pot} afm_cube.extxyz --sizes 2 3 --magnetic Cr --temperatures "
-                "100 200 300 400 500 --sweeps 400 --plot transition.png -o transition.csv "
+                "montecarlo {pot} double_cube.extxyz --magnetic Cr --temperatures "
+                "75 100 125 150 200 300 --sweeps 300 --plot transition.png -o transition.csv "
                 "--checkpoint transition.npz --resume",
             ),
         ),
