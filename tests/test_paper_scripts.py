@@ -9,6 +9,7 @@ import shlex
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -195,3 +196,22 @@ def test_the_heat_capacity_is_of_a_formula_unit(crn, tmp_path, monkeypatch) -> N
     # Dulong and Petit's 6 R, and De Luca's 11.574 cal at 300 K.
     np.testing.assert_allclose(lines["potential, paramagnetic"], 6 * 8.314463, rtol=1e-6)
     assert lines["measured (De Luca 1973)"][0] == pytest.approx(48.43, abs=0.01)
+
+
+def test_what_the_learning_selected_is_read_with_its_labels(crn, monkeypatch, tmp_path) -> None:
+    shipped = mmtp.read(crn["DATA"] / "learned.extxyz")[:1]
+
+    def run(words, cwd=None, check=False) -> SimpleNamespace:
+        if "learn" in words:
+            (tmp_path / "learned" / "iteration-000").mkdir(parents=True)
+            (tmp_path / "learned" / "iteration-000" / "selected.cfg").touch()
+        elif "label" in words:
+            assert words[words.index("--jobs") + 1].endswith("iteration-000/labelled")
+            mmtp.write(words[words.index("-o") + 1], shipped)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(crn["subprocess"], "run", run)
+    training, test = crn["label"](tmp_path, tmp_path)
+    assert (training[-1].name, test.name) == ("learned.extxyz", "test.extxyz")
+    (found,) = mmtp.read(training[-1])
+    assert found.info["making"] == shipped[0].info["making"]

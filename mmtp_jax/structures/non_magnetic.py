@@ -31,13 +31,11 @@ def for_potential(potential: Potential, structures: Sequence[Structure]) -> list
     if not potential.non_magnetic:
         return list(structures)
     found = [_without(potential, structure) for structure in structures]
-    lost = [
-        lengths[lengths > 0.0]
+    changes = [
+        np.linalg.norm((before.magmoms - after.magmoms).reshape(len(after), -1), axis=1)
         for before, after in zip(structures, found, strict=True)
-        for lengths in [
-            np.linalg.norm((before.magmoms - after.magmoms).reshape(len(after), -1), axis=1)
-        ]
     ]
+    lost = [lengths[lengths > 0.0] for lengths in changes]
     where = [k for k, lengths in enumerate(lost) if lengths.size]
     if where:
         first = structures[where[0]].name

@@ -471,6 +471,7 @@ def label(datasets: Path, folder: Path) -> tuple[list[Path], Path]:
 
     What the learning selects is another choice each time.
     """
+    folder = folder.resolve()
     script = Path(__file__).parents[1] / "make_crn_data.py"
     for path in (*(DATA / f"{name}.extxyz" for name in LISTED), TEST, PROPERTIES):
         ids = [atoms.info["config_id"] for atoms in mmtp.read(path)]
@@ -478,7 +479,6 @@ def label(datasets: Path, folder: Path) -> tuple[list[Path], Path]:
         command += ["--jobs", folder / "jobs" / path.stem, "-o", folder / path.name]
         command += ["--ids", *ids]
         subprocess.run([sys.executable, script, *map(str, command)], check=True)
-    crystals(folder)
     for name in ("crn_learn.toml", "crn_abinit.toml"):
         shutil.copy(Path(__file__).with_name(name), folder)
     if not (folder / "datasets").exists():
@@ -487,8 +487,15 @@ def label(datasets: Path, folder: Path) -> tuple[list[Path], Path]:
     learn = [sys.executable, "-m", "mmtp_jax", "learn", "crn_learn.toml"]
     if subprocess.run(learn, cwd=folder, check=False).returncode > 1:
         raise SystemExit("the learning did not come to its end; the same command goes on")
-    labelled = sorted(folder.glob("learned/iteration-*/labelled.cfg"))
-    learned = [atoms for path in labelled for atoms in mmtp.read(path, species=("Cr", "N"))]
+    learned = []
+    for path in sorted(folder.glob("learned/iteration-*/selected.cfg")):
+        # All of them are labelled: this writes the labels with what they say of their making.
+        words = [str(path), "--species", "Cr", "N", "--oracle", "crn_abinit.toml"]
+        words += ["--jobs", str(path.with_name("labelled")), "-o", str(path.with_name("l.extxyz"))]
+        words = [sys.executable, "-m", "mmtp_jax", "label", *words]
+        if subprocess.run(words, cwd=folder, check=False).returncode > 1:
+            raise SystemExit(f"{path} was not labelled; the same command goes on")
+        learned += mmtp.read(path.with_name("l.extxyz"))
     mmtp.write(folder / f"{LEARNED}.extxyz", learned)
     return [folder / path.name for path in TRAINING], folder / TEST.name
 
@@ -512,8 +519,10 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="some of the stages")
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     args = parser.parse_args()
-    if args.from_scratch and not args.list:
+    if not args.list:
         args.output.mkdir(parents=True, exist_ok=True)
+        crystals(args.output)
+    if args.from_scratch and not args.list:
         args.training, args.test = label(args.from_scratch, args.output)
     training = [atoms for path in args.training for atoms in mmtp.read(path)]
     wanted = stages(args.states, args.test.resolve(), training)
@@ -524,8 +533,6 @@ def main() -> int:
         for name, stage in wanted.items():
             print(f"{name}: {stage.title}", *(f"  mmtp {c}" for c in stage.commands), sep="\n")
         return 0
-    args.output.mkdir(parents=True, exist_ok=True)
-    crystals(args.output)
     if not args.from_scratch:
         shutil.copy(PROPERTIES, args.output)
     for name, places in parts(len(training)).items():
