@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import runpy
 import shlex
 import tomllib
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,8 +41,26 @@ TETRAGONAL = np.array(
 
 
 @pytest.fixture(scope="module")
-def crn() -> dict:
-    return runpy.run_path(str(SCRIPTS / "papers" / "crn.py"))
+def load() -> Iterator[Callable[[str], ModuleType]]:
+    """The scripts of the papers import one another, as they do when they run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPTS / "papers"))
+        yield importlib.import_module
+
+
+@pytest.fixture
+def common(load) -> ModuleType:
+    return load("common")
+
+
+@pytest.fixture
+def crn(load) -> ModuleType:
+    return load("crn")
+
+
+@pytest.fixture
+def tables(load) -> ModuleType:
+    return load("crn_tables")
 
 
 def tensor(c: np.ndarray) -> np.ndarray:
@@ -49,16 +69,16 @@ def tensor(c: np.ndarray) -> np.ndarray:
     return c[place[:, :, None, None], place[None, None]]
 
 
-def test_constants_are_turned_as_a_tensor_is(crn) -> None:
+def test_constants_are_turned_as_a_tensor_is(tables) -> None:
     s = 0.5**0.5
     turn = np.array([[s, -s, 0.0], [s, s, 0.0], [0.0, 0.0, 1.0]])
     expected = np.einsum("ia,jb,kc,ld,abcd->ijkl", turn, turn, turn, turn, tensor(TETRAGONAL))
-    np.testing.assert_allclose(tensor(crn["turned"](TETRAGONAL)), expected, atol=1e-9)
-    np.testing.assert_allclose(crn["turned"](crn["turned"](TETRAGONAL)), TETRAGONAL, atol=1e-9)
+    np.testing.assert_allclose(tensor(tables.turned(TETRAGONAL)), expected, atol=1e-9)
+    np.testing.assert_allclose(tables.turned(tables.turned(TETRAGONAL)), TETRAGONAL, atol=1e-9)
 
 
 def test_constants_of_labels_are_those_that_the_stresses_are_made_of(
-    crn, tmp_path, monkeypatch
+    tables, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     made = runpy.run_path(str(SCRIPTS / "make_crn_data.py"))
@@ -74,7 +94,7 @@ def test_constants_of_labels_are_those_that_the_stresses_are_made_of(
         atoms.calc = SinglePointCalculator(atoms, **results)
     path = tmp_path / "properties.extxyz"
     mmtp.write(path, cells)
-    found = crn["dft_constants"](path)
+    found = tables.dft_constants(path)
     c = TETRAGONAL
     expected = [620, 620, 708, 113, 97, 97, 158, 158, 164]
     assert found["AFM"] == pytest.approx(expected, rel=1e-6)
@@ -82,7 +102,7 @@ def test_constants_of_labels_are_those_that_the_stresses_are_made_of(
     assert found["FM"] == pytest.approx(cubic, rel=1e-6)
 
 
-def test_frozen_phonons_are_those_of_springs(crn) -> None:
+def test_frozen_phonons_are_those_of_springs(tables) -> None:
     """Each Cr is bound to the N above and below it, and to nothing else."""
     k, cr, n = 7.0, 51.9961, 14.007
     rest = np.zeros((4, 3))
@@ -90,10 +110,10 @@ def test_frozen_phonons_are_those_of_springs(crn) -> None:
     for atom, neighbour in ((0, 3), (2, 1)):
         for axis in (0, 2):
             forces = rest.copy()
-            forces[[atom, neighbour], axis] = np.array([-2.0, 2.0]) * k * crn["DISPLACEMENT"]
+            forces[[atom, neighbour], axis] = np.array([-2.0, 2.0]) * k * tables.DISPLACEMENT
             displaced.append(forces)
-    found = crn["frequencies"](rest, *displaced)
-    thz = lambda square: crn["TO_THZ"] * square**0.5  # noqa: E731
+    found = tables.frequencies(rest, *displaced)
+    thz = lambda square: tables.TO_THZ * square**0.5  # noqa: E731
     optical = thz(2 * k * (1 / cr + 1 / n))
     # N of the other formula unit: it moves against at X, and everything is as at Gamma.
     assert found["Gamma TO, along x"] == pytest.approx(optical, rel=1e-3)
@@ -102,13 +122,13 @@ def test_frozen_phonons_are_those_of_springs(crn) -> None:
     assert found["X TA"] == pytest.approx(0.0, abs=1e-3)
 
 
-def test_the_commands_are_those_of_mmtp(crn, tmp_path) -> None:
+def test_the_commands_are_those_of_mmtp(common, crn, tmp_path) -> None:
     parser, commands = build_parser()
-    crn["crystals"](tmp_path)
+    crn.crystals(tmp_path)
     known = {path.name for path in tmp_path.iterdir()} | {"test.extxyz", "properties.extxyz"}
-    training = [atoms for path in crn["TRAINING"] for atoms in mmtp.read(path)]
-    known |= {f"{name}.extxyz" for name in crn["parts"](len(training))}
-    for stage in crn["stages"](50, tmp_path / "test.extxyz", training).values():
+    training = [atoms for path in crn.TRAINING for atoms in mmtp.read(path)]
+    known |= {f"{name}.extxyz" for name in common.parts(len(training))}
+    for stage in crn.stages(50, tmp_path / "test.extxyz", training).values():
         for command in stage.commands:
             words = shlex.split(command.format(pot="pot.mtp"))
             args, unknown = parser.parse_known_args(words)
@@ -122,7 +142,7 @@ def test_refitting_makes_the_shipped_potential(crn) -> None:
     """The script and the recipe of the shipped potential say the same data and form."""
     recipe = runpy.run_path(str(SCRIPTS / "make_potential.py"))["RECIPES"]["crn"]
     parser, _ = build_parser()
-    words = ["fit", *map(str, crn["TRAINING"]), *crn["FIT"].split(), "-o", "new.mtp"]
+    words = ["fit", *map(str, crn.TRAINING), *crn.FIT.split(), "-o", "new.mtp"]
     settings, given = collect(parser.parse_args(words))
     form, seed = settings.potential, settings.fit.seed
     start = first_potential(form, settings.domain, seed, given)
@@ -131,7 +151,7 @@ def test_refitting_makes_the_shipped_potential(crn) -> None:
     assert start.non_magnetic == recipe.start.non_magnetic
     assert settings.fit.max_iterations == recipe.fit["max_iterations"]
     assert settings.weights == recipe.fit["weights"]
-    read = [atoms for path in crn["TRAINING"] for atoms in mmtp.read(path)]
+    read = [atoms for path in crn.TRAINING for atoms in mmtp.read(path)]
     data = recipe.data()
     assert len(read) == len(data)
     for one, other in zip(read, data, strict=True):
@@ -153,30 +173,28 @@ def test_the_learning_is_valid_and_starts_from_what_there_is(crn, tmp_path) -> N
     path = SCRIPTS / "papers" / "crn_learn.toml"
     assert main(["validate", str(path)]) == 0
     settings = tomllib.loads(path.read_text())
-    assert settings["data"]["files"] == [f"{name}.extxyz" for name in crn["LISTED"]]
-    crn["crystals"](tmp_path)
+    assert settings["data"]["files"] == [f"{name}.extxyz" for name in crn.LISTED]
+    crn.crystals(tmp_path)
     for simulation in settings["simulation"]:
         assert all((tmp_path / name).exists() for name in simulation["start"])
 
 
-def test_what_ends_a_command_ends_the_script(crn, monkeypatch, tmp_path) -> None:
+def test_what_ends_a_command_ends_the_script(common, crn, monkeypatch, tmp_path) -> None:
     """Ctrl-C and SIGTERM end a command with its own exit status, not with an exception."""
     seen = []
-    stages = {k: crn["Stage"](k, (f"info {k}", "info again")) for k in ("one", "two")}
-    names = crn["main"].__globals__
-    monkeypatch.setitem(names, "run_mmtp", lambda words: seen.append(words[-1]) or 143)
-    monkeypatch.setitem(names, "stages", lambda *_: stages)
+    stages = {k: common.Stage(k, (f"info {k}", "info again")) for k in ("one", "two")}
+    monkeypatch.setattr(common, "run_mmtp", lambda words: seen.append(words[-1]) or 143)
     monkeypatch.setattr("sys.argv", ["crn.py", "-o", str(tmp_path)])
-    assert crn["main"]() == 143
+    assert common.main(replace(crn.PAPER, stages=lambda *_: stages)) == 143
     assert seen == ["one"]
 
 
-def test_the_learning_curve_is_the_mean_over_parts(crn, tmp_path) -> None:
+def test_the_learning_curve_is_the_mean_over_parts(common, crn, tmp_path) -> None:
     for n, part, rmse in ((4, 0, 2.0), (4, 1, 4.0), (8, 0, 1.0)):
-        validation = {kind: {"rmse": rmse} for kind in crn["PAPER_ERRORS"]}
+        validation = {kind: {"rmse": rmse} for kind in crn.PAPER_ERRORS}
         report = {"errors": {"training": {}, "validation": validation}}
         (tmp_path / f"curve_{n}_{part}.json").write_text(json.dumps(report))
-    crn["learning_curve"](tmp_path)
+    common.learning_curve(tmp_path, crn.PAPER_ERRORS)
     _, *rows = csv.reader((tmp_path / "curve.csv").read_text().splitlines())
     assert [row[:3] for row in rows] == [["4", "2", "3"], ["8", "1", "1"]]
     assert [row[-1] for row in rows] == ["1", "0"]
@@ -184,14 +202,12 @@ def test_the_learning_curve_is_the_mean_over_parts(crn, tmp_path) -> None:
     assert (tmp_path / "curve.pdf").exists()
 
 
-def test_the_heat_capacity_is_of_a_formula_unit(crn, tmp_path, monkeypatch) -> None:
+def test_the_heat_capacity_is_of_a_formula_unit(tables, tmp_path, monkeypatch) -> None:
     head = "temperature (K),heat capacity C_p (k_B/atom)"
     (tmp_path / "fig9.csv").write_text(f"{head}\n200,2.5\n300,3\n400,3\n")
     drawn = []
-    monkeypatch.setitem(
-        crn["heat_capacity"].__globals__, "save", lambda figure, path: drawn.append(figure)
-    )
-    crn["heat_capacity"](tmp_path)
+    monkeypatch.setattr(tables, "save", lambda figure, path: drawn.append(figure))
+    tables.heat_capacity(tmp_path)
     lines = {line.get_label(): line.get_ydata() for line in drawn[0].axes[0].lines}
     # Dulong and Petit's 6 R, and De Luca's 11.574 cal at 300 K.
     np.testing.assert_allclose(lines["potential, paramagnetic"], 6 * 8.314463, rtol=1e-6)
@@ -199,7 +215,7 @@ def test_the_heat_capacity_is_of_a_formula_unit(crn, tmp_path, monkeypatch) -> N
 
 
 def test_what_the_learning_selected_is_read_with_its_labels(crn, monkeypatch, tmp_path) -> None:
-    shipped = mmtp.read(crn["DATA"] / "learned.extxyz")[:1]
+    shipped = mmtp.read(crn.DATA / "learned.extxyz")[:1]
 
     def run(words, cwd=None, check=False) -> SimpleNamespace:
         if "learn" in words:
@@ -210,8 +226,8 @@ def test_what_the_learning_selected_is_read_with_its_labels(crn, monkeypatch, tm
             mmtp.write(words[words.index("-o") + 1], shipped)
         return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(crn["subprocess"], "run", run)
-    training, test = crn["label"](tmp_path, tmp_path)
+    monkeypatch.setattr(crn.subprocess, "run", run)
+    training, test = crn.label(tmp_path, tmp_path)
     assert (training[-1].name, test.name) == ("learned.extxyz", "test.extxyz")
     (found,) = mmtp.read(training[-1])
     assert found.info["making"] == shipped[0].info["making"]
