@@ -189,6 +189,47 @@ def test_what_ends_a_command_ends_the_script(common, crn, monkeypatch, tmp_path)
     assert seen == ["one"]
 
 
+def test_what_is_done_is_done_again_for_another_potential_only(
+    common, monkeypatch, tmp_path
+) -> None:
+    statuses, finished = [2, 1, 0, 0], []
+    monkeypatch.setattr(common, "run_mmtp", lambda words: statuses.pop(0))
+    stage = common.Stage("one command", ("info {pot}",), finished.append)
+    run = lambda mark: common.run_stage("info", stage, tmp_path, "pot.mtp", mark)  # noqa: E731
+    assert [run(mark) for mark in "aaaab"] == [2, 1, 0, 0, 0]
+    assert not statuses
+    # Of an error there is nothing to make a table of.
+    assert len(finished) == 3
+
+
+def test_files_are_in_the_folder_of_the_results(common, monkeypatch, tmp_path) -> None:
+    seen = []
+    monkeypatch.setattr(common, "run_mmtp", lambda words: seen.extend(words) or 0)
+    other = tmp_path.parent / "test.extxyz"
+    stage = common.Stage("", (f"fit a.extxyz --validation {other} --report {{pot}} -o new.mtp",))
+    common.run_stage("fit", stage, tmp_path, "pot.mtp", "")
+    place = [str(tmp_path / name) for name in ("a.extxyz", "new.mtp")]
+    assert seen == [
+        "fit",
+        place[0],
+        "--validation",
+        str(other),
+        "--report",
+        "pot.mtp",
+        "-o",
+        place[1],
+    ]
+
+
+def test_only_what_can_be_labelled_is_labelled(common, crn) -> None:
+    words = ["--from-scratch", "datasets"]
+    assert common.build_parser(crn.PAPER).parse_args(words).from_scratch == Path("datasets")
+    parser = common.build_parser(replace(crn.PAPER, label=None))
+    assert parser.parse_args([]).from_scratch is None
+    with pytest.raises(SystemExit):
+        parser.parse_args(words)
+
+
 def test_the_learning_curve_is_the_mean_over_parts(common, crn, tmp_path) -> None:
     for n, part, rmse in ((4, 0, 2.0), (4, 1, 4.0), (8, 0, 1.0)):
         validation = {kind: {"rmse": rmse} for kind in crn.PAPER_ERRORS}
