@@ -18,6 +18,7 @@ from mmtp_jax.cli.shared_settings import (
     missing_moments,
     moments_at_equilibrium,
     repeat,
+    vectors,
 )
 from mmtp_jax.fitting.options import Domain, making
 from mmtp_jax.fitting.weights import Weights
@@ -41,6 +42,7 @@ class Data:
     making: str = making()
     keys: tuple[str, ...] = keys()
     moments_at_equilibrium: tuple[str, ...] = moments_at_equilibrium()
+    vectors: bool = vectors()
     missing_moments: str = missing_moments()
 
 
@@ -87,6 +89,7 @@ class Simulation:
         "Structures to start from, with moments.", (), example=("cell.cfg",), required=True
     )
     keys: tuple[str, ...] = keys()
+    vectors: bool = vectors()
     repeat: tuple[int, int, int] | None = repeat()
     states: tuple[str, ...] = option(
         "Magnetic states at the start: 'given', 'fm', 'afm' (the sign changes from layer to layer "

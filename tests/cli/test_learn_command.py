@@ -14,8 +14,10 @@ import mmtp_jax as mmtp
 from mmtp_jax import plot
 from mmtp_jax.active.learning_state import Row
 from mmtp_jax.active.magnetic_states import STATES
+from mmtp_jax.cli.commands.learn import simulation_of
+from mmtp_jax.cli.console import read_data
+from mmtp_jax.cli.learn_settings import KINDS, Data, LearnSettings, Simulation
 from mmtp_jax.cli.learn_settings import STATES as KNOWN_STATES
-from mmtp_jax.cli.learn_settings import LearnSettings, Simulation
 from mmtp_jax.cli.settings import build, checked, sections_of, template
 
 TOML = """\
@@ -208,6 +210,23 @@ def test_template_is_valid_once_it_has_its_files(run, tmp_path) -> None:
     for field in dataclasses.fields(Simulation):
         if field.default not in (None, ()):
             assert getattr(settings.simulation[0], field.name) == field.default
+
+
+def test_vectors_along_one_axis_stay_vectors(iron_file, tmp_path) -> None:
+    """Both of the labels and of the starts, or a loop would never leave the axis."""
+    atoms = bulk("Fe", "bcc", a=2.83, cubic=True)
+    del atoms.arrays["initial_magmoms"]
+    atoms.set_initial_magnetic_moments([[0.0, 0.0, 2.0], [0.0, 0.0, -2.0]])
+    start = str(tmp_path / "start.extxyz")
+    mmtp.write(start, [atoms], vectors=True)
+    for wanted in (False, True):
+        data = Data(files=(start,), vectors=wanted)
+        (labelled,) = read_data(data.files, ("Fe",), data)
+        assert labelled.get_initial_magnetic_moments().shape == ((2, 3) if wanted else (2,))
+        for kind in KINDS:
+            of = Simulation(name=kind, kind=kind, start=(start,), vectors=wanted)
+            (structure,) = simulation_of(of, mmtp.load(iron_file)).structures
+            assert structure.vectors == wanted
 
 
 def test_states_are_those_of_the_library() -> None:

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     species = tuple(potential.species)
     start = console.read_data(settings.data.files, species, settings.data)
     oracle = _oracle(settings, species)
-    simulations = [_simulation(s, potential) for s in settings.simulation]
+    simulations = [simulation_of(s, potential) for s in settings.simulation]
     print("potential:")
     print(console.describe(potential, domain=False), flush=True)
     since = time.monotonic()
@@ -134,7 +134,12 @@ def _options(settings: LearnSettings) -> LearnOptions:
     )
 
 
-def _simulation(of: Simulation, potential: mmtp.Potential) -> LearningSimulation:
+def simulation_of(of: Simulation, potential: mmtp.Potential) -> LearningSimulation:
+    """The simulation of a section of the settings.
+
+    Raises:
+        ValueError: if a file cannot be read, or magmoms are not one per species.
+    """
     import mmtp_jax as mmtp
 
     species = potential.species
