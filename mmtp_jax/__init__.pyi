@@ -67,6 +67,7 @@ from mmtp_jax.properties.eos import equation_of_state as equation_of_state
 from mmtp_jax.properties.exchange import exchange as exchange
 from mmtp_jax.properties.exchange import magnons as magnons
 from mmtp_jax.properties.formation import formation_energies as formation_energies
+from mmtp_jax.properties.magnetic_order import strongest_wave as strongest_wave
 from mmtp_jax.properties.magnon_results import SoftMagnonsWarning as SoftMagnonsWarning
 from mmtp_jax.properties.options import PhononOptions as PhononOptions
 from mmtp_jax.properties.phonon_results import ImaginaryModesWarning as ImaginaryModesWarning

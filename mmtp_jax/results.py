@@ -16,6 +16,7 @@ from mmtp_jax.properties.eos import EquationOfState as EquationOfState
 from mmtp_jax.properties.exchange_results import Exchange as Exchange
 from mmtp_jax.properties.expansion import ThermalExpansion as ThermalExpansion
 from mmtp_jax.properties.formation import FormationEnergies as FormationEnergies
+from mmtp_jax.properties.magnetic_order import MagneticWave as MagneticWave
 from mmtp_jax.properties.magnon_results import Magnons as Magnons
 from mmtp_jax.properties.phonon_results import Phonons as Phonons
 from mmtp_jax.properties.quasiharmonic_fit import QuasiHarmonic as QuasiHarmonic

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from mmtp_jax.simulation.spins.outcome import SpinSaved, SpinWalk
 
 
+WAVE = ("wave h", "wave k", "wave l", "wave share")
+"""Columns of `SpinWalks.orders`."""
+
+
 class SpinWalks:
     """The walks of all sizes, one after the other."""
 
@@ -140,9 +144,9 @@ class SpinWalks:
         for replica in np.flatnonzero(walk.stopped):
             who = f"replica {replica} ({walk.temperatures[replica]:g} K) of {len(atoms)} atoms"
             print(watched.stopped(who, int(replica), "sweep"))
-        self.add(walk)
+        self.add(walk, atoms)
 
-    def add(self, walk: SpinWalk) -> None:
+    def add(self, walk: SpinWalk, atoms: Atoms) -> None:
         """Average over a walk, and warn where it is too short for errors."""
         from mmtp_jax.simulation.spins.binder import order_curve
 
@@ -162,7 +166,7 @@ class SpinWalks:
                 f"errors, and their means may be far off; take at least {longer}, rather several "
                 f"times that, as a short walk sees but part of its autocorrelation{go_on}"
             )
-        self.curves.append((curve, self.columns(walk)))
+        self.curves.append((curve, self.columns(walk) | self.orders(walk, atoms)))
 
     def columns(self, walk: SpinWalk) -> dict[str, np.ndarray]:
         """Acceptances at the temperatures (T,); of vectors also lengths and step sizes."""
@@ -181,3 +185,26 @@ class SpinWalks:
         if "stretch" in walk.moves:
             found["stretch (% of M_max)"] = 100 * mean(walk.largest_stretch)
         return found | {f"{name} acceptance": mean(of) for name, of in walk.moves.items()}
+
+    def orders(self, walk: SpinWalk, atoms: Atoms) -> dict[str, np.ndarray]:
+        """The strongest wave at the end of the first copy of each temperature, (T,) each.
+
+        Nothing where the atoms are on no lattice that repeats.
+        """
+        import numpy as np
+
+        from mmtp_jax.io.schema import set_moments
+        from mmtp_jax.properties.magnetic_order import strongest_wave
+
+        found = []
+        for moments in walk.magmoms[:: self.settings.walk.copies]:
+            ordered = atoms.copy()
+            set_moments(ordered, moments, vectors=self.vectors)
+            try:
+                wave = strongest_wave(ordered)
+            except ValueError:
+                return {}
+            if wave is None:
+                return {}
+            found.append([*wave.q, wave.share])
+        return dict(zip(WAVE, np.array(found).T, strict=True))

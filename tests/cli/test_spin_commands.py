@@ -46,6 +46,26 @@ def test_mc_finds_the_curie_temperature(read_back, run, ising, tmp_path) -> None
     assert read_back(paths["mc.png"])
 
 
+def test_mc_says_which_order_it_found(run, ising, tmp_path) -> None:
+    """Far below the Curie temperature, from stripes to the ferromagnet."""
+    stripes, table = tmp_path / "stripes.extxyz", tmp_path / "mc.csv"
+    cell = mmtp.read(ising[1])[0].repeat((4, 4, 1))
+    cell.pbc = True
+    cell.set_initial_magnetic_moments(np.where(np.rint(cell.positions[:, 0] / 2) % 2, 2.0, -2.0))
+    mmtp.write(stripes, cell)
+    result = run(
+        "montecarlo", ising[0], stripes, "--fixed-moments", "--temperatures", 700, "--sweeps", 400,
+        "-o", table,
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    assert re.search(r"\(0 0 0\) +9\d %|\(0 0 0\) +100 %", result.out)
+    with open(table, newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert [float(row[f"wave {x}"]) for x in "hkl"] == [0.0, 0.0, 0.0]
+    assert float(row["wave share"]) > 0.8
+    assert float(row["order"]) < 0.5
+
+
 def test_sample_averages(iron_file, read_back, run, tmp_path) -> None:
     from ase.build import bulk
 

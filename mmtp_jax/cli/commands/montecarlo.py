@@ -16,7 +16,7 @@ from mmtp_jax.cli.committee import Found, Member, run_simulation
 from mmtp_jax.cli.console import add_command, add_resume
 from mmtp_jax.cli.montecarlo_settings import MonteCarloSettings, check
 from mmtp_jax.cli.property_output import write_csv
-from mmtp_jax.cli.spin_walks import SpinWalks
+from mmtp_jax.cli.spin_walks import WAVE, SpinWalks
 from mmtp_jax.cli.spreads import COUNTS
 from mmtp_jax.cli.watched import Watched
 
@@ -38,7 +38,8 @@ Moments that are numbers change their signs; those that are vectors turn, and st
 lengths are sampled. With --vectors numbers are vectors, too, along z at the start.
 
 The order is measured against the signs of the start, of vectors along their main axis: start a
-ferromagnet with all moments up, an antiferromagnet in its own pattern. With two or more --sizes,
+ferromagnet with all moments up, an antiferromagnet in its own pattern. Where the walk has gone to
+another one, the strongest wave of its last state says so. With two or more --sizes,
 multiples of the cell along its periodic directions, the crossing of the Binder cumulants estimates
 the Curie or Neel temperature. Several potentials give mean and two standard deviations, and the
 outputs of each with its number.
@@ -91,6 +92,8 @@ def _of_one(resume: bool, settings: MonteCarloSettings, member: Member) -> Found
         print(_table(rows))
         if walks.vectors:
             print(_moves(rows))
+        if WAVE[0] in rows[0]:
+            print(_waves(rows))
     crossing = _crossing(walks)
     watched.report()
     if output.checkpoint is not None:
@@ -207,6 +210,23 @@ def _moves(rows: Sequence[dict[str, float]]) -> str:
         "stretch" in columns
     )
     return f"{aligned(lines)}\n{sizes}and how many trials of each kind were accepted"
+
+
+def _waves(rows: Sequence[dict[str, float]]) -> str:
+    """Which order was there at the end, whatever the walk began with."""
+    from mmtp_jax.tables import aligned
+
+    lines = [("atoms", "T (K)", "strongest wave", "share")]
+    for row in rows:
+        q = " ".join(f"{row[name]:.4g}" for name in WAVE[:3])
+        lines.append(
+            (f"{row['magnetic atoms']:g}", f"{row['temperature (K)']:g}", f"({q})",
+             f"{100 * row[WAVE[3]]:.0f} %")
+        )  # fmt: skip
+    return (
+        f"{aligned(lines)}\nof the squared moments at the end of the walk; in reciprocal vectors of the "
+        "conventional cell"
+    )
 
 
 def _rows(curve: OrderCurve, more: dict[str, Any]) -> list[dict[str, float]]:
