@@ -224,8 +224,8 @@ def _waves(rows: Sequence[dict[str, float]]) -> str:
              f"{100 * row[WAVE[3]]:.0f} %")
         )  # fmt: skip
     return (
-        f"{aligned(lines)}\nof the squared moments at the end of the walk; in reciprocal vectors of the "
-        "conventional cell"
+        f"{aligned(lines)}\nof the squared moments at the end of the walk; in reciprocal vectors "
+        "of the conventional cell"
     )
 
 
