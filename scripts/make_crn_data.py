@@ -6,7 +6,7 @@ layers along [110] (the order of the orthorhombic phase), or of random signs, th
 by 15 % (every fifth: over the whole interval). The list `ideal` has what symmetry makes four times
 as cheap: cells with atoms at their places, or one displaced along z, moments of one length in each
 sublattice, also with one of four reversed; `lengths` likewise, each moment of a length of its own,
-from 1 to 3.35 mu_B. The list `test` is for testing only; `properties` has
+from 1 to 3.35 mu_B, and `along` has all atoms displaced along z. The list `test` is for testing only; `properties` has
 free moments: strained ferro- and antiferromagnetic cells of four atoms and such with one atom
 displaced, for elastic constants and frozen phonons. Each list is always the same; what the output
 file holds already is not computed again. Needs ABINIT and the datasets Cr.xml and N.xml of the JTH
@@ -68,10 +68,11 @@ LISTS = {
          "4-afm", "8c-flip"],
     ),
     "lengths": (20261204, ["4-afm", "4-fm"]),
+    "along": (20261205, ["4-afm", "4-fm"]),
     "test": (20261130, ["4-afm", "8a-random", "4-fm", "8a-double", "8c-random"]),
 }  # fmt: skip
 """Seed and kinds of configurations, again and again: shape, and the order of the moments."""
-IDEAL = ("ideal", "lengths", "repeated")
+IDEAL = ("ideal", "lengths", "along", "repeated")
 LISTS["repeated"] = LISTS["ideal"]
 OCCUPIED = {1.0: (0.9, 0.4, 0.9, 0.4, 0.2), -1.0: (0.1, 0.1, 0.1, 0.1, 0.1)}
 """Of xy, yz, z2, xz, x2-y2, along the moment and against it: what `repeated` holds for five steps;
@@ -151,9 +152,14 @@ def _configuration(rng: np.random.Generator, kind: str, number: int, name: str) 
         if ideal:
             cell = edges * (1.0 + rng.normal(0.0, 0.012, 3))
             positions = scaled @ cell
-            positions[rng.integers(len(symbols)), 2] += rng.choice([0.0, 0.12]) * rng.random()
+            if name == "along":
+                positions[:, 2] += rng.normal(0.0, rng.uniform(0.03, 0.12), len(symbols))
+            else:
+                positions[rng.integers(len(symbols)), 2] += rng.choice([0.0, 0.12]) * rng.random()
             signs = _signs(rng, order, int(chromium.sum()))
-            if name == "lengths":
+            if name == "along":
+                moments[chromium] = signs * _lengths(rng, len(signs), spread=number % 5 == 4)
+            elif name == "lengths":
                 moments[chromium] = signs * rng.uniform(1.0, 3.35, len(signs))
             else:
                 up, down = rng.uniform(1.8, 3.2, 2)
