@@ -6,10 +6,10 @@ layers along [110] (the order of the orthorhombic phase), or of random signs, th
 by 15 % (every fifth: over the whole interval). The list `ideal` has what symmetry makes four times
 as cheap: cells with atoms at their places, or one displaced along z, moments of one length in each
 sublattice, also with one of four reversed; `lengths` likewise, each moment of a length of its own,
-from 1 to 3.35 mu_B, and `along` has all atoms displaced along z. The list `test` is for testing only; `properties` has
-free moments: strained ferro- and antiferromagnetic cells of four atoms and such with one atom
-displaced, for elastic constants and frozen phonons. Each list is always the same; what the output
-file holds already is not computed again. Needs ABINIT and the datasets Cr.xml and N.xml of the JTH
+from 1 to 3.35 mu_B, and `along` has all atoms displaced along z. The list `test` is for testing
+only; `properties` has free moments: strained ferro- and antiferromagnetic cells of four atoms and
+such with one atom displaced, for elastic constants and frozen phonons. Each list is always the
+same; what the output file holds already is not computed again. Needs ABINIT and the datasets Cr.xml and N.xml of the JTH
 table (LDA, version 1.1, from PseudoDojo); about five minutes for four atoms and fifteen for eight,
 on one core.
 
