@@ -9,9 +9,9 @@ sublattice, also with one of four reversed; `lengths` likewise, each moment of a
 from 1 to 3.35 mu_B, and `along` has all atoms displaced along z. The list `test` is for testing
 only; `properties` has free moments: strained ferro- and antiferromagnetic cells of four atoms and
 such with one atom displaced, for elastic constants and frozen phonons. Each list is always the
-same; what the output file holds already is not computed again. Needs ABINIT and the datasets Cr.xml and N.xml of the JTH
-table (LDA, version 1.1, from PseudoDojo); about five minutes for four atoms and fifteen for eight,
-on one core.
+same; what the output file holds already is not computed again. Needs ABINIT and the datasets Cr.xml
+and N.xml of the JTH table (LDA, version 1.1, from PseudoDojo); about five minutes for four atoms
+and fifteen for eight, on one core.
 
     python scripts/make_crn_data.py --datasets jth/lda --number 100 -o start.extxyz
     python scripts/make_crn_data.py --datasets jth/lda --list test --number 40 -o test.extxyz
