@@ -55,7 +55,7 @@ class Recipe:
 def shipped_crn() -> list[Atoms]:
     """The labels of CrN that are for fits: the others are for tests."""
     folder = Path(mmtp.__file__).parent / "data" / "crn"
-    names = ("start", "ideal", "lengths", "learned")
+    names = ("start", "ideal", "lengths", "along", "learned")
     return [atoms for name in names for atoms in mmtp.read(folder / f"{name}.extxyz")]
 
 

@@ -37,7 +37,7 @@ from crn_tables import (
 import mmtp_jax as mmtp
 
 DATA = Path(mmtp.__file__).parent / "data" / "crn"
-LISTED, LEARNED = ("start", "ideal", "lengths"), "learned"
+LISTED, LEARNED = ("start", "ideal", "lengths", "along"), "learned"
 TRAINING = [DATA / f"{name}.extxyz" for name in (*LISTED, LEARNED)]
 TEST = DATA / "test.extxyz"
 FIT = (
