@@ -13,6 +13,17 @@ from ase import Atoms
 import mmtp_jax as mmtp
 from mmtp_jax.oracles.abinit import AbinitOracle
 
+BCC_SHAPES = {
+    2: ((1, 1, 1), (4, 4, 4)),
+    4: ((1, 1, 2), (4, 4, 2)),
+    8: ((1, 2, 2), (4, 2, 2)),
+    16: ((2, 2, 2), (2, 2, 2)),
+}
+"""Of each number of atoms the cubic cells along each axis, and the mesh: the same points of
+reciprocal space for each."""
+BCC_GRIDS = {"coarse": (20, 20, 20), "fine": (30, 30, 30)}
+"""Of the FFT, for one cubic cell with 12 and 30 Ha."""
+
 KEPT = {"making", "kmesh", "magnetic_forces_of"}
 """What a label says of itself, beside what its configuration says."""
 
@@ -49,6 +60,12 @@ def with_grids(
         "ngfftdg": [n * r for n, r in zip(fine, repeats, strict=True)],
     }
     return replace(oracle, kmesh=kmesh, extra=grids)
+
+
+def bcc_sites(repeats: Sequence[int]) -> np.ndarray:
+    """Scaled positions (n, 3) in so many cubic cells, each with its corner and its centre."""
+    corners = np.array(list(np.ndindex(*repeats)), float)
+    return np.concatenate([[c, c + 0.5] for c in corners]) / np.array(repeats)
 
 
 def strained(rng: np.random.Generator, cell: np.ndarray, spread: float) -> np.ndarray:

@@ -21,7 +21,15 @@ from dataclasses import replace
 
 import numpy as np
 from ase import Atoms
-from make_data_common import arguments, label_list, strained, with_grids
+from make_data_common import (
+    BCC_GRIDS,
+    BCC_SHAPES,
+    arguments,
+    bcc_sites,
+    label_list,
+    strained,
+    with_grids,
+)
 
 from mmtp_jax.oracles.abinit import AbinitOracle
 from mmtp_jax.oracles.abinit.inputs import overlap_of
@@ -40,14 +48,6 @@ ORACLE = AbinitOracle(
 """Settings of the shipped data; the first 148 have a tolerance of 1e-8. Coarse: absolute numbers
 are not converged. With 1e-3 two atoms with vectors take 62 steps in place of 95, energies and
 forces are the same, but the stress is off by 2 GPa."""
-SHAPES = {
-    2: ((1, 1, 1), (4, 4, 4)),
-    4: ((1, 1, 2), (4, 4, 2)),
-    8: ((1, 2, 2), (4, 2, 2)),
-    16: ((2, 2, 2), (2, 2, 2)),
-}
-"""Cubic cells along each axis, and the mesh: the same points of reciprocal space for each size."""
-
 LISTS = {
     "more": (
         20261121,
@@ -71,9 +71,9 @@ LISTS = {
 
 def oracle_of(atoms: Atoms) -> AbinitOracle:
     """The oracle with the grids of a cell of this size."""
-    repeats, kmesh = SHAPES[len(atoms)]
+    repeats, kmesh = BCC_SHAPES[len(atoms)]
     held = replace(ORACLE, symmetry=atoms.info["label"].endswith("reversed"))
-    return with_grids(held, kmesh, repeats, coarse=(20, 20, 20), fine=(30, 30, 30))
+    return with_grids(held, kmesh, repeats, **BCC_GRIDS)
 
 
 def configurations(number: int, seed: int, kinds: list[str]) -> list[Atoms]:
@@ -85,16 +85,16 @@ def configurations(number: int, seed: int, kinds: list[str]) -> list[Atoms]:
 def _configuration(rng: np.random.Generator, kind: str, number: int) -> Atoms:
     size, order = kind.split("-")
     n = int(size)
-    repeats = np.array(SHAPES[n][0])
+    repeats = BCC_SHAPES[n][0]
+    scaled = bcc_sites(repeats)
     while True:
         a = rng.uniform(2.74, 2.98)
-        corners = np.array(list(np.ndindex(*repeats)), float)
-        scaled = np.concatenate([[c, c + 0.5] for c in corners]) / repeats
+        edges = a * np.diag(repeats)
         if order == "reversed":
-            cell = np.diag(a * repeats)
+            cell = edges
             positions = scaled @ cell
         else:
-            cell = strained(rng, np.diag(a * repeats), 0.02)
+            cell = strained(rng, edges, 0.02)
             positions = scaled @ cell + rng.normal(0.0, 0.06, (n, 3))
         sizes = rng.uniform(0.7, 2.9, n)
         atoms = Atoms(f"Fe{n}", positions, cell=cell, pbc=True, magmoms=_moments(rng, order, sizes))
