@@ -121,6 +121,7 @@ def equilibrium() -> list[Atoms]:
             found[-1].info["label"] = kind
     for a in FCC:
         found.append(bulk("Al", a=a, cubic=True))
+        found[-1].set_initial_magnetic_moments(np.zeros(4))
         found[-1].info["label"] = "fcc"
     for k, atoms in enumerate(found):
         atoms.info.update(config_id=k, constrained=False)
