@@ -196,10 +196,62 @@ def test_what_is_done_is_done_again_for_another_potential_only(
     monkeypatch.setattr(common, "run_mmtp", lambda words: statuses.pop(0))
     stage = common.Stage("one command", ("info {pot}",), finished.append)
     run = lambda mark: common.run_stage("info", stage, tmp_path, "pot.mtp", mark)  # noqa: E731
-    assert [run(mark) for mark in "aaaab"] == [2, 1, 0, 0, 0]
+    assert [run(mark) for mark in (b"a", b"a", b"a", b"a", b"b")] == [2, 1, 0, 0, 0]
     assert not statuses
     # Of an error there is nothing to make a table of.
     assert len(finished) == 3
+
+
+def test_what_is_done_is_done_again_for_other_commands_and_other_files(
+    common, monkeypatch, tmp_path
+) -> None:
+    seen = []
+
+    def run(words: list[str]) -> int:
+        seen.append(words)
+        (tmp_path / "out.json").write_text(str(len(seen)))
+        return 0
+
+    def runs(stage, parameters: bytes = b"") -> bool:
+        before = len(seen)
+        common.run_stage("one", stage, tmp_path, "pot.mtp", parameters)
+        return len(seen) > before
+
+    monkeypatch.setattr(common, "run_mmtp", run)
+    test = tmp_path.parent / "elsewhere.extxyz"
+    for path in (tmp_path / "a.extxyz", tmp_path / "read.extxyz", test):
+        path.write_text("1")
+    stage = common.Stage(
+        "", (f"fit a.extxyz --validation {test} --report out.json", "info out.json"),
+        reads=("read.extxyz",),
+    )  # fmt: skip
+    assert runs(stage)
+    # What it has written itself is no other file, nor is a potential that no command names.
+    assert not runs(stage, b"another")
+    for path in (tmp_path / "a.extxyz", tmp_path / "read.extxyz", test):
+        path.write_text("2")
+        assert runs(stage)
+        assert not runs(stage)
+    # The same labels in another place are no others.
+    moved = test.rename(tmp_path.parent / "moved.extxyz")
+    commands = stage.commands[0].replace(str(test), str(moved)), stage.commands[1]
+    stage = replace(stage, commands=commands)
+    assert not runs(stage)
+    assert runs(replace(stage, commands=(f"{commands[0]} --seed 1", commands[1])))
+
+
+def test_a_checkpoint_of_another_potential_is_not_gone_on_from(
+    common, monkeypatch, tmp_path
+) -> None:
+    seen = []
+    monkeypatch.setattr(common, "run_mmtp", lambda words: seen.append(words[-1]) or 2)
+    stage = common.Stage("", ("montecarlo {pot} --resume --checkpoint walk.npz",))
+    for parameters in (b"a", b"a", b"b", b"a"):
+        common.run_stage("walk", stage, tmp_path, "pot.mtp", parameters)
+    assert seen[0] == seen[1] == seen[3] != seen[2]
+    for path in map(Path, seen):
+        assert path.parent == tmp_path
+        assert path.match("walk-*.npz")
 
 
 def test_files_are_in_the_folder_of_the_results(common, monkeypatch, tmp_path) -> None:
@@ -231,14 +283,19 @@ def test_only_what_can_be_labelled_is_labelled(common, crn) -> None:
 
 
 def test_the_learning_curve_is_the_mean_over_parts(common, crn, tmp_path) -> None:
-    for n, part, rmse in ((4, 0, 2.0), (4, 1, 4.0), (8, 0, 1.0)):
+    names = common.parts(16)
+    assert list(names) == [f"curve_{n}_{k}" for n in (4, 8) for k in range(3)] + ["curve_16_0"]
+    # Of an earlier training set, of 32: its parts of eight and sixteen are others.
+    for name in (*common.parts(32), *names):
+        _, n, part = name.split("_")
+        rmse = 2.0 * float(n) + int(part) if name in names else 1e6
         validation = {kind: {"rmse": rmse} for kind in crn.PAPER_ERRORS}
         report = {"errors": {"training": {}, "validation": validation}}
-        (tmp_path / f"curve_{n}_{part}.json").write_text(json.dumps(report))
-    common.learning_curve(tmp_path, crn.PAPER_ERRORS)
+        (tmp_path / f"{name}.json").write_text(json.dumps(report))
+    common.learning_curve(tmp_path, crn.PAPER_ERRORS, 16)
     _, *rows = csv.reader((tmp_path / "curve.csv").read_text().splitlines())
-    assert [row[:3] for row in rows] == [["4", "2", "3"], ["8", "1", "1"]]
-    assert [row[-1] for row in rows] == ["1", "0"]
+    assert [row[:3] for row in rows] == [["4", "3", "9"], ["8", "3", "17"], ["16", "1", "32"]]
+    assert [float(row[-1]) for row in rows] == pytest.approx([(2 / 3) ** 0.5] * 2 + [0], rel=1e-3)
     assert (tmp_path / "curve.png").exists()
     assert (tmp_path / "curve.pdf").exists()
 

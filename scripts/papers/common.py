@@ -26,8 +26,10 @@ import mmtp_jax as mmtp
 from mmtp_jax.cli.main import main as run_mmtp
 from mmtp_jax.tables import aligned
 
-SUFFIXES = {".extxyz", ".json", ".png", ".csv", ".npz"}
+SUFFIXES = {".extxyz", ".json", ".png", ".csv", ".npz", ".mtp"}
 """Of files that stand in the folder of the results, unless their path is whole."""
+OUTPUTS = {"-o", "--report", "--json", "--plot", "--checkpoint", "--scan-csv"}
+"""Options of what a command writes; all other files that it names are read."""
 INTERRUPTED = 128
 """Exit statuses from here on are those of Ctrl-C and SIGTERM."""
 FRACTIONS, PARTS = (0.25, 0.5), 3
@@ -47,6 +49,8 @@ class Stage:
     title: str
     commands: tuple[str, ...]
     finish: Callable[[Path], None] | None = None
+    reads: tuple[str, ...] = ()
+    """Labels in the folder of the results that `finish` reads and no command names."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +142,10 @@ def build_parser(paper: Paper) -> argparse.ArgumentParser:
 
 def run_stages(stages: Mapping[str, Stage], folder: Path, potential: str) -> int:
     """One after the other; 1 if any has not ended well, or the status of what ended them all."""
-    mark = hashlib.sha256(repr(mmtp.load(potential).flatten().tolist()).encode()).hexdigest()
+    parameters = repr(mmtp.load(potential).flatten().tolist()).encode()
     failed = []
     for name, stage in stages.items():
-        status = run_stage(name, stage, folder, potential, mark)
+        status = run_stage(name, stage, folder, potential, parameters)
         if status >= INTERRUPTED:
             print("ended; the same command goes on")
             return status
@@ -152,12 +156,16 @@ def run_stages(stages: Mapping[str, Stage], folder: Path, potential: str) -> int
     return 1 if failed else 0
 
 
-def run_stage(name: str, stage: Stage, folder: Path, potential: str, mark: str) -> int:
-    """Run what has not been done with this potential; returns the worst exit status.
+def run_stage(name: str, stage: Stage, folder: Path, potential: str, parameters: bytes) -> int:
+    """Run what has not been done with these files; returns the worst exit status.
+
+    Its mark is kept in ``.NAME.done``, and in the names of checkpoints: none of another potential
+    is gone on from.
 
     Args:
-        mark: of the potential, kept in ``.NAME.done``.
+        parameters: of the potential.
     """
+    mark = mark_of(stage, folder, parameters)
     done = folder / f".{name}.done"
     if done.exists() and done.read_text() == mark:
         print(f"{name}: done before")
@@ -165,14 +173,11 @@ def run_stage(name: str, stage: Stage, folder: Path, potential: str, mark: str) 
     print(f"\n== {name}: {stage.title}", flush=True)
     start, status = time.perf_counter(), 0
     for command in stage.commands:
-        words = [
-            str(folder / w) if not w.startswith("-") and Path(w).suffix in SUFFIXES else w
-            for w in shlex.split(command)
-        ]
-        words = [potential if w == "{pot}" else w for w in words]
-        if "-o" in words:
-            place = words.index("-o") + 1
-            words[place] = str(folder / Path(words[place]).name)
+        words = [potential if w == "{pot}" else w for w in words_of(command, folder)]
+        if "--checkpoint" in words:
+            place = words.index("--checkpoint") + 1
+            path = Path(words[place])
+            words[place] = str(path.with_stem(f"{path.stem}-{mark[:8]}"))
         print("$ mmtp " + shlex.join(words), flush=True)
         status = max(status, run_mmtp(words))
         if status >= INTERRUPTED:
@@ -184,6 +189,45 @@ def run_stage(name: str, stage: Stage, folder: Path, potential: str, mark: str) 
     if status == 0:
         done.write_text(mark)
     return status
+
+
+def words_of(command: str, folder: Path) -> list[str]:
+    """The words of a command, files in the folder of the results."""
+    words = [
+        str(folder / w) if not w.startswith("-") and Path(w).suffix in SUFFIXES else w
+        for w in shlex.split(command)
+    ]
+    if "-o" in words:
+        place = words.index("-o") + 1
+        words[place] = str(folder / Path(words[place]).name)
+    return words
+
+
+def mark_of(stage: Stage, folder: Path, parameters: bytes) -> str:
+    """Of the commands, and the contents of what they read: another mark, another result.
+
+    Args:
+        parameters: of the potential, which count where a command names it.
+    """
+    found = hashlib.sha256()
+    written = set()
+    for command in stage.commands:
+        before = ""
+        for word, place in zip(shlex.split(command), words_of(command, folder), strict=True):
+            if before in OUTPUTS:
+                written.add(place)
+            if word == "{pot}":
+                found.update(parameters)
+            elif place not in written and Path(place).is_file():
+                # Its content says all of it, wherever it is.
+                found.update(Path(place).read_bytes())
+            else:
+                found.update(word.encode())
+            found.update(b"\n")
+            before = word
+    for name in stage.reads:
+        found.update((folder / name).read_bytes())
+    return found.hexdigest()
 
 
 def errors_stage(test: Path, paper: Mapping[str, float]) -> Stage:
@@ -203,7 +247,7 @@ def curve_stage(n: int, fit: str, test: Path, paper: Mapping[str, float]) -> Sta
             f"fit {name}.extxyz {fit} --validation {test} -o {name}.mtp --report {name}.json"
             for name in parts(n)
         ),
-        partial(learning_curve, paper=paper),
+        partial(learning_curve, paper=paper, n=n),
     )
 
 
@@ -225,29 +269,29 @@ def errors_table(folder: Path, paper: Mapping[str, float]) -> None:
     write_table(folder / "table1.csv", rows)
 
 
-def learning_curve(folder: Path, paper: Mapping[str, float]) -> None:
-    """Mean and deviation over the parts of each size, and a figure."""
+def learning_curve(folder: Path, paper: Mapping[str, float], n: int) -> None:
+    """Mean and deviation over the `parts` of each size of n labels, and a figure."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     found = defaultdict(list)
-    for path in folder.glob("curve_*_*.json"):
-        errors = json.loads(path.read_text())["errors"]["validation"]
-        found[int(path.stem.split("_")[1])].append(errors)
+    for name, places in parts(n).items():
+        report = json.loads((folder / f"{name}.json").read_text())
+        found[len(places)].append(report["errors"]["validation"])
     sizes = sorted(found)
     rmse = {
-        kind: [[float(errors[kind]["rmse"]) for errors in found[n]] for n in sizes]
+        kind: [[float(errors[kind]["rmse"]) for errors in found[size]] for size in sizes]
         for kind in paper
     }
     rows = [["labels", "sets", *(f"{k} ({UNITS[k]})" for k in rmse), *(f"{k}, +-" for k in rmse)]]
-    for place, n in enumerate(sizes):
+    for place, size in enumerate(sizes):
         values = [of[place] for of in rmse.values()]
-        rows.append([n, len(values[0]), *map(np.mean, values), *map(np.std, values)])
+        rows.append([size, len(values[0]), *map(np.mean, values), *map(np.std, values)])
     write_table(folder / "curve.csv", rows)
 
     figure, axes = subplots(1, len(rmse), figsize=(11, 2.8), layout="constrained")
     for axis, (kind, of) in zip(axes, rmse.items(), strict=True):
-        for n, values in zip(sizes, of, strict=True):
-            axis.plot([n] * len(values), values, "o", color="C0", ms=4)
+        for size, values in zip(sizes, of, strict=True):
+            axis.plot([size] * len(values), values, "o", color="C0", ms=4)
         axis.plot(sizes, [np.mean(values) for values in of], color="C0", label="test set")
         axis.axhline(paper[kind], color="0.5", ls="--", label="paper, its training set")
         name = f"{kind.replace('_', ' ')} ({UNITS[kind]})"

@@ -7,10 +7,10 @@
     python scripts/papers/crn.py --list                        # the command of each figure
 
 Each stage is a few commands of `mmtp`, printed before they run; what a stage has finished is not
-done again, unless the potential is another. The labels are those of `scripts/make_crn_data.py`,
-which `--from-scratch` runs; the test set was drawn before the first fit and is in none. Numbers
-of the paper stand beside ours in the tables. The labels are few: `mmtp potentials CrN` says what
-that means.
+done again, unless its commands, the potential or the labels are others. The labels are those of
+`scripts/make_crn_data.py`, which `--from-scratch` runs; the test set was drawn before the first
+fit and is in none. Numbers of the paper stand beside ours in the tables. The labels are few:
+`mmtp potentials CrN` says what that means.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ def stages(states: int, test: Path, training: Sequence[Atoms]) -> dict[str, Stag
                 f"elastic {{pot}} cube_64.extxyz {pm} -o table2_pm",
             ),
             elastic_table,
+            reads=(PROPERTIES,),
         ),
         "fig5": Stage(
             "averages over magnetic states",
