@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,20 +123,32 @@ def test_frozen_phonons_are_those_of_springs(tables) -> None:
     assert found["X TA"] == pytest.approx(0.0, abs=1e-3)
 
 
-def test_the_commands_are_those_of_mmtp(common, crn, tmp_path) -> None:
+def check_commands(stages: dict[str, Any], known: set[str]) -> None:
+    """All are commands of mmtp, and read files that are known or that one before has written."""
     parser, commands = build_parser()
-    crn.crystals(tmp_path)
-    known = {path.name for path in tmp_path.iterdir()} | {"test.extxyz", "properties.extxyz"}
-    training = [atoms for path in crn.TRAINING for atoms in mmtp.read(path)]
-    known |= {f"{name}.extxyz" for name in common.parts(len(training))}
-    for stage in crn.stages(50, tmp_path / "test.extxyz", training).values():
+    known = known | {"pot.mtp"}
+    for stage in stages.values():
         for command in stage.commands:
             words = shlex.split(command.format(pot="pot.mtp"))
             args, unknown = parser.parse_known_args(words)
             assert args.command in commands
             assert not [word for word in unknown if word.startswith("-")]
             for word in (*args.files, *unknown):
-                assert not word.endswith(".extxyz") or Path(word).name in known
+                if Path(word).suffix in (".extxyz", ".mtp"):
+                    assert Path(word).name in known
+            if "-o" in words:
+                written = Path(words[words.index("-o") + 1])
+                n = int(words[words.index("--ensemble") + 1]) if "--ensemble" in words else 0
+                known |= {str(written), *(f"{written.stem}.{k}.mtp" for k in range(n))}
+
+
+def test_the_commands_are_those_of_mmtp(common, crn, tmp_path) -> None:
+    crn.crystals(tmp_path)
+    known = {path.name for path in tmp_path.iterdir()} | {"test.extxyz", "properties.extxyz"}
+    training = [atoms for path in crn.TRAINING for atoms in mmtp.read(path)]
+    known |= {f"curve_{part}.extxyz" for part in common.parts(len(training))}
+    args = common.build_parser(crn.PAPER).parse_args(["--test", "test.extxyz"])
+    check_commands(crn.stages(args, len(training)), known)
 
 
 def test_refitting_makes_the_shipped_potential(crn) -> None:
@@ -259,7 +272,7 @@ def test_files_are_in_the_folder_of_the_results(common, monkeypatch, tmp_path) -
     monkeypatch.setattr(common, "run_mmtp", lambda words: seen.extend(words) or 0)
     other = tmp_path.parent / "test.extxyz"
     stage = common.Stage("", (f"fit a.extxyz --validation {other} --report {{pot}} -o new.mtp",))
-    common.run_stage("fit", stage, tmp_path, "pot.mtp", "")
+    common.run_stage("fit", stage, tmp_path, "pot.mtp", b"")
     place = [str(tmp_path / name) for name in ("a.extxyz", "new.mtp")]
     assert seen == [
         "fit",
@@ -284,14 +297,14 @@ def test_only_what_can_be_labelled_is_labelled(common, crn) -> None:
 
 def test_the_learning_curve_is_the_mean_over_parts(common, crn, tmp_path) -> None:
     names = common.parts(16)
-    assert list(names) == [f"curve_{n}_{k}" for n in (4, 8) for k in range(3)] + ["curve_16_0"]
+    assert list(names) == [f"{n}_{k}" for n in (4, 8) for k in range(3)] + ["16_0"]
     # Of an earlier training set, of 32: its parts of eight and sixteen are others.
     for name in (*common.parts(32), *names):
-        _, n, part = name.split("_")
+        n, part = name.split("_")
         rmse = 2.0 * float(n) + int(part) if name in names else 1e6
         validation = {kind: {"rmse": rmse} for kind in crn.PAPER_ERRORS}
         report = {"errors": {"training": {}, "validation": validation}}
-        (tmp_path / f"{name}.json").write_text(json.dumps(report))
+        (tmp_path / f"curve_{name}.json").write_text(json.dumps(report))
     common.learning_curve(tmp_path, crn.PAPER_ERRORS, 16)
     _, *rows = csv.reader((tmp_path / "curve.csv").read_text().splitlines())
     assert [row[:3] for row in rows] == [["4", "3", "9"], ["8", "3", "17"], ["16", "1", "32"]]

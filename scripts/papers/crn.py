@@ -18,7 +18,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -97,12 +97,12 @@ def crystals(folder: Path) -> None:
         mmtp.write(folder / f"{name}.extxyz", [atoms])
 
 
-def stages(states: int, test: Path, training: Sequence[Atoms]) -> dict[str, Stage]:
-    """All of them; ``states`` is the number of disordered states of an average."""
-    pm = f"--states {states} --magnetic Cr"
+def stages(args: Namespace, n: int) -> dict[str, Stage]:
+    """All of them, of the command line and the number of labels that are fitted."""
+    pm = f"--states {args.states} --magnetic Cr"
     return {
-        "table1": errors_stage(test, PAPER_ERRORS),
-        "curve": curve_stage(len(training), FIT, test, PAPER_ERRORS),
+        "table1": errors_stage(args.test, PAPER_ERRORS),
+        "curve": curve_stage(n, FIT, args.test, PAPER_ERRORS),
         "table2": Stage(
             "elastic constants",
             (
@@ -205,6 +205,8 @@ PAPER = Paper(
     training=TRAINING,
     test=TEST,
     others=[DATA / PROPERTIES],
+    maker="scripts/make_crn_data.py",
+    numbers={"states": (50, "disordered states of an average")},
     crystals=crystals,
     stages=stages,
     label=label,
