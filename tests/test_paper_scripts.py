@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
@@ -342,3 +343,199 @@ def test_what_the_learning_selected_is_read_with_its_labels(crn, monkeypatch, tm
     assert (training[-1].name, test.name) == ("learned.extxyz", "test.extxyz")
     (found,) = mmtp.read(training[-1])
     assert found.info["making"] == shipped[0].info["making"]
+
+
+# Fe-Al
+
+
+@pytest.fixture
+def fe_al(load) -> ModuleType:
+    return load("fe_al")
+
+
+@pytest.fixture
+def alloys(load) -> ModuleType:
+    return load("fe_al_tables")
+
+
+CRYSTALS = {"A2": ("Fe2", 2.84), "B2": ("FeAl", 2.88), "fcc": ("Al4", 4.04)}
+"""Formula, and lattice parameter at which the energy is lowest, Angstrom."""
+FORMULAS = {"Fe15Al": "Fe15Al", "Fe7Al": "Fe7Al", "D03": "Fe12Al4", "Fe5Al3": "Fe5Al3"}
+
+
+def at_volumes(kind: str, formula: str, lowest: float, energy: float) -> list[Atoms]:
+    """Five volumes, energies of Birch and Murnaghan, moments of Fe that are 2 a - 3.5 mu_B."""
+    found = []
+    for a in lowest + np.array([-0.08, -0.03, 0.01, 0.04, 0.07]):
+        atoms = Atoms(formula, cell=[a, a, a], pbc=True, info={"label": kind})
+        moments = np.where(atoms.symbols == "Fe", 2 * a - 3.5, 0.0)
+        atoms.set_initial_magnetic_moments(moments)
+        x = a**-2 - lowest**-2
+        above = 4e3 * x**2 + 2e4 * x**3
+        results = {"energy": len(atoms) * (energy + above), "magmoms": moments}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        found.append(atoms)
+    return found
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content))
+
+
+def test_the_commands_of_fe_al_are_those_of_mmtp(common, fe_al, tmp_path) -> None:
+    cells = {**CRYSTALS, **{kind: (formula, 2.9) for kind, formula in FORMULAS.items()}}
+    labels = [atoms for kind, of in cells.items() for atoms in at_volumes(kind, *of, -1.0)]
+    mmtp.write(tmp_path / "equilibrium.extxyz", labels)
+    fe_al.crystals(tmp_path)
+    ordered = mmtp.read(tmp_path / "ordered.extxyz")
+    assert [atoms.info["label"] for atoms in ordered] == ["A2", "B2", *FORMULAS]
+    known = {path.name for path in tmp_path.iterdir()}
+    known |= {f"curve_{part}.extxyz" for part in common.parts(40)}
+    words = ["--training", "a b/start.extxyz", "ideal.extxyz", "--test", "test.extxyz"]
+    args = common.build_parser(fe_al.PAPER).parse_args([*words, "--members", "3"])
+    known |= {path.name for path in (*args.training, args.test)}
+    stages = fe_al.stages(args, 40)
+    check_commands(stages, known)
+    assert "psi4_with.2.mtp" in stages["fig7_B2"].commands[0]
+    with pytest.raises(SystemExit, match="two or more"):
+        fe_al.stages(common.build_parser(fe_al.PAPER).parse_args(["--members", "1"]), 40)
+
+
+def test_supercells_have_four_lattice_parameters_along_each_edge(alloys) -> None:
+    a = 2.9
+    for formula, repeats in (("Fe2", (1, 1, 1)), ("Fe3Al", (1, 1, 2)), ("Fe15Al", (2, 2, 2))):
+        atoms = Atoms(formula, cell=a * np.array(repeats), pbc=True)
+        found = alloys.supercell(atoms)
+        assert len(found) == 128
+        assert found.cell.lengths() == pytest.approx(4 * a)
+
+
+def test_crystals_are_compared_at_their_own_volumes(alloys, tmp_path) -> None:
+    energies = {"A2": -8.0, "B2": -6.3, "fcc": -4.0}
+    labels = [a for k, of in CRYSTALS.items() for a in at_volumes(k, *of, energies[k])]
+    mmtp.write(tmp_path / "equilibrium.extxyz", labels)
+    dft = alloys.dft_crystals(mmtp.read(tmp_path / "equilibrium.extxyz"))
+    assert {k: of.energy / of.n for k, of in dft.items()} == pytest.approx(energies)
+    assert dft["B2"].lattice == pytest.approx(2.88)
+    assert dft["B2"].moment_per_iron == pytest.approx(2 * 2.88 - 3.5, abs=1e-3)
+    assert dft["B2"].formation(-8.0, -4.0) == pytest.approx(-300.0)
+    mmtp.write(tmp_path / "ordered.extxyz", alloys.starts(labels))
+    higher = replace(dft["B2"], energy=dft["B2"].energy + 0.1)
+    assert alloys.lowest_of([dft["A2"], higher, dft["B2"]]).tolist() == [0, 2]
+    # Energies of Fe are off, which cancels; the second does not relax B2.
+    for k, (shift, counts) in enumerate(((0.1, True), (0.2, False))):
+        a2 = {"energy": 2 * (-8.0 + shift), "volume": 2.84**3, "magmom": 2 * 2.18, "counts": True}
+        b2 = {"energy": 2 * -6.3 + shift + 0.02, "volume": 2.90**3, "magmom": -2.26 - 0.1 * k,
+              "counts": counts}  # fmt: skip
+        for name in ("ideal", "full"):
+            path = tmp_path / f"{name}_psi2_with.{k}.json"
+            write_json(path, {"configurations": [a2, b2]})
+    alloys.crystals_table(tmp_path, 2)
+    _, ours, paper = csv.reader((tmp_path / "table4.csv").read_text().splitlines())
+    assert ours[:3] == ["2", "0.1", "ours"]
+    assert paper[3] == "2.9 +- 0.4"
+    # Of B2 by the one that relaxed it: Fe is no error.
+    assert ours[3] == "10"
+    assert ours[-1] == "75 +- 71"
+    head, a2, b2 = csv.reader((tmp_path / "composition.csv").read_text().splitlines())
+    assert (a2[0], b2[0], b2[1]) == ("A2", "B2", "50")
+    assert float(b2[head.index("formation energy (meV/atom), DFT")]) == pytest.approx(-300.0)
+    assert float(b2[head.index("formation energy (meV/atom), N_psi = 2")]) == pytest.approx(-290.0)
+    for name in ("fig5.png", "fig6.pdf"):
+        assert (tmp_path / name).exists()
+
+
+def test_moments_are_compared_where_nothing_held_those_of_dft(alloys, tmp_path) -> None:
+    labels = []
+    for formula, moments, force in (
+        ("FeAl", [2.0, -0.1], 0.0), ("Fe2", [1.0, 1.0], 0.2), ("Al4", [0.0] * 4, 0.0)
+    ):  # fmt: skip
+        atoms = Atoms(formula, positions=np.arange(3 * len(moments)).reshape(-1, 3))
+        atoms.set_initial_magnetic_moments(moments)
+        atoms.calc = SinglePointCalculator(atoms, energy=1.0, magmoms=np.array(moments))
+        mmtp.set_magnetic_forces(atoms, np.full(len(moments), force))
+        labels.append(atoms)
+    path = tmp_path / "labels.extxyz"
+    mmtp.write(path, labels)
+    free = alloys.free_moments(mmtp.read(path))
+    assert [moments is not None for moments in free] == [True, False, False]
+    for k, found in enumerate((2.1, 2.3)):
+        ended = [([found, 0.0], True), ([1.5, 1.5], k == 0), ([0.0] * 4, False)]
+        content = [{"magmoms": m, "counts": counts} for m, counts in ended]
+        write_json(tmp_path / f"moments_psi3_without.{k}.json",
+                   {"data": [str(path)], "configurations": content})  # fmt: skip
+    alloys.moments_table(tmp_path, 2)
+    _, ours, paper = csv.reader((tmp_path / "table3.csv").read_text().splitlines())
+    assert ours == ["3", "0", "ours", "0.20 +- 0.28", "100", "75 +- 71"]
+    assert paper[3:5] == ["0.175 +- 0.148", "98.6 +- 2.3"]
+    assert (tmp_path / "fig4.png").exists()
+
+
+def test_errors_of_ensembles_and_folds_stand_beside_those_of_the_paper(alloys, tmp_path) -> None:
+    def errors(*values: float) -> dict[str, Any]:
+        return {kind: {"rmse": {"values": values}} for kind in alloys.PAPER_ERRORS}
+
+    potential = {"n_parameters": 471}
+    of = {"training": errors(1.0, 2.0), "validation": errors(3.0, 3.0)}
+    write_json(tmp_path / "psi3_with.json", {"ensemble": {"errors": of}, "potential": potential})
+    of = {"training": errors(0.5, 0.5), "validation": errors(4.0, 6.0)}
+    report = {"cross_validation": {"errors": of}, "potential": potential}
+    write_json(tmp_path / "folds_psi3_with.json", report)
+    alloys.errors_of_fits(tmp_path)
+    rows = list(csv.reader((tmp_path / "table2.csv").read_text().splitlines()))
+    found = {row[3]: row[2:5:2] for row in rows if row[:2] == ["3", "0.1"]}
+    assert found == {
+        "ours, training set": ["471", "1.5 +- 1.4"],
+        "ours, five folds": ["471", "5.0 +- 2.8"],
+        "ours, test set": ["471", "3"],
+        "paper, training set": ["895", "2.25 +- 0.07"],
+    }
+    assert (tmp_path / "fig3.png").exists()
+
+
+def test_the_lattice_at_300_kelvin_stands_beside_that_at_rest(alloys, tmp_path) -> None:
+    labels = at_volumes("B2", *CRYSTALS["B2"], -6.3)
+    mmtp.write(tmp_path / "equilibrium.extxyz", labels)
+    mmtp.write(tmp_path / "ordered.extxyz", alloys.starts(labels))
+    for k, (a, ended) in enumerate(((2.91, True), (2.93, True), (9.0, False))):
+        cold = {"energy": -12.6, "volume": 2.90**3, "magmom": 2.2, "counts": True}
+        write_json(tmp_path / f"ideal_psi4_with.{k}.json", {"configurations": [cold]})
+        run = {"counts": ended, "volume (Angstrom^3)": 64 * a**3, "magnetisation (mu_B)": -128.0,
+               "volume (Angstrom^3) error": 64 * a**3 * 0.003}  # fmt: skip
+        write_json(tmp_path / f"fig7_B2.{k}.json", {"n_atoms": 128, "averages": [run]})
+    alloys.expansion(tmp_path, 3)
+    _, row = csv.reader((tmp_path / "fig7.csv").read_text().splitlines())
+    expected = ["B2", "50", "2.88", "2.9", "2.920 +- 0.028", "0.00292", "2.26", "2.2", "2", "2"]
+    assert row == expected
+    assert (tmp_path / "fig7.pdf").exists()
+
+
+def test_what_magnetic_forces_save_is_counted_in_labels(common, alloys, tmp_path) -> None:
+    assert alloys.labels_needed([10, 20, 40], [8.0, 4.0, 2.0], 3.0) == "27"
+    assert alloys.labels_needed([10, 20, 40], [8.0, 4.0, 2.0], 9.0) == "<= 10"
+    assert alloys.labels_needed([10, 20, 40], [8.0, 4.0, 2.0], 1.0) == "> 40"
+    for part, places in common.parts(16).items():
+        for kind, factor in (("with", 32.0), ("without", 64.0)):
+            errors = {k: {"rmse": factor / len(places)} for k in alloys.PAPER_ERRORS}
+            write_json(tmp_path / f"curve_{kind}_{part}.json", {"errors": {"validation": errors}})
+    alloys.labels_saved(tmp_path, 16)
+    _, *rows = csv.reader((tmp_path / "curve.csv").read_text().splitlines())
+    assert [row[:4] for row in rows] == [
+        ["4", "16", "8", "8"], ["8", "8", "4", "16"], ["16", "4", "2", "> 16"],
+    ]  # fmt: skip
+    assert (tmp_path / "curve.png").exists()
+
+
+def test_what_is_not_there_yet_is_said(common, fe_al, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("sys.argv", ["fe_al.py", "--labels", str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match=r"start\.extxyz.*make_fe_al_data\.py makes them") as said:
+        common.main(fe_al.PAPER)
+    # Labels of iron ship.
+    assert "fe_cdft" not in str(said.value)
+    stage = common.Stage("", ("evaluate {pot} test.extxyz",))
+    with pytest.raises(SystemExit, match="no potential Fe-Xx for one: fit it first with --refit"):
+        common.run_stages({"one": stage}, tmp_path, "Fe-Xx")
+    # No command names it.
+    table = common.Stage("", (), lambda folder: (folder / "none.json").read_text())
+    assert common.run_stages({"table": table}, tmp_path, "Fe-Xx") == 1
+    assert not (tmp_path / ".table.done").exists()
