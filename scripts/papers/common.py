@@ -76,7 +76,7 @@ class Paper:
     others: Sequence[Path]
     """Labels that stages read from the folder of the results."""
     maker: str
-    """The script that makes the labels."""
+    """The script that makes the labels that are in one folder with the test set."""
     numbers: Mapping[str, tuple[int, str]]
     """Options of its own, each a number: by name, without dashes, default and help."""
     crystals: Callable[[Path], None]
@@ -93,7 +93,10 @@ def main(paper: Paper) -> int:
     parser = build_parser(paper)
     args = parser.parse_args()
     if args.labels is not None:
-        args.training = [args.labels / path.name for path in args.training]
+        own = paper.test.parent
+        args.training = [
+            args.labels / path.name if path.parent == own else path for path in args.training
+        ]
         args.test = args.labels / args.test.name
     others = [(args.labels or path.parent) / path.name for path in paper.others]
     if not args.list:
