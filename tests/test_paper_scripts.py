@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
@@ -122,20 +124,32 @@ def test_frozen_phonons_are_those_of_springs(tables) -> None:
     assert found["X TA"] == pytest.approx(0.0, abs=1e-3)
 
 
-def test_the_commands_are_those_of_mmtp(common, crn, tmp_path) -> None:
+def check_commands(stages: dict[str, Any], known: set[str]) -> None:
+    """All are commands of mmtp, and read files that are known or that one before has written."""
     parser, commands = build_parser()
-    crn.crystals(tmp_path)
-    known = {path.name for path in tmp_path.iterdir()} | {"test.extxyz", "properties.extxyz"}
-    training = [atoms for path in crn.TRAINING for atoms in mmtp.read(path)]
-    known |= {f"{name}.extxyz" for name in common.parts(len(training))}
-    for stage in crn.stages(50, tmp_path / "test.extxyz", training).values():
+    known = known | {"pot.mtp"}
+    for stage in stages.values():
         for command in stage.commands:
             words = shlex.split(command.format(pot="pot.mtp"))
             args, unknown = parser.parse_known_args(words)
             assert args.command in commands
             assert not [word for word in unknown if word.startswith("-")]
             for word in (*args.files, *unknown):
-                assert not word.endswith(".extxyz") or Path(word).name in known
+                if Path(word).suffix in (".extxyz", ".mtp"):
+                    assert Path(word).name in known
+            if "-o" in words:
+                written = Path(words[words.index("-o") + 1])
+                n = int(words[words.index("--ensemble") + 1]) if "--ensemble" in words else 0
+                known |= {str(written), *(f"{written.stem}.{k}.mtp" for k in range(n))}
+
+
+def test_the_commands_are_those_of_mmtp(common, crn, tmp_path) -> None:
+    crn.crystals(tmp_path)
+    known = {path.name for path in tmp_path.iterdir()} | {"test.extxyz", "properties.extxyz"}
+    training = [atoms for path in crn.TRAINING for atoms in mmtp.read(path)]
+    known |= {f"curve_{part}.extxyz" for part in common.parts(len(training))}
+    args = common.build_parser(crn.PAPER).parse_args(["--test", "test.extxyz"])
+    check_commands(crn.stages(args, len(training)), known)
 
 
 def test_refitting_makes_the_shipped_potential(crn) -> None:
@@ -196,10 +210,62 @@ def test_what_is_done_is_done_again_for_another_potential_only(
     monkeypatch.setattr(common, "run_mmtp", lambda words: statuses.pop(0))
     stage = common.Stage("one command", ("info {pot}",), finished.append)
     run = lambda mark: common.run_stage("info", stage, tmp_path, "pot.mtp", mark)  # noqa: E731
-    assert [run(mark) for mark in "aaaab"] == [2, 1, 0, 0, 0]
+    assert [run(mark) for mark in (b"a", b"a", b"a", b"a", b"b")] == [2, 1, 0, 0, 0]
     assert not statuses
     # Of an error there is nothing to make a table of.
     assert len(finished) == 3
+
+
+def test_what_is_done_is_done_again_for_other_commands_and_other_files(
+    common, monkeypatch, tmp_path
+) -> None:
+    seen = []
+
+    def run(words: list[str]) -> int:
+        seen.append(words)
+        (tmp_path / "out.json").write_text(str(len(seen)))
+        return 0
+
+    def runs(stage, parameters: bytes = b"") -> bool:
+        before = len(seen)
+        common.run_stage("one", stage, tmp_path, "pot.mtp", parameters)
+        return len(seen) > before
+
+    monkeypatch.setattr(common, "run_mmtp", run)
+    test = tmp_path.parent / "elsewhere.extxyz"
+    for path in (tmp_path / "a.extxyz", tmp_path / "read.extxyz", test):
+        path.write_text("1")
+    stage = common.Stage(
+        "", (f"fit a.extxyz --validation {test} --report out.json", "info out.json"),
+        reads=("read.extxyz",),
+    )  # fmt: skip
+    assert runs(stage)
+    # What it has written itself is no other file, nor is a potential that no command names.
+    assert not runs(stage, b"another")
+    for path in (tmp_path / "a.extxyz", tmp_path / "read.extxyz", test):
+        path.write_text("2")
+        assert runs(stage)
+        assert not runs(stage)
+    # The same labels in another place are no others.
+    moved = test.rename(tmp_path.parent / "moved.extxyz")
+    commands = stage.commands[0].replace(str(test), str(moved)), stage.commands[1]
+    stage = replace(stage, commands=commands)
+    assert not runs(stage)
+    assert runs(replace(stage, commands=(f"{commands[0]} --seed 1", commands[1])))
+
+
+def test_a_checkpoint_of_another_potential_is_not_gone_on_from(
+    common, monkeypatch, tmp_path
+) -> None:
+    seen = []
+    monkeypatch.setattr(common, "run_mmtp", lambda words: seen.append(words[-1]) or 2)
+    stage = common.Stage("", ("montecarlo {pot} --resume --checkpoint walk.npz",))
+    for parameters in (b"a", b"a", b"b", b"a"):
+        common.run_stage("walk", stage, tmp_path, "pot.mtp", parameters)
+    assert seen[0] == seen[1] == seen[3] != seen[2]
+    for path in map(Path, seen):
+        assert path.parent == tmp_path
+        assert path.match("walk-*.npz")
 
 
 def test_files_are_in_the_folder_of_the_results(common, monkeypatch, tmp_path) -> None:
@@ -207,7 +273,7 @@ def test_files_are_in_the_folder_of_the_results(common, monkeypatch, tmp_path) -
     monkeypatch.setattr(common, "run_mmtp", lambda words: seen.extend(words) or 0)
     other = tmp_path.parent / "test.extxyz"
     stage = common.Stage("", (f"fit a.extxyz --validation {other} --report {{pot}} -o new.mtp",))
-    common.run_stage("fit", stage, tmp_path, "pot.mtp", "")
+    common.run_stage("fit", stage, tmp_path, "pot.mtp", b"")
     place = [str(tmp_path / name) for name in ("a.extxyz", "new.mtp")]
     assert seen == [
         "fit",
@@ -231,14 +297,19 @@ def test_only_what_can_be_labelled_is_labelled(common, crn) -> None:
 
 
 def test_the_learning_curve_is_the_mean_over_parts(common, crn, tmp_path) -> None:
-    for n, part, rmse in ((4, 0, 2.0), (4, 1, 4.0), (8, 0, 1.0)):
+    names = common.parts(16)
+    assert list(names) == [f"{n}_{k}" for n in (4, 8) for k in range(3)] + ["16_0"]
+    # Of an earlier training set, of 32: its parts of eight and sixteen are others.
+    for name in (*common.parts(32), *names):
+        n, part = name.split("_")
+        rmse = 2.0 * float(n) + int(part) if name in names else 1e6
         validation = {kind: {"rmse": rmse} for kind in crn.PAPER_ERRORS}
         report = {"errors": {"training": {}, "validation": validation}}
-        (tmp_path / f"curve_{n}_{part}.json").write_text(json.dumps(report))
-    common.learning_curve(tmp_path, crn.PAPER_ERRORS)
+        (tmp_path / f"curve_{name}.json").write_text(json.dumps(report))
+    common.learning_curve(tmp_path, crn.PAPER_ERRORS, 16)
     _, *rows = csv.reader((tmp_path / "curve.csv").read_text().splitlines())
-    assert [row[:3] for row in rows] == [["4", "2", "3"], ["8", "1", "1"]]
-    assert [row[-1] for row in rows] == ["1", "0"]
+    assert [row[:3] for row in rows] == [["4", "3", "9"], ["8", "3", "17"], ["16", "1", "32"]]
+    assert [float(row[-1]) for row in rows] == pytest.approx([(2 / 3) ** 0.5] * 2 + [0], rel=1e-3)
     assert (tmp_path / "curve.png").exists()
     assert (tmp_path / "curve.pdf").exists()
 
@@ -272,3 +343,199 @@ def test_what_the_learning_selected_is_read_with_its_labels(crn, monkeypatch, tm
     assert (training[-1].name, test.name) == ("learned.extxyz", "test.extxyz")
     (found,) = mmtp.read(training[-1])
     assert found.info["making"] == shipped[0].info["making"]
+
+
+# Fe-Al
+
+
+@pytest.fixture
+def fe_al(load) -> ModuleType:
+    return load("fe_al")
+
+
+@pytest.fixture
+def alloys(load) -> ModuleType:
+    return load("fe_al_tables")
+
+
+CRYSTALS = {"A2": ("Fe2", 2.84), "B2": ("FeAl", 2.88), "fcc": ("Al4", 4.04)}
+"""Formula, and lattice parameter at which the energy is lowest, Angstrom."""
+FORMULAS = {"Fe15Al": "Fe15Al", "Fe7Al": "Fe7Al", "D03": "Fe12Al4", "Fe5Al3": "Fe5Al3"}
+
+
+def at_volumes(kind: str, formula: str, lowest: float, energy: float) -> list[Atoms]:
+    """Five volumes, energies of Birch and Murnaghan, moments of Fe that are 2 a - 3.5 mu_B."""
+    found = []
+    for a in lowest + np.array([-0.08, -0.03, 0.01, 0.04, 0.07]):
+        atoms = Atoms(formula, cell=[a, a, a], pbc=True, info={"label": kind})
+        moments = np.where(atoms.symbols == "Fe", 2 * a - 3.5, 0.0)
+        atoms.set_initial_magnetic_moments(moments)
+        x = a**-2 - lowest**-2
+        above = 4e3 * x**2 + 2e4 * x**3
+        results = {"energy": len(atoms) * (energy + above), "magmoms": moments}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        found.append(atoms)
+    return found
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content))
+
+
+def test_the_commands_of_fe_al_are_those_of_mmtp(common, fe_al, tmp_path) -> None:
+    cells = {**CRYSTALS, **{kind: (formula, 2.9) for kind, formula in FORMULAS.items()}}
+    labels = [atoms for kind, of in cells.items() for atoms in at_volumes(kind, *of, -1.0)]
+    mmtp.write(tmp_path / "equilibrium.extxyz", labels)
+    fe_al.crystals(tmp_path)
+    ordered = mmtp.read(tmp_path / "ordered.extxyz")
+    assert [atoms.info["label"] for atoms in ordered] == ["A2", "B2", *FORMULAS]
+    known = {path.name for path in tmp_path.iterdir()}
+    known |= {f"curve_{part}.extxyz" for part in common.parts(40)}
+    words = ["--training", "a b/start.extxyz", "ideal.extxyz", "--test", "test.extxyz"]
+    args = common.build_parser(fe_al.PAPER).parse_args([*words, "--members", "3"])
+    known |= {path.name for path in (*args.training, args.test)}
+    stages = fe_al.stages(args, 40)
+    check_commands(stages, known)
+    assert "psi4_with.2.mtp" in stages["fig7_B2"].commands[0]
+    with pytest.raises(SystemExit, match="two or more"):
+        fe_al.stages(common.build_parser(fe_al.PAPER).parse_args(["--members", "1"]), 40)
+
+
+def test_supercells_have_four_lattice_parameters_along_each_edge(alloys) -> None:
+    a = 2.9
+    for formula, repeats in (("Fe2", (1, 1, 1)), ("Fe3Al", (1, 1, 2)), ("Fe15Al", (2, 2, 2))):
+        atoms = Atoms(formula, cell=a * np.array(repeats), pbc=True)
+        found = alloys.supercell(atoms)
+        assert len(found) == 128
+        assert found.cell.lengths() == pytest.approx(4 * a)
+
+
+def test_crystals_are_compared_at_their_own_volumes(alloys, tmp_path) -> None:
+    energies = {"A2": -8.0, "B2": -6.3, "fcc": -4.0}
+    labels = [a for k, of in CRYSTALS.items() for a in at_volumes(k, *of, energies[k])]
+    mmtp.write(tmp_path / "equilibrium.extxyz", labels)
+    dft = alloys.dft_crystals(mmtp.read(tmp_path / "equilibrium.extxyz"))
+    assert {k: of.energy / of.n for k, of in dft.items()} == pytest.approx(energies)
+    assert dft["B2"].lattice == pytest.approx(2.88)
+    assert dft["B2"].moment_per_iron == pytest.approx(2 * 2.88 - 3.5, abs=1e-3)
+    assert dft["B2"].formation(-8.0, -4.0) == pytest.approx(-300.0)
+    mmtp.write(tmp_path / "ordered.extxyz", alloys.starts(labels))
+    higher = replace(dft["B2"], energy=dft["B2"].energy + 0.1)
+    assert alloys.lowest_of([dft["A2"], higher, dft["B2"]]).tolist() == [0, 2]
+    # Energies of Fe are off, which cancels; the second does not relax B2.
+    for k, (shift, counts) in enumerate(((0.1, True), (0.2, False))):
+        a2 = {"energy": 2 * (-8.0 + shift), "volume": 2.84**3, "magmom": 2 * 2.18, "counts": True}
+        b2 = {"energy": 2 * -6.3 + shift + 0.02, "volume": 2.90**3, "magmom": -2.26 - 0.1 * k,
+              "counts": counts}  # fmt: skip
+        for name in ("ideal", "full"):
+            path = tmp_path / f"{name}_psi2_with.{k}.json"
+            write_json(path, {"configurations": [a2, b2]})
+    alloys.crystals_table(tmp_path, 2)
+    _, ours, paper = csv.reader((tmp_path / "table4.csv").read_text().splitlines())
+    assert ours[:3] == ["2", "0.1", "ours"]
+    assert paper[3] == "2.9 +- 0.4"
+    # Of B2 by the one that relaxed it: Fe is no error.
+    assert ours[3] == "10"
+    assert ours[-1] == "75 +- 71"
+    head, a2, b2 = csv.reader((tmp_path / "composition.csv").read_text().splitlines())
+    assert (a2[0], b2[0], b2[1]) == ("A2", "B2", "50")
+    assert float(b2[head.index("formation energy (meV/atom), DFT")]) == pytest.approx(-300.0)
+    assert float(b2[head.index("formation energy (meV/atom), N_psi = 2")]) == pytest.approx(-290.0)
+    for name in ("fig5.png", "fig6.pdf"):
+        assert (tmp_path / name).exists()
+
+
+def test_moments_are_compared_where_nothing_held_those_of_dft(alloys, tmp_path) -> None:
+    labels = []
+    for formula, moments, force in (
+        ("FeAl", [2.0, -0.1], 0.0), ("Fe2", [1.0, 1.0], 0.2), ("Al4", [0.0] * 4, 0.0)
+    ):  # fmt: skip
+        atoms = Atoms(formula, positions=np.arange(3 * len(moments)).reshape(-1, 3))
+        atoms.set_initial_magnetic_moments(moments)
+        atoms.calc = SinglePointCalculator(atoms, energy=1.0, magmoms=np.array(moments))
+        mmtp.set_magnetic_forces(atoms, np.full(len(moments), force))
+        labels.append(atoms)
+    path = tmp_path / "labels.extxyz"
+    mmtp.write(path, labels)
+    free = alloys.free_moments(mmtp.read(path))
+    assert [moments is not None for moments in free] == [True, False, False]
+    for k, found in enumerate((2.1, 2.3)):
+        ended = [([found, 0.0], True), ([1.5, 1.5], k == 0), ([0.0] * 4, False)]
+        content = [{"magmoms": m, "counts": counts} for m, counts in ended]
+        write_json(tmp_path / f"moments_psi3_without.{k}.json",
+                   {"data": [str(path)], "configurations": content})  # fmt: skip
+    alloys.moments_table(tmp_path, 2)
+    _, ours, paper = csv.reader((tmp_path / "table3.csv").read_text().splitlines())
+    assert ours == ["3", "0", "ours", "0.20 +- 0.28", "100", "75 +- 71"]
+    assert paper[3:5] == ["0.175 +- 0.148", "98.6 +- 2.3"]
+    assert (tmp_path / "fig4.png").exists()
+
+
+def test_errors_of_ensembles_and_folds_stand_beside_those_of_the_paper(alloys, tmp_path) -> None:
+    def errors(*values: float) -> dict[str, Any]:
+        return {kind: {"rmse": {"values": values}} for kind in alloys.PAPER_ERRORS}
+
+    potential = {"n_parameters": 471}
+    of = {"training": errors(1.0, 2.0), "validation": errors(3.0, 3.0)}
+    write_json(tmp_path / "psi3_with.json", {"ensemble": {"errors": of}, "potential": potential})
+    of = {"training": errors(0.5, 0.5), "validation": errors(4.0, 6.0)}
+    report = {"cross_validation": {"errors": of}, "potential": potential}
+    write_json(tmp_path / "folds_psi3_with.json", report)
+    alloys.errors_of_fits(tmp_path)
+    rows = list(csv.reader((tmp_path / "table2.csv").read_text().splitlines()))
+    found = {row[3]: row[2:5:2] for row in rows if row[:2] == ["3", "0.1"]}
+    assert found == {
+        "ours, training set": ["471", "1.5 +- 1.4"],
+        "ours, five folds": ["471", "5.0 +- 2.8"],
+        "ours, test set": ["471", "3"],
+        "paper, training set": ["895", "2.25 +- 0.07"],
+    }
+    assert (tmp_path / "fig3.png").exists()
+
+
+def test_the_lattice_at_300_kelvin_stands_beside_that_at_rest(alloys, tmp_path) -> None:
+    labels = at_volumes("B2", *CRYSTALS["B2"], -6.3)
+    mmtp.write(tmp_path / "equilibrium.extxyz", labels)
+    mmtp.write(tmp_path / "ordered.extxyz", alloys.starts(labels))
+    for k, (a, ended) in enumerate(((2.91, True), (2.93, True), (9.0, False))):
+        cold = {"energy": -12.6, "volume": 2.90**3, "magmom": 2.2, "counts": True}
+        write_json(tmp_path / f"ideal_psi4_with.{k}.json", {"configurations": [cold]})
+        run = {"counts": ended, "volume (Angstrom^3)": 64 * a**3, "magnetisation (mu_B)": -128.0,
+               "volume (Angstrom^3) error": 64 * a**3 * 0.003}  # fmt: skip
+        write_json(tmp_path / f"fig7_B2.{k}.json", {"n_atoms": 128, "averages": [run]})
+    alloys.expansion(tmp_path, 3)
+    _, row = csv.reader((tmp_path / "fig7.csv").read_text().splitlines())
+    expected = ["B2", "50", "2.88", "2.9", "2.920 +- 0.028", "0.00292", "2.26", "2.2", "2", "2"]
+    assert row == expected
+    assert (tmp_path / "fig7.pdf").exists()
+
+
+def test_what_magnetic_forces_save_is_counted_in_labels(common, alloys, tmp_path) -> None:
+    assert alloys.labels_needed([10, 20, 40], [8.0, 4.0, 2.0], 3.0) == "27"
+    assert alloys.labels_needed([10, 20, 40], [8.0, 4.0, 2.0], 9.0) == "<= 10"
+    assert alloys.labels_needed([10, 20, 40], [8.0, 4.0, 2.0], 1.0) == "> 40"
+    for part, places in common.parts(16).items():
+        for kind, factor in (("with", 32.0), ("without", 64.0)):
+            errors = {k: {"rmse": factor / len(places)} for k in alloys.PAPER_ERRORS}
+            write_json(tmp_path / f"curve_{kind}_{part}.json", {"errors": {"validation": errors}})
+    alloys.labels_saved(tmp_path, 16)
+    _, *rows = csv.reader((tmp_path / "curve.csv").read_text().splitlines())
+    assert [row[:4] for row in rows] == [
+        ["4", "16", "8", "8"], ["8", "8", "4", "16"], ["16", "4", "2", "> 16"],
+    ]  # fmt: skip
+    assert (tmp_path / "curve.png").exists()
+
+
+def test_what_is_not_there_yet_is_said(common, fe_al, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("sys.argv", ["fe_al.py", "--labels", str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match=r"start\.extxyz.*make_fe_al_data\.py makes them") as said:
+        common.main(fe_al.PAPER)
+    # Labels of iron ship.
+    assert "fe_cdft" not in str(said.value)
+    stage = common.Stage("", ("evaluate {pot} test.extxyz",))
+    with pytest.raises(SystemExit, match="no potential Fe-Xx for one: fit it first with --refit"):
+        common.run_stages({"one": stage}, tmp_path, "Fe-Xx")
+    # No command names it.
+    table = common.Stage("", (), lambda folder: (folder / "none.json").read_text())
+    assert common.run_stages({"table": table}, tmp_path, "Fe-Xx") == 1
+    assert not (tmp_path / ".table.done").exists()

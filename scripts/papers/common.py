@@ -14,20 +14,26 @@ import shlex
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms
 
 import mmtp_jax as mmtp
 from mmtp_jax.cli.main import main as run_mmtp
+from mmtp_jax.io.shipped import file_of
 from mmtp_jax.tables import aligned
 
-SUFFIXES = {".extxyz", ".json", ".png", ".csv", ".npz"}
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SUFFIXES = {".extxyz", ".json", ".png", ".csv", ".npz", ".mtp"}
 """Of files that stand in the folder of the results, unless their path is whole."""
+OUTPUTS = {"-o", "--report", "--json", "--plot", "--checkpoint", "--scan-csv"}
+"""Options of what a command writes; all other files that it names are read."""
 INTERRUPTED = 128
 """Exit statuses from here on are those of Ctrl-C and SIGTERM."""
 FRACTIONS, PARTS = (0.25, 0.5), 3
@@ -47,6 +53,10 @@ class Stage:
     title: str
     commands: tuple[str, ...]
     finish: Callable[[Path], None] | None = None
+    reads: tuple[str, ...] = ()
+    """Files in the folder of the results that `finish` reads and no command names."""
+    accepts: int = 0
+    """Largest exit status of commands with which the stage is done: 1 where that is a result."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +70,19 @@ class Paper:
     potential: str
     """Name of the shipped one, and of the file of one that is fitted here."""
     fit: str
-    """Options of ``mmtp fit``."""
+    """Options of ``mmtp fit``, with names of `numbers` in braces."""
     training: Sequence[Path]
     test: Path
     others: Sequence[Path]
     """Labels that stages read from the folder of the results."""
+    maker: str
+    """The script that makes the labels that are in one folder with the test set."""
+    numbers: Mapping[str, tuple[int, str]]
+    """Options of its own, each a number: by name, without dashes, default and help."""
     crystals: Callable[[Path], None]
-    """Writes the cells that stages start from into the folder of the results."""
-    stages: Callable[[int, Path, Sequence[Atoms]], dict[str, Stage]]
-    """By name; of the disordered states of an average, the test set and the training set."""
+    """Writes the cells that stages start from into the folder of the results, of `others` there."""
+    stages: Callable[[argparse.Namespace, int], dict[str, Stage]]
+    """By name; of the command line, and the number of labels of the training set."""
     label: Callable[[Path, Path], tuple[list[Path], Path]] | None = None
     """Makes all labels: of the folder of the datasets and that of the results, the training and
     the test set. It writes `others` too."""
@@ -78,13 +92,26 @@ def main(paper: Paper) -> int:
     """Run the stages that the command line asks for; returns the exit status."""
     parser = build_parser(paper)
     args = parser.parse_args()
+    if args.labels is not None:
+        own = paper.test.parent
+        args.training = [
+            args.labels / path.name if path.parent == own else path for path in args.training
+        ]
+        args.test = args.labels / args.test.name
+    others = [(args.labels or path.parent) / path.name for path in paper.others]
     if not args.list:
+        if not args.from_scratch:
+            check_labels(paper, [*args.training, args.test, *others])
         args.output.mkdir(parents=True, exist_ok=True)
+        if not args.from_scratch:
+            for path in others:
+                shutil.copy(path, args.output)
         paper.crystals(args.output)
-    if args.from_scratch and not args.list:
-        args.training, args.test = paper.label(args.from_scratch, args.output)
-    training = [atoms for path in args.training for atoms in mmtp.read(path)]
-    stages = paper.stages(args.states, args.test.resolve(), training)
+        if args.from_scratch:
+            args.training, args.test = paper.label(args.from_scratch, args.output)
+    args.training, args.test = [path.resolve() for path in args.training], args.test.resolve()
+    training = [atoms for path in args.training if path.is_file() for atoms in mmtp.read(path)]
+    stages = paper.stages(args, len(training))
     unknown = set(args.only or ()) - set(stages)
     if unknown:
         parser.error(f"there is no {', '.join(sorted(unknown))} among {', '.join(stages)}")
@@ -92,22 +119,20 @@ def main(paper: Paper) -> int:
         for name, stage in stages.items():
             print(f"{name}: {stage.title}", *(f"  mmtp {c}" for c in stage.commands), sep="\n")
         return 0
-    if not args.from_scratch:
-        for path in paper.others:
-            shutil.copy(path, args.output)
-    for name, places in parts(len(training)).items():
-        mmtp.write(args.output / f"{name}.extxyz", [training[k] for k in places])
+    stages = {name: stages[name] for name in args.only or stages}
+    for part, places in parts(len(training)).items():
+        mmtp.write(args.output / f"curve_{part}.extxyz", [training[k] for k in places])
     potential = args.potential
     if args.refit or args.from_scratch:
         potential = str(args.output / f"{paper.potential}.mtp")
         report = str(args.output / "fit.json")
         status = run_mmtp(
-            ["fit", *map(str, args.training), *paper.fit.split(), "-o", potential,
-             "--report", report]
+            ["fit", *map(str, args.training), *paper.fit.format(**vars(args)).split(),
+             "-o", potential, "--report", report]
         )  # fmt: skip
         if status:
             return status
-    return run_stages({k: stages[k] for k in args.only or stages}, args.output, potential)
+    return run_stages(stages, args.output, potential)
 
 
 def build_parser(paper: Paper) -> argparse.ArgumentParser:
@@ -126,22 +151,47 @@ def build_parser(paper: Paper) -> argparse.ArgumentParser:
             help="label first, with ABINIT and the datasets of this folder, then fit",
         )  # fmt: skip
     parser.set_defaults(from_scratch=None)
+    parser.add_argument("--labels", type=Path, metavar="FOLDER", help="of all files of labels")
     parser.add_argument(
-        "--training", type=Path, nargs="+", default=paper.training, help="labels of --refit"
+        "--training", type=Path, nargs="+", default=paper.training, help="labels that are fitted"
     )
-    parser.add_argument("--test", type=Path, default=paper.test, help="labels of table1")
-    parser.add_argument("--states", type=int, default=50, help="disordered states of an average")
+    parser.add_argument("--test", type=Path, default=paper.test, help="labels that are not")
+    for name, (default, text) in paper.numbers.items():
+        parser.add_argument(
+            f"--{name}", type=int, default=default, help=f"{text} (default {default})"
+        )
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="some of the stages")
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     return parser
 
 
+def check_labels(paper: Paper, paths: Sequence[Path]) -> None:
+    """Say who makes what is not there.
+
+    Raises:
+        SystemExit: if a file is missing.
+    """
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise SystemExit(
+            f"no labels in {', '.join(missing)}: {paper.maker} makes them, and --labels FOLDER "
+            "says where they are"
+        )
+
+
 def run_stages(stages: Mapping[str, Stage], folder: Path, potential: str) -> int:
     """One after the other; 1 if any has not ended well, or the status of what ended them all."""
-    mark = hashlib.sha256(repr(mmtp.load(potential).flatten().tolist()).encode()).hexdigest()
-    failed = []
+    parameters, failed = b"", []
+    needed = [name for name, stage in stages.items() if "{pot}" in " ".join(stage.commands)]
+    if needed:
+        if not file_of(potential).is_file():
+            raise SystemExit(
+                f"there is no potential {potential} for {', '.join(needed)}: fit it first with "
+                "--refit, or give one with --potential FILE"
+            )
+        parameters = repr(mmtp.load(potential).flatten().tolist()).encode()
     for name, stage in stages.items():
-        status = run_stage(name, stage, folder, potential, mark)
+        status = run_stage(name, stage, folder, potential, parameters)
         if status >= INTERRUPTED:
             print("ended; the same command goes on")
             return status
@@ -152,12 +202,16 @@ def run_stages(stages: Mapping[str, Stage], folder: Path, potential: str) -> int
     return 1 if failed else 0
 
 
-def run_stage(name: str, stage: Stage, folder: Path, potential: str, mark: str) -> int:
-    """Run what has not been done with this potential; returns the worst exit status.
+def run_stage(name: str, stage: Stage, folder: Path, potential: str, parameters: bytes) -> int:
+    """Run what has not been done with these files; returns the worst exit status.
+
+    Its mark is kept in ``.NAME.done``, and in the names of checkpoints: none of another potential
+    is gone on from.
 
     Args:
-        mark: of the potential, kept in ``.NAME.done``.
+        parameters: of the potential.
     """
+    mark = mark_of(stage, folder, parameters)
     done = folder / f".{name}.done"
     if done.exists() and done.read_text() == mark:
         print(f"{name}: done before")
@@ -165,29 +219,69 @@ def run_stage(name: str, stage: Stage, folder: Path, potential: str, mark: str) 
     print(f"\n== {name}: {stage.title}", flush=True)
     start, status = time.perf_counter(), 0
     for command in stage.commands:
-        words = [
-            str(folder / w) if not w.startswith("-") and Path(w).suffix in SUFFIXES else w
-            for w in shlex.split(command)
-        ]
-        words = [potential if w == "{pot}" else w for w in words]
-        if "-o" in words:
-            place = words.index("-o") + 1
-            words[place] = str(folder / Path(words[place]).name)
+        words = [potential if w == "{pot}" else w for w in words_of(command, folder)]
+        if "--checkpoint" in words:
+            place = words.index("--checkpoint") + 1
+            path = Path(words[place])
+            words[place] = str(path.with_stem(f"{path.stem}-{mark[:8]}"))
         print("$ mmtp " + shlex.join(words), flush=True)
         status = max(status, run_mmtp(words))
         if status >= INTERRUPTED:
             return status
-    # Of an error there are no files; 1 is a remark.
+    # Of an error there are no files; 1 is a remark, or a result.
     if stage.finish is not None and status < 2:
-        stage.finish(folder)
+        try:
+            stage.finish(folder)
+        except FileNotFoundError as error:
+            print(f"{name}: no {error.filename}, which another stage makes")
+            status = 2
     print(f"{name}: {time.perf_counter() - start:.0f} s, exit status {status}", flush=True)
-    if status == 0:
+    if status <= stage.accepts:
         done.write_text(mark)
     return status
 
 
+def words_of(command: str, folder: Path) -> list[str]:
+    """The words of a command, files in the folder of the results."""
+    words = [
+        str(folder / w) if not w.startswith("-") and Path(w).suffix in SUFFIXES else w
+        for w in shlex.split(command)
+    ]
+    if "-o" in words:
+        place = words.index("-o") + 1
+        words[place] = str(folder / Path(words[place]).name)
+    return words
+
+
+def mark_of(stage: Stage, folder: Path, parameters: bytes) -> str:
+    """Of the commands, and the contents of what they read: another mark, another result.
+
+    Args:
+        parameters: of the potential, which count where a command names it.
+    """
+    found = hashlib.sha256()
+    written = set()
+    for command in stage.commands:
+        before = ""
+        for word, place in zip(shlex.split(command), words_of(command, folder), strict=True):
+            if before in OUTPUTS:
+                written.add(place)
+            if word == "{pot}":
+                found.update(parameters)
+            elif place not in written and Path(place).is_file():
+                # Its content says all of it, wherever it is.
+                found.update(Path(place).read_bytes())
+            else:
+                found.update(word.encode())
+            found.update(b"\n")
+            before = word
+    for path in (folder / name for name in stage.reads):
+        found.update(path.read_bytes() if path.is_file() else b"none")
+    return found.hexdigest()
+
+
 def errors_stage(test: Path, paper: Mapping[str, float]) -> Stage:
-    """The stage `table1` of a paper, which gives errors in `UNITS`."""
+    """The stage of the potential's errors beside those of a paper, which are in `UNITS`."""
     return Stage(
         "errors on configurations that no fit has seen",
         (f"evaluate {{pot}} {test} --report table1.json --plot table1.png -o table1.extxyz",),
@@ -195,15 +289,18 @@ def errors_stage(test: Path, paper: Mapping[str, float]) -> Stage:
     )
 
 
-def curve_stage(n: int, fit: str, test: Path, paper: Mapping[str, float]) -> Stage:
-    """The stage `curve`: fits, with these options, to the `parts` of n labels."""
+def curve_stage(
+    n: int, fit: str, test: Path, paper: Mapping[str, float], name: str = "curve"
+) -> Stage:
+    """Fits, with these options, to the `parts` of n labels; files are called so."""
     return Stage(
         "errors of the test set against the number of labels that are fitted",
         tuple(
-            f"fit {name}.extxyz {fit} --validation {test} -o {name}.mtp --report {name}.json"
-            for name in parts(n)
+            f"fit curve_{part}.extxyz {fit} --validation {test} -o {name}_{part}.mtp "
+            f"--report {name}_{part}.json"
+            for part in parts(n)
         ),
-        partial(learning_curve, paper=paper),
+        partial(learning_curve, paper=paper, n=n, name=name),
     )
 
 
@@ -213,8 +310,8 @@ def parts(n: int) -> dict[str, np.ndarray]:
     for fraction in FRACTIONS:
         size = max(4, round(fraction * n))
         for k in range(PARTS):
-            found[f"curve_{size}_{k}"] = np.random.default_rng(k).permutation(n)[:size]
-    return found | {f"curve_{n}_0": np.arange(n)}
+            found[f"{size}_{k}"] = np.random.default_rng(k).permutation(n)[:size]
+    return found | {f"{n}_0": np.arange(n)}
 
 
 def errors_table(folder: Path, paper: Mapping[str, float]) -> None:
@@ -225,40 +322,64 @@ def errors_table(folder: Path, paper: Mapping[str, float]) -> None:
     write_table(folder / "table1.csv", rows)
 
 
-def learning_curve(folder: Path, paper: Mapping[str, float]) -> None:
-    """Mean and deviation over the parts of each size, and a figure."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
+def curve_errors(
+    folder: Path, kinds: Iterable[str], n: int, name: str = "curve"
+) -> tuple[list[int], dict[str, list[list[float]]]]:
+    """Sizes of the training sets of a `curve_stage`, and by kind the RMSE of those of each."""
     found = defaultdict(list)
-    for path in folder.glob("curve_*_*.json"):
-        errors = json.loads(path.read_text())["errors"]["validation"]
-        found[int(path.stem.split("_")[1])].append(errors)
+    for part, places in parts(n).items():
+        report = json.loads((folder / f"{name}_{part}.json").read_text())
+        found[len(places)].append(report["errors"]["validation"])
     sizes = sorted(found)
     rmse = {
-        kind: [[float(errors[kind]["rmse"]) for errors in found[n]] for n in sizes]
-        for kind in paper
+        kind: [[float(errors[kind]["rmse"]) for errors in found[size]] for size in sizes]
+        for kind in kinds
     }
+    return sizes, rmse
+
+
+def learning_curve(folder: Path, paper: Mapping[str, float], n: int, name: str = "curve") -> None:
+    """Mean and deviation over the `parts` of each size of n labels, and a figure."""
+    sizes, rmse = curve_errors(folder, paper, n, name)
     rows = [["labels", "sets", *(f"{k} ({UNITS[k]})" for k in rmse), *(f"{k}, +-" for k in rmse)]]
-    for place, n in enumerate(sizes):
+    for place, size in enumerate(sizes):
         values = [of[place] for of in rmse.values()]
-        rows.append([n, len(values[0]), *map(np.mean, values), *map(np.std, values)])
-    write_table(folder / "curve.csv", rows)
+        rows.append([size, len(values[0]), *map(np.mean, values), *map(np.std, values)])
+    write_table(folder / f"{name}.csv", rows)
 
     figure, axes = subplots(1, len(rmse), figsize=(11, 2.8), layout="constrained")
     for axis, (kind, of) in zip(axes, rmse.items(), strict=True):
-        for n, values in zip(sizes, of, strict=True):
-            axis.plot([n] * len(values), values, "o", color="C0", ms=4)
-        axis.plot(sizes, [np.mean(values) for values in of], color="C0", label="test set")
+        draw_curve(axis, sizes, of, "test set")
         axis.axhline(paper[kind], color="0.5", ls="--", label="paper, its training set")
-        name = f"{kind.replace('_', ' ')} ({UNITS[kind]})"
-        axis.set(xscale="log", yscale="log", xlabel="labels fitted", ylabel=name)
-        axis.set_xticks(sizes, labels=sizes)
-        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.yaxis.set_major_formatter("{x:g}")
-        for side in (axis.xaxis, axis.yaxis):
-            side.set_minor_formatter(NullFormatter())
+        style_curve(axis, sizes, kind)
     axes[0].legend(frameon=False, fontsize=7)
-    save(figure, folder / "curve")
+    save(figure, folder / name)
+
+
+def draw_curve(
+    axis: Axes,
+    sizes: Sequence[int],
+    errors: Sequence[Sequence[float]],
+    label: str,
+    color: str = "C0",
+) -> None:
+    """Points of the errors of each size, and a line through their means."""
+    for size, values in zip(sizes, errors, strict=True):
+        axis.plot([size] * len(values), values, "o", color=color, ms=4)
+    axis.plot(sizes, [np.mean(values) for values in errors], color=color, label=label)
+
+
+def style_curve(axis: Axes, sizes: Sequence[int], kind: str) -> None:
+    """Axes of errors of a kind against numbers of labels."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    name = f"{kind.replace('_', ' ')} ({UNITS[kind]})"
+    axis.set(xscale="log", yscale="log", xlabel="labels fitted", ylabel=name)
+    axis.set_xticks(sizes, labels=sizes)
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_minor_formatter(NullFormatter())
 
 
 def write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:

@@ -7,10 +7,10 @@
     python scripts/papers/crn.py --list                        # the command of each figure
 
 Each stage is a few commands of `mmtp`, printed before they run; what a stage has finished is not
-done again, unless the potential is another. The labels are those of `scripts/make_crn_data.py`,
-which `--from-scratch` runs; the test set was drawn before the first fit and is in none. Numbers
-of the paper stand beside ours in the tables. The labels are few: `mmtp potentials CrN` says what
-that means.
+done again, unless its commands, the potential or the labels are others. The labels are those of
+`scripts/make_crn_data.py`, which `--from-scratch` runs; the test set was drawn before the first
+fit and is in none. Numbers of the paper stand beside ours in the tables. The labels are few:
+`mmtp potentials CrN` says what that means.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -97,12 +97,12 @@ def crystals(folder: Path) -> None:
         mmtp.write(folder / f"{name}.extxyz", [atoms])
 
 
-def stages(states: int, test: Path, training: Sequence[Atoms]) -> dict[str, Stage]:
-    """All of them; ``states`` is the number of disordered states of an average."""
-    pm = f"--states {states} --magnetic Cr"
+def stages(args: Namespace, n: int) -> dict[str, Stage]:
+    """All of them, of the command line and the number of labels that are fitted."""
+    pm = f"--states {args.states} --magnetic Cr"
     return {
-        "table1": errors_stage(test, PAPER_ERRORS),
-        "curve": curve_stage(len(training), FIT, test, PAPER_ERRORS),
+        "table1": errors_stage(args.test, PAPER_ERRORS),
+        "curve": curve_stage(n, FIT, args.test, PAPER_ERRORS),
         "table2": Stage(
             "elastic constants",
             (
@@ -111,6 +111,7 @@ def stages(states: int, test: Path, training: Sequence[Atoms]) -> dict[str, Stag
                 f"elastic {{pot}} cube_64.extxyz {pm} -o table2_pm",
             ),
             elastic_table,
+            reads=(PROPERTIES,),
         ),
         "fig5": Stage(
             "averages over magnetic states",
@@ -204,6 +205,8 @@ PAPER = Paper(
     training=TRAINING,
     test=TEST,
     others=[DATA / PROPERTIES],
+    maker="scripts/make_crn_data.py",
+    numbers={"states": (50, "disordered states of an average")},
     crystals=crystals,
     stages=stages,
     label=label,
