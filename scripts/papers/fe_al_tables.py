@@ -95,6 +95,11 @@ def mean_and_width(values: Sequence[float]) -> tuple[float, float]:
     return mean, 2 * float(known.std(ddof=1)) if len(known) > 1 else math.nan
 
 
+def spread(values: Sequence[float], most: int) -> str:
+    """`mean_and_width` in words, with so many decimals at most."""
+    return with_error(*mean_and_width(values), most)
+
+
 def rms(values: np.ndarray) -> float:
     """Over the numbers that are known."""
     known = values[np.isfinite(values)]
@@ -151,7 +156,9 @@ def moments_table(folder: Path, members: int) -> None:
         ["N_psi", "w_t", "method", "RMSE of moments of Fe (mu_B)",
          "reliability, free moments of DFT (%)", "reliability, all configurations (%)"]
     ]  # fmt: skip
-    figure, axes = subplots(1, len(SIZES), figsize=(9, 3.2), layout="constrained")
+    figure, ((*axes,),) = subplots(
+        1, len(SIZES), figsize=(9, 3.2), layout="constrained", squeeze=False
+    )
     for size, kind, name in all_ensembles():
         found = members_of(folder, f"moments_{name}", members)
         if not found:
@@ -166,17 +173,17 @@ def moments_table(folder: Path, members: int) -> None:
             [of.free for of in ended],
             [of.all for of in ended],
         )
-        texts = [with_error(*mean_and_width(of)) for of in columns]
+        texts = [spread(of, most) for of, most in zip(columns, (4, 1, 1), strict=True)]
         rows.append([size, WEIGHTS[kind], "ours", *texts])
         paper = [f"{mean} +- {width}" for mean, width in PAPER_TABLE3[size, kind]]
         rows.append([size, WEIGHTS[kind], "paper", *paper, "-"])
         axis = axes[SIZES.index(size)]
         if len(of_dft):
-            spread = [mean_and_width(of) for of in np.array([of.moments for of in ended]).T]
-            mean, width = np.array(spread).T
+            of_atoms = np.array([of.moments for of in ended]).T
+            mean, width = np.array([mean_and_width(of) for of in of_atoms]).T
             axis.errorbar(of_dft, mean, np.nan_to_num(width), fmt=".", ms=4, lw=0.6,
                           color=COLORS[kind], label=f"{kind} magnetic forces")  # fmt: skip
-            axis.legend(frameon=False, fontsize=7)
+            axis.legend(frameon=False, fontsize=7, loc="upper left")
         axis.axline((0, 0), slope=1, color="0.6", lw=0.8)
         axis.set(title=f"N_psi = {size}", xlabel="DFT, moment of Fe (mu_B)")
     axes[0].set_ylabel("potentials, mean +- 2 sigma (mu_B)")
@@ -388,7 +395,8 @@ def crystals_table(folder: Path, members: int) -> None:
         # That of Fe is zero by definition.
         errors = [[rms((v - reference[q])[counted[q]]) for v in of] for q, of in values.items()]
         shares = [100 * np.mean([c["counts"] for c in of["configurations"]]) for of in full]
-        texts = [with_error(*mean_and_width(of)) for of in (*errors, shares)]
+        columns = zip((*errors, shares), (2, 5, 4, 1), strict=True)
+        texts = [spread(of, most) for of, most in columns]
         rows.append([size, WEIGHTS[kind], "ours", *texts])
         paper = [f"{mean} +- {width}" for mean, width in PAPER_TABLE4[size, kind]]
         rows.append([size, WEIGHTS[kind], "paper", *paper])
