@@ -214,6 +214,11 @@ def test_what_is_done_is_done_again_for_another_potential_only(
     assert not statuses
     # Of an error there is nothing to make a table of.
     assert len(finished) == 3
+    # Where it is a result that not all converged, that ends well.
+    statuses += [1]
+    accepting = {"accepting": replace(stage, accepts=1)}
+    assert [common.run_stages(accepting, tmp_path, "CrN") for _ in range(2)] == [0, 0]
+    assert not statuses
 
 
 def test_what_is_done_is_done_again_for_other_commands_and_other_files(

@@ -203,7 +203,7 @@ def run_stages(stages: Mapping[str, Stage], folder: Path, potential: str) -> int
 
 
 def run_stage(name: str, stage: Stage, folder: Path, potential: str, parameters: bytes) -> int:
-    """Run what has not been done with these files; returns the worst exit status.
+    """Run what has not been done with these files; returns the worst exit status, 0 if accepted.
 
     Its mark is kept in ``.NAME.done``, and in the names of checkpoints: none of another potential
     is gone on from.
@@ -236,9 +236,10 @@ def run_stage(name: str, stage: Stage, folder: Path, potential: str, parameters:
             print(f"{name}: no {error.filename}, which another stage makes")
             status = 2
     print(f"{name}: {time.perf_counter() - start:.0f} s, exit status {status}", flush=True)
-    if status <= stage.accepts:
-        done.write_text(mark)
-    return status
+    if status > stage.accepts:
+        return status
+    done.write_text(mark)
+    return 0
 
 
 def words_of(command: str, folder: Path) -> list[str]:
