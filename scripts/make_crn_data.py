@@ -148,7 +148,6 @@ def _configuration(rng: np.random.Generator, kind: str, number: int, name: str) 
     while True:
         a = rng.uniform(*((3.98, 4.3) if ideal else (4.03, 4.25)))
         edges = np.diag(a * repeats * [0.5**0.5, 0.5**0.5, 1.0])
-        moments = np.zeros(len(symbols))
         if ideal:
             cell = edges * (1.0 + rng.normal(0.0, 0.012, 3))
             positions = scaled @ cell
@@ -156,20 +155,19 @@ def _configuration(rng: np.random.Generator, kind: str, number: int, name: str) 
                 positions[:, 2] += rng.normal(0.0, rng.uniform(0.03, 0.12), len(symbols))
             else:
                 positions[rng.integers(len(symbols)), 2] += rng.choice([0.0, 0.12]) * rng.random()
-            signs = _signs(rng, order, int(chromium.sum()))
-            if name == "along":
-                moments[chromium] = signs * _lengths(rng, len(signs), spread=number % 5 == 4)
-            elif name == "lengths":
-                moments[chromium] = signs * rng.uniform(1.0, 3.35, len(signs))
-            else:
-                up, down = rng.uniform(1.8, 3.2, 2)
-                moments[chromium] = np.where(signs > 0.0, up, -(down if order == "flip" else up))
         else:
             cell = strained(rng, edges, 0.012)
             positions = scaled @ cell + rng.normal(0.0, rng.uniform(0.02, 0.09), (len(symbols), 3))
-            moments[chromium] = _signs(rng, order, int(chromium.sum())) * _lengths(
-                rng, int(chromium.sum()), spread=number % 5 == 4
-            )
+        signs = _signs(rng, order, int(chromium.sum()))
+        if name == "lengths":
+            of_chromium = signs * rng.uniform(1.0, 3.35, len(signs))
+        elif ideal and name != "along":
+            up, down = rng.uniform(1.8, 3.2, 2)
+            of_chromium = np.where(signs > 0.0, up, -(down if order == "flip" else up))
+        else:
+            of_chromium = signs * _lengths(rng, len(signs), spread=number % 5 == 4)
+        moments = np.zeros(len(symbols))
+        moments[chromium] = of_chromium
         atoms = Atoms(symbols, positions, cell=cell, pbc=True, magmoms=moments)
         if overlap_of(atoms, ORACLE.radii_bohr, chromium) is None:
             atoms.info.update(config_id=number, label=kind, constrained=True)
