@@ -6,13 +6,15 @@ moments in cells of two and four atoms; `disordered` has moments that are flippe
 spread over the whole interval, in cells of two, four and eight; `reversed` has one moment of any
 length against all others in perfect cells of 4, 8 and 16, which symmetry makes four times as cheap;
 `canted` has vectors in cells of two and four: spirals, cones and random directions, each in a
-plane. Each list is always the same; what the output file holds already is not computed again. Needs
-the Debian packages abinit and abinit-data; about half a minute per two-atom cell, two for four
-atoms and six for eight, on one core, and about ten times as much for vectors.
+plane; `turned`, for testing, has two atoms at their places with moments at several angles. Each
+list is always the same; what the output file holds already is not computed again. Needs the Debian
+packages abinit and abinit-data; about half a minute per two-atom cell, two for four atoms and six
+for eight, on one core, and about ten times as much for vectors.
 
     python scripts/make_iron_data.py --number 100 --jobs iron_jobs -o fe_cdft_more.extxyz
     python scripts/make_iron_data.py --list disordered --number 60 -o fe_cdft_disordered.extxyz
     python scripts/make_iron_data.py --list canted --number 30 -o canted/fe.extxyz
+    python scripts/make_iron_data.py --list turned --number 7 -o canted/fe_turned.extxyz
 """
 
 from __future__ import annotations
@@ -65,8 +67,14 @@ LISTS = {
         ["2-spiral", "2-directions", "2-cone", "2-directions", "2-spiral", "2-directions",
          "4-spiral", "2-spiral", "2-directions", "2-cone"],
     ),
+    "turned": (0, ["2-turned"]),
 }  # fmt: skip
 """Seed and kinds of configurations, again and again: atoms, and how their moments are drawn."""
+
+ANGLES = (90.0, 135.0, 45.0, 112.5, 67.5, 157.5, 22.5)
+"""Degrees between both moments in the list `turned`, again and again."""
+NEAR_REST = (2.84, 2.2)
+"""Lattice parameter in Angstrom and moment in mu_B of that list."""
 
 
 def oracle_of(atoms: Atoms) -> AbinitOracle:
@@ -87,6 +95,13 @@ def _configuration(rng: np.random.Generator, kind: str, number: int) -> Atoms:
     n = int(size)
     repeats = BCC_SHAPES[n][0]
     scaled = bcc_sites(repeats)
+    if order == "turned":
+        a, size = NEAR_REST
+        angle = np.radians(ANGLES[number % len(ANGLES)])
+        moments = size * np.array([[1.0, 0.0, 0.0], [np.cos(angle), np.sin(angle), 0.0]])
+        atoms = Atoms(f"Fe{n}", a * scaled, cell=a * np.eye(3), pbc=True, magmoms=moments)
+        atoms.info.update(config_id=number, label=order, constrained=True)
+        return atoms
     while True:
         a = rng.uniform(2.74, 2.98)
         edges = a * np.diag(repeats)
