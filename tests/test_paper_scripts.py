@@ -363,6 +363,11 @@ def alloys(load) -> ModuleType:
     return load("fe_al_tables")
 
 
+@pytest.fixture
+def crystals(load) -> ModuleType:
+    return load("fe_al_crystals")
+
+
 CRYSTALS = {"A2": ("Fe2", 2.84), "B2": ("FeAl", 2.88), "fcc": ("Al4", 4.04)}
 """Formula, and lattice parameter at which the energy is lowest, Angstrom."""
 FORMULAS = {"Fe15Al": "Fe15Al", "Fe7Al": "Fe7Al", "D03": "Fe12Al4", "Fe5Al3": "Fe5Al3"}
@@ -406,27 +411,27 @@ def test_the_commands_of_fe_al_are_those_of_mmtp(common, fe_al, tmp_path) -> Non
         fe_al.stages(common.build_parser(fe_al.PAPER).parse_args(["--members", "1"]), 40)
 
 
-def test_supercells_have_four_lattice_parameters_along_each_edge(alloys) -> None:
+def test_supercells_have_four_lattice_parameters_along_each_edge(crystals) -> None:
     a = 2.9
     for formula, repeats in (("Fe2", (1, 1, 1)), ("Fe3Al", (1, 1, 2)), ("Fe15Al", (2, 2, 2))):
         atoms = Atoms(formula, cell=a * np.array(repeats), pbc=True)
-        found = alloys.supercell(atoms)
+        found = crystals.supercell(atoms)
         assert len(found) == 128
         assert found.cell.lengths() == pytest.approx(4 * a)
 
 
-def test_crystals_are_compared_at_their_own_volumes(alloys, tmp_path) -> None:
+def test_crystals_are_compared_at_their_own_volumes(crystals, tmp_path) -> None:
     energies = {"A2": -8.0, "B2": -6.3, "fcc": -4.0}
     labels = [a for k, of in CRYSTALS.items() for a in at_volumes(k, *of, energies[k])]
     mmtp.write(tmp_path / "equilibrium.extxyz", labels)
-    dft = alloys.dft_crystals(mmtp.read(tmp_path / "equilibrium.extxyz"))
+    dft = crystals.dft_crystals(mmtp.read(tmp_path / "equilibrium.extxyz"))
     assert {k: of.energy / of.n for k, of in dft.items()} == pytest.approx(energies)
     assert dft["B2"].lattice == pytest.approx(2.88)
     assert dft["B2"].moment_per_iron == pytest.approx(2 * 2.88 - 3.5, abs=1e-3)
     assert dft["B2"].formation(-8.0, -4.0) == pytest.approx(-300.0)
-    mmtp.write(tmp_path / "ordered.extxyz", alloys.starts(labels))
+    mmtp.write(tmp_path / "ordered.extxyz", crystals.starts(labels))
     higher = replace(dft["B2"], energy=dft["B2"].energy + 0.1)
-    assert alloys.lowest_of([dft["A2"], higher, dft["B2"]]).tolist() == [0, 2]
+    assert crystals.lowest_of([dft["A2"], higher, dft["B2"]]).tolist() == [0, 2]
     # Energies of Fe are off, which cancels; the second does not relax B2.
     for k, (shift, counts) in enumerate(((0.1, True), (0.2, False))):
         a2 = {"energy": 2 * (-8.0 + shift), "volume": 2.84**3, "magmom": 2 * 2.18, "counts": True}
@@ -435,7 +440,7 @@ def test_crystals_are_compared_at_their_own_volumes(alloys, tmp_path) -> None:
         for name in ("ideal", "full"):
             path = tmp_path / f"{name}_psi2_with.{k}.json"
             write_json(path, {"configurations": [a2, b2]})
-    alloys.crystals_table(tmp_path, 2)
+    crystals.crystals_table(tmp_path, 2)
     _, ours, paper = csv.reader((tmp_path / "table4.csv").read_text().splitlines())
     assert ours[:3] == ["2", "0.1", "ours"]
     assert paper[3] == "2.9 +- 0.4"
@@ -498,17 +503,17 @@ def test_errors_of_ensembles_and_folds_stand_beside_those_of_the_paper(alloys, t
     assert (tmp_path / "fig3.png").exists()
 
 
-def test_the_lattice_at_300_kelvin_stands_beside_that_at_rest(alloys, tmp_path) -> None:
+def test_the_lattice_at_300_kelvin_stands_beside_that_at_rest(crystals, tmp_path) -> None:
     labels = at_volumes("B2", *CRYSTALS["B2"], -6.3)
     mmtp.write(tmp_path / "equilibrium.extxyz", labels)
-    mmtp.write(tmp_path / "ordered.extxyz", alloys.starts(labels))
+    mmtp.write(tmp_path / "ordered.extxyz", crystals.starts(labels))
     for k, (a, ended) in enumerate(((2.91, True), (2.93, True), (9.0, False))):
         cold = {"energy": -12.6, "volume": 2.90**3, "magmom": 2.2, "counts": True}
         write_json(tmp_path / f"ideal_psi4_with.{k}.json", {"configurations": [cold]})
         run = {"counts": ended, "volume (Angstrom^3)": 64 * a**3, "magnetisation (mu_B)": -128.0,
                "volume (Angstrom^3) error": 64 * a**3 * 0.003}  # fmt: skip
         write_json(tmp_path / f"fig7_B2.{k}.json", {"n_atoms": 128, "averages": [run]})
-    alloys.expansion(tmp_path, 3)
+    crystals.expansion(tmp_path, 3)
     _, row = csv.reader((tmp_path / "fig7.csv").read_text().splitlines())
     expected = ["B2", "50", "2.88", "2.9", "2.920 +- 0.028", "0.00292", "2.26", "2.2", "2", "2"]
     assert row == expected

@@ -27,23 +27,25 @@ from functools import partial
 from pathlib import Path
 
 from common import Paper, Stage, curve_stage, errors_stage, main, parts
-from fe_al_tables import (
+from fe_al_crystals import (
     AT_300_K,
     BEST,
     EQUILIBRIUM,
     ORDERED,
+    crystals_table,
+    expansion,
+    kind_of,
+    starts,
+    supercell,
+)
+from fe_al_tables import (
     PAPER_ERRORS,
     WEIGHTS,
     all_ensembles,
-    crystals_table,
     ensemble,
     errors_of_fits,
-    expansion,
-    kind_of,
     labels_saved,
     moments_table,
-    starts,
-    supercell,
 )
 
 import mmtp_jax as mmtp
