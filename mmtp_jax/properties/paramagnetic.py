@@ -117,7 +117,7 @@ def volume_without_pressure(
     """
     scaled, before = structure, None
     for _ in range(MAX_VOLUMES):
-        states = disordered_minima(potential, scaled, n, magnetic, seed)
+        states = disordered_minima(potential, scaled, n, magnetic, seed, moments_only=True)
         pressure = -float(np.mean([r.stress[:3] for r in states])) / GPA
         if abs(pressure) < PRESSURE_GPA:
             return scaled
@@ -146,10 +146,13 @@ def disordered_minima(
     magnetic: tuple[str, ...] | None = None,
     seed: int = 0,
     callback: Callable[[int], None] | None = None,
+    *,
+    moments_only: bool = False,
 ) -> list[Response]:
     """Second derivatives of those of n disordered states that are minima by their moments.
 
-    A pattern with symmetric magnitudes can be equilibrated to a saddle: it does not count.
+    A pattern with symmetric magnitudes can be equilibrated to a saddle: it does not count. What
+    ``moments_only`` leaves out is in `structure_response`.
 
     Raises:
         UnstableStateError: if there are fewer than two.
@@ -157,7 +160,8 @@ def disordered_minima(
     states = sample_states(potential, structure, n, options=_TIGHT, magnetic=magnetic, seed=seed)
     found = []
     for k, magmoms in enumerate(states.magmoms, 1):
-        response = structure_response(potential, replace(structure, magmoms=magmoms))
+        state = replace(structure, magmoms=magmoms)
+        response = structure_response(potential, state, moments_only=moments_only)
         try:
             response.moment_response()
             found.append(response)

@@ -51,7 +51,9 @@ def response(potential: Potential, atoms: Atoms) -> Response:
     return structure_response(potential, structure)
 
 
-def hessian_rows(potential: Potential, graph: Graph, columns: Array) -> tuple[Array, Array, Array]:
+def hessian_rows(
+    potential: Potential, graph: Graph, columns: Array, n_blocks: Array
+) -> tuple[Array, Array, Array]:
     """Energy (), its gradient (size,) and rows of its Hessian (blocks, width, size) at x = 0.
 
     Args:
@@ -59,6 +61,8 @@ def hessian_rows(potential: Potential, graph: Graph, columns: Array) -> tuple[Ar
         graph: one configuration of N atoms, padding included.
         columns: (blocks, width) places in x of the rows; width rows are computed together. A place
             of -1 gives zeros.
+        n_blocks: so many of the blocks are computed, the others are zeros: some rows need no
+            program of their own.
     """
     size = size_of(graph)
     origin = jnp.zeros(size, graph.vectors.dtype)
@@ -69,20 +73,24 @@ def hessian_rows(potential: Potential, graph: Graph, columns: Array) -> tuple[Ar
 
     first, along, energy = jax.linearize(gradient, origin, has_aux=True)
 
-    def block(places_of_rows: Array) -> Array:
-        return jax.vmap(along)(jax.nn.one_hot(places_of_rows, size, dtype=origin.dtype))
+    def block(k: Array, rows: Array) -> Array:
+        return rows.at[k].set(jax.vmap(along)(jax.nn.one_hot(columns[k], size, dtype=origin.dtype)))
 
-    return energy, first, jax.lax.map(block, columns)
+    rows = jnp.zeros((*columns.shape, size), origin.dtype)
+    return energy, first, jax.lax.fori_loop(0, n_blocks, block, rows)
 
 
 _hessian_rows = jax.jit(hessian_rows)
 
 
 @with_double_precision
-def structure_response(potential: Potential, structure: Structure) -> Response:
+def structure_response(
+    potential: Potential, structure: Structure, *, moments_only: bool = False
+) -> Response:
     """The energy of a structure to second order in displacements, strain and moments, in float64.
 
-    The structure is taken as it is: relax it and equilibrate its moments first.
+    The structure is taken as it is: relax it and equilibrate its moments first. With
+    ``moments_only`` second derivatives without a moment are NaN, at a fraction of the cost.
 
     Warns:
         ExtrapolationWarning: if distances or moments lie outside of the potential's intervals.
@@ -93,13 +101,26 @@ def structure_response(potential: Potential, structure: Structure) -> Response:
     check_domain(potential, [structure], [table]).warn()
     graph = response_graph(structure, table, cutoff)
     n, n_padded = len(structure), graph.types.shape[0]
-    real = places(n, n_padded, structure.magmoms.size // n)
-    energy, first, rows = jax.device_get(
-        _hessian_rows(potential.astype(np.float64), graph, blocks_of(real, graph))
-    )
-    rows = rows.reshape(-1, rows.shape[-1])[: len(real), real]
-    whole, first = (rows + rows.T) / 2, first[real]
+    of_moment = structure.magmoms.size // n
+    real = places(n, n_padded, of_moment)
+    magnetic = np.asarray(potential.magnetic)[structure.types]
     u, e, m = slice(0, 3 * n), slice(3 * n, 3 * n + N_STRAINS), slice(3 * n + N_STRAINS, None)
+    # Of moments that the potential does not know, all derivatives are zero.
+    wanted = np.full(len(real), not moments_only)
+    wanted[m] = np.repeat(magnetic, of_moment)
+    chosen = np.flatnonzero(wanted)
+    columns = blocks_of(real[chosen], graph)
+    energy, first, rows = jax.device_get(
+        _hessian_rows(
+            potential.astype(np.float64), graph, columns, -(-len(chosen) // columns.shape[1])
+        )
+    )
+    whole = np.zeros((len(real), len(real)))
+    whole[chosen] = rows.reshape(-1, rows.shape[-1])[: len(chosen), real]
+    if moments_only:
+        whole[: m.start, m] = whole[m, : m.start].T
+        whole[: m.start, : m.start] = np.nan
+    whole, first = (whole + whole.T) / 2, first[real]
     volume = structure.volume
     far = reach(potential)
     low, high = (np.asarray(of)[structure.types] for of in (far.low, far.high))
@@ -117,7 +138,7 @@ def structure_response(potential: Potential, structure: Structure) -> Response:
         em=whole[e, m],
         mm=whole[m, m],
         at_bound=(sizes <= low + AT_BOUND) | (sizes >= high - AT_BOUND),
-        magnetic=np.asarray(potential.magnetic)[structure.types],
+        magnetic=magnetic,
     )
 
 

@@ -181,3 +181,14 @@ def test_atoms_at_a_saddle_are_refused(iron) -> None:
     found = mmtp.response(iron, atoms)
     with pytest.raises(UnstableStateError, match="atoms are at no minimum"):
         found.elastic_constants(moments=False)
+
+
+def test_rows_of_moments_alone_are_those_of_the_whole(low_symmetry) -> None:
+    potential, structure, whole = low_symmetry
+    found = structure_response(potential, structure, moments_only=True)
+    for name in ("energy", "forces", "stress", "magnetic_forces"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    for name in ("um", "em", "mm"):
+        np.testing.assert_allclose(getattr(found, name), getattr(whole, name), atol=1e-12)
+    for name in ("uu", "ue", "ee"):
+        assert np.isnan(getattr(found, name)).all()
