@@ -18,6 +18,7 @@ from mmtp_jax.io.convert import given_configurations
 from mmtp_jax.io.dynamics_checkpoint import load_dynamics, save_dynamics
 from mmtp_jax.io.lock import locked
 from mmtp_jax.io.schema import SOURCE
+from mmtp_jax.io.thermo import read_series
 from mmtp_jax.io.trajectory import (
     GRADE_COLUMN,
     ThermoLog,
@@ -51,6 +52,8 @@ from mmtp_jax.tables import with_error
 
 logger = logging.getLogger(__name__)
 
+MIN_ROWS = 4
+"""Of averages."""
 MOST_ERRORS = 4.0
 """Standard errors between the temperature of a run and that of its bath, which chance may make."""
 
@@ -77,6 +80,9 @@ class MDResult(Simulation):
     """The replicas at the end, with velocities, moments and results."""
     bath_K: np.ndarray | None = field(default=None, repr=False)
     """(R,) temperatures of the heat baths, K; None without any."""
+    resumed_at: int = 0
+    """The step that a resumed run went on from. Where there is a log, the time series begins with
+    what it holds of the steps before."""
 
     def __str__(self) -> str:
         """Why the run ended, and averages of each replica over the second half of its steps.
@@ -85,12 +91,17 @@ class MDResult(Simulation):
         """
         lines, counts = [self.message], self._counts
         averages = self.averages()
+        lost = self.resumed_at > 0 and not np.any(self.steps <= self.resumed_at)
         if not averages:
-            return lines[0]
-        end = "the end" if len(set(counts)) > 1 else f"step {self.steps[max(counts) - 1]}"
+            if lost:
+                lines.append("no averages: there is no log of the steps before it was resumed")
+            return "\n".join(lines)
+        first, last = self.averaged_steps
+        end = "the end" if len(set(counts)) > 1 else f"step {last}"
         lines.append(
-            f"averages from step {self.steps[max(counts) // 2]} to {end}, the first half is left "
-            "out; +- is the standard error of the mean, by blocks:"
+            f"averages from step {first} to {end}, the first half "
+            + (f"of those after step {self.resumed_at}, of which alone there is a log, " * lost)
+            + "is left out; +- is the standard error of the mean, by blocks:"
         )
         for name, found in averages.items():
             text = "  ".join(with_error(*map(float, of)) for of in zip(*found, strict=True))
@@ -109,7 +120,7 @@ class MDResult(Simulation):
         the temperature of atoms that do not move, and equilibrations where there were none.
         """
         counts, found = self._counts, {}
-        if len(self.steps) == 0 or max(counts) < 4:
+        if self.averaged_steps is None:
             return {}
         for name in _SHOWN:
             series = getattr(self.series, name)
@@ -123,6 +134,12 @@ class MDResult(Simulation):
                     np.array([block_error(half) for half in halves]),
                 )
         return found
+
+    @property
+    def averaged_steps(self) -> tuple[int, int] | None:
+        """First and last step of the averages; None where there are none."""
+        most = max(self._counts, default=0)
+        return None if most < MIN_ROWS else (int(self.steps[most // 2]), int(self.steps[most - 1]))
 
     def _off_temperature(self, averages: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[str]:
         """Which replicas are not at the temperature of their bath, in words."""
@@ -289,7 +306,17 @@ def md(
     bath_K = None
     if chosen.ensemble != "nve":
         bath_K = chosen.per_replica("temperature_K", len(atoms_list))
-    return MDResult(**vars(result), atoms=atoms_at(last[-1]), bath_K=bath_K)
+    found = MDResult(
+        **vars(result), atoms=atoms_at(last[-1]), bath_K=bath_K,
+        resumed_at=0 if saved is None else int(saved.state.step),
+    )  # fmt: skip
+    return found if files.earlier is None else _with_earlier(found, *files.earlier)
+
+
+def _with_earlier(result: MDResult, steps: np.ndarray, rows: Series) -> MDResult:
+    """The result with the rows of a log before its own."""
+    both = (np.concatenate(pair) for pair in zip(rows, result.series, strict=True))
+    return replace(result, steps=np.concatenate([steps, result.steps]), series=Series(*both))
 
 
 def _warn_of_collapse(start: System, end: System) -> None:
@@ -363,6 +390,8 @@ class Files:
     """Columns of the log that are not known."""
     frames: TrajectoryWriter | None = None
     thermo: ThermoLog | None = None
+    earlier: tuple[np.ndarray, Series] | None = None
+    """Steps (t,) and numbers that the log of a resumed run holds."""
 
     @property
     def growing(self) -> list[Path]:
@@ -399,6 +428,12 @@ class Files:
                     check_grid(path, self.every, last)
             for path in self.growing:
                 cut_to(path, sizes[path.name])
+            if self.log is not None:
+                columns = read_series(self.log, ("step",), optional=Series._fields)
+                self.earlier = (
+                    columns["step"][:, 0].astype(int),
+                    Series(*(columns[name] for name in Series._fields)),
+                )
         return saved
 
     def open(self, saved: Saved | None, timestep_fs: float) -> None:

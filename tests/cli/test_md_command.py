@@ -130,6 +130,18 @@ def test_resumed_run_is_the_same(whole, command, tmp_path) -> None:
         assert (tmp_path / name).read_bytes() == (whole.folder / name).read_bytes(), name
     frames = mmtp.read(tmp_path / "run.1.extxyz")
     assert [atoms.info["step"] for atoms in frames] == [0, 10, 20, 30, 40]
+    # Averages are of all steps, those of the log included; also of a run that was done already.
+    expected = json.loads((whole.folder / "md.json").read_text())
+    assert expected["averaged_steps"] == [20, 40]
+    third = command(tmp_path, "--steps", 40, "--resume", "--plot", tmp_path / "thermo.png")
+    assert third.status == 0, third.err
+    for result in (second, third):
+        assert "averages from step 20 to step 40, the first half is left out" in result.out
+    found = json.loads((tmp_path / "md.json").read_text())
+    assert found["averaged_steps"] == [20, 40]
+    for of, known in zip(found["averages"], expected["averages"], strict=True):
+        assert of.pop("message") == known.pop("message")
+        assert of == pytest.approx(known, rel=1e-6)
 
     # Another start, or other settings, is another run.
     other = command(tmp_path, "--steps", 50, "--resume", "--seed", 3)

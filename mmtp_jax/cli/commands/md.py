@@ -119,8 +119,8 @@ def _run(settings: MDSettings, member: Member, resume: bool) -> Found:
             **_options(settings),
         )
     print(result)
-    speed = len(result.steps) * output.log_every * result.system.positions[..., 0].size
-    print(f"{result.seconds:.1f} s, {speed / result.seconds:.3g} atoms x steps per second")
+    done = (result.n_steps - result.resumed_at) * result.system.positions[..., 0].size
+    print(f"{result.seconds:.1f} s, {done / result.seconds:.3g} atoms x steps per second")
     _say_what_stopped(result, watched)
     watched.report()
     for path in _written(settings, len(atoms_list)):
@@ -134,12 +134,9 @@ def _run(settings: MDSettings, member: Member, resume: bool) -> Found:
     figure = None
     if output.plot is not None:
         from mmtp_jax import plot
-        from mmtp_jax.plot.simulations import read_thermo, thermo_of
         from mmtp_jax.plot.style import save_figure
 
-        # A log holds also what was done before a restart.
-        thermo = thermo_of(result) if output.log is None else read_thermo(output.log)
-        figure = plot.thermo_of_series(thermo)
+        figure = plot.dynamics(result)
         save_figure(output.plot, figure)
         print(f"wrote {output.plot}")
     status = console.INTERRUPTED if result.interrupted else int(not result.completed)
@@ -162,6 +159,7 @@ def _run(settings: MDSettings, member: Member, resume: bool) -> Found:
         "n_atoms": result.system.n_atoms,
         "bath_K": None if result.bath_K is None else result.bath_K.tolist(),
         "message": result.message,
+        "averaged_steps": result.averaged_steps,
         "averages": replicas,
         "grades": watched.content(),
     }

@@ -94,6 +94,12 @@ def test_a_resumed_run_takes_the_same_steps(directions, iron, cell, canted, tmp_
     assert take_steps._cache_size() == before
     np.testing.assert_array_equal(rest.system.positions, whole.system.positions)
     np.testing.assert_array_equal(rest.system.magmoms, whole.system.magmoms)
+    # Without a log averages are of what was resumed, and say so.
+    assert rest.averaged_steps == (9, 10)
+    assert "the first half of those after step 6, of which alone there is a log, is" in str(rest)
+    again = mmtp.md(iron, start, 10, checkpoint=file, resume=True, **options)
+    assert again.averaged_steps is None
+    assert "no averages: there is no log of the steps before it was resumed" in str(again)
 
 
 def test_what_cannot_be_is_refused_before_anything_is_done(iron, cell, canted) -> None:
