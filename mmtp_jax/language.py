@@ -92,10 +92,10 @@ def in_python(text: str) -> str:
     return text if _LANGUAGE.get() == "python" else ""
 
 
-def entry(of: str, name: object) -> str:
+def atoms_entry(of: str, name: object) -> str:
     """An entry of the dictionaries of `ase.Atoms`; for other readers its name alone.
 
-    >>> entry("info", "dipole")
+    >>> atoms_entry("info", "dipole")
     "info['dipole']"
     """
     return f"{of}[{name!r}]" if _LANGUAGE.get() == "python" else str(name)
