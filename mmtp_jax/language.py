@@ -92,6 +92,15 @@ def in_python(text: str) -> str:
     return text if _LANGUAGE.get() == "python" else ""
 
 
+def atoms_entry(of: str, name: object) -> str:
+    """An entry of the dictionaries of `ase.Atoms`; for other readers its name alone.
+
+    >>> atoms_entry("info", "dipole")
+    "info['dipole']"
+    """
+    return f"{of}[{name!r}]" if _LANGUAGE.get() == "python" else str(name)
+
+
 def argument(
     name: str, value: int | str | tuple[str, ...] | Mapping[str, Any], toml: str = ""
 ) -> str:

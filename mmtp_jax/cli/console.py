@@ -223,13 +223,13 @@ def check_distinct(output: str | None, inputs: Sequence[str]) -> None:
 
 
 def keep_backup(path: str | os.PathLike) -> str:
-    """Copy an existing file to ``path.bak``; what to say about it, or nothing."""
+    """Copy an existing file to its `backup_place`; what to say about it, or nothing."""
     path = Path(path)
     if not path.is_file():
         return ""
-    from mmtp_jax.io.atomic import atomic_write
+    from mmtp_jax.io.atomic import atomic_write, backup_place
 
-    backup = path.with_name(path.name + ".bak")
+    backup = backup_place(path)
     with atomic_write(backup) as temporary:
         shutil.copy2(path, temporary)
     return f" (the file that was there before is kept as {backup})"

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmtp_jax.fitting.weights import SCALINGS, Weights
+from mmtp_jax.language import counted, named
 from mmtp_jax.potential.einsum import einsum
 from mmtp_jax.potential.observables import Graph, Observables
 from mmtp_jax.potential.vector_moments import are_vectors
@@ -53,16 +54,30 @@ def make_targets(
     Raises:
         ValueError: if no configuration has any label with a positive weight.
     """
+    totals = require_labels(structures, weights)
+    return [_targets(structures, batch, weights, totals) for batch in batches]
+
+
+def require_labels(structures: Sequence[Structure], weights: Weights) -> dict[str, float]:
+    """The sum of the weights of the configurations that have each kind of label.
+
+    Raises:
+        ValueError: if there is nothing to fit to.
+    """
     totals = {
         kind: sum(s.weight for s in structures if getattr(s, kind) is not None) for kind in LABELS
     }
     vectors = any(structure.vectors for structure in structures)
-    if not any(totals[kind] > 0 and weights.has(kind, vectors) for kind in LABELS):
-        raise ValueError(
-            f"none of the {len(structures)} configurations has a label with a positive weight; "
-            f"labels found: {[kind for kind in LABELS if totals[kind] > 0] or 'none'}"
-        )
-    return [_targets(structures, batch, weights, totals) for batch in batches]
+    if any(totals[kind] > 0 and weights.has(kind, vectors) for kind in LABELS):
+        return totals
+    words = [kind.replace("_", " ") for kind in LABELS if totals[kind] > 0]
+    of = counted(len(structures), "configuration")
+    if words:
+        raise ValueError(f"the labels of {of} are {', '.join(words)}, and the weight of all is 0")
+    raise ValueError(
+        f"there is nothing to fit to: {of} without energy, forces, stress and magnetic forces; "
+        f"label them, or say which columns hold the labels with {named('keys')}"
+    )
 
 
 def _targets(

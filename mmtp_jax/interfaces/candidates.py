@@ -10,7 +10,7 @@ from pathlib import Path
 from ase import Atoms
 
 from mmtp_jax.active.candidates import Block, Candidate, candidates_of
-from mmtp_jax.io.atomic import atomic_write
+from mmtp_jax.io.atomic import atomic_write, backup_place
 from mmtp_jax.io.atoms import to_atoms
 from mmtp_jax.io.cfg_writer import write_cfg_text
 from mmtp_jax.io.extxyz import frame
@@ -28,7 +28,7 @@ class CandidateFile:
     Args:
         path: the file.
         species: chemical symbols of the potential.
-        go_on: the file is continued; else one that is there is kept as ``FILE.bak``.
+        go_on: the file is continued; else one that is there is kept, see `backup_place`.
 
     Raises:
         ValueError: if the name has another suffix.
@@ -49,7 +49,7 @@ class CandidateFile:
         self._text: list[str] | None = None if go_on else []
         self._waiting: list[Block] = []
         if not go_on and self.path.exists():
-            os.replace(self.path, self.path.with_name(self.path.name + ".bak"))
+            os.replace(self.path, backup_place(self.path))
 
     def add(self, blocks: Sequence[Block]) -> None:
         """Add the candidates of blocks, and write the file."""

@@ -6,7 +6,9 @@ is killed, the next one that writes to the folder removes.
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
+import itertools
 import os
 import platform
 import re
@@ -105,3 +107,15 @@ def is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         pass
     return True
+
+
+def backup_place(path: str | Path) -> Path:
+    """Where what a file holds is kept: ``FILE.bak``, ``FILE.bak2`` and so on.
+
+    The first name that is free, or whose file holds the same.
+    """
+    path = Path(path)
+    places = (path.with_name(f"{path.name}.bak{k if k > 1 else ''}") for k in itertools.count(1))
+    return next(
+        place for place in places if not place.exists() or filecmp.cmp(path, place, shallow=False)
+    )

@@ -30,7 +30,7 @@ from mmtp_jax.io.schema import (
     voigt,
 )
 from mmtp_jax.io.values import same, to_json
-from mmtp_jax.language import named, numbers
+from mmtp_jax.language import atoms_entry, named, numbers
 
 _EXTRA_COLUMNS = ("charge", "nbh_grades")
 """Arrays for which MLIP has a column of the same name; it refuses any other."""
@@ -131,7 +131,7 @@ def _write_one(
         taken = reads(name, value, len(atoms), per_atom=False)
         lines = None if taken else _feature_lines(name, value)
         if lines is None:
-            left_out.append(f"info[{name!r}]")
+            left_out.append(atoms_entry("info", name))
         else:
             file.writelines(lines)
     file.write("END_CFG\n\n")
@@ -145,7 +145,7 @@ def _left_out(atoms: Atoms, labels: Labels, vectors: bool) -> list[str]:
     # It says nothing that the moments do not.
     if is_total(labels.results.get("magmom"), labels.achieved_moments):
         no_place.discard("magmom")
-    found += [f"results[{name!r}]" for name in sorted(no_place)]
+    found += [atoms_entry("results", name) for name in sorted(no_place)]
     if "stress" in labels.results and not _volume(atoms):
         found.append("stress of a cell without volume")
     if np.any(atoms.cell.array[~atoms.pbc]):
@@ -159,7 +159,7 @@ def _left_out(atoms: Atoms, labels: Labels, vectors: bool) -> list[str]:
     held = _HELD | {name for name in _EXTRA_COLUMNS if name in arrays and _is_column(arrays[name])}
     if np.array_equal(arrays.get("id"), 1 + np.arange(len(atoms))):
         held.add("id")
-    found += [f"arrays[{name!r}]" for name in sorted(arrays.keys() - held, key=str)]
+    found += [atoms_entry("arrays", name) for name in sorted(arrays.keys() - held, key=str)]
     found += sorted({f"constraint {type(one).__name__}" for one in atoms.constraints})
     return found
 

@@ -243,9 +243,7 @@ def _array(values: Any, shape: tuple[int, ...], what: str, other: str = "") -> n
     if array.shape != shape:
         raise ValueError(f"{what} has {numbers(array.shape)}, expected {numbers(shape)}{other}")
     if not np.all(np.isfinite(array)):
-        raise ValueError(
-            f"{what} has a value that is not finite; remove the label or the configuration"
-        )
+        raise ValueError(f"{what}: a value is not finite; remove the label or the configuration")
     return array
 
 

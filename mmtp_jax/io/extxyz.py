@@ -27,7 +27,7 @@ from mmtp_jax.io.comment_line import CASE
 from mmtp_jax.io.other_names import reads
 from mmtp_jax.io.schema import MAGNETIC_FORCES, check_periodic, voigt
 from mmtp_jax.io.values import same, to_json
-from mmtp_jax.language import numbers, reason
+from mmtp_jax.language import atoms_entry, numbers, reason
 
 _RESERVED_INFO = set(all_properties)
 _RESERVED_ARRAYS = {
@@ -100,7 +100,7 @@ class _Frame:
                 if name in _LABELS:
                     values = self._label(name, values)
                 if not self._add(_COLUMN_OF.get(name, name), values):
-                    self.left_out.append(f"results[{name!r}]")
+                    self.left_out.append(atoms_entry("results", name))
         if MAGNETIC_FORCES in atoms.arrays:
             self._add(MAGNETIC_FORCES, self._label(MAGNETIC_FORCES, atoms.arrays[MAGNETIC_FORCES]))
         for name in sorted(atoms.arrays, key=str):
@@ -111,7 +111,7 @@ class _Frame:
             odd = name == "initial_charges" and (values.ndim != 1 or values.dtype.kind not in "iuf")
             taken = name in _RESERVED_ARRAYS or reads(name, values, len(atoms), per_atom=True)
             if odd or taken or not self._add(name, values):
-                self.left_out.append(f"arrays[{name!r}]")
+                self.left_out.append(atoms_entry("arrays", name))
 
     def _add(self, name: Any, values: Any) -> bool:
         """Whether the values can be columns under that name; if so, they are."""
@@ -164,7 +164,7 @@ class _Frame:
             taken = taken or reads(key, value, len(self.atoms), per_atom=False)
             entry = None if taken else _entry(key, value)
             if entry is None:
-                self.left_out.append(f"info[{key!r}]")
+                self.left_out.append(atoms_entry("info", key))
             else:
                 self.entries.append(entry)
         for name, value in self.results.items():
@@ -177,7 +177,7 @@ class _Frame:
                 value = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
             entry = _entry(name, value) if name in all_properties else None
             if entry is None:
-                self.left_out.append(f"results[{name!r}]")
+                self.left_out.append(atoms_entry("results", name))
             else:
                 self.entries.append(entry)
 

@@ -119,6 +119,14 @@ def tell_of_other_names(atoms_list: Sequence[Atoms]) -> None:
         )
 
 
+def other_columns(atoms_list: Sequence[Atoms]) -> dict[str, int]:
+    """Names of what atoms have that is nothing this program reads, and in how many of them."""
+    found: Counter[str] = Counter()
+    for atoms in atoms_list:
+        found.update(str(name) for name in atoms.arrays if name not in _NOT_LABELS)
+    return dict(found)
+
+
 def _unread(atoms_list: Sequence[Atoms]) -> Counter[tuple[str, str]]:
     """Names that look like labels, with what they look like, and in how many configurations."""
     found: Counter[tuple[str, str]] = Counter()
@@ -177,7 +185,8 @@ _PATTERNS: tuple[tuple[str, str, _Shapes], ...] = (
      r"|(force|grad).*(mag|spin|mom)",
      lambda n: {(n,), (n, 1), (n, 3)}),
     ("forces", r"forces?", lambda n: {(n, 3), (3 * n,)}),
-    ("magmoms", r"mag_?mom|moments?\b|spins?\b|magneti[sz]ation|\bmags?\b|(^|_)mags?(_|$)",
+    ("magmoms",
+     r"mag_?mom|moments?\b|spins?(_?[xyz])?\b|magneti[sz]ation|\bmags?\b|(^|_)mags?(_|$)",
      lambda n: {(n,), (n, 1), (n, 3)}),
     ("energy", r"energy|toten|etot", lambda n: {(), (1,)}),
     ("virial", r"virial", lambda n: {(6,), (9,), (3, 3)}),

@@ -12,6 +12,7 @@ from ase.calculators.calculator import all_properties
 
 from mmtp_jax.io.schema import MAGNETIC_FORCES, Labels, along_moments
 from mmtp_jax.io.values import same
+from mmtp_jax.language import atoms_entry
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def dropped(atoms: Atoms, labels: Labels, vectors: bool = False) -> list[str]:
     results = getattr(atoms.calc, "results", None) or {}
     if labels.stale:
         return ["results for other positions, cell or initial moments"]
-    found = [f"results[{name!r}]" for name in results if name not in _KNOWN]
+    found = [atoms_entry("results", name) for name in results if name not in _KNOWN]
     two = [results[name] for name in ("energy", "free_energy") if results.get(name) is not None]
     if len(two) == 2 and not same(*two):
         found.append("energy other than the free energy, which is written")

@@ -7,6 +7,7 @@ from ase import Atoms
 
 from mmtp_jax.io.schema import MAGNETIC_FORCES
 from mmtp_jax.io.values import same
+from mmtp_jax.language import atoms_entry
 
 _ROUNDING = 1e-6
 """Angstrom, eV and so on: beyond it a number is another one."""
@@ -34,11 +35,11 @@ def differences(given: Atoms, found: Atoms) -> list[str]:
             continue
         if name not in found.arrays or not _close(values, found.arrays[name]):
             label = name == MAGNETIC_FORCES
-            lost.append("magnetic forces" if label else f"arrays[{name!r}]")
+            lost.append("magnetic forces" if label else atoms_entry("arrays", name))
     if repr(given.constraints) != repr(found.constraints):
         lost.append("constraints")
     lost += [
-        f"info[{key!r}]"
+        atoms_entry("info", key)
         for key, value in given.info.items()
         if key not in found.info or not same(value, found.info[key])
     ]

@@ -164,6 +164,8 @@ def _chosen_of(
         if not found:
             raise FileNotFoundError(f"no file fits the pattern {os.fspath(path)!r}")
         yield from ((Path(file), None) for file in found)
+    elif Path(path).is_dir():
+        raise IsADirectoryError(f"{os.fspath(path)} is a folder; give files in it")
     else:
         raise FileNotFoundError(f"there is no file {os.fspath(path)!r}")
 

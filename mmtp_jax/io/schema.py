@@ -216,9 +216,21 @@ _NOTES = {
 def _results_of(atoms: Atoms) -> tuple[dict[str, Any], bool]:
     """What the calculator says of these very atoms; and whether it speaks of others."""
     calc, results = atoms.calc, _usable(atoms)
-    if results and hasattr(calc, "check_state") and calc.check_state(atoms):
+    if results and hasattr(calc, "check_state") and _differences(atoms):
         return {}, True
     return results, False
+
+
+def _differences(atoms: Atoms) -> list[str]:
+    """What of the atoms is not that of their calculator's; a NaN is what it was."""
+    there = getattr(atoms.calc.atoms, "arrays", {})
+    return [
+        name
+        for name in atoms.calc.check_state(atoms)
+        if name not in there
+        or name not in atoms.arrays
+        or not np.array_equal(there[name], atoms.arrays[name], equal_nan=True)
+    ]
 
 
 def _usable(atoms: Atoms) -> dict[str, Any]:

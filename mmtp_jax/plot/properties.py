@@ -146,7 +146,7 @@ def formation(found: FormationEnergies, symbol: str, atoms_per_cell: float | Non
     name = rf"mean and $2\sigma$ over {len(found.energies)} potentials" if several else "relaxed"
     quantities = [
         (1e3 * found.energies, "Formation energy (meV/atom)"),
-        (found.moments, f"Moment per magnetic atom ({MU_B})"),
+        (found.moments, f"Net moment per magnetic atom ({MU_B})"),
         (sizes, size_label),
     ]
     if np.isnan(found.moments).all():

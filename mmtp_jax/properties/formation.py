@@ -43,7 +43,8 @@ class FormationEnergies:
     volumes: np.ndarray
     """(p, k) Angstrom^3 per atom."""
     moments: np.ndarray
-    """(p, k) |sum of the moments| per magnetic atom, mu_B; NaN where there is none."""
+    """(p, k) net moment |sum of the moments| per magnetic atom, mu_B, which is zero of an
+    antiferromagnet; NaN where there is none."""
     chemical_potentials: np.ndarray = field(repr=False)
     """(p, S) energies per atom of the references, eV."""
     converged: np.ndarray
@@ -110,8 +111,9 @@ def formation_energies(
         **options: of the relaxations, see `mmtp_jax.relax`.
 
     Raises:
-        ValueError: if an element has no reference, or a reference cannot be relaxed with any of
-            the potentials; one with which that fails does not count.
+        ValueError: if an element has no reference, there is one of an element that no configuration
+            has, or a reference cannot be relaxed with any of the potentials; one with which that
+            fails does not count.
 
     Example:
         >>> found = mmtp.formation_energies(ensemble.potentials, atoms_list, {"Fe": fe, "Al": al})
@@ -132,6 +134,7 @@ def formation_energies(
     symbols = tuple(s for s in members[0].species if any(s in a.symbols for a in atoms_list))
     compositions = np.array([[Counter(a.symbols)[s] for s in symbols] for a in atoms_list])
     given = dict(references or {})
+    _check_references(symbols, compositions, given)
     extra = {s: given[s] for s in symbols if isinstance(given.get(s), Atoms)}
     per_member = len(atoms_list) + len(extra)
     columns: dict[str, list[Any]] = {"energies": [], "volumes": [], "moments": []}
@@ -173,6 +176,25 @@ def formation_energies(
     )
 
 
+def _check_references(
+    symbols: Sequence[str], compositions: np.ndarray, given: Mapping[str, Atoms | float]
+) -> None:
+    """ValueError where it is known before the relaxations that they will not do."""
+    unknown = sorted(set(given) - set(symbols))
+    if unknown:
+        raise ValueError(
+            f"{named('references')} has {', '.join(unknown)}, which no configuration contains; "
+            "leave out what is not needed"
+        )
+    pure = (compositions == compositions.sum(axis=1, keepdims=True)).any(axis=0)
+    missing = [s for s, there in zip(symbols, pure, strict=True) if not there and s not in given]
+    if missing:
+        raise ValueError(
+            f"there is no configuration of {missing[0]} alone to refer to; give one with "
+            f"{named('references')}"
+        )
+
+
 def _message(found: Relaxation) -> str:
     return lost_state(found.start_magmoms, found.magmoms) if found.converged else found.message
 
@@ -204,8 +226,8 @@ def _chemical_potentials(
             ]
             if not pure:
                 raise ValueError(
-                    f"no configuration of {symbol} alone was relaxed to refer to; give one as "
-                    "a reference, or its energy per atom"
+                    f"no configuration of {symbol} alone was relaxed to refer to; give "
+                    f"another one with {named('references')}"
                 )
             found.append(min(pure))
     return np.array(found)

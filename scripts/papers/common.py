@@ -25,6 +25,7 @@ import numpy as np
 import mmtp_jax as mmtp
 from mmtp_jax.cli.main import main as run_mmtp
 from mmtp_jax.io.shipped import file_of
+from mmtp_jax.plot.style import MU_B
 from mmtp_jax.tables import aligned
 
 if TYPE_CHECKING:
@@ -374,13 +375,18 @@ def style_curve(axis: Axes, sizes: Sequence[int], kind: str) -> None:
     """Axes of errors of a kind against numbers of labels."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    name = f"{kind.replace('_', ' ')} ({UNITS[kind]})"
+    name = f"{kind.replace('_', ' ')} ({in_figures(UNITS[kind])})"
     axis.set(xscale="log", yscale="log", xlabel="labels fitted", ylabel=name)
     axis.set_xticks(sizes, labels=sizes)
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.yaxis.set_major_formatter("{x:g}")
     for side in (axis.xaxis, axis.yaxis):
         side.set_minor_formatter(NullFormatter())
+
+
+def in_figures(unit: str) -> str:
+    """A unit as figures have it."""
+    return unit.replace("mu_B", MU_B).replace("Angstrom", "Å")
 
 
 def write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:

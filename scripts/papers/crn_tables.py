@@ -173,6 +173,6 @@ def heat_capacity(folder: Path) -> None:
     a, b = LUCA_LEITNAKER
     axis.plot(temperature[above], JOULE_PER_CALORIE * (a + b * temperature[above]), "k:",
               label="measured (De Luca 1973)")  # fmt: skip
-    axis.set(xlabel="temperature (K)", ylabel="C_p (J/(mol K))", ylim=(0, None))
+    axis.set(xlabel="temperature (K)", ylabel=r"$C_p$ (J/(mol K))", ylim=(0, None))
     axis.legend(frameon=False, fontsize=8)
     save(figure, folder / "fig10")

@@ -330,7 +330,7 @@ def test_labels_under_other_names_are_pointed_out(run, data, form, tmp_path) -> 
     result = run("fit", path, *form, "-o", tmp_path / "pot.mtp")
     assert result.status == 2
     assert "mmtp fit: warning: odd.extxyz: 'REF_energy' in 1 of 1" in result.err
-    assert "error: none of the 1 configurations has a label" in result.err
+    assert "error: there is nothing to fit to: 1 configuration without energy" in result.err
 
 
 def test_bar_on_a_terminal(capsys) -> None:

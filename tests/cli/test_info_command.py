@@ -95,3 +95,16 @@ def test_files_of_arrays_are_described(run, tmp_path):
     (tmp_path / "y.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:100])
     assert run("info", tmp_path / "y.npz").status == 2
     assert run("info", tmp_path / "none.cfg").status == 2
+
+
+def test_columns_of_other_names_are_listed(run, folder, tmp_path):
+    atoms = labelled("A", 0)
+    del atoms.arrays["initial_magmoms"]
+    atoms.calc = None
+    atoms.set_array("mine", np.ones(2))
+    mmtp.write(tmp_path / "mine.extxyz", atoms)
+    assert "columns that are not read: mine (1)" in run("info", tmp_path / "mine.extxyz").out
+    assert "columns" not in run("info", folder / "same.extxyz").out
+    result = run("info", folder)
+    assert result.status == 2
+    assert f"{folder} is a folder; give files in it" in result.err

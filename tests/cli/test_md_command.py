@@ -183,8 +183,10 @@ def test_settings_file_does_the_same(iron_file, run, whole, start, tmp_path) -> 
         (("fe.mtp", "x.cfg", "--pressure", 1.0), "a pressure is for the ensemble npt"),
         (("fe.mtp", "x.cfg", "--repeat", 2), "--repeat takes 3 values"),
         (("fe.mtp", "x.cfg", "--resume"), "give the checkpoint that it wrote"),
-        (("fe.mtp", "x.cfg", "-o", "x.cfg"), "x.cfg is an input"),
+        (("fe.mtp", "x.xyz", "-o", "x.xyz"), "x.xyz is an input"),
         (("fe.mtp", "absent.cfg"), "there is no file"),
+        # Before the file that is to be read.
+        (("fe.mtp", "absent.cfg", "-o", "run.foo"), "its name must end in .extxyz or .xyz"),
         (("fe.mtp", "x.cfg", "--log-every", 0), "--log-every must be at least 1"),
     ],
 )

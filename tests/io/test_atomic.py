@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmtp_jax.io import atomic
-from mmtp_jax.io.atomic import WriteError, atomic_write, writing
+from mmtp_jax.io.atomic import WriteError, atomic_write, backup_place, writing
 from mmtp_jax.io.trajectory import append
 
 _DIES = """
@@ -86,3 +86,17 @@ def test_a_device_that_is_full_is_named(tmp_path) -> None:
     log = tmp_path / "log"
     with pytest.raises(WriteError, match=r"cannot write .*log: No space left"), writing(log):
         log.write_text("x")
+
+
+def test_what_was_kept_before_is_kept_as_well(tmp_path) -> None:
+    path = tmp_path / "pot.mtp"
+
+    def kept(content: str) -> Path:
+        path.write_text(content)
+        place = backup_place(path)
+        place.write_text(content)
+        return place
+
+    names = [kept(content).name for content in ("one", "two", "three", "two")]
+    # The last one is there already.
+    assert names == ["pot.mtp.bak", "pot.mtp.bak2", "pot.mtp.bak3", "pot.mtp.bak2"]

@@ -150,3 +150,12 @@ def test_a_calculator_knows_its_own(random_potential):
     np.testing.assert_array_equal(labels_of(atoms).magnetic_forces, atoms.calc.magnetic_forces)
     atoms.positions[0, 0] += 0.01
     assert labels_of(atoms).magnetic_forces is None
+
+
+def test_what_is_no_number_is_what_it_was() -> None:
+    atoms = Atoms("Fe2", positions=np.eye(2, 3))
+    atoms.set_initial_magnetic_moments([2.0, np.nan])
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
+    assert not labels_of(atoms).stale
+    atoms.positions[0, 0] = 0.5
+    assert labels_of(atoms).stale

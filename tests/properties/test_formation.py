@@ -84,8 +84,12 @@ def test_failures_are_counted_and_named(twins, alloys) -> None:
     assert found.messages[0][0] == ""
     assert found.messages[0][1]
     assert np.isnan(found.mean(found.energies)[1])
+    relaxed: list[int] = []
     with pytest.raises(ValueError, match="no configuration of Al alone"):
-        mmtp.formation_energies(twins, alloys[:2])
+        mmtp.formation_energies(twins, alloys[:2], callback=relaxed.append)
+    with pytest.raises(ValueError, match="references has Co, which no configuration contains"):
+        mmtp.formation_energies(twins, alloys, {"Co": -7000.0}, callback=relaxed.append)
+    assert not relaxed, "it is known before"
     with pytest.raises(ValueError, match="must be of that element alone"):
         mmtp.formation_energies(twins, alloys[:2], {"Al": alloys[1]})
     with pytest.raises(ValueError, match="magnetic names Co"):

@@ -170,6 +170,7 @@ def _start_afresh(settings: FitSettings) -> None:
 
 def _data(settings: FitSettings, potential: Potential) -> tuple[list[Atoms], list[Atoms]]:
     import mmtp_jax as mmtp
+    from mmtp_jax.fitting.dataset import require_labels
     from mmtp_jax.io.convert import to_structures
     from mmtp_jax.io.missing_moments import with_moments
     from mmtp_jax.structures.domain import no_neighbours
@@ -190,9 +191,11 @@ def _data(settings: FitSettings, potential: Potential) -> tuple[list[Atoms], lis
         training, validation = [training[k] for k in kept], [training[k] for k in held_out]
     elif data.validation is not None:
         validation = labelled(data.validation)
-    lonely = no_neighbours(to_structures(training, species, vectors=True), float(potential.cutoff))
+    structures = to_structures(training, species, vectors=True)
+    lonely = no_neighbours(structures, float(potential.cutoff))
     if lonely is not None:
         raise ValueError(lonely)
+    require_labels(structures, settings.weights)
     print_labels("training set", training, potential)
     if validation:
         print_labels("validation set", validation, potential)

@@ -75,8 +75,8 @@ def add_parser(commands: Any) -> None:
         commands,
         "formation",
         help="formation energies, lattice parameters and moments against composition",
-        description="Formation energy, lattice parameter and moment per magnetic atom of relaxed "
-        "configurations against composition.",
+        description="Formation energy, lattice parameter and net moment per magnetic atom of "
+        "relaxed configurations against composition.",
         epilog=_EPILOG,
     )
     declare(parser, FormationSettings)
@@ -147,7 +147,7 @@ def _table(found: FormationEnergies, symbol: str, atoms_per_cell: float | None) 
             if atoms_per_cell is None
             else {"lattice parameter A": (found.lattice_parameters(atoms_per_cell), 4)}
         ),
-        "moment mu_B": (found.moments, 4),
+        "net moment mu_B": (found.moments, 4),
     }
     several, n_counted = len(found.energies) > 1, found.converged.sum(axis=0)
 
@@ -182,7 +182,7 @@ def _write(
     quantities = {
         "formation energy (eV/atom)": found.energies,
         "volume (Angstrom^3/atom)": found.volumes,
-        "moment (mu_B/magnetic atom)": found.moments,
+        "net moment (mu_B/magnetic atom)": found.moments,
         **({} if lattice is None else {"lattice parameter (Angstrom)": lattice}),
     }
     header = ["configuration", f"{symbol} fraction", "lowest", "potentials that count"]

@@ -107,7 +107,7 @@ class _Everything:
 def _configurations(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from mmtp_jax.fitting.record import data_digest
     from mmtp_jax.io.convert import to_structures
-    from mmtp_jax.io.labels import count_labels
+    from mmtp_jax.io.labels import count_labels, other_columns
     from mmtp_jax.structures.making import makings_of
 
     reading = given_by(args, LabelReading)
@@ -117,11 +117,11 @@ def _configurations(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     counts, makings = count_labels(structures, atoms_list), makings_of(structures, species)
     found = [*makings.differences, *makings.mesh_differences]
     digest = data_digest(structures, species)
-    vectors = sum(structure.vectors for structure in structures)
+    vectors, others = sum(structure.vectors for structure in structures), other_columns(atoms_list)
     content = {
         "file": args.file, "kind": "configurations", "species": list(species),
         "configurations": counts.n_configurations, "atoms": counts.n_atoms, "sha256": digest,
-        "labels": counts.configurations, "vectors": vectors,
+        "labels": counts.configurations, "vectors": vectors, "others": others,
         "making": [
             {"of": name, "configurations": int((makings.of == k).sum()), "text": text}
             for k, (name, text) in enumerate(zip(makings.names, makings.texts, strict=True))
@@ -132,6 +132,9 @@ def _configurations(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     if vectors:
         canted = sum(structure.canted for structure in structures)
         lines.append(f"moments are vectors in {vectors}, canted in {canted}")
+    if others:
+        names = ", ".join(f"{name} ({count})" for name, count in others.items())
+        lines.append(f"columns that are not read: {names}")
     lines.append(str(makings) or "how the labels were made is not recorded")
     lines += [f"different making: {what}" for what in found]
     return "\n".join(lines), content

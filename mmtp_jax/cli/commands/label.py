@@ -18,6 +18,7 @@ from mmtp_jax.cli.shared_settings import (
     missing_moments,
     output,
 )
+from mmtp_jax.io.atomic import backup_place
 from mmtp_jax.io.compressed import with_word
 from mmtp_jax.language import counted
 from mmtp_jax.options import given_to, option, options
@@ -158,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"wrote {suspect_file}; look at these, and take them with --accept-outliers")
     elif suspect_file.exists():
         # What it held is in the output now, or no longer asked for.
-        suspect_file.replace(backup := suspect_file.with_name(suspect_file.name + ".bak"))
+        suspect_file.replace(backup := backup_place(suspect_file))
         print(f"moved {suspect_file}, which is out of date, to {backup}")
     if settings.failed and jobs.failures:
         console.say_kept(settings.failed)

@@ -227,6 +227,10 @@ def _check_files(resume: bool, inputs: Sequence[str], settings: MDSettings) -> N
     if resume and settings.output.checkpoint is None:
         raise ValueError("to resume a run, give the checkpoint that it wrote, --checkpoint FILE")
     output = settings.output
+    if output.trajectory is not None:
+        from mmtp_jax.io.trajectory import check_name
+
+        check_name(output.trajectory)
     written = (
         output.trajectory,
         output.log,
