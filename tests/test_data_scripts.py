@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+import mmtp_jax as mmtp
 from mmtp_jax.oracles.abinit.inputs import overlap_of
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -117,3 +118,40 @@ def test_the_settings_are_those_of_iron(fe_al) -> None:
     """So that its labels are of the same making."""
     iron, alloy = fe_al["IRON"], fe_al["ORACLE"]
     assert alloy.varied(datasets=iron.datasets, radii_bohr=iron.radii_bohr) == iron
+
+
+def test_energies_of_turned_iron_are_those_of_its_torques() -> None:
+    """Within the 5 % that PAW with gradients leaves open across moments."""
+    folder = Path(mmtp.__file__).parent / "data" / "canted"
+    labels = mmtp.read(folder / "fe_turned.extxyz", vectors=True)
+    angles, energies, torques = [], [], []
+    for atoms in labels:
+        first, second = atoms.get_initial_magnetic_moments()
+        assert np.linalg.norm([first, second], axis=1) == pytest.approx(2.2, abs=3e-3)
+        angles.append(np.arctan2(np.cross(first, second)[2], first @ second))
+        energies.append(atoms.get_potential_energy())
+        torques.append(-np.cross(second, atoms.arrays["magnetic_forces"][1])[2])
+    order = np.argsort(angles)
+    angles, energies, torques = (np.array(of)[order] for of in (angles, energies, torques))
+    waves = np.arange(1, 4)
+    c = np.linalg.lstsq(np.sin(np.outer(angles, waves)), torques, rcond=None)[0]
+    integrals = np.cos(np.outer(angles, waves)) @ (-c / waves)
+    assert np.diff(integrals) == pytest.approx(np.diff(energies), rel=0.06)
+    assert (np.diff(energies) > 0.1).all()
+
+
+def test_shipped_canted_labels_are_of_their_list() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPTS))
+        iron = runpy.run_path(str(SCRIPTS / "make_iron_data.py"))
+    folder = Path(mmtp.__file__).parent / "data" / "canted"
+    for name, file in (("canted", "fe"), ("turned", "fe_turned")):
+        wanted = iron["configurations"](30, *iron["LISTS"][name])
+        for atoms in mmtp.read(folder / f"{file}.extxyz", vectors=True):
+            of_list = wanted[atoms.info["config_id"]]
+            np.testing.assert_allclose(atoms.positions, of_list.positions, atol=1e-6)
+            np.testing.assert_allclose(
+                atoms.get_initial_magnetic_moments(),
+                of_list.get_initial_magnetic_moments(),
+                atol=3e-3,
+            )
