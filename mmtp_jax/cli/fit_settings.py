@@ -154,8 +154,9 @@ class Output:
     """What is written."""
 
     potential: str = output(
-        "Potential to write; a file that is there already is kept as FILE.bak. Of an ensemble "
-        "this is the best, and the members are pot.0.mtp, pot.1.mtp and so on.",
+        "Potential to write; a file that is there already is kept as FILE.bak, the next one as "
+        "FILE.bak2. Of an ensemble this is the best, and the members are pot.0.mtp, pot.1.mtp and "
+        "so on.",
         default="pot.mtp",
     )
     active_set: bool = option(

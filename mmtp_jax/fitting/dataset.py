@@ -70,10 +70,14 @@ def require_labels(structures: Sequence[Structure], weights: Weights) -> dict[st
     vectors = any(structure.vectors for structure in structures)
     if any(totals[kind] > 0 and weights.has(kind, vectors) for kind in LABELS):
         return totals
-    words = [kind.replace("_", " ") for kind in LABELS if totals[kind] > 0]
+    there = [kind for kind in LABELS if any(getattr(s, kind) is not None for s in structures)]
     of = counted(len(structures), "configuration")
-    if words:
-        raise ValueError(f"the labels of {of} are {', '.join(words)}, and the weight of all is 0")
+    if there:
+        words = ", ".join(kind.replace("_", " ") for kind in there)
+        raise ValueError(
+            f"there is nothing to fit to: the labels of {of} are {words}, and their weights, or "
+            "those of the configurations, are 0"
+        )
     raise ValueError(
         f"there is nothing to fit to: {of} without energy, forces, stress and magnetic forces; "
         f"label them, or say which columns hold the labels with {named('keys')}"

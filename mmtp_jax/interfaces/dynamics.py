@@ -310,13 +310,23 @@ def md(
         **vars(result), atoms=atoms_at(last[-1]), bath_K=bath_K,
         resumed_at=0 if saved is None else int(saved.state.step),
     )  # fmt: skip
-    return found if files.earlier is None else _with_earlier(found, *files.earlier)
+    if files.earlier is None:
+        return found
+    return _with_earlier(found, *files.earlier, chosen.log_every)
 
 
-def _with_earlier(result: MDResult, steps: np.ndarray, rows: Series) -> MDResult:
-    """The result with the rows of a log before its own."""
-    both = (np.concatenate(pair) for pair in zip(rows, result.series, strict=True))
-    return replace(result, steps=np.concatenate([steps, result.steps]), series=Series(*both))
+def _with_earlier(result: MDResult, steps: np.ndarray, rows: Series, every: int) -> MDResult:
+    """The result with the rows of a log before its own, which are ``every`` steps apart.
+
+    Where the log has other steps between its rows, those remain that are evenly apart.
+    """
+    every = int(np.lcm.reduce(np.append(np.diff(steps), every)))
+    both = np.concatenate([steps, result.steps])
+    even = both % every == 0
+    columns = zip(rows, result.series, strict=True)
+    return replace(
+        result, steps=both[even], series=Series(*(np.concatenate(pair)[even] for pair in columns))
+    )
 
 
 def _warn_of_collapse(start: System, end: System) -> None:

@@ -120,7 +120,7 @@ def tell_of_other_names(atoms_list: Sequence[Atoms]) -> None:
 
 
 def other_columns(atoms_list: Sequence[Atoms]) -> dict[str, int]:
-    """Names of what atoms have that is nothing this program reads, and in how many of them."""
+    """Names of columns of atoms that nothing reads, and in how many configurations they are."""
     found: Counter[str] = Counter()
     for atoms in atoms_list:
         found.update(str(name) for name in atoms.arrays if name not in _NOT_LABELS)
@@ -186,7 +186,7 @@ _PATTERNS: tuple[tuple[str, str, _Shapes], ...] = (
      lambda n: {(n,), (n, 1), (n, 3)}),
     ("forces", r"forces?", lambda n: {(n, 3), (3 * n,)}),
     ("magmoms",
-     r"mag_?mom|moments?\b|spins?(_?[xyz])?\b|magneti[sz]ation|\bmags?\b|(^|_)mags?(_|$)",
+     r"mag_?mom|moments?\b|spins?(_?z)?\b|magneti[sz]ation|\bmags?\b|(^|_)mags?(_|$)",
      lambda n: {(n,), (n, 1), (n, 3)}),
     ("energy", r"energy|toten|etot", lambda n: {(), (1,)}),
     ("virial", r"virial", lambda n: {(6,), (9,), (3, 3)}),

@@ -186,6 +186,12 @@ def _check_references(
             f"{named('references')} has {', '.join(unknown)}, which no configuration contains; "
             "leave out what is not needed"
         )
+    for symbol, reference in given.items():
+        if isinstance(reference, Atoms) and set(reference.symbols) != {symbol}:
+            raise ValueError(
+                f"the reference of {symbol} ({reference.get_chemical_formula()}) must be of that "
+                "element alone"
+            )
     pure = (compositions == compositions.sum(axis=1, keepdims=True)).any(axis=0)
     missing = [s for s, there in zip(symbols, pure, strict=True) if not there and s not in given]
     if missing:
@@ -210,10 +216,10 @@ def _chemical_potentials(
     for k, symbol in enumerate(symbols):
         if symbol in of_references:
             end = of_references[symbol]
-            if set(end.atoms.symbols) != {symbol} or not end.converged:
+            if not end.converged:
                 raise ValueError(
-                    f"the reference of {symbol} ({end.atoms.get_chemical_formula()}) must be of "
-                    f"that element alone and must relax: {end.message}"
+                    f"the reference of {symbol} ({end.atoms.get_chemical_formula()}) must relax: "
+                    f"{end.message}"
                 )
             found.append(end.energy / len(end.atoms))
         elif symbol in given:

@@ -142,6 +142,11 @@ def test_resumed_run_is_the_same(whole, command, tmp_path) -> None:
     for of, known in zip(found["averages"], expected["averages"], strict=True):
         assert of.pop("message") == known.pop("message")
         assert of == pytest.approx(known, rel=1e-6)
+    # Of rows that are closer together before the restart, those count that go on after it.
+    fourth = command(tmp_path, "--steps", 60, "--resume", "--log-every", 4)
+    assert fourth.status == 0, fourth.err
+    # Rows at 0, 4, ..., 60.
+    assert json.loads((tmp_path / "md.json").read_text())["averaged_steps"] == [32, 60]
 
     # Another start, or other settings, is another run.
     other = command(tmp_path, "--steps", 50, "--resume", "--seed", 3)

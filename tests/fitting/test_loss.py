@@ -174,8 +174,11 @@ def test_no_label_with_a_positive_weight_is_an_error(data):
     energies_only = [replace(s, forces=None, stress=None, magnetic_forces=None) for s in data[:2]]
     batches = make_batches(energies_only, 4.0)
     weights = Weights(energy=0.0)
-    with pytest.raises(ValueError, match="of 2 configurations are energy, and the weight of all"):
+    with pytest.raises(ValueError, match="of 2 configurations are energy, and their weights"):
         make_targets(energies_only, batches, weights)
+    unweighted = [replace(s, weight=0.0) for s in energies_only]
+    with pytest.raises(ValueError, match="energy, and their weights, or those of the config"):
+        make_targets(unweighted, batches, Weights())
     nothing = [replace(s, energy=None) for s in energies_only]
     with pytest.raises(ValueError, match="nothing to fit to: 2 configurations without energy"):
         make_targets(nothing, batches, Weights())

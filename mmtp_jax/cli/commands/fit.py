@@ -60,7 +60,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--restart",
         action="store_true",
-        help="start afresh although the checkpoint exists; it is kept as FILE.bak",
+        help="start afresh although the checkpoint exists; it is kept as FILE.bak, the next one as "
+        "FILE.bak2",
     )
     parser.add_argument(
         "--distributed",
@@ -195,7 +196,8 @@ def _data(settings: FitSettings, potential: Potential) -> tuple[list[Atoms], lis
     lonely = no_neighbours(structures, float(potential.cutoff))
     if lonely is not None:
         raise ValueError(lonely)
-    require_labels(structures, settings.weights)
+    if settings.several.scan is None:
+        require_labels(structures, settings.weights)
     print_labels("training set", training, potential)
     if validation:
         print_labels("validation set", validation, potential)
