@@ -1,6 +1,7 @@
 """Devices and executors as options of commands and as files."""
 
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 
 import mmtp_jax as mmtp
 from mmtp_jax.fitting.options import FitOptions
@@ -30,6 +31,7 @@ def test_devices_reach_the_fit(run, tmp_path, monkeypatch):
 
     atoms = bulk("Fe", cubic=True)
     atoms.set_initial_magnetic_moments([2.0, 2.0])
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
     mmtp.write(tmp_path / "data.extxyz", [atoms])
     monkeypatch.chdir(tmp_path)
     found = []
