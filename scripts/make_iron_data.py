@@ -51,8 +51,8 @@ ORACLE = AbinitOracle(
 are not converged. With 1e-3 two atoms with vectors take 62 steps in place of 95, energies and
 forces are the same, but the stress is off by 2 GPa."""
 VECTOR_TOLERANCE = 1e-4
-"""Residual of vectors, which wander for many steps before they get below 1e-5, if they do; the
-first three labels did."""
+"""Residual of vectors, which wander for many steps before they get below 1e-5, if they do; those of
+the first three labels of `canted` and of 90 and 135 degrees of `turned` did."""
 LISTS = {
     "more": (
         20261121,

@@ -14,14 +14,20 @@ import mmtp_jax as mmtp
 from mmtp_jax.oracles.abinit.inputs import overlap_of
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
+CANTED = Path(mmtp.__file__).parent / "data" / "canted"
 LISTS = ("start", "ideal", "test", "large")
+
+
+def script(name: str) -> dict:
+    """What a script defines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPTS))
+        return runpy.run_path(str(SCRIPTS / name))
 
 
 @pytest.fixture(scope="module")
 def fe_al() -> dict:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        return runpy.run_path(str(SCRIPTS / "make_fe_al_data.py"))
+    return script("make_fe_al_data.py")
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +128,7 @@ def test_the_settings_are_those_of_iron(fe_al) -> None:
 
 def test_energies_of_turned_iron_are_those_of_its_torques() -> None:
     """Within the 5 % that PAW with gradients leaves open across moments."""
-    folder = Path(mmtp.__file__).parent / "data" / "canted"
-    labels = mmtp.read(folder / "fe_turned.extxyz", vectors=True)
+    labels = mmtp.read(CANTED / "fe_turned.extxyz", vectors=True)
     angles, energies, torques = [], [], []
     for atoms in labels:
         first, second = atoms.get_initial_magnetic_moments()
@@ -141,13 +146,10 @@ def test_energies_of_turned_iron_are_those_of_its_torques() -> None:
 
 
 def test_shipped_canted_labels_are_of_their_list() -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        iron = runpy.run_path(str(SCRIPTS / "make_iron_data.py"))
-    folder = Path(mmtp.__file__).parent / "data" / "canted"
+    iron = script("make_iron_data.py")
     for name, file in (("canted", "fe"), ("turned", "fe_turned")):
         wanted = iron["configurations"](30, *iron["LISTS"][name])
-        for atoms in mmtp.read(folder / f"{file}.extxyz", vectors=True):
+        for atoms in mmtp.read(CANTED / f"{file}.extxyz", vectors=True):
             of_list = wanted[atoms.info["config_id"]]
             np.testing.assert_allclose(atoms.positions, of_list.positions, atol=1e-6)
             np.testing.assert_allclose(

@@ -230,8 +230,10 @@ def keep_backup(path: str | os.PathLike) -> str:
     from mmtp_jax.io.atomic import atomic_write, backup_place
 
     backup = backup_place(path)
-    with atomic_write(backup) as temporary:
-        shutil.copy2(path, temporary)
+    # Else it holds the same.
+    if not backup.exists():
+        with atomic_write(backup) as temporary:
+            shutil.copy2(path, temporary)
     return f" (the file that was there before is kept as {backup})"
 
 
