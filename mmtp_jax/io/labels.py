@@ -186,7 +186,7 @@ _PATTERNS: tuple[tuple[str, str, _Shapes], ...] = (
      lambda n: {(n,), (n, 1), (n, 3)}),
     ("forces", r"forces?", lambda n: {(n, 3), (3 * n,)}),
     ("magmoms",
-     r"mag_?mom|moments?\b|spins?(_?z)?\b|magneti[sz]ation|\bmags?\b|(^|_)mags?(_|$)",
+     r"mag_?mom|moments?\b|spins?(_?(z|vec\w*))?\b|magneti[sz]ation|\bmags?\b|(^|_)mags?(_|$)",
      lambda n: {(n,), (n, 1), (n, 3)}),
     ("energy", r"energy|toten|etot", lambda n: {(), (1,)}),
     ("virial", r"virial", lambda n: {(6,), (9,), (3, 3)}),

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from mmtp_jax.language import counted
+from mmtp_jax.language import argument, counted
 from mmtp_jax.structures.cells import ALIKE, PERMUTATIONS, stretches
 from mmtp_jax.structures.rules import RULES
 from mmtp_jax.structures.structure import Structure
@@ -139,8 +139,8 @@ class Makings:
         if found and rule == "refuse":
             raise ValueError(
                 f"labels of different making do not belong together: {'; '.join(found)}. Leave "
-                "one kind out; or choose the making 'shift', which fits a constant of the energy "
-                "for each making and species, or 'ignore'"
+                f"one kind out; or give {argument('making', 'shift')}, which fits a constant of "
+                "the energy for each making and species, or 'ignore' in its place"
             )
 
 

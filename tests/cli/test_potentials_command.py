@@ -48,8 +48,7 @@ def test_commands_take_the_name_in_any_place(run, tmp_path, monkeypatch) -> None
     # Thresholds of grades know the set that ships.
     failed = run("equilibrate", "Fe", "missing.cfg", "--grade-break", 5)
     assert "missing.cfg" in failed.err
-    failed = run("md", "fe", "data.extxyz")
-    assert failed.status == 2
-    assert (
-        "there is no file 'fe' in this folder; potentials that come with the program" in failed.err
-    )
+    for words in (("md", "fe", "data.extxyz"), ("info", "fe")):
+        failed = run(*words)
+        assert failed.status == 2
+        assert "no file 'fe' in this folder; potentials that come with the program" in failed.err

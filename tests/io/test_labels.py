@@ -112,6 +112,7 @@ N3, N = np.ones((4, 3)), np.ones(4)
         ("REF_magmoms", N, True, "rename it to 'magmoms'"),
         ("magmom", N[:, None], True, "rename it to 'magmoms'"),
         ("spin", N, True, "rename it to 'magmoms'"),
+        ("spinvec", N3, True, "rename it to 'magmoms'"),
         ("spinz", N, True, "rename it to 'magmoms'"),
         ("REF_stress", np.ones(6), False, "rename it to 'stress'"),
         ("mlip_virial", np.ones((3, 3)), False, "the virial divided by minus the volume"),

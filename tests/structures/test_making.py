@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mmtp_jax.language import speaking
 from mmtp_jax.structures.cells import ALIKE, stretches
 from mmtp_jax.structures.making import (
     making_entries,
@@ -48,6 +49,8 @@ def test_what_differs_is_named_and_counted():
     other = {**ABINIT, "smearing_Ha": 0.02, "version": "9.10"}
     found = makings_of([structure(ABINIT)] * 3 + [structure(other, name="b.cfg, configuration 7")])
     with pytest.raises(ValueError, match=r"smearing_Ha 0.01 against 0.02 in 1 of 4.*b.cfg, conf"):
+        found.check()
+    with speaking("options"), pytest.raises(ValueError, match="or give --making shift, which"):
         found.check()
     found.check("ignore")
     assert found.of.tolist() == [0, 0, 0, 1]

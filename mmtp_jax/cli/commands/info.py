@@ -11,6 +11,7 @@ from mmtp_jax.cli import console
 from mmtp_jax.cli.command_line import add_options, given_by
 from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.shared_settings import LabelReading
+from mmtp_jax.io.shipped import file_to_read
 
 _EPILOG = """\
 examples:
@@ -45,6 +46,8 @@ def run(args: argparse.Namespace) -> None:
     elif _is_archive(Path(args.file)):
         text, content = _store(Path(args.file))
     else:
+        if not Path(args.file).exists():
+            file_to_read(args.file)
         text, content = _configurations(args)
     print(json.dumps(content, indent=2) if args.json else text)
 

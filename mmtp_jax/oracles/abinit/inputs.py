@@ -33,10 +33,11 @@ SPINORS = {"kptopt": 4, "nsppol": 1, "nspden": 4, "nspinor": 2, "pawspnorb": 0}
 """Vectors, without spin-orbit coupling. Moments out of one plane make k and -k different states,
 and those in one plane only equal up to a turn of the spins, which no halved mesh knows of: all of
 the mesh is needed."""
-MEMORY = 20
+MEMORY = 15
 """Steps that the mixing of spinors remembers. Two atoms of iron with moments 144 degrees apart come
-to a residual of 1e-4 in 48 steps with 15 of them, and stay between 3e-4 and 2e-3 for 60 with the
-seven of ABINIT, also where bands are converged further in each step (nline 8)."""
+to a residual of 1e-4 in 48 steps with it; with 7 as by default, also with bands converged further
+in each step (nline 8), or with 20 they stay between 3e-4 and 5e-3 until the 60th, with energies
+that change by 1e-7 Ha."""
 SEARCH_STEPS = {False: 0.05, True: 0.01}
 """Of magcon_lambda, of vectors or not. Two atoms of iron with moments 117 degrees apart go from a
 residual of 100 to 1e-2 in 20 iterations with 0.01, and stay at 24 for 60 with 0.05."""

@@ -123,9 +123,9 @@ def test_vectors_need_spinors_and_all_of_the_mesh(nitride, cells) -> None:
     assert numbers(found["magcon_lambda"]) == [0.01]
     own = AbinitOracle(nitride.datasets, magcon_lambda=0.02)
     assert numbers(told(own, cells)["magcon_lambda"]) == [0.02]
-    # Their mixing needs a longer memory, in every attempt.
+    # Their mixing needs a longer memory in every attempt.
     assert "npulayit" not in collinear
-    assert [told(nitride, cells, a)["npulayit"] for a in LADDER[:2]] == [["20"], ["20"]]
+    assert [told(nitride, cells, a)["npulayit"] for a in LADDER[:2]] == [["15"], ["15"]]
 
 
 def test_bands_mesh_and_smearing(nitride, cells, dataset) -> None:
