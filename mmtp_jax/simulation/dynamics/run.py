@@ -25,7 +25,7 @@ from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 from mmtp_jax.simulation.dynamics.outcome import Simulation
 from mmtp_jax.simulation.dynamics.precession import thermal_speeds
 from mmtp_jax.simulation.dynamics.series import Series
-from mmtp_jax.simulation.dynamics.spin_timestep import check_timestep, with_gauge
+from mmtp_jax.simulation.dynamics.spin_start import check_timestep, with_gauge, with_past
 from mmtp_jax.simulation.dynamics.thermostats import Bath, keys_of
 from mmtp_jax.simulation.host_loop import Block, HostLoop
 from mmtp_jax.simulation.neighbours import structures_of, used_skin
@@ -168,6 +168,8 @@ class Run(HostLoop):
                 check_timestep(self)
             begins()
             self.advance(1, bath=self.at_rest)
+            if self.options.spins == "dynamics":
+                self.state = with_past(self)
             return
         reference = resume.state.system._replace(
             positions=resume.reference_positions, cell=resume.reference_cell
