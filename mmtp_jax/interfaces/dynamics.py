@@ -17,6 +17,7 @@ from mmtp_jax.interfaces.equilibration import start_structures
 from mmtp_jax.io.convert import given_configurations
 from mmtp_jax.io.dynamics_checkpoint import load_dynamics, save_dynamics
 from mmtp_jax.io.lock import locked
+from mmtp_jax.io.names import LENGTH_SPEEDS
 from mmtp_jax.io.schema import SOURCE
 from mmtp_jax.io.thermo import read_series
 from mmtp_jax.io.trajectory import (
@@ -36,14 +37,23 @@ from mmtp_jax.potential.vectors import check_vectors
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.readable import readable
 from mmtp_jax.simulation.blocks import MIN_BLOCKS, block_error
+from mmtp_jax.simulation.constants import KB
 from mmtp_jax.simulation.dynamics.molecular_dynamics import simulate
 from mmtp_jax.simulation.dynamics.observer import Observer, Saved, Snapshot
 from mmtp_jax.simulation.dynamics.options import DynamicsOptions
 from mmtp_jax.simulation.dynamics.outcome import Simulation
+from mmtp_jax.simulation.dynamics.precession import thermal_speeds
 from mmtp_jax.simulation.dynamics.run import refuse_signs_of_vectors
 from mmtp_jax.simulation.dynamics.series import OF_SPINS, UNITS, Series
+from mmtp_jax.simulation.dynamics.thermostats import keys_of
 from mmtp_jax.simulation.moments.collapse import collapse_message, is_zero, warn_of_collapse
-from mmtp_jax.simulation.system import System, system_of, thermal_velocities, without_drift
+from mmtp_jax.simulation.system import (
+    System,
+    system_of,
+    temperatures,
+    thermal_velocities,
+    without_drift,
+)
 from mmtp_jax.simulation.watch import BoundWatch, GradedWatch, Watch
 from mmtp_jax.structures.domain import warn_of_canted
 from mmtp_jax.structures.neighbours import neighbour_table
@@ -204,7 +214,9 @@ def md(
     """Molecular dynamics with moments that follow the atoms (Kotykhov 2025, Sec. II.A).
 
     Several configurations of the same atoms run together as replicas. Velocities are those of the
-    atoms, without the motion of the whole; where there are none, thermal ones are drawn. Moments
+    atoms, without the motion of the whole, and so are in spin dynamics those of lengths
+    (``length_speeds``, as frames of another run have); where there are none, thermal ones are
+    drawn. Moments
     that are vectors (n, 3) turn as they are equilibrated, or keep their directions. With
     ``spins="dynamics"`` they precess, see `mmtp_jax.simulation.dynamics.precession`; those that are
     numbers start along z.
@@ -257,6 +269,7 @@ def md(
     if not atoms_list:
         raise ValueError("there is no configuration to simulate; give at least one")
     system = start_system(potential, atoms_list, chosen)
+    speeds = _length_speeds(atoms_list, system, chosen)
     files = Files(
         symbols=tuple(atoms_list[0].symbols),
         trajectories=trajectory_paths(trajectory, len(atoms_list)),
@@ -299,6 +312,7 @@ def md(
         result = simulate(
             potential, system, n_steps, chosen, watch=watch, observers=observers, record=record,
             keep=keep, resume=saved, begins=lambda: files.open(saved, chosen.timestep_fs),
+            speeds=speeds,
         )  # fmt: skip
     follows = chosen.lengths if chosen.spins == "dynamics" else chosen.moments
     if follows == "equilibrate":
@@ -364,6 +378,37 @@ def start_system(
     has_own = np.array([atoms.has("momenta") for atoms in atoms_list])
     velocities = np.where(has_own[:, None, None], np.asarray(without_drift(own, masses)), drawn)
     return system._replace(velocities=0.0 * velocities if options.fixed_atoms else velocities)
+
+
+def _length_speeds(
+    atoms_list: Sequence[Atoms], system: System, options: DynamicsOptions
+) -> np.ndarray | None:
+    """Speeds (R, n, 3) of lengths that the frames of another run have, or thermal ones.
+
+    Where atoms bring velocities and no such speeds, these are of the temperature of the velocities:
+    a run that goes on without a bath would heat the lengths, or cool them. None where all are to be
+    drawn, or none move.
+    """
+    moves = options.spins == "dynamics" and options.lengths == "dynamic"
+    has = [atoms.has(LENGTH_SPEEDS) for atoms in atoms_list]
+    brings = [atoms.has("momenta") for atoms in atoms_list]
+    if not moves or not any(has + brings):
+        return None
+    temperature = options.per_replica("temperature_K", len(atoms_list))
+    if not options.fixed_atoms and system.n_atoms > 1:
+        temperature = np.where(brings, temperatures(system), temperature)
+    keys = keys_of(options.seed + r for r in range(len(atoms_list)))
+    speeds = np.array(thermal_speeds(system.magmoms, KB * temperature, keys))
+    for r in np.flatnonzero(has):
+        found = np.asarray(atoms_list[r].arrays[LENGTH_SPEEDS], float)
+        if found.shape != speeds[r].shape or not np.isfinite(found).all():
+            name = getattr(atoms_list[r], SOURCE, f"configuration {r + 1}")
+            raise ValueError(
+                f"{name}: {LENGTH_SPEEDS!r} are three finite numbers for each atom, got an array "
+                f"of shape {found.shape}; leave it out for thermal ones"
+            )
+        speeds[r] = found
+    return speeds
 
 
 def _as_vectors(potential: Potential, structures: Sequence[Structure]) -> list[Structure]:

@@ -19,7 +19,7 @@ from ase import Atoms
 from mmtp_jax.io.atomic import WriteError, writing
 from mmtp_jax.io.atoms import with_results
 from mmtp_jax.io.extxyz import frame
-from mmtp_jax.io.names import OFF_GRID
+from mmtp_jax.io.names import LENGTH_SPEEDS, OFF_GRID
 from mmtp_jax.simulation.dynamics.integrate import State
 from mmtp_jax.simulation.dynamics.observer import Snapshot
 from mmtp_jax.simulation.dynamics.series import UNITS, Series
@@ -32,7 +32,7 @@ GRADE_COLUMN = "grade"
 
 
 def atoms_of_state(state: State, replica: int, symbols: Sequence[str]) -> Atoms:
-    """One replica as atoms with velocities, moments and results.
+    """One replica as atoms with velocities, also those of lengths of moments, and results.
 
     Moments are the initial ones and those of the results. The masses are those of the elements,
     unless the run has others.
@@ -48,6 +48,8 @@ def atoms_of_state(state: State, replica: int, symbols: Sequence[str]) -> Atoms:
         atoms.set_masses(system.masses)
     atoms.set_velocities(system.velocities[replica])
     atoms.set_initial_magnetic_moments(np.asarray(system.magmoms[replica]))
+    if np.any(speeds := np.asarray(state.precession.speeds[replica])):
+        atoms.set_array(LENGTH_SPEEDS, speeds)
     results = {
         "energy": float(known.energy[replica]),
         "forces": np.asarray(known.forces[replica]),

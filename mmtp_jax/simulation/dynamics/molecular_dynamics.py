@@ -35,6 +35,7 @@ def simulate(
     keep: Callable[[list[Any]], None] | None = None,
     resume: Saved | None = None,
     begins: Callable[[], None] | None = None,
+    speeds: np.ndarray | None = None,
 ) -> Simulation:
     """Run dynamics up to step ``n_steps``, or until all replicas have stopped.
 
@@ -51,13 +52,15 @@ def simulate(
         keep: called with what the watch has kept, as it is drained.
         resume: state to go on from, in place of ``system``.
         begins: called once nothing will be refused any more, before anything is told or recorded.
+        speeds: (R, n, 3) of lengths of moments that move, see `precession.Precession`; thermal ones
+            are drawn if not given.
 
     Raises:
         ValueError: if there are not one or R temperatures or pressures, the ensemble is npt and
             the cell is not periodic in three directions, two atoms are at the same place, or the
             time step is too long for the precession of the moments.
     """
-    run = Run(potential, system, options, record, watch=watch, keep=keep)
+    run = Run(potential, system, options, record, watch=watch, keep=keep, own_speeds=speeds)
     with deferred():
         run.begin(resume, begins)
         if resume is None:

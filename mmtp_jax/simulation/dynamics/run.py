@@ -76,6 +76,8 @@ class Run(HostLoop):
     steps: list[np.ndarray] = field(default_factory=list)
     rows: list[Series] = field(default_factory=list)
     spin_sites: SpinSites | None = None
+    own_speeds: np.ndarray | None = None
+    """(R, n, 3) of lengths at the start; None for thermal ones."""
 
     def __post_init__(self) -> None:
         options, n_replicas = self.options, self.system.n_replicas
@@ -191,6 +193,8 @@ class Run(HostLoop):
             return None
         if self.options.lengths != "dynamic":
             return np.zeros(self.system.magmoms.shape)
+        if self.own_speeds is not None:
+            return self.own_speeds
         return thermal_speeds(self.system.magmoms, self.bath.thermal_energy, keys)
 
     def take(self, n_steps: int, bath: Bath | None = None, state: State | None = None) -> Block:

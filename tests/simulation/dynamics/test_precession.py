@@ -199,6 +199,35 @@ def test_the_first_steps_are_as_good_as_others() -> None:
     np.testing.assert_allclose(total, np.tile(total[0], (len(total), 1)), rtol=0, atol=6e-4)
 
 
+def test_a_run_goes_on_from_a_frame_of_another(iron, tmp_path) -> None:
+    """With the speeds of lengths, which a frame has; without them, at the temperature of its atoms,
+    whatever that of velocities that would be drawn."""
+    cell = bulk("Fe", a=2.84, cubic=True).repeat((2, 1, 1))
+    rng = np.random.default_rng(5)
+    moments = 2.1 * (0.2 * random_directions(rng, 4) + np.array([0.0, 0.0, 1.0]))
+    options = {"timestep_fs": 0.1, "spins": "dynamics", "chunk_steps": 64}
+    path = tmp_path / "run.extxyz"
+    whole = mmtp.md(iron, with_moments(cell, moments), 40, temperature_K=40, **options,
+                    trajectory=path, trajectory_every=20)  # fmt: skip
+    half = mmtp.read(str(path), vectors=True)[1]
+    rest = mmtp.md(iron, half, 20, **options)
+    # Files have eight decimals.
+    np.testing.assert_allclose(rest.atoms[0].positions, whole.atoms[0].positions, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(rest.system.magmoms, whole.system.magmoms, rtol=0, atol=5e-4)
+    np.testing.assert_allclose(
+        rest.series.conserved[0], whole.series.conserved[20], rtol=0, atol=1e-5
+    )
+    del half.arrays["length_speeds"]
+    cold = mmtp.md(iron, half, 0, **options)
+    drawn = cold.atoms[0].arrays["length_speeds"]
+    size = np.sum(drawn**2) / (3 * 4 * 8.617333e-5)
+    assert 0.3 < size / cold.series.temperature[0, 0] < 2.5
+    assert cold.series.temperature[0, 0] < 100
+    half.arrays["length_speeds"] = np.full((4, 3), np.nan)
+    with pytest.raises(ValueError, match="'length_speeds' are three finite numbers"):
+        mmtp.md(iron, half, 1, **options)
+
+
 @pytest.mark.parametrize("lengths", ["fixed", "dynamic", "equilibrate"])
 def test_the_energy_of_atoms_and_spins_is_conserved(lengths, iron) -> None:
     cell = bulk("Fe", a=2.84, cubic=True)
