@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from mmtp_jax.language import argument, named
@@ -196,8 +197,10 @@ class DynamicsOptions(Stopping, Spins, Moments, Bath):
     def _check_spins(self, has_bath: bool) -> None:
         """Refuse what spin dynamics cannot do, and what nothing else can."""
         if self.spins != "dynamics":
-            given = {"damping": self.damping is not None, "fixed_atoms": self.fixed_atoms}
-            for name in (name for name, is_given in given.items() if is_given):
+            # What is as it is by default cannot be told from what was given so.
+            defaults = {f.name: f.default for f in fields(DynamicsOptions)}
+            names = ("damping", "lengths", "length_mass", "fixed_atoms")
+            for name in (name for name in names if getattr(self, name) != defaults[name]):
                 raise ValueError(
                     f"{named(name)} is for moments that precess; set "
                     f"{argument('spins', 'dynamics')}, or leave it out"

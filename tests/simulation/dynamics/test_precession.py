@@ -352,6 +352,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path) -> None:
         ({"damping": 0.1}, "only a heat bath"),
         ({"ensemble": "npt"}, "changes the cell"),
         ({"spins": "none"}, "is for moments that precess"),
+        ({"spins": "none", "fixed_atoms": False, "lengths": "equilibrate"}, "lengths is for"),
     ):
         with pytest.raises(ValueError, match=words):
             mmtp.md(pot, start, 2, **{**SPINS, **options})
