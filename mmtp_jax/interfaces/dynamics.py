@@ -57,7 +57,7 @@ from mmtp_jax.simulation.system import (
 from mmtp_jax.simulation.watch import BoundWatch, GradedWatch, Watch
 from mmtp_jax.structures.domain import warn_of_canted
 from mmtp_jax.structures.neighbours import neighbour_table
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import Structure, along_z, of_one_kind
 from mmtp_jax.tables import with_error
 
 logger = logging.getLogger(__name__)
@@ -217,7 +217,8 @@ def md(
     atoms, without the motion of the whole, and so are in spin dynamics those of lengths
     (``length_speeds``, as frames of another run have); where there are none, thermal ones are
     drawn. Moments
-    that are vectors (n, 3) turn as they are equilibrated, or keep their directions. With
+    that are vectors (n, 3) turn as they are equilibrated, or keep their directions; where some
+    replicas have vectors, numbers of others are along z, which is told. With
     ``spins="dynamics"`` they precess, see `mmtp_jax.simulation.dynamics.precession`; those that are
     numbers start along z.
 
@@ -250,8 +251,8 @@ def md(
 
     Raises:
         ValueError: if a configuration has an unknown element, no moments, constraints, or vectors
-            where the potential is not even or other replicas have numbers; if an option is out of
-            range; the checkpoint belongs to another run, or another process uses it.
+            where the potential is not even; if an option is out of range; the checkpoint belongs to
+            another run, or another process uses it.
 
     Warns:
         EquilibrationWarning: if all moments of a replica have vanished: they start from those of
@@ -362,6 +363,12 @@ def start_system(
     structures = start_structures(potential, atoms_list, vectors=True)
     if options.spins == "dynamics":
         structures = _as_vectors(potential, structures)
+    structures, n_collinear = of_one_kind(structures)
+    if n_collinear:
+        logger.warning(
+            "moments of %d of %d replicas are numbers and count as vectors along z, as those of "
+            "the others are vectors", n_collinear, len(structures),
+        )  # fmt: skip
     for structure in structures:
         # Replicas have no names any more.
         neighbour_table(structure, float(potential.cutoff))
@@ -425,8 +432,7 @@ def _as_vectors(potential: Potential, structures: Sequence[Structure]) -> list[S
             )
     if not any(structure.canted for structure in structures):
         warn_of_canted(potential, structures, turn=True)
-    z = np.array([0.0, 0.0, 1.0])
-    return [s if s.vectors else replace(s, magmoms=s.magmoms[:, None] * z) for s in structures]
+    return [along_z(structure) for structure in structures]
 
 
 @dataclass

@@ -211,6 +211,11 @@ class DynamicsOptions(Stopping, Spins, Moments, Bath):
                 f"in spin dynamics moments move; for lengths that stay set "
                 f"{argument('lengths', 'fixed')} and leave {argument('moments', 'fixed')} out"
             )
+        if self.directions == "fixed":
+            raise ValueError(
+                f"in spin dynamics moments turn; leave {argument('directions', 'fixed')} out, or "
+                f"take another of {named('spins')}"
+            )
         if self.damping and not has_bath:
             raise ValueError(
                 f"{named('damping')} takes energy, and only a heat bath gives it back; set "

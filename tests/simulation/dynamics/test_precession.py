@@ -349,6 +349,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path) -> None:
         mmtp.md(pot, start, 1, timestep_fs=0.8 * longest, **SPINS)
     for options, words in (
         ({"moments": "fixed"}, "lengths"),
+        ({"directions": "fixed"}, "moments turn"),
         ({"damping": 0.1}, "only a heat bath"),
         ({"ensemble": "npt"}, "changes the cell"),
         ({"spins": "none"}, "is for moments that precess"),

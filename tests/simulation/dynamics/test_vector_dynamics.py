@@ -107,7 +107,11 @@ def test_what_cannot_be_is_refused_before_anything_is_done(iron, cell, canted) -
     heard = {"begins": lambda: begun.append(1)}
     with pytest.raises(ValueError, match="changes signs, and the moments are vectors"):
         mmtp.md(iron, _with(cell, canted), 2, ensemble="nvt", spins="flip", **heard)
-    mixed = [_with(cell, canted), _with(cell, [2.0] * 4)]
-    with pytest.raises(ValueError, match=r"of configuration 1 are vectors.*2 are numbers"):
-        mmtp.md(iron, mixed, 2, **heard)
     assert not begun
+
+
+def test_numbers_beside_vectors_are_along_z(iron, cell, canted, caplog) -> None:
+    both = [_with(cell, canted), _with(cell, [2.0] * 4)]
+    run = mmtp.md(iron, both, 0, ensemble="nvt", moments="fixed")
+    np.testing.assert_array_equal(run.system.magmoms[1], np.tile([0.0, 0.0, 2.0], (4, 1)))
+    assert "moments of 1 of 2 replicas are numbers and count as vectors along z" in caplog.text
