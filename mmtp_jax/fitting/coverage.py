@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from mmtp_jax.fitting.initial import SMALLEST_MAX_MAGMOM, largest_magmoms
+from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.language import argument
 from mmtp_jax.potential.potential import Potential
@@ -29,6 +31,11 @@ ON_SITES = 1e-3
 """eV/Angstrom; forces below it are what DFT leaves of those that symmetry forbids."""
 MUCH = 5.0
 """Times `SMALLEST_MAX_MAGMOM` that others have beside a species that is called non-magnetic."""
+
+
+LARGER, LEAST = 10.0, 0.01
+"""Times that noncollinear terms may be larger in other canted cells than in those of the training
+set, where they count for this at least, eV/atom."""
 
 
 class CoverageWarning(UserWarning):
@@ -191,6 +198,66 @@ def count_numbers(structures: Sequence[Structure], weights: Weights = Weights())
         for kind in LABELS
         if weights.has(kind, structure.vectors) and getattr(structure, kind) is not None
     )
+
+
+def warn_of_terms(potential: Potential, training: PreparedSet) -> None:
+    """Warn where noncollinear terms, small in the training set, are large in larger cells.
+
+    In cells of two atoms many combinations of them are nearly zero, and so is what they cost there.
+
+    Warns:
+        CoverageWarning: if they are `LARGER` times as large in canted cells of the training set
+            that are repeated, with moments of the same lengths in random directions.
+    """
+    canted = [structure for structure in training.structures if structure.canted]
+    if not potential.noncollinear_terms or not canted:
+        return
+    some = [canted[k] for k in sorted({0, len(canted) // 2, len(canted) - 1})]
+    probes = [_in_random_directions(_doubled(s), k) for k, s in enumerate(some)]
+    known = _size_of_terms(potential, canted)
+    found = _size_of_terms(potential, probes)
+    if found > LARGER * max(known, LEAST):
+        atoms = sorted({len(structure) for structure in canted})
+        between = f"{atoms[0]}" if len(atoms) == 1 else f"{atoms[0]} to {atoms[-1]}"
+        warn(
+            f"noncollinear terms are at most {known:.2g} eV/atom in the training set, and "
+            f"{found:.2g} in its canted cells doubled, with moments in random directions: cells of "
+            f"{between} atoms do not determine them there; give labels of larger canted cells, or "
+            f"set {argument('noncollinear_terms', 0)}",
+            CoverageWarning,
+        )
+
+
+def _size_of_terms(potential: Potential, structures: Sequence[Structure]) -> float:
+    """The largest energy of noncollinear terms, eV/atom."""
+    prepared = PreparedSet.of(structures, float(potential.cutoff))
+    with_them, without = (
+        np.array([result.energy / len(s) for result, s in zip(of, structures, strict=True)])
+        for of in (prepared.results(p) for p in (potential, potential.replace(noncollinear=None)))
+    )
+    return float(np.abs(with_them - without).max())
+
+
+def _doubled(structure: Structure) -> Structure:
+    """Twice the cell along each periodic direction, without labels."""
+    counts = np.where(structure.periodic, 2, 1)
+    shifts = np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, 3)
+    positions = structure.positions + (shifts @ structure.cell)[:, None]
+    n = len(shifts)
+    return Structure(
+        cell=structure.cell * counts[:, None],
+        periodic=structure.periodic,
+        positions=positions.reshape(-1, 3),
+        types=np.tile(structure.types, n),
+        magmoms=np.tile(structure.magmoms, (n, 1)),
+        name=structure.name,
+    )
+
+
+def _in_random_directions(structure: Structure, seed: int) -> Structure:
+    drawn = np.random.default_rng(seed).normal(size=structure.magmoms.shape)
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    return replace(structure, magmoms=structure.lengths[:, None] * drawn)
 
 
 def few_labels(

@@ -11,7 +11,7 @@ from mmtp_jax.fitting import processes
 from mmtp_jax.fitting.checkpoint import Checkpoint, PartRecord, Validated
 from mmtp_jax.fitting.coarse_to_fine import all_data_loss, described_stages, first_stage
 from mmtp_jax.fitting.confine import with_confinement, without_confinement
-from mmtp_jax.fitting.coverage import absent_species, warn_of_coverage
+from mmtp_jax.fitting.coverage import absent_species, warn_of_coverage, warn_of_terms
 from mmtp_jax.fitting.gauss_newton import GaussNewton
 from mmtp_jax.fitting.held_out import HeldOut
 from mmtp_jax.fitting.initial import (
@@ -110,7 +110,8 @@ def fit_structures(
         ExtrapolationWarning: if structures lie outside of the intervals that are fitted.
         NoNeighboursWarning: if atoms have no neighbour within the cutoff.
         CoverageWarning: if the training set says nothing about a species, or about its moments; if
-            labels that simulations need are few or missing.
+            labels that simulations need are few or missing; if they do not determine
+            noncollinear terms in larger cells.
         UnitsWarning: if labels have a size that points to other units.
     """
     sets = prepared_sets(training, validation, potential, options.making)
@@ -290,6 +291,7 @@ class FitProblem:
     def result(self, outcome: Outcome, part: PartRecord | None = None) -> Fit:
         """The potential of an outcome, with its errors; ``part`` is the stage before."""
         fitted, shifts = self.split(outcome.theta)
+        warn_of_terms(fitted, self.training)
         reported = self.validation if self.tested is None else self.tested
         _, validation = self._shifted(outcome.theta, reported)
         of_making = self.training.shifts

@@ -1,5 +1,6 @@
 """What a fit says of labels that simulations will ask for and the training set does not have."""
 
+import warnings
 from dataclasses import replace
 from importlib.resources import files
 
@@ -14,7 +15,9 @@ from mmtp_jax.fitting.coverage import (
     missing_labels,
     uncovered,
     warn_of_coverage,
+    warn_of_terms,
 )
+from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.io.convert import to_structures
 from mmtp_jax.language import speaking
 
@@ -49,6 +52,28 @@ def test_canted_configurations_on_sites_of_symmetry(iron, potential):
     assert uncovered(terms, [*iron, still, moved]) == []
     assert uncovered(terms, [*iron, replace(still, forces=None)]) == []
     assert uncovered(potential, [*iron, still]) == []
+
+
+def test_terms_that_are_large_in_larger_cells() -> None:
+    """Canted cells of two atoms leave them to anything in larger ones, which a fit says."""
+    folder = files("mmtp_jax") / "data"
+    collinear = mmtp.read(str(folder / "fe_cdft.extxyz"))[:20]
+    canted = mmtp.read(str(folder / "canted" / "fe.extxyz"))[:12]
+    start = mmtp.Potential.new(level=4, species=("Fe",), radial_size=4, cutoff=4.2)
+    options = {"max_iterations": 1, "making": "ignore"}
+    with pytest.warns(CoverageWarning, match="canted cells doubled.*cells of 2 atoms do not"):
+        fit = mmtp.fit(start.with_noncollinear_terms(1), [*collinear, *canted], **options)
+    cell = canted[0].repeat(2)
+    cell.rattle(0.01, seed=1)
+    turned = np.random.default_rng(1).normal(size=(len(cell), 3))
+    cell.arrays.pop("initial_magmoms", None)
+    cell.set_initial_magnetic_moments(2.2 * turned / np.linalg.norm(turned, axis=1, keepdims=True))
+    without = fit.potential.replace(noncollinear=None)
+    energies = [mmtp.evaluate(pot, cell)[0].energy / len(cell) for pot in (fit.potential, without)]
+    assert abs(energies[0] - energies[1]) > 1.0, "eV/atom, what is warned of"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CoverageWarning)
+        warn_of_terms(without, PreparedSet.of(to_structures(canted, ("Fe",), vectors=True), 4.2))
 
 
 def test_no_magnetic_forces(iron, potential):
