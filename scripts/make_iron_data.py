@@ -13,7 +13,7 @@ for eight, on one core, and about ten times as much for vectors.
 
     python scripts/make_iron_data.py --number 100 --jobs iron_jobs -o fe_cdft_more.extxyz
     python scripts/make_iron_data.py --list disordered --number 60 -o fe_cdft_disordered.extxyz
-    python scripts/make_iron_data.py --list canted --number 30 -o canted/fe.extxyz
+    python scripts/make_iron_data.py --list canted --number 36 -o canted/fe.extxyz
     python scripts/make_iron_data.py --list turned --number 7 -o canted/fe_turned.extxyz
 """
 

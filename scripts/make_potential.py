@@ -105,7 +105,7 @@ def held_out(recipe: Recipe, data: list[Atoms]) -> dict[str, Any]:
 
 def range_of(potential: mmtp.Potential, data: list[Atoms]) -> dict[str, Any]:
     """What the data reach: least and largest."""
-    structures = structures_for(potential, data)
+    structures = structures_for(potential, data, vectors=True)
     tables = [neighbour_table(s, float(potential.cutoff)) for s in structures]
     volumes = [s.volume / len(s) for s in structures]
     moments = {

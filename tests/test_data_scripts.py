@@ -148,12 +148,13 @@ def test_energies_of_turned_iron_are_those_of_its_torques() -> None:
 def test_shipped_canted_labels_are_of_their_list() -> None:
     iron = script("make_iron_data.py")
     for name, file in (("canted", "fe"), ("turned", "fe_turned")):
-        wanted = iron["configurations"](30, *iron["LISTS"][name])
+        wanted = iron["configurations"](36, *iron["LISTS"][name])
+        # Their moments are those that were reached, by a residual of up to 1e-3.
         for atoms in mmtp.read(CANTED / f"{file}.extxyz", vectors=True):
             of_list = wanted[atoms.info["config_id"]]
             np.testing.assert_allclose(atoms.positions, of_list.positions, atol=1e-6)
             np.testing.assert_allclose(
                 atoms.get_initial_magnetic_moments(),
                 of_list.get_initial_magnetic_moments(),
-                atol=3e-3,
+                atol=5e-3,
             )

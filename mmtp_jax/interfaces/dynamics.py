@@ -216,9 +216,8 @@ def md(
     Several configurations of the same atoms run together as replicas. Velocities are those of the
     atoms, without the motion of the whole, and so are in spin dynamics those of lengths
     (``length_speeds``, as frames of another run have); where there are none, thermal ones are
-    drawn. Moments
-    that are vectors (n, 3) turn as they are equilibrated, or keep their directions; where some
-    replicas have vectors, numbers of others are along z, which is told. With
+    drawn. Moments that are vectors (n, 3) turn as they are equilibrated, or keep their directions;
+    where some replicas have vectors, numbers of others are along z, which is told. With
     ``spins="dynamics"`` they precess, see `mmtp_jax.simulation.dynamics.precession`; those that are
     numbers start along z.
 
