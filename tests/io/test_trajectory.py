@@ -9,6 +9,7 @@ import pytest
 
 import mmtp_jax as mmtp
 from mmtp_jax.io.trajectory import TrajectoryWriter, check_grid, cut_to, size_of
+from mmtp_jax.simulation.dynamics.precession import at_rest
 
 
 def _snapshot(step: int, stops: int) -> SimpleNamespace:
@@ -29,7 +30,8 @@ def _snapshot(step: int, stops: int) -> SimpleNamespace:
         magnetic_forces=np.zeros((2, 1)),
     )
     stopped = np.array([-1, stops if step >= stops else -1])
-    state = SimpleNamespace(system=system, known=known, stopped_at=stopped)
+    precession = at_rest(2, 1, moves=False)
+    state = SimpleNamespace(system=system, known=known, stopped_at=stopped, precession=precession)
     return SimpleNamespace(step=step, timestep_fs=2.0, state=state)
 
 
