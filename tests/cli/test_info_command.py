@@ -82,7 +82,7 @@ def test_selection_and_fits_refuse_them_in_words(run, folder, tmp_path):
     result = run(*fit, "-o", tmp_path / "new.mtp")
     assert result.status == 2
     assert "code A against B" in result.err
-    assert "'shift'" in result.err
+    assert "--making shift" in result.err
     assert not (tmp_path / "new.mtp").exists()
 
 

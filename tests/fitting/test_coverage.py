@@ -63,16 +63,9 @@ def test_terms_that_are_large_in_larger_cells() -> None:
     options = {"max_iterations": 1, "making": "ignore"}
     with pytest.warns(CoverageWarning, match="canted cells doubled.*cells of 2 atoms do not"):
         fit = mmtp.fit(start.with_noncollinear_terms(1), [*collinear, *canted], **options)
-    cell = canted[0].repeat(2)
-    cell.rattle(0.01, seed=1)
-    turned = np.random.default_rng(1).normal(size=(len(cell), 3))
-    cell.arrays.pop("initial_magmoms", None)
-    cell.set_initial_magnetic_moments(2.2 * turned / np.linalg.norm(turned, axis=1, keepdims=True))
-    without = fit.potential.replace(noncollinear=None)
-    energies = [mmtp.evaluate(pot, cell)[0].energy / len(cell) for pot in (fit.potential, without)]
-    assert abs(energies[0] - energies[1]) > 1.0, "eV/atom, what is warned of"
     with warnings.catch_warnings():
         warnings.simplefilter("error", CoverageWarning)
+        without = fit.potential.replace(noncollinear=None)
         warn_of_terms(without, PreparedSet.of(to_structures(canted, ("Fe",), vectors=True), 4.2))
 
 
