@@ -16,13 +16,12 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
-from make_potential import RECIPES, shipped_canted_iron, shipped_iron
+from make_potential import DATA, RECIPES, shipped_canted_iron, shipped_iron
 
 import mmtp_jax as mmtp
 from mmtp_jax.cli.comparison import evaluated
@@ -107,7 +106,7 @@ def main() -> None:
         form["noncollinear_terms"] = args.noncollinear_terms
     seeds = args.seeds or [form["seed"]]
     collinear, canted = shipped_iron(), shipped_canted_iron()
-    turned = mmtp.read(Path(mmtp.__file__).parent / "data" / "canted" / "fe_turned.extxyz")
+    turned = mmtp.read(DATA / "canted" / "fe_turned.extxyz")
 
     def fitted(data: list[Atoms], **form: Any) -> list[mmtp.Potential]:
         starts = [mmtp.Potential.new(**{**form, "seed": seed}) for seed in seeds]

@@ -30,6 +30,7 @@ from mmtp_jax.structures.neighbours import neighbour_table
 from mmtp_jax.structures.structure import lengths
 
 N_FOLDS = 5
+DATA = Path(mmtp.__file__).parent / "data"
 PINNED = Path(__file__).parents[1] / "tests" / "io" / "shipped.json"
 
 
@@ -54,12 +55,12 @@ class Recipe:
 
 def shipped_canted_iron() -> list[Atoms]:
     """The labels of canted iron that are for fits."""
-    return mmtp.read(Path(mmtp.__file__).parent / "data" / "canted" / "fe.extxyz")
+    return mmtp.read(DATA / "canted" / "fe.extxyz")
 
 
 def shipped_crn() -> list[Atoms]:
     """The labels of CrN that are for fits: the others are for tests."""
-    folder = Path(mmtp.__file__).parent / "data" / "crn"
+    folder = DATA / "crn"
     names = ("start", "ideal", "lengths", "along", "learned")
     return [atoms for name in names for atoms in mmtp.read(folder / f"{name}.extxyz")]
 

@@ -12,7 +12,7 @@ from mmtp_jax.fitting.prepared import PreparedSet
 from mmtp_jax.fitting.weights import Weights
 from mmtp_jax.language import argument
 from mmtp_jax.potential.potential import Potential
-from mmtp_jax.structures.structure import LABELS, Structure
+from mmtp_jax.structures.structure import LABELS, Structure, repeated
 from mmtp_jax.warn import warn
 
 PER_PARAMETER = 2.0
@@ -213,7 +213,10 @@ def warn_of_terms(potential: Potential, training: PreparedSet) -> None:
     if not potential.noncollinear_terms or not canted:
         return
     some = [canted[k] for k in sorted({0, len(canted) // 2, len(canted) - 1})]
-    probes = [_in_random_directions(_doubled(s), k) for k, s in enumerate(some)]
+    probes = [
+        _in_random_directions(repeated(s, np.where(s.periodic, 2, 1)), k)
+        for k, s in enumerate(some)
+    ]
     known = _size_of_terms(potential, canted)
     found = _size_of_terms(potential, probes)
     if found > LARGER * max(known, LEAST):
@@ -236,22 +239,6 @@ def _size_of_terms(potential: Potential, structures: Sequence[Structure]) -> flo
         for of in (prepared.results(p) for p in (potential, potential.replace(noncollinear=None)))
     )
     return float(np.abs(with_them - without).max())
-
-
-def _doubled(structure: Structure) -> Structure:
-    """Twice the cell along each periodic direction, without labels."""
-    counts = np.where(structure.periodic, 2, 1)
-    shifts = np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, 3)
-    positions = structure.positions + (shifts @ structure.cell)[:, None]
-    n = len(shifts)
-    return Structure(
-        cell=structure.cell * counts[:, None],
-        periodic=structure.periodic,
-        positions=positions.reshape(-1, 3),
-        types=np.tile(structure.types, n),
-        magmoms=np.tile(structure.magmoms, (n, 1)),
-        name=structure.name,
-    )
 
 
 def _in_random_directions(structure: Structure, seed: int) -> Structure:

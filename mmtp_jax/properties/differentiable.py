@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -30,7 +29,7 @@ from mmtp_jax.simulation.relaxation.cell import basis_of
 from mmtp_jax.structures.atom_graph import AtomGraph, atom_graph, moved
 from mmtp_jax.structures.batch import pack, rounded_size
 from mmtp_jax.structures.neighbours import neighbour_table
-from mmtp_jax.structures.structure import Structure
+from mmtp_jax.structures.structure import Structure, repeated
 
 SKIN = 0.5
 """Angstrom by which atoms may come closer until their neighbours are searched anew."""
@@ -153,7 +152,7 @@ class DifferentiableQuasiHarmonic:
         chosen = volume_strains(strains)
         found = states_at_volumes(potential, atoms, chosen, {"pressure_GPa": pressure_GPa}, {})
         repeat = np.broadcast_to(supercell, 3).tolist()
-        self.starts = tuple(_repeated(structure, repeat) for structure in found)
+        self.starts = tuple(repeated(structure, repeat) for structure in found)
         self.potential = potential.astype(np.float64)
         self.masses = np.tile(atoms.get_masses(), np.prod(repeat))
         self.moments = moments
@@ -174,19 +173,6 @@ class DifferentiableQuasiHarmonic:
             return second.volume, second.energy, squared_frequencies(second, self.masses)
 
         return HarmonicVolumes(*jax.lax.map(jax.checkpoint(at_volume), self.graphs))
-
-
-def _repeated(structure: Structure, repeat: Sequence[int]) -> Structure:
-    shifts = np.stack(np.meshgrid(*map(np.arange, repeat), indexing="ij"), axis=-1).reshape(-1, 3)
-    moved = structure.positions + (shifts @ structure.cell)[:, None]
-    return replace(
-        structure,
-        cell=structure.cell * np.array(repeat)[:, None],
-        positions=moved.reshape(-1, 3),
-        types=np.tile(structure.types, len(shifts)),
-        magmoms=np.tile(structure.magmoms, len(shifts)),
-        magnetic=None if structure.magnetic is None else np.tile(structure.magnetic, len(shifts)),
-    )
 
 
 def _graphs_of(structures: Sequence[Structure], cutoff: float) -> list[Graph]:

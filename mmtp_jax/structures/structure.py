@@ -114,6 +114,22 @@ class Structure:
         return volume if volume > 0.0 and bool(np.all(self.periodic)) else None
 
 
+def repeated(structure: Structure, counts: Sequence[int]) -> Structure:
+    """The cell so many times along each of its vectors, without labels."""
+    shifts = np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, 3)
+    n, magnetic = len(shifts), structure.magnetic
+    positions = structure.positions + (shifts @ structure.cell)[:, None]
+    return replace(
+        structure,
+        cell=structure.cell * np.array(counts)[:, None],
+        positions=positions.reshape(-1, 3),
+        types=np.tile(structure.types, n),
+        magmoms=np.tile(structure.magmoms, (n, 1) if structure.vectors else n),
+        magnetic=None if magnetic is None else np.tile(magnetic, n),
+        **dict.fromkeys(LABELS),
+    )
+
+
 def lengths(of_atoms: np.ndarray) -> np.ndarray:
     """Absolute values of numbers (n,), or lengths of vectors (n, 3)."""
     of_atoms = np.asarray(of_atoms)

@@ -159,11 +159,16 @@ def with_noise(speeds: Array, magmoms: Array, bath: Bath, keys: Array, step: Arr
     return _where_moments(magmoms, kept * speeds + thermal * noise)
 
 
+def gauged(precession: Precession, magmoms: Array, magnetic_forces: Array) -> Array:
+    """T_i + k m_i (R, n, 3), which is extrapolated."""
+    return magnetic_forces + precession.gauge[..., None] * magmoms
+
+
 def remembered(
     precession: Precession, magmoms: Array, magnetic_forces: Array, first: Array
 ) -> Array:
     """The last forces with the newest ones; of the ``first`` step, these in all places."""
-    newest = (magnetic_forces + precession.gauge[..., None] * magmoms)[:, None]
+    newest = gauged(precession, magmoms, magnetic_forces)[:, None]
     known = jnp.concatenate([newest, precession.forces[:, :-1]], axis=1)
     return jnp.where(first, newest, known)
 

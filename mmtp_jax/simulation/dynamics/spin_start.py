@@ -16,7 +16,7 @@ import numpy as np
 from mmtp_jax.language import named
 from mmtp_jax.potential.confinement import lengths_of
 from mmtp_jax.simulation.constants import FS, GYROMAGNETIC
-from mmtp_jax.simulation.dynamics.precession import EXTRAPOLATION, directions
+from mmtp_jax.simulation.dynamics.precession import EXTRAPOLATION, directions, gauged
 from mmtp_jax.warn import warn
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def with_past(run: Run) -> State:
     positions and lengths with their speeds; of damping and noise nothing is undone.
     """
     state, system = run.state, run.state.system
-    start, sizes = np.asarray(system.magmoms), np.asarray(lengths_of(system.magmoms, True))
+    magmoms, sizes = np.asarray(system.magmoms), np.asarray(lengths_of(system.magmoms, True))
     turns = -GYROMAGNETIC * float(run.bath.timestep)
     motion = 0.0 if run.plan.ensemble.fixed_atoms else float(run.bath.timestep) * system.velocities
     stretch = float(run.bath.timestep) * float(run.bath.stretch) * state.precession.speeds[..., 0]
@@ -129,12 +129,8 @@ def with_past(run: Run) -> State:
                 break
         return np.asarray(found.state.system.magmoms), np.asarray(found.state.known.magnetic_forces)
 
-    e, magmoms, forces = (
-        np.asarray(directions(start)),
-        start,
-        np.asarray(state.known.magnetic_forces),
-    )
-    past = [forces + np.asarray(state.precession.gauge)[..., None] * magmoms]
+    e, forces = np.asarray(directions(magmoms)), np.asarray(state.known.magnetic_forces)
+    past = [gauged(state.precession, magmoms, forces)]
     for k in range(len(EXTRAPOLATION) - 1):
         first = turns * np.cross(forces, e)
         slopes, slope = [first], first
@@ -144,7 +140,7 @@ def with_past(run: Run) -> State:
             slopes.append(slope)
         e = np.asarray(directions(e + np.tensordot((1, 2, 2, 1), slopes, 1) / 6))
         magmoms, forces = looked_at(e, k + 1)
-        past.append(forces + np.asarray(state.precession.gauge)[..., None] * magmoms)
+        past.append(gauged(state.precession, magmoms, forces))
     precession = state.precession._replace(forces=jnp.stack(past, axis=1))
     return state._replace(precession=precession)
 
