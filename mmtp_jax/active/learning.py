@@ -29,6 +29,7 @@ from mmtp_jax.io.lock import locked
 from mmtp_jax.io.missing_moments import with_moments
 from mmtp_jax.io.mtp import load, save
 from mmtp_jax.io.unconverged import warn_of_unconverged
+from mmtp_jax.language import counted
 from mmtp_jax.oracles.oracle import Oracle
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.readable import readable
@@ -183,8 +184,13 @@ def _step(
         at.simulate(simulations)
         return replace(state, stage="select")
     if state.stage == "select":
-        n_candidates = at.select(simulations)
-        at.files.summarise(at.row(simulations, None if n_candidates else 0))
+        n_candidates, refused = at.select(simulations, oracle)
+        at.files.summarise(at.row(simulations, 0 if refused or not n_candidates else None))
+        if refused:
+            return end(
+                f"not converged: the labeller would refuse all of "
+                f"{counted(n_candidates, 'candidate')}; the first: {refused}"
+            )
         if n_candidates:
             return replace(state, stage="label")
         broken = {n: h.message for n, h in at.happened(simulations).items() if not h.completed}

@@ -33,6 +33,7 @@ from mmtp_jax.io.documents import write_json
 from mmtp_jax.io.mtp import load, save
 from mmtp_jax.io.names import GRADE
 from mmtp_jax.language import counted
+from mmtp_jax.oracles.oracle import Oracle, refusal_of
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import double_precision
 from mmtp_jax.structures.structure import LABELS, Structure
@@ -161,17 +162,35 @@ class Iteration:
         folder = self.folder / "candidates"
         return {s.name: read_fields(folder / s.name / "done.json", _Done) for s in simulations}
 
-    def select(self, simulations: list[LearningSimulation]) -> int:
-        """Choose among the candidates; returns how many there were."""
+    def select(self, simulations: list[LearningSimulation], oracle: Oracle) -> tuple[int, str]:
+        """Choose among the candidates that the oracle would label.
+
+        Returns:
+            How many candidates there were, and why none of them is chosen, where it refuses all.
+        """
         candidates: list[Candidate] = []
         forced: list[int] = []
+        refused: list[str] = []
         for simulation in simulations:
             store = CandidateStore(self.folder / "candidates" / simulation.name, simulation.name)
-            own = store.read()
+            own = []
+            for candidate in store.read():
+                reason = refusal_of(oracle, atoms_of(candidate.structure, self.species))
+                if reason is None:
+                    own.append(candidate)
+                else:
+                    refused.append(reason)
+            # Where the last one outside is refused, the last one that is not.
             forced += [len(candidates) + k for k in last_outside(own)]
             candidates += own
+        n_candidates, first = len(candidates) + len(refused), next(iter(refused), "")
+        if refused:
+            self.log(
+                f"{len(refused)} of {counted(n_candidates, 'candidate')} left out, since the "
+                f"labeller would refuse them; the first: {first}"
+            )
         if not candidates:
-            return 0
+            return n_candidates, first
         active = ActiveSet.load(self.folder / "active.npz", self.potential)
         structures = [c.structure for c in candidates]
         selection = Selection.of(active, structures, self.options.limit)
@@ -193,7 +212,7 @@ class Iteration:
             f"{len(candidates)} candidates, {len(selection.duplicates)} of them duplicates; "
             f"{len(selected)} selected"
         )
-        return len(candidates)
+        return n_candidates, ""
 
     # --- summary ---
 

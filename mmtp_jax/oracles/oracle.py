@@ -105,11 +105,14 @@ class Oracle(Protocol):
     # point in starting with a configuration; and what `mmtp_jax.oracles.meshes.Meshed` has.
 
 
+def refusal_of(oracle: Oracle, atoms: Atoms) -> str | None:
+    """Why a labeller would refuse a configuration, or None; nothing is run."""
+    return oracle.refusal(atoms) if hasattr(oracle, "refusal") else None
+
+
 def refusals_of(oracle: Oracle, atoms_list: Sequence[Atoms]) -> list[str]:
     """Sentences about the configurations that a labeller would refuse; nothing is run."""
-    if not hasattr(oracle, "refusal"):
-        return []
-    found = [(k, oracle.refusal(atoms)) for k, atoms in enumerate(atoms_list, 1)]
+    found = [(k, refusal_of(oracle, atoms)) for k, atoms in enumerate(atoms_list, 1)]
     return [f"configuration {k} would be refused: {why}" for k, why in found if why is not None]
 
 

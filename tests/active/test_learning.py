@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.neighborlist import neighbor_list
 
 import mmtp_jax as mmtp
 from mmtp_jax.active.learning_simulations import Happened
@@ -251,6 +252,38 @@ def test_failed_and_suspect_labels_are_set_aside(student, start, oracle, tmp_pat
     # None of them is in the training set.
     places = {a.positions.tobytes() for a in learned.training}
     assert not places & {a.positions.tobytes() for a in [*failed, *suspect]}
+
+
+@dataclass(frozen=True)
+class WithSpheres(mmtp.PotentialOracle):
+    """Refuses cells whose atoms are too close, as a code does whose spheres would overlap."""
+
+    least: float = 2.42
+
+    def refusal(self, atoms):
+        shortest = min(neighbor_list("d", atoms, 3.0), default=9.0)
+        return f"atoms are {shortest:.3f} Angstrom apart" if shortest < self.least else None
+
+
+def test_candidates_that_the_labeller_would_refuse_are_not_selected(
+    iron_file, student, start, oracle, uninterrupted, tmp_path
+) -> None:
+    options = replace(OPTIONS, max_iterations=1)
+    picky = WithSpheres(iron_file)
+    learned = mmtp.learn(student, start, [Equilibrations()], picky, tmp_path / "a", options)
+    of_all = mmtp.read(uninterrupted.folder / "iteration-000" / "selected.cfg")
+    assert any(picky.refusal(atoms) for atoms in of_all)
+    chosen = mmtp.read(tmp_path / "a" / "iteration-000" / "selected.cfg")
+    assert not any(picky.refusal(atoms) for atoms in chosen)
+    assert learned.rows[0].labelled == learned.rows[0].selected > 0
+    log = (tmp_path / "a" / "iteration-000" / "log").read_text()
+    assert "left out, since the labeller would refuse them; the first: atoms are 2." in log
+    # Of all of them there is nothing to label, which is said.
+    none = WithSpheres(iron_file, least=2.9)
+    learned = mmtp.learn(student, start, [Equilibrations()], none, tmp_path / "b", options)
+    assert not learned.converged
+    assert "the labeller would refuse all of" in learned.message
+    assert "the first: atoms are 2." in learned.message
 
 
 def test_a_loop_without_any_label_ends(student, start, oracle, tmp_path) -> None:
