@@ -89,6 +89,8 @@ ORDERED = {
 (Fe2Al2: two of four), D0_3 in every second corner, B32 in every second centre as well."""
 LATTICE = (2.78, 2.82, 2.86, 2.90, 2.94)
 """Angstrom; of `equilibrium`. PBE has 2.83 for Fe and 2.88 to 2.90 from 25 to 50 % Al."""
+WIDE = {"Fe2Al2": (2.98,)}
+"""Further ones, at the end of the list, where the lowest energy is at the largest of these."""
 FCC = (3.96, 4.00, 4.04, 4.08, 4.12)
 """Angstrom; of its aluminium, four atoms with these grids and 4 x 4 x 4 points."""
 FCC_GRIDS = {"coarse": (30, 30, 30), "fine": (40, 40, 40)}
@@ -110,22 +112,26 @@ def configurations(name: str, number: int) -> list[Atoms]:
 
 def equilibrium() -> list[Atoms]:
     """Ordered cells with free moments, small ones first, and fcc aluminium."""
-    found = []
-    for kind, (n, places) in ORDERED.items():
-        aluminium = np.isin(np.arange(n), places)
-        repeats = BCC_SHAPES[n][0]
-        for a in LATTICE:
-            cell = a * np.diag(repeats)
-            moments = np.where(aluminium, 2.2 * ANSWER, 2.2)
-            found.append(_atoms(aluminium, bcc_sites(repeats) @ cell, cell, moments))
-            found[-1].info["label"] = kind
+    found = [_at_rest(kind, a) for kind in ORDERED for a in LATTICE]
     for a in FCC:
         found.append(bulk("Al", a=a, cubic=True))
         found[-1].set_initial_magnetic_moments(np.zeros(4))
         found[-1].info["label"] = "fcc"
+    found += [_at_rest(kind, a) for kind, lattice in WIDE.items() for a in lattice]
     for k, atoms in enumerate(found):
         atoms.info.update(config_id=k, constrained=False)
     return found
+
+
+def _at_rest(kind: str, a: float) -> Atoms:
+    """An ordered cell with lattice parameter a, Angstrom, and moments to start from."""
+    n, places = ORDERED[kind]
+    aluminium, repeats = np.isin(np.arange(n), places), BCC_SHAPES[n][0]
+    cell = a * np.diag(repeats)
+    moments = np.where(aluminium, 2.2 * ANSWER, 2.2)
+    atoms = _atoms(aluminium, bcc_sites(repeats) @ cell, cell, moments)
+    atoms.info["label"] = kind
+    return atoms
 
 
 def oracle_of(atoms: Atoms, *, symmetry: bool = False) -> AbinitOracle:
