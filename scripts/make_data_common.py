@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.neighborlist import neighbor_list
 
 import mmtp_jax as mmtp
 from mmtp_jax.oracles.abinit import AbinitOracle
@@ -23,6 +24,9 @@ BCC_SHAPES = {
 reciprocal space for each."""
 BCC_GRIDS = {"coarse": (20, 20, 20), "fine": (30, 30, 30)}
 """Of the FFT, for one cubic cell with 12 and 30 Ha."""
+
+SHELLS = (0.93, 1.2, 1.53, 1.7)
+"""Behind each of the first four of a site of bcc, lattice parameters."""
 
 KEPT = {"making", "kmesh", "magnetic_forces_of"}
 """What a label says of itself, beside what its configuration says."""
@@ -66,6 +70,24 @@ def bcc_sites(repeats: Sequence[int]) -> np.ndarray:
     """Scaled positions (n, 3) in so many cubic cells, each with its corner and its centre."""
     corners = np.array(list(np.ndindex(*repeats)), float)
     return np.concatenate([[c, c + 0.5] for c in corners]) / np.array(repeats)
+
+
+def bcc_neighbours(repeats: Sequence[int]) -> np.ndarray:
+    """Numbers (4, n, n) of neighbours that a site of `bcc_sites` has of another, in four shells."""
+    sites = bcc_sites(repeats) * repeats
+    found = np.zeros((len(SHELLS), len(sites), len(sites)), int)
+    ideal = Atoms(f"Fe{len(sites)}", sites, cell=repeats, pbc=True)
+    i, j, distance = neighbor_list("ijd", ideal, SHELLS[-1])
+    np.add.at(found, (np.searchsorted(SHELLS, distance), i, j), 1)
+    return found
+
+
+def like_sites(*numbers: np.ndarray) -> np.ndarray:
+    """Class (n,) of each site, by numbers (n,) or (k, n) of what it is and what is around it.
+
+    Sites that symmetry makes equal have equal numbers, and so one class.
+    """
+    return np.unique(np.vstack(numbers), axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def strained(rng: np.random.Generator, cell: np.ndarray, spread: float) -> np.ndarray:

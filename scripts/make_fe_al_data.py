@@ -27,14 +27,15 @@ from functools import partial
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
-from ase.neighborlist import neighbor_list
 from ase.symbols import string2symbols
 from make_data_common import (
     BCC_GRIDS,
     BCC_SHAPES,
     arguments,
+    bcc_neighbours,
     bcc_sites,
     label_list,
+    like_sites,
     strained,
     with_grids,
 )
@@ -98,8 +99,6 @@ FCC_GRIDS = {"coarse": (30, 30, 30), "fine": (40, 40, 40)}
 ANSWER = -0.024
 """What a free moment of Al is of the mean of its eight neighbours, within a quarter. It is stiff,
 20 eV/mu_B^2: a spread of 0.015 makes magnetic forces of 0.3 eV/mu_B."""
-SHELLS = (0.93, 1.2, 1.53, 1.7)
-"""Behind each of the first four of a site, lattice parameters."""
 
 
 def configurations(name: str, number: int) -> list[Atoms]:
@@ -165,7 +164,7 @@ def _random(rng: np.random.Generator, kind: str) -> Atoms:
     cell = strained(rng, rng.uniform(2.80, 3.00) * np.diag(repeats), 0.02)
     positions = bcc_sites(repeats) @ cell
     positions += rng.normal(0.0, rng.uniform(0.02, 0.08), positions.shape)
-    moments = _moments(rng, order, aluminium, _neighbours(repeats)[0])
+    moments = _moments(rng, order, aluminium, bcc_neighbours(repeats)[0])
     return _atoms(aluminium, positions, cell, moments)
 
 
@@ -178,10 +177,8 @@ def _ordered(rng: np.random.Generator, kind: str) -> Atoms:
     cell = np.diag(edges * (1.0 + rng.normal(0.0, rng.choice([0.0, 0.015]), 3)))
     positions = bcc_sites(repeats) @ cell
     positions[rng.integers(n), 2] += rng.choice([0.0, 0.12]) * rng.random()
-    shells = _neighbours(repeats)
-    # Sites that symmetry makes equal have equal numbers of Al in all shells.
-    _, like = np.unique([aluminium, *(shells @ aluminium)], axis=1, return_inverse=True)
-    like = like.reshape(-1)
+    shells = bcc_neighbours(repeats)
+    like = like_sites(aluminium, shells @ aluminium)
     moments = (rng.choice([1.0, -1.0], n, p=[0.85, 0.15]) * rng.uniform(0.3, 2.8, n))[like]
     moments[aluminium] = 0.0
     answers = ANSWER * shells[0] @ moments / 8 + rng.normal(0.0, 0.03, n)[like]
@@ -205,16 +202,6 @@ def _moments(
     if order == "wide":
         answers = rng.uniform(-0.12, 0.12, n)
     return np.where(aluminium, answers, moments)
-
-
-def _neighbours(repeats: tuple[int, int, int]) -> np.ndarray:
-    """Numbers (4, n, n) of neighbours that a site has of another, in each of four shells."""
-    sites = bcc_sites(repeats) * repeats
-    found = np.zeros((len(SHELLS), len(sites), len(sites)), int)
-    ideal = Atoms(f"Fe{len(sites)}", sites, cell=repeats, pbc=True)
-    i, j, distance = neighbor_list("ijd", ideal, SHELLS[-1])
-    np.add.at(found, (np.searchsorted(SHELLS, distance), i, j), 1)
-    return found
 
 
 def _atoms(

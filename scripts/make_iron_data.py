@@ -5,6 +5,8 @@ ABINIT with hard constraints. The list `more` has ferromagnetic, antiferromagnet
 moments in cells of two and four atoms; `disordered` has moments that are flipped, of random sign or
 spread over the whole interval, in cells of two, four and eight; `reversed` has one moment of any
 length against all others in perfect cells of 4, 8 and 16, which symmetry makes four times as cheap;
+`mixed` has half of the moments against the others in perfect cells of 8, those with like neighbours
+of one length;
 `canted` has vectors in cells of two and four: spirals, cones and random directions, each in a
 plane; `turned`, for testing, has two atoms at their places with moments at several angles. Each
 list is always the same; what the output file holds already is not computed again. Needs the Debian
@@ -27,8 +29,10 @@ from make_data_common import (
     BCC_GRIDS,
     BCC_SHAPES,
     arguments,
+    bcc_neighbours,
     bcc_sites,
     label_list,
+    like_sites,
     strained,
     with_grids,
 )
@@ -66,6 +70,7 @@ LISTS = {
         ["4-flip", "2-spread", "4-random", "2-afm", "4-spread",
          "4-flip", "2-random", "4-spread", "4-random", "8-flip"],
     ),
+    "mixed": (20261216, ["8-mixed"]),
     "reversed": (20261203, ["8-reversed", "4-reversed", "8-reversed", "16-reversed"]),
     "canted": (
         20261201,
@@ -82,10 +87,14 @@ NEAR_REST = (2.84, 2.2)
 """Lattice parameter in Angstrom and moment in mu_B of that list."""
 
 
+PERFECT = ("reversed", "mixed")
+"""Orders of moments in cells with atoms at their places, whose symmetry is used."""
+
+
 def oracle_of(atoms: Atoms) -> AbinitOracle:
     """The oracle with the grids of a cell of this size."""
     repeats, kmesh = BCC_SHAPES[len(atoms)]
-    held = replace(ORACLE, symmetry=atoms.info["label"].endswith("reversed"))
+    held = replace(ORACLE, symmetry=atoms.info["label"].endswith(PERFECT))
     if atoms.get_initial_magnetic_moments().ndim > 1:
         held = replace(held, **VECTORS)
     return with_grids(held, kmesh, repeats, **BCC_GRIDS)
@@ -112,20 +121,28 @@ def _configuration(rng: np.random.Generator, kind: str, number: int) -> Atoms:
     while True:
         a = rng.uniform(2.74, 2.98)
         edges = a * np.diag(repeats)
-        if order == "reversed":
+        if order in PERFECT:
             cell = edges
             positions = scaled @ cell
         else:
             cell = strained(rng, edges, 0.02)
             positions = scaled @ cell + rng.normal(0.0, 0.06, (n, 3))
         sizes = rng.uniform(0.7, 2.9, n)
-        atoms = Atoms(f"Fe{n}", positions, cell=cell, pbc=True, magmoms=_moments(rng, order, sizes))
+        atoms = Atoms(
+            f"Fe{n}",
+            positions,
+            cell=cell,
+            pbc=True,
+            magmoms=_moments(rng, order, sizes, bcc_neighbours(repeats)),
+        )
         if overlap_of(atoms, ORACLE.radii_bohr, [True] * n) is None:
             atoms.info.update(config_id=number, label=kind.removeprefix("2-"), constrained=True)
             return atoms
 
 
-def _moments(rng: np.random.Generator, order: str, sizes: np.ndarray) -> np.ndarray:
+def _moments(
+    rng: np.random.Generator, order: str, sizes: np.ndarray, shells: np.ndarray
+) -> np.ndarray:
     n = len(sizes)
     signs = np.ones(n)
     if order == "afm":
@@ -135,6 +152,10 @@ def _moments(rng: np.random.Generator, order: str, sizes: np.ndarray) -> np.ndar
     elif order == "flip":
         signs[rng.choice(n, 1 + int(rng.random() < 0.5), replace=False)] = -1.0
         sizes = rng.normal(2.2, 0.25, n).clip(1.4, 2.9)
+    elif order == "mixed":
+        signs = rng.permutation(np.repeat([1.0, -1.0], n // 2))
+        # How many neighbours are parallel, more than are not; up and down are alike.
+        sizes = sizes[like_sites(signs * (shells @ signs))]
     elif order == "reversed":
         sizes = np.full(n, rng.uniform(1.9, 2.6))
         sizes[0], signs[0] = rng.uniform(0.1, 2.4), -1.0
