@@ -149,6 +149,25 @@ def test_energies_of_turned_iron_are_those_of_its_torques() -> None:
     assert (np.diff(energies) > 0.1).all()
 
 
+def test_half_of_mixed_moments_are_against_the_others() -> None:
+    """Their lengths leave the symmetry that their signs have."""
+    spglib = pytest.importorskip("spglib")
+    iron = script("make_iron_data.py")
+    numbers = set()
+    for atoms in iron["configurations"](12, *iron["LISTS"]["mixed"]):
+        moments = atoms.get_initial_magnetic_moments()
+        assert np.sum(moments > 0.0) == len(atoms) / 2
+        cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+        of_signs, of_all = (
+            len(spglib.get_magnetic_symmetry((*cell, of))["rotations"])
+            for of in (np.sign(moments), moments)
+        )
+        assert of_all == of_signs
+        numbers.add(of_all)
+        assert iron["oracle_of"](atoms).symmetry
+    assert min(numbers) >= 4
+
+
 def test_shipped_canted_labels_are_of_their_list() -> None:
     iron = script("make_iron_data.py")
     for name, file in (("canted", "fe"), ("turned", "fe_turned")):
