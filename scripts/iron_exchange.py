@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
-from make_potential import DATA, RECIPES, shipped_canted_iron, shipped_iron
+from make_potential import DATA, RECIPES, canted_iron, collinear_iron
 
 import mmtp_jax as mmtp
 from mmtp_jax.cli.comparison import evaluated
@@ -105,7 +105,7 @@ def main() -> None:
     if args.noncollinear_terms is not None:
         form["noncollinear_terms"] = args.noncollinear_terms
     seeds = args.seeds or [form["seed"]]
-    collinear, canted = shipped_iron(), shipped_canted_iron()
+    collinear, canted = collinear_iron(), canted_iron()
     turned = mmtp.read(DATA / "canted" / "fe_turned.extxyz")
 
     def fitted(data: list[Atoms], **form: Any) -> list[mmtp.Potential]:

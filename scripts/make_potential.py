@@ -53,8 +53,14 @@ class Recipe:
         return mmtp.Potential.new(**self.form)
 
 
-def shipped_canted_iron() -> list[Atoms]:
-    """The labels of canted iron that are for fits."""
+def collinear_iron() -> list[Atoms]:
+    """The collinear labels of iron that are for fits."""
+    names = ("fe_cdft_learned", "fe_cdft_mixed")
+    return [*shipped_iron(), *(a for name in names for a in mmtp.read(DATA / f"{name}.extxyz"))]
+
+
+def canted_iron() -> list[Atoms]:
+    """Those of canted moments."""
     return mmtp.read(DATA / "canted" / "fe.extxyz")
 
 
@@ -68,8 +74,15 @@ def shipped_crn() -> list[Atoms]:
 RECIPES = {
     "fe": Recipe(
         name="Fe",
-        data=lambda: [*shipped_iron(), *shipped_canted_iron()],
-        form={"level": 8, "species": ("Fe",), "cutoff": 5.0, "magnetic_size": 3, "seed": 1},
+        data=lambda: [*collinear_iron(), *canted_iron()],
+        form={
+            "level": 12,
+            "pattern": "eee",
+            "species": ("Fe",),
+            "cutoff": 5.0,
+            "magnetic_size": 3,
+            "seed": 1,
+        },
         # Spinors are another making, but near a line of moments their energies are only 3 meV/atom
         # below those of numbers: a constant of their own would take up what the form lacks, some
         # ten times as much.
