@@ -6,7 +6,8 @@ moments in cells of two and four atoms; `disordered` has moments that are flippe
 spread over the whole interval, in cells of two, four and eight; `reversed` has one moment of any
 length against all others in perfect cells of 4, 8 and 16, which symmetry makes four times as cheap;
 `mixed` has half of the moments against the others in perfect cells of 8, those with like neighbours
-of one length;
+of one length; `long` has one moment of 2.9 to 3.5 mu_B in each cell of two and four, to where
+dynamics at 1000 K takes some;
 `canted` has vectors in cells of two and four: spirals, cones and random directions, each in a
 plane; `turned`, for testing, has two atoms at their places with moments at several angles. Each
 list is always the same; what the output file holds already is not computed again. Needs the Debian
@@ -71,6 +72,7 @@ LISTS = {
          "4-flip", "2-random", "4-spread", "4-random", "8-flip"],
     ),
     "mixed": (20261216, ["8-mixed"]),
+    "long": (20261217, ["2-long", "2-long", "4-long"]),
     "reversed": (20261203, ["8-reversed", "4-reversed", "8-reversed", "16-reversed"]),
     "canted": (
         20261201,
@@ -156,6 +158,10 @@ def _moments(
         signs = rng.permutation(np.repeat([1.0, -1.0], n // 2))
         # How many neighbours are parallel, more than are not; up and down are alike.
         sizes = sizes[like_sites(signs * (shells @ signs))]
+    elif order == "long":
+        signs = rng.choice([1.0, -1.0], n, p=[0.8, 0.2])
+        sizes = rng.normal(2.3, 0.3, n).clip(1.4, 2.9)
+        sizes[0] = rng.uniform(2.9, 3.5)
     elif order == "reversed":
         sizes = np.full(n, rng.uniform(1.9, 2.6))
         sizes[0], signs[0] = rng.uniform(0.1, 2.4), -1.0
