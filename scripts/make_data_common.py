@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.neighborlist import neighbor_list
 
 import mmtp_jax as mmtp
 from mmtp_jax.oracles.abinit import AbinitOracle
+from mmtp_jax.oracles.abinit.inputs import overlap_of
 
 BCC_SHAPES = {
     2: ((1, 1, 1), (4, 4, 4)),
@@ -62,16 +64,53 @@ def with_grids(
     return replace(oracle, kmesh=kmesh, extra=grids)
 
 
+def repeated(basis: np.ndarray, repeats: Sequence[int]) -> np.ndarray:
+    """Scaled positions (n, 3) in so many cells with this basis (k, 3), cell by cell."""
+    corners = np.array(list(np.ndindex(*repeats)), float)
+    return np.concatenate([c + basis for c in corners]) / np.array(repeats)
+
+
 def bcc_sites(repeats: Sequence[int]) -> np.ndarray:
     """Scaled positions (n, 3) in so many cubic cells, each with its corner and its centre."""
-    corners = np.array(list(np.ndindex(*repeats)), float)
-    return np.concatenate([[c, c + 0.5] for c in corners]) / np.array(repeats)
+    return repeated(np.array([[0.0] * 3, [0.5] * 3]), repeats)
+
+
+def neighbours_of(sites: np.ndarray, repeats: Sequence[int], shells: Sequence[float]) -> np.ndarray:
+    """Numbers (k, n, n) of neighbours that a site has of another, in each of k shells.
+
+    Args:
+        sites: (n, 3) scaled positions in a cell of so many cubes along each axis.
+        repeats: these numbers.
+        shells: a distance behind each, edges of a cube.
+    """
+    found = np.zeros((len(shells), len(sites), len(sites)), int)
+    ideal = Atoms(f"H{len(sites)}", sites * repeats, cell=repeats, pbc=True)
+    i, j, distance = neighbor_list("ijd", ideal, shells[-1])
+    np.add.at(found, (np.searchsorted(shells, distance), i, j), 1)
+    return found
+
+
+def like_sites(marks: Sequence[np.ndarray], shells: np.ndarray) -> np.ndarray:
+    """Classes (n,), numbers from 0, of sites that symmetry makes equal.
+
+    Such have equal marks, each (n,), and equal numbers of marked neighbours in all shells.
+    """
+    rows = [row for mark in marks for row in (mark, *(shells @ mark))]
+    return np.unique(rows, axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def strained(rng: np.random.Generator, cell: np.ndarray, spread: float) -> np.ndarray:
     """A cell (3, 3), Angstrom, with a random symmetric strain of this spread."""
     strain = rng.normal(0.0, spread, (3, 3))
     return cell @ (np.eye(3) + (strain + strain.T) / 2)
+
+
+def apart(draw: Callable[[], Atoms], radii: Mapping[str, float], held: Sequence[str]) -> Atoms:
+    """The first of its draws in which no sphere of these species overlaps with another."""
+    while True:
+        atoms = draw()
+        if overlap_of(atoms, radii, np.isin(atoms.get_chemical_symbols(), held)) is None:
+            return atoms
 
 
 def label_list(

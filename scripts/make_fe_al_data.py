@@ -27,21 +27,22 @@ from functools import partial
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
-from ase.neighborlist import neighbor_list
 from ase.symbols import string2symbols
 from make_data_common import (
     BCC_GRIDS,
     BCC_SHAPES,
+    apart,
     arguments,
     bcc_sites,
     label_list,
+    like_sites,
+    neighbours_of,
     strained,
     with_grids,
 )
 from make_iron_data import ORACLE as IRON
 
 from mmtp_jax.oracles.abinit import AbinitOracle
-from mmtp_jax.oracles.abinit.inputs import overlap_of
 
 ORACLE = IRON.varied(
     datasets={**IRON.datasets, "Al": "Pseudodojo_paw_pbe_standard/Al.xml"},
@@ -143,12 +144,9 @@ def _configuration(
     kind: str,
     number: int,
 ) -> Atoms:
-    while True:
-        atoms = draw(rng, kind)
-        if overlap_of(atoms, ORACLE.radii_bohr, [True] * len(atoms)) is None:
-            free = kind.endswith("free")
-            atoms.info.update(config_id=number, label=kind, constrained=not free)
-            return atoms
+    atoms = apart(partial(draw, rng, kind), ORACLE.radii_bohr, ["Fe", "Al"])
+    atoms.info.update(config_id=number, label=kind, constrained=not kind.endswith("free"))
+    return atoms
 
 
 def _random(rng: np.random.Generator, kind: str) -> Atoms:
@@ -173,9 +171,7 @@ def _ordered(rng: np.random.Generator, kind: str) -> Atoms:
     positions = bcc_sites(repeats) @ cell
     positions[rng.integers(n), 2] += rng.choice([0.0, 0.12]) * rng.random()
     shells = _neighbours(repeats)
-    # Sites that symmetry makes equal have equal numbers of Al in all shells.
-    _, like = np.unique([aluminium, *(shells @ aluminium)], axis=1, return_inverse=True)
-    like = like.reshape(-1)
+    like = like_sites([aluminium], shells)
     moments = (rng.choice([1.0, -1.0], n, p=[0.85, 0.15]) * rng.uniform(0.3, 2.8, n))[like]
     moments[aluminium] = 0.0
     answers = ANSWER * shells[0] @ moments / 8 + rng.normal(0.0, 0.03, n)[like]
@@ -203,12 +199,7 @@ def _moments(
 
 def _neighbours(repeats: tuple[int, int, int]) -> np.ndarray:
     """Numbers (4, n, n) of neighbours that a site has of another, in each of four shells."""
-    sites = bcc_sites(repeats) * repeats
-    found = np.zeros((len(SHELLS), len(sites), len(sites)), int)
-    ideal = Atoms(f"Fe{len(sites)}", sites, cell=repeats, pbc=True)
-    i, j, distance = neighbor_list("ijd", ideal, SHELLS[-1])
-    np.add.at(found, (np.searchsorted(SHELLS, distance), i, j), 1)
-    return found
+    return neighbours_of(bcc_sites(repeats), repeats, SHELLS)
 
 
 def _atoms(
