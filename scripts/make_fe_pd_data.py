@@ -5,10 +5,12 @@ Angstrom, strained and displaced, c/a spread by 3 %, species on sites at random.
 ferromagnetic: of Fe 2.5 mu_B, spread by 0.35, of Pd those that its neighbours induce, spread by
 0.1. Of twenty configurations four have moments from the whole interval, three have one of Fe
 reversed, and three have free moments. Spheres of two atoms of Pd touch at 2.67 Angstrom: where they
-are closer, those of Pd are free, and only those of Fe are held. The list `ideal` has what symmetry
-makes several times as cheap: ordered cells, L1_2, L1_0 and D0_22 among them, each sublattice with a
-moment of its own, volumes far apart, also with one atom displaced along z, and Fe in layers of
-either sign. The list `test` is for testing only. `equilibrium` has the ordered cells with free
+are closer, those of Pd are free, and only those of Fe are held. The list `along` has the same, but
+all displacements are along z, and axes stay at right angles: two mirrors are left, and a label
+takes a third of the time. `ideal` has what symmetry makes cheaper still: ordered cells, L1_2, L1_0
+and D0_22 among them, each sublattice with a moment of its own, volumes far apart, also with one
+atom displaced along z, and Fe in layers of either sign. The list `test` is for testing only, two
+like those of `along` for one like those of `start`. `equilibrium` has the ordered cells with free
 moments at five volumes: for magnetisation and pressure against lattice parameter. Each list is
 always the same; what the output file holds already is not computed again. Needs ABINIT, Debian's
 abinit-data for iron, and the dataset Pd.xml of the JTH table (PBE, version 1.1, from PseudoDojo).
@@ -46,6 +48,7 @@ ORACLE = IRON.varied(
     radii_bohr={**IRON.radii_bohr, "Pd": 2.52},
     ecut_Ha=15.0,
     tolerance=1e-4,
+    symmetry=True,
 )
 """Settings of all labels; what they leave open is in the README of the scripts. The first eight of
 `ideal` have a tolerance of 1e-5."""
@@ -81,13 +84,12 @@ LISTS = {
     ),
     "test": (
         20261222,
-        ["Fe3Pd-fm", "Fe2Pd2-fm", "Fe3Pd-wide", "Fe3Pd-fm", "Fe2Pd2-wide",
-         "Fe5Pd3-fm", "Fe3Pd-free", "Fe3Pd-flip", "Fe4-fm", "Fe3Pd-fm"],
+        ["Fe3Pd-fm", "Fe2Pd2-fm", "Fe3Pd-fm", "Fe3Pd-wide", "Fe5Pd3-fm",
+         "Fe2Pd2-fm", "Fe3Pd-free", "Fe3Pd-flip", "Fe3Pd-wide", "Fe4-fm"],
     ),
 }  # fmt: skip
 """Seed and kinds of configurations, again and again: atoms, and how their moments are drawn; of
 `ideal` ordered cells."""
-SYMMETRIC = ("ideal", "along", "equilibrium")
 ORDERED = {
     "L12": (4, (0,)),
     "L10": (4, (0, 1)),
@@ -113,8 +115,12 @@ def configurations(name: str, number: int) -> list[Atoms]:
     """The first of an endless list."""
     seed, kinds = LISTS[name]
     rng = np.random.default_rng(seed)
-    draw = {"ideal": _ordered, "along": partial(_random, along=True)}.get(name, _random)
-    return [_configuration(rng, draw, kinds[k % len(kinds)], k) for k in range(number)]
+    along = partial(_random, along=True)
+    draws = {"ideal": [_ordered], "along": [along], "test": [along, along, _random]}
+    draw = draws.get(name, [_random])
+    return [
+        _configuration(rng, draw[k % len(draw)], kinds[k % len(kinds)], k) for k in range(number)
+    ]
 
 
 def equilibrium() -> list[Atoms]:
@@ -230,10 +236,8 @@ def main() -> None:
         jobs="fe_pd_jobs",
         datasets="folder of Pd.xml",
     )
-    oracle = ORACLE.varied(
-        datasets={**ORACLE.datasets, "Pd": str(args.datasets / "Pd.xml")},
-        symmetry=args.list in SYMMETRIC,
-    )
+    datasets = {**ORACLE.datasets, "Pd": str(args.datasets / "Pd.xml")}
+    oracle = ORACLE.varied(datasets=datasets)
     wanted = equilibrium() if args.list == "equilibrium" else configurations(args.list, args.number)
     label_list(wanted, partial(oracle_of, oracle=oracle), args)
 

@@ -69,7 +69,7 @@ def stages(args: Namespace, n: int) -> dict[str, Stage]:
                         f"md {{pot}} fig2.extxyz {AT_300_K} --steps {args.steps} --seed {k} "
                         f"--active-set none -o fig2_{k}.extxyz",
                         f"select {{pot}} --active-set fig2_{k}.npz {frames(k)} "
-                        f"-o fig2_selected.extxyz --json fig2_{k}.json "
+                        f"-o fig2_{k}_selected.extxyz --json fig2_{k}.json "
                         f"--save-active-set fig2_{k + 1}.npz",
                     )
                 ),
