@@ -14,7 +14,8 @@ import mmtp_jax as mmtp
 from mmtp_jax.oracles.abinit.inputs import overlap_of
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-CANTED = Path(mmtp.__file__).parent / "data" / "canted"
+DATA = Path(mmtp.__file__).parent / "data"
+CANTED = DATA / "canted"
 LISTS = [("al", name) for name in ("start", "ideal", "test", "large")]
 LISTS += [("pd", name) for name in ("start", "ideal", "along", "test")]
 
@@ -186,6 +187,21 @@ def test_sublattices_of_palladium_have_like_moments(fe_pd, lists_of_pd) -> None:
             moments = atoms.get_initial_magnetic_moments().tolist()
             assert sorted(Counter(moments).values()) == sizes[atoms.info["label"]]
     assert len(fe_pd["equilibrium"]()) == len(fe_pd["ORDERED"]) * len(fe_pd["LATTICE"])
+
+
+def test_shipped_labels_of_palladium_are_of_their_lists(fe_pd) -> None:
+    for name in ("ideal", "along", "test", "equilibrium"):
+        labels = mmtp.read(DATA / "fe_pd" / f"{name}.extxyz")
+        free = name == "equilibrium"
+        wanted = fe_pd["equilibrium"]() if free else fe_pd["configurations"](name, 20)
+        for atoms in labels:
+            of_list = wanted[atoms.info["config_id"]]
+            np.testing.assert_allclose(atoms.positions, of_list.positions, atol=1e-6)
+            oracle = fe_pd["oracle_of"](of_list)
+            held = np.array([oracle.holds(symbol) for symbol in of_list.symbols])
+            change = atoms.get_initial_magnetic_moments() - of_list.get_initial_magnetic_moments()
+            np.testing.assert_allclose(change[held], 0.0, atol=2e-3)
+            np.testing.assert_array_equal(atoms.arrays["magnetic_forces"][~held], 0.0)
 
 
 def test_energies_of_turned_iron_are_those_of_its_torques() -> None:
