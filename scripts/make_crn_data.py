@@ -23,7 +23,7 @@ from dataclasses import replace
 
 import numpy as np
 from ase import Atoms
-from make_data_common import arguments, label_list, strained, with_grids
+from make_data_common import arguments, label_list, repeated, strained, with_grids
 
 from mmtp_jax.oracles.abinit import AbinitOracle
 from mmtp_jax.oracles.abinit.inputs import overlap_of
@@ -140,9 +140,8 @@ def _cell(order: str, change: str) -> Atoms:
 def _configuration(rng: np.random.Generator, kind: str, number: int, name: str) -> Atoms:
     shape, order = kind.split("-")
     repeats = np.array(SHAPES[shape][0])
-    corners = np.array(list(np.ndindex(*repeats)), float)
-    scaled = np.concatenate([c + BASIS for c in corners]) / repeats
-    symbols = ["Cr", "Cr", "N", "N"] * len(corners)
+    scaled = repeated(BASIS, repeats)
+    symbols = ["Cr", "Cr", "N", "N"] * int(np.prod(repeats))
     chromium = np.array([s == "Cr" for s in symbols])
     ideal = name in IDEAL
     while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ase.neighborlist import neighbor_list
 
 import mmtp_jax as mmtp
 from mmtp_jax.oracles.abinit import AbinitOracle
+from mmtp_jax.oracles.abinit.inputs import overlap_of
 
 BCC_SHAPES = {
     2: ((1, 1, 1), (4, 4, 4)),
@@ -25,7 +26,7 @@ reciprocal space for each."""
 BCC_GRIDS = {"coarse": (20, 20, 20), "fine": (30, 30, 30)}
 """Of the FFT, for one cubic cell with 12 and 30 Ha."""
 
-SHELLS = (0.93, 1.2, 1.53, 1.7)
+BCC_SHELLS = (0.93, 1.2, 1.53, 1.7)
 """Behind each of the first four of a site of bcc, lattice parameters."""
 
 KEPT = {"making", "kmesh", "magnetic_forces_of"}
@@ -66,34 +67,58 @@ def with_grids(
     return replace(oracle, kmesh=kmesh, extra=grids)
 
 
+def repeated(basis: np.ndarray, repeats: Sequence[int]) -> np.ndarray:
+    """Scaled positions (n, 3) in so many cells with this basis (k, 3), cell by cell."""
+    corners = np.array(list(np.ndindex(*repeats)), float)
+    return np.concatenate([c + basis for c in corners]) / np.array(repeats)
+
+
 def bcc_sites(repeats: Sequence[int]) -> np.ndarray:
     """Scaled positions (n, 3) in so many cubic cells, each with its corner and its centre."""
-    corners = np.array(list(np.ndindex(*repeats)), float)
-    return np.concatenate([[c, c + 0.5] for c in corners]) / np.array(repeats)
+    return repeated(np.array([[0.0] * 3, [0.5] * 3]), repeats)
 
 
-def bcc_neighbours(repeats: Sequence[int]) -> np.ndarray:
-    """Numbers (4, n, n) of neighbours that a site of `bcc_sites` has of another, in four shells."""
-    sites = bcc_sites(repeats) * repeats
-    found = np.zeros((len(SHELLS), len(sites), len(sites)), int)
-    ideal = Atoms(f"Fe{len(sites)}", sites, cell=repeats, pbc=True)
-    i, j, distance = neighbor_list("ijd", ideal, SHELLS[-1])
-    np.add.at(found, (np.searchsorted(SHELLS, distance), i, j), 1)
+def neighbours_of(sites: np.ndarray, repeats: Sequence[int], shells: Sequence[float]) -> np.ndarray:
+    """Numbers (k, n, n) of neighbours that a site has of another, in each of k shells.
+
+    Args:
+        sites: (n, 3) scaled positions in a cell of so many cubes along each axis.
+        repeats: these numbers.
+        shells: a distance behind each, edges of a cube.
+    """
+    found = np.zeros((len(shells), len(sites), len(sites)), int)
+    ideal = Atoms(f"H{len(sites)}", sites * repeats, cell=repeats, pbc=True)
+    i, j, distance = neighbor_list("ijd", ideal, shells[-1])
+    np.add.at(found, (np.searchsorted(shells, distance), i, j), 1)
     return found
 
 
-def like_sites(*numbers: np.ndarray) -> np.ndarray:
-    """Class (n,) of each site, by numbers (n,) or (k, n) of what it is and what is around it.
+def like_sites(marks: Sequence[np.ndarray], shells: np.ndarray) -> np.ndarray:
+    """Classes (n,), numbers from 0, of sites that symmetry makes equal.
 
-    Sites that symmetry makes equal have equal numbers, and so one class.
+    Such have equal marks, each (n,), and equal numbers of marked neighbours in all shells.
     """
-    return np.unique(np.vstack(numbers), axis=1, return_inverse=True)[1].reshape(-1)
+    rows = [row for mark in marks for row in (mark, *(shells @ mark))]
+    return np.unique(rows, axis=1, return_inverse=True)[1].reshape(-1)
+
+
+def bcc_neighbours(repeats: Sequence[int]) -> np.ndarray:
+    """Those (4, n, n) of `bcc_sites`, in four shells."""
+    return neighbours_of(bcc_sites(repeats), repeats, BCC_SHELLS)
 
 
 def strained(rng: np.random.Generator, cell: np.ndarray, spread: float) -> np.ndarray:
     """A cell (3, 3), Angstrom, with a random symmetric strain of this spread."""
     strain = rng.normal(0.0, spread, (3, 3))
     return cell @ (np.eye(3) + (strain + strain.T) / 2)
+
+
+def apart(draw: Callable[[], Atoms], radii: Mapping[str, float], held: Sequence[str]) -> Atoms:
+    """The first of its draws in which no sphere of these species overlaps with another."""
+    while True:
+        atoms = draw()
+        if overlap_of(atoms, radii, np.isin(atoms.get_chemical_symbols(), held)) is None:
+            return atoms
 
 
 def label_list(

@@ -31,6 +31,7 @@ from ase.symbols import string2symbols
 from make_data_common import (
     BCC_GRIDS,
     BCC_SHAPES,
+    apart,
     arguments,
     bcc_neighbours,
     bcc_sites,
@@ -42,7 +43,6 @@ from make_data_common import (
 from make_iron_data import ORACLE as IRON
 
 from mmtp_jax.oracles.abinit import AbinitOracle
-from mmtp_jax.oracles.abinit.inputs import overlap_of
 
 ORACLE = IRON.varied(
     datasets={**IRON.datasets, "Al": "Pseudodojo_paw_pbe_standard/Al.xml"},
@@ -148,12 +148,9 @@ def _configuration(
     kind: str,
     number: int,
 ) -> Atoms:
-    while True:
-        atoms = draw(rng, kind)
-        if overlap_of(atoms, ORACLE.radii_bohr, [True] * len(atoms)) is None:
-            free = kind.endswith("free")
-            atoms.info.update(config_id=number, label=kind, constrained=not free)
-            return atoms
+    atoms = apart(partial(draw, rng, kind), ORACLE.radii_bohr, ["Fe", "Al"])
+    atoms.info.update(config_id=number, label=kind, constrained=not kind.endswith("free"))
+    return atoms
 
 
 def _random(rng: np.random.Generator, kind: str) -> Atoms:
@@ -178,7 +175,7 @@ def _ordered(rng: np.random.Generator, kind: str) -> Atoms:
     positions = bcc_sites(repeats) @ cell
     positions[rng.integers(n), 2] += rng.choice([0.0, 0.12]) * rng.random()
     shells = bcc_neighbours(repeats)
-    like = like_sites(aluminium, shells @ aluminium)
+    like = like_sites([aluminium], shells)
     moments = (rng.choice([1.0, -1.0], n, p=[0.85, 0.15]) * rng.uniform(0.3, 2.8, n))[like]
     moments[aluminium] = 0.0
     answers = ANSWER * shells[0] @ moments / 8 + rng.normal(0.0, 0.03, n)[like]

@@ -14,8 +14,10 @@ import mmtp_jax as mmtp
 from mmtp_jax.oracles.abinit.inputs import overlap_of
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-CANTED = Path(mmtp.__file__).parent / "data" / "canted"
-LISTS = ("start", "ideal", "test", "large")
+DATA = Path(mmtp.__file__).parent / "data"
+CANTED = DATA / "canted"
+LISTS = [("al", name) for name in ("start", "ideal", "test", "large")]
+LISTS += [("pd", name) for name in ("start", "ideal", "along", "test")]
 
 
 def script(name: str) -> dict:
@@ -26,23 +28,47 @@ def script(name: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def fe_al() -> dict:
-    return script("make_fe_al_data.py")
+def alloys() -> dict[str, dict]:
+    return {other: script(f"make_fe_{other}_data.py") for other in ("al", "pd")}
 
 
 @pytest.fixture(scope="module")
-def lists(fe_al) -> dict[str, list[Atoms]]:
-    return {name: fe_al["configurations"](name, 20) for name in LISTS}
+def all_lists(alloys) -> dict[str, dict[str, list[Atoms]]]:
+    found = {other: {} for other in alloys}
+    for other, name in LISTS:
+        found[other][name] = alloys[other]["configurations"](name, 20)
+    return found
+
+
+@pytest.fixture(scope="module")
+def fe_al(alloys) -> dict:
+    return alloys["al"]
+
+
+@pytest.fixture(scope="module")
+def lists(all_lists) -> dict[str, list[Atoms]]:
+    return all_lists["al"]
+
+
+@pytest.fixture(scope="module")
+def fe_pd(alloys) -> dict:
+    return alloys["pd"]
+
+
+@pytest.fixture(scope="module")
+def lists_of_pd(all_lists) -> dict[str, list[Atoms]]:
+    return all_lists["pd"]
 
 
 def content(atoms: Atoms) -> float:
-    """Of aluminium."""
-    return float(np.mean(atoms.symbols == "Al"))
+    """Of what is not iron."""
+    return 1.0 - float(np.mean(atoms.symbols == "Fe"))
 
 
-@pytest.mark.parametrize("name", LISTS)
-def test_a_longer_list_begins_as_a_shorter_one(fe_al, lists, name) -> None:
-    for one, other in zip(fe_al["configurations"](name, 7), lists[name], strict=False):
+@pytest.mark.parametrize(("alloy", "name"), LISTS)
+def test_a_longer_list_begins_as_a_shorter_one(alloys, all_lists, alloy, name) -> None:
+    found = alloys[alloy]["configurations"](name, 7)
+    for one, other in zip(found, all_lists[alloy][name], strict=False):
         assert one == other
         assert one.info == other.info
         np.testing.assert_array_equal(
@@ -50,10 +76,14 @@ def test_a_longer_list_begins_as_a_shorter_one(fe_al, lists, name) -> None:
         )
 
 
-@pytest.mark.parametrize("name", LISTS)
-def test_spheres_are_apart(fe_al, lists, name) -> None:
-    radii = fe_al["ORACLE"].radii_bohr
-    assert all(overlap_of(a, radii, [True] * len(a)) is None for a in lists[name])
+@pytest.mark.parametrize(("alloy", "name"), LISTS)
+def test_spheres_are_apart(alloys, all_lists, alloy, name) -> None:
+    """Those of moments that are held from all others."""
+    made = alloys[alloy]
+    for atoms in all_lists[alloy][name]:
+        oracle = made["oracle_of"](atoms)
+        held = [oracle.holds(symbol) for symbol in atoms.symbols]
+        assert overlap_of(atoms, made["ORACLE"].radii_bohr, held) is None
 
 
 def test_lists_have_the_contents_of_the_paper(lists) -> None:
@@ -81,15 +111,16 @@ def test_aluminium_is_against_its_neighbours(lists) -> None:
     assert -0.05 < moments.mean() < -0.02
 
 
-def test_all_cells_sample_the_same_points(fe_al, lists) -> None:
+@pytest.mark.parametrize(("alloy", "a", "grids"), [("al", 2.9, (20, 30)), ("pd", 3.75, (27, 40))])
+def test_all_cells_sample_the_same_points(alloys, all_lists, alloy, a, grids) -> None:
     """Meshes and FFT grids, counted for one cubic cell."""
-    for atoms in (a for cells in lists.values() for a in cells):
-        oracle = fe_al["oracle_of"](atoms)
-        repeats = np.rint(atoms.cell.lengths() / 2.9).astype(int)
+    for atoms in (of for cells in all_lists[alloy].values() for of in cells):
+        oracle = alloys[alloy]["oracle_of"](atoms)
+        repeats = np.rint(atoms.cell.lengths() / a).astype(int)
         np.testing.assert_array_equal(oracle.kmesh * repeats, 4)
-        np.testing.assert_array_equal(oracle.extra["ngfft"], 20 * repeats)
-        np.testing.assert_array_equal(oracle.extra["ngfftdg"], 30 * repeats)
-        assert (oracle.constrained is None) == atoms.info["constrained"]
+        np.testing.assert_array_equal(oracle.extra["ngfft"], grids[0] * repeats)
+        np.testing.assert_array_equal(oracle.extra["ngfftdg"], grids[1] * repeats)
+        assert (oracle.constrained != ()) == atoms.info["constrained"]
 
 
 def test_like_sites_have_like_moments(lists) -> None:
@@ -128,6 +159,53 @@ def test_the_settings_are_those_of_iron(fe_al) -> None:
     """So that its labels are of the same making."""
     iron, alloy = fe_al["IRON"], fe_al["ORACLE"]
     assert alloy.varied(datasets=iron.datasets, radii_bohr=iron.radii_bohr) == iron
+
+
+def test_lists_of_palladium_are_around_the_alloy_of_the_paper(lists_of_pd) -> None:
+    assert {content(a) for a in lists_of_pd["start"]} == {0.0, 0.25, 0.375, 0.5}
+    assert {len(a) for cells in lists_of_pd.values() for a in cells} == {4, 8}
+    parameters = [np.cbrt(4 * a.get_volume() / len(a)) for a in lists_of_pd["start"]]
+    assert min(parameters) < 3.65
+    assert max(parameters) > 3.85
+
+
+def test_palladium_is_held_where_its_spheres_are_apart(fe_pd, lists_of_pd) -> None:
+    found = Counter(fe_pd["oracle_of"](a).constrained for a in lists_of_pd["start"])
+    assert found[()] == 3
+    assert found["Fe", "Pd"] > found["Fe",] > 0
+
+
+def test_two_mirrors_are_left_along_one_axis(lists_of_pd) -> None:
+    for atoms in lists_of_pd["along"]:
+        assert np.count_nonzero(atoms.cell.array - np.diag(np.diag(atoms.cell.array))) == 0
+        halves = 2 * atoms.get_scaled_positions()[:, :2]
+        np.testing.assert_allclose(halves, np.rint(halves), atol=1e-9)
+        assert np.ptp(atoms.positions[:, 2] % (atoms.cell[2, 2] / 4)) > 0.01
+
+
+def test_sublattices_of_palladium_have_like_moments(fe_pd, lists_of_pd) -> None:
+    sizes = {"L12": [1, 3], "L10": [2, 2], "A1": [4], "A1-layers": [2, 2], "L12-layers": [1, 1, 2],
+             "D022": [2, 2, 4]}  # fmt: skip
+    for atoms in lists_of_pd["ideal"]:
+        if atoms.info["label"] in sizes:
+            moments = atoms.get_initial_magnetic_moments().tolist()
+            assert sorted(Counter(moments).values()) == sizes[atoms.info["label"]]
+    assert len(fe_pd["equilibrium"]()) == len(fe_pd["ORDERED"]) * len(fe_pd["LATTICE"])
+
+
+def test_shipped_labels_of_palladium_are_of_their_lists(fe_pd) -> None:
+    for name in ("ideal", "along", "test", "equilibrium"):
+        labels = mmtp.read(DATA / "fe_pd" / f"{name}.extxyz")
+        free = name == "equilibrium"
+        wanted = fe_pd["equilibrium"]() if free else fe_pd["configurations"](name, 20)
+        for atoms in labels:
+            of_list = wanted[atoms.info["config_id"]]
+            np.testing.assert_allclose(atoms.positions, of_list.positions, atol=1e-6)
+            oracle = fe_pd["oracle_of"](of_list)
+            held = np.array([oracle.holds(symbol) for symbol in of_list.symbols])
+            change = atoms.get_initial_magnetic_moments() - of_list.get_initial_magnetic_moments()
+            np.testing.assert_allclose(change[held], 0.0, atol=2e-3)
+            np.testing.assert_array_equal(atoms.arrays["magnetic_forces"][~held], 0.0)
 
 
 def test_energies_of_turned_iron_are_those_of_its_torques() -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.neighborlist import neighbor_list
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 import mmtp_jax as mmtp
@@ -139,8 +140,12 @@ def check_commands(stages: dict[str, Any], known: set[str]) -> None:
                     assert Path(word).name in known
             if "-o" in words:
                 written = Path(words[words.index("-o") + 1])
-                n = int(words[words.index("--ensemble") + 1]) if "--ensemble" in words else 0
-                known |= {str(written), *(f"{written.stem}.{k}.mtp" for k in range(n))}
+                # Of members of an ensemble, or of replicas.
+                n = 8 if args.command == "md" else 0
+                if args.command == "fit" and "--ensemble" in words:
+                    n = int(words[words.index("--ensemble") + 1])
+                names = (f"{written.stem}.{k}{written.suffix}" for k in range(n))
+                known |= {str(written), *names}
 
 
 def test_the_commands_are_those_of_mmtp(common, crn, tmp_path) -> None:
@@ -549,3 +554,98 @@ def test_what_is_not_there_yet_is_said(common, fe_al, monkeypatch, tmp_path) -> 
     table = common.Stage("", (), lambda folder: (folder / "none.json").read_text())
     assert common.run_stages({"table": table}, tmp_path, "Fe-Xx") == 1
     assert not (tmp_path / ".table.done").exists()
+
+
+# Fe-Pd
+
+
+@pytest.fixture
+def fe_pd(load) -> ModuleType:
+    return load("fe_pd")
+
+
+@pytest.fixture
+def invar(load) -> ModuleType:
+    return load("fe_pd_tables")
+
+
+def test_the_commands_of_fe_pd_are_those_of_mmtp(common, fe_pd, tmp_path) -> None:
+    fe_pd.crystals(tmp_path)
+    known = {path.name for path in tmp_path.iterdir()} | {"equilibrium.extxyz"}
+    known |= {f"curve_{part}.extxyz" for part in common.parts(40)}
+    words = ["--training", "a b/start.extxyz", "ideal.extxyz", "--test", "test.extxyz"]
+    args = common.build_parser(fe_pd.PAPER).parse_args(words)
+    known |= {path.name for path in (*args.training, args.test)}
+    check_commands(fe_pd.stages(args, 40), known)
+
+
+def test_the_alloy_is_that_of_the_paper_without_order(invar) -> None:
+    for edge, palladium in ((2, 10), (3, 35)):
+        atoms = invar.alloy(edge, 3.76)
+        assert (len(atoms), sum(atoms.symbols == "Pd")) == (4 * edge**3, palladium)
+        assert atoms == invar.alloy(edge, 3.76)
+        moments = atoms.get_initial_magnetic_moments()
+        assert (moments[atoms.symbols == "Fe"] > moments[atoms.symbols == "Pd"].max()).all()
+    i, j = neighbor_list("ij", atoms, 0.8 * 3.76)
+    unlike = np.mean((atoms.symbols == "Pd")[i] != (atoms.symbols == "Pd")[j])
+    assert unlike == pytest.approx(2 * 35 * 73 / (108 * 107), rel=0.02)
+
+
+def test_ordered_crystals_stand_beside_those_of_our_dft(invar, tmp_path) -> None:
+    for name, shift in (("equilibrium", 0.0), ("fig3_ordered", 0.01)):
+        cells = at_volumes("L12", "Fe3Pd", 3.74, -1.0)
+        for atoms in cells:
+            atoms.set_cell(atoms.cell * (1.0 + shift))
+            under = {"stress": np.array([-2.0, -2.0, -2.0, 0.0, 0.0, 0.0]) * GPA}
+            atoms.calc = SinglePointCalculator(atoms, **{**atoms.calc.results, **under})
+        mmtp.write(tmp_path / f"{name}.extxyz", cells)
+    for kelvin, a in ((0, 3.74), (300, 3.7512)):
+        lattice = [3.60, 3.70, 3.80, 3.88]
+        run = {
+            "lattice_parameters": lattice, "lattice_parameter": a, "bulk_modulus_GPa": 160.0,
+            "magnetisations": [2 * x - 6 for x in lattice], "pressures_GPa": [9.0, 3.0, -3.0, -8.0],
+        }  # fmt: skip
+        write_json(tmp_path / f"fig3_{kelvin}K.json", run)
+    invar.invar(tmp_path)
+    _, *rows = csv.reader((tmp_path / "ordered.csv").read_text().splitlines())
+    assert len(rows) == 5
+    assert rows[0] == ["L12", "3.66", "2.865", "2.865", "2", "2"]
+    _, cold, warm, dft, ours = csv.reader((tmp_path / "rest.csv").read_text().splitlines())
+    assert [row[1] for row in (cold, warm, dft, ours)] == ["3.74", "3.751", "3.74", "3.777"]
+    assert cold[3] == "1.48"
+    assert (tmp_path / "fig3.png").exists()
+
+
+def test_densities_of_states_stand_beside_their_pressures(invar, tmp_path) -> None:
+    frequencies = np.linspace(0.0, 10.0, 101)
+    for k, a in enumerate(invar.OF_DOS):
+        of_iron = np.exp(-((frequencies - 6 + k) ** 2))
+        of_palladium = np.exp(-((frequencies - 4 + k) ** 2))
+        dos = {
+            "frequencies_THz": frequencies.tolist(),
+            "total_per_THz": (of_iron + of_palladium).tolist(),
+            "species_per_THz": {"Pd": of_palladium.tolist(), "Fe": of_iron.tolist()},
+        }
+        write_json(tmp_path / f"fig4_{a:.2f}.json", dos)
+        averages = {"pressure (GPa)": 20.0 - 9 * k, "magnetisation (mu_B)": 162.0}
+        write_json(tmp_path / f"fig4_{a:.2f}_md.json", {"n_atoms": 108, "averages": [averages]})
+    invar.density_of_states(tmp_path)
+    _, *rows = csv.reader((tmp_path / "fig4.csv").read_text().splitlines())
+    assert [row[:3] for row in rows] == [
+        ["3.64", "20", "1.5"], ["3.72", "11", "1.5"], ["3.8", "2", "1.5"],
+    ]  # fmt: skip
+    # Means of all, Fe and Pd.
+    expected = [invar.MEV_PER_THZ * thz for thz in (5.0, 6.0, 4.0)]
+    assert [float(x) for x in rows[0][3:]] == pytest.approx(expected, rel=1e-3)
+    for name in ("fig4.pdf", "fig5.png"):
+        assert (tmp_path / name).exists()
+
+
+def test_selections_are_counted_round_by_round(invar, tmp_path) -> None:
+    for k in range(invar.ROUNDS):
+        write_json(tmp_path / f"fig2_{k}.json", {"selected": [{"grade": 2.0}] * (4 - k)})
+    invar.selected(tmp_path)
+    _, *rows = csv.reader((tmp_path / "fig2.csv").read_text().splitlines())
+    assert rows == [["1", "4", "4"], ["2", "3", "7"], ["3", "2", "9"], ["4", "1", "10"],
+                    ["5", "0", "10"]]  # fmt: skip
+    assert (tmp_path / "fig2.pdf").exists()

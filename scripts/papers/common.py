@@ -283,7 +283,7 @@ def mark_of(stage: Stage, folder: Path, parameters: bytes) -> str:
 
 
 def errors_stage(test: Path, paper: Mapping[str, float]) -> Stage:
-    """The stage of the potential's errors beside those of a paper, which are in `UNITS`."""
+    """The stage of the potential's errors beside those that a paper has, in `UNITS`."""
     return Stage(
         "errors on configurations that no fit has seen",
         (f"evaluate {{pot}} {test} --report table1.json --plot table1.png -o table1.extxyz",),
@@ -320,7 +320,7 @@ def errors_table(folder: Path, paper: Mapping[str, float]) -> None:
     """RMSE of the test set beside those of the paper."""
     found = json.loads((folder / "table1.json").read_text())["errors"]
     rows = [["quantity", "ours, test set", "paper, training set"]]
-    rows += [[k, float(found[k]["rmse"]), paper[k]] for k in paper]
+    rows += [[k, float(found[k]["rmse"]), paper.get(k, "")] for k in UNITS]
     write_table(folder / "table1.csv", rows)
 
 
@@ -342,7 +342,7 @@ def curve_errors(
 
 def learning_curve(folder: Path, paper: Mapping[str, float], n: int, name: str = "curve") -> None:
     """Mean and deviation over the `parts` of each size of n labels, and a figure."""
-    sizes, rmse = curve_errors(folder, paper, n, name)
+    sizes, rmse = curve_errors(folder, UNITS, n, name)
     rows = [["labels", "sets", *(f"{k} ({UNITS[k]})" for k in rmse), *(f"{k}, +-" for k in rmse)]]
     for place, size in enumerate(sizes):
         values = [of[place] for of in rmse.values()]
@@ -352,7 +352,8 @@ def learning_curve(folder: Path, paper: Mapping[str, float], n: int, name: str =
     figure, axes = subplots(1, len(rmse), figsize=(11, 2.8), layout="constrained")
     for axis, (kind, of) in zip(axes, rmse.items(), strict=True):
         draw_curve(axis, sizes, of, "test set")
-        axis.axhline(paper[kind], color="0.5", ls="--", label="paper, its training set")
+        if kind in paper:
+            axis.axhline(paper[kind], color="0.5", ls="--", label="paper, its training set")
         style_curve(axis, sizes, kind)
     axes[0].legend(frameon=False, fontsize=7)
     save(figure, folder / name)
