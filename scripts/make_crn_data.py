@@ -8,10 +8,11 @@ as cheap: cells with atoms at their places, or one displaced along z, moments of
 sublattice, also with one of four reversed; `lengths` likewise, each moment of a length of its own,
 from 1 to 3.35 mu_B, and `along` has all atoms displaced along z. The list `test` is for testing
 only; `properties` has free moments: strained ferro- and antiferromagnetic cells of four atoms and
-such with one atom displaced, for elastic constants and frozen phonons. Each list is always the
-same; what the output file holds already is not computed again. Needs ABINIT and the datasets Cr.xml
-and N.xml of the JTH table (LDA, version 1.1, from PseudoDojo); about five minutes for four atoms
-and fifteen for eight, on one core.
+such with one atom displaced, for elastic constants and frozen phonons, and strained cells of
+sixteen whose signs are like those of a paramagnet. Each list is always the same; what the output
+file holds already is not computed again. Needs ABINIT and the datasets Cr.xml and N.xml of the JTH
+table (LDA, version 1.1, from PseudoDojo); about five minutes for four atoms and fifteen for eight,
+on one core.
 
     python scripts/make_crn_data.py --datasets jth/lda --number 100 -o start.extxyz
     python scripts/make_crn_data.py --datasets jth/lda --list test --number 40 -o test.extxyz
@@ -51,6 +52,7 @@ SHAPES = {
     "4": ((1, 1, 1), (6, 6, 4)),
     "8a": ((2, 1, 1), (3, 6, 4)),
     "8c": ((1, 1, 2), (6, 6, 2)),
+    "16": ((2, 1, 2), (3, 6, 2)),
 }
 """Cells (a/sqrt2, a/sqrt2, a) along each axis, and the mesh: the same points of reciprocal space
 for each shape. 8a is the cell of the orthorhombic phase."""
@@ -87,8 +89,12 @@ LATTICE = 4.13
 STRAINS = {
     "fm": ("xx+", "xx-", "yz+"),
     "afm": ("xx+", "xx-", "zz+", "zz-", "yz+", "xy+"),
+    "mixed": ("xx+", "xx-", "yz+"),
 }
 """Of one per cent (shears as engineers count); the other sign of a shear is its mirror image."""
+SIGNS = {"fm": (1, 1), "afm": (1, -1), "mixed": (1, 1, 1, -1, 1, -1, -1, -1)}
+"""Of the moments of Cr. `mixed` is the state of sixteen atoms without a net moment whose first two
+shells have as many parallel as opposite pairs, as a paramagnet has, and that has most symmetry."""
 DISPLACED = {"Cr-x": (0, 0), "Cr-z": (0, 2), "N-x": (2, 0), "N-z": (2, 2)}
 """Atom and direction, by 0.03 Angstrom: modes at Gamma and X of the cubic cell."""
 
@@ -114,9 +120,10 @@ def properties() -> list[Atoms]:
     """Reference, strained and displaced cells of both orders."""
     found = []
     for order, strains in STRAINS.items():
-        for change in ("reference", *strains, *DISPLACED):
+        for change in ("reference", *strains, *(() if order == "mixed" else DISPLACED)):
             atoms = _cell(order, change)
-            atoms.info.update(config_id=len(found), label=f"4-{order}-{change}", constrained=False)
+            label = f"{len(atoms)}-{order}-{change}"
+            atoms.info.update(config_id=len(found), label=label, constrained=False)
             found.append(atoms)
     return found
 
@@ -129,11 +136,15 @@ def _cell(order: str, change: str) -> Atoms:
         strain[i, j] = strain[j, i] = 0.01 if i == j else 0.005
         cell = cell @ (np.eye(3) + (-strain if change.endswith("-") else strain))
     atoms = Atoms("Cr2N2", BASIS @ cell, cell=cell, pbc=True)
+    signs = SIGNS[order]
+    if len(signs) > 2:
+        atoms = atoms.repeat(SHAPES[str(2 * len(signs))][0])
     if change in DISPLACED:
         atom, axis = DISPLACED[change]
         atoms.positions[atom, axis] += 0.03
-    sign = 1.0 if order == "fm" else -1.0
-    atoms.set_initial_magnetic_moments([MOMENT, sign * MOMENT, 0.0, 0.0])
+    moments = np.zeros(len(atoms))
+    moments[atoms.symbols == "Cr"] = MOMENT * np.array(signs)
+    atoms.set_initial_magnetic_moments(moments)
     return atoms
 
 
