@@ -52,25 +52,30 @@ def numbers_of(potential: mmtp.Potential) -> list[float]:
     atoms.set_initial_magnetic_moments([2.2])
     found = mmtp.magnons(potential, atoms)
     exchange = found.exchange
-    phases = found.random_phase_K
-    return [
+    numbers = [
         (2 * exchange.volume) ** (1 / 3),
         abs(exchange.magmoms[0]),
         *(shell.J for shell in exchange.shells[:N_SHELLS]),
         found.mean_stiffness,
         found.mean_field_K,
-        np.nan if phases is None else phases,
+        found.random_phase_K,
     ]
+    return [np.nan if number is None else number for number in numbers]
 
 
 def column(potentials: list[mmtp.Potential]) -> list[str]:
-    """Means, and two standard deviations where there are several."""
+    """Means, and two standard deviations where there are several; how many have such a number."""
     found = np.array([numbers_of(potential) for potential in potentials])
     digits = (3, 2, *[1] * N_SHELLS, 0, 0, 0)
-    mean, cells = found.mean(axis=0), []
-    for k, n in enumerate(digits):
-        width = f" +- {2 * found[:, k].std(ddof=1):.{n}f}" if len(found) > 1 else ""
-        cells.append(f"{mean[k]:.{n}f}{width}")
+    cells = []
+    for of, n in zip(found.T, digits, strict=True):
+        known = of[np.isfinite(of)]
+        cell = f"{known.mean():.{n}f}" if len(known) else "none"
+        if len(known) > 1:
+            cell += f" +- {2 * known.std(ddof=1):.{n}f}"
+        if 0 < len(known) < len(of):
+            cell += f" ({len(known)} of {len(of)})"
+        cells.append(cell)
     return cells
 
 

@@ -197,7 +197,7 @@ def test_shipped_labels_of_palladium_are_of_their_lists(fe_pd) -> None:
     for name in ("ideal", "along", "test", "equilibrium"):
         labels = mmtp.read(DATA / "fe_pd" / f"{name}.extxyz")
         free = name == "equilibrium"
-        wanted = fe_pd["equilibrium"]() if free else fe_pd["configurations"](name, 20)
+        wanted = fe_pd["equilibrium"]() if free else fe_pd["configurations"](name, 30)
         for atoms in labels:
             of_list = wanted[atoms.info["config_id"]]
             np.testing.assert_allclose(atoms.positions, of_list.positions, atol=1e-6)
@@ -244,6 +244,22 @@ def test_half_of_mixed_moments_are_against_the_others() -> None:
         numbers.add(of_all)
         assert iron["oracle_of"](atoms).symmetry
     assert min(numbers) >= 4
+
+
+def test_shipped_labels_of_iron_are_of_their_lists() -> None:
+    iron = script("make_iron_data.py")
+    for name in ("mixed", "long"):
+        wanted = iron["configurations"](20, *iron["LISTS"][name])
+        labels = mmtp.read(CANTED.parent / f"fe_cdft_{name}.extxyz")
+        assert len(labels) > 10
+        for atoms in labels:
+            of_list = wanted[atoms.info["config_id"]]
+            np.testing.assert_allclose(atoms.positions, of_list.positions, atol=1e-6)
+            np.testing.assert_allclose(
+                atoms.get_initial_magnetic_moments(),
+                of_list.get_initial_magnetic_moments(),
+                atol=3e-3,
+            )
 
 
 def test_shipped_canted_labels_are_of_their_list() -> None:

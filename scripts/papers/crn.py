@@ -26,6 +26,7 @@ from ase import Atoms
 from ase.build import bulk
 from common import Paper, Stage, curve_stage, errors_stage, main
 from crn_tables import (
+    ORDERS,
     PAPER_ERRORS,
     PROPERTIES,
     elastic_table,
@@ -74,6 +75,11 @@ def crystals(folder: Path) -> None:
     number = np.rint((layers.positions[:, 0] + layers.positions[:, 1]) / (0.5 * LATTICE))
     signs = np.where(number % 4 < 2, 1.0, -1.0)
     layers.set_initial_magnetic_moments(layers.get_initial_magnetic_moments() * signs)
+    # The third type of antiferromagnet of the face-centred cubic lattice, a wave (1 1/2 0).
+    third = cube.repeat(2)
+    wave = third.positions @ [1.0, 0.5, 0.0] / LATTICE
+    signs = np.sign(np.cos(2 * np.pi * wave + np.pi / 4))
+    third.set_initial_magnetic_moments(third.get_initial_magnetic_moments() * signs)
     double = tetragonal.repeat((2, 1, 1))
     along = double.positions[:, 0] / double.cell[0, 0]
     signs = np.where(along < 0.49, 1.0, -1.0)
@@ -91,6 +97,7 @@ def crystals(folder: Path) -> None:
     displaced.positions[0, 0] += 0.01
     named = {
         "fm": primitive, "afm": tetragonal, "double_cube": layers, "double": double,
+        "third": third,
         "cube": cube, "cube_64": cube.repeat(2), "displaced_64": displaced,
     }  # fmt: skip
     for name, atoms in named.items():
@@ -100,6 +107,7 @@ def crystals(folder: Path) -> None:
 def stages(args: Namespace, n: int) -> dict[str, Stage]:
     """All of them, of the command line and the number of labels that are fitted."""
     pm = f"--states {args.states} --magnetic Cr"
+    flips = "montecarlo {pot} --magnetic Cr --sweeps 640"
     return {
         "table1": errors_stage(args.test, PAPER_ERRORS),
         "curve": curve_stage(n, FIT, args.test, PAPER_ERRORS),
@@ -147,17 +155,18 @@ def stages(args: Namespace, n: int) -> dict[str, Stage]:
             tuple(
                 f"relax {{pot}} {name}.extxyz --cell {cell} --json orders_{name}_{cell}.json "
                 f"-o orders_{name}_{cell}.extxyz"
-                for name in ("fm", "afm", "double")
+                for name in ORDERS
                 for cell in ("full", "none")
             ),
             orders_table,
         ),
         "transition": Stage(
-            "order against temperature, spin-flip Monte Carlo at fixed cubic cell",
+            "spin-flip Monte Carlo at fixed cubic cell: the order that a walk from double layers "
+            "finds, and the temperature at which it is lost",
             (
-                "montecarlo {pot} double_cube.extxyz --magnetic Cr --temperatures "
-                "75 100 125 150 200 300 --sweeps 300 --plot transition.png -o transition.csv "
-                "--checkpoint transition.npz --resume",
+                f"{flips} double_cube.extxyz --temperatures 200 300 -o found.csv",
+                f"{flips} third.extxyz --temperatures 200 250 300 350 400 500 -o transition.csv "
+                "--plot transition.png --checkpoint transition.npz --resume",
             ),
         ),
     }

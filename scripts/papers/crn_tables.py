@@ -17,6 +17,8 @@ PROPERTIES = "properties.extxyz"
 """Our labels of strained cells and of displaced atoms."""
 DISPLACEMENT = 0.03
 """Angstrom, of one atom in the labels of `properties`."""
+ORDERS = ("fm", "afm", "double", "third")
+"""Ferromagnet, single layers along [001], double layers along [110], and the wave (1 1/2 0)."""
 TO_THZ = 15.633302
 """sqrt(eV/amu)/Angstrom / (2 pi)."""
 LUCA_LEITNAKER = (11.10, 1.58e-3)
@@ -147,7 +149,7 @@ def orders_table(folder: Path) -> None:
     """Energies of the magnetic orders, each relaxed with and without its cell."""
     rows: list[list[object]] = [["order", "cell", "energy (meV/atom above the lowest)", "volume"]]
     found = []
-    for name in ("fm", "afm", "double"):
+    for name in ORDERS:
         for cell in ("full", "none"):
             (atoms,) = mmtp.read(folder / f"orders_{name}_{cell}.extxyz")
             found.append((name, cell, atoms.get_potential_energy() / len(atoms), atoms))
