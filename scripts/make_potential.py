@@ -71,13 +71,6 @@ def shipped_crn() -> list[Atoms]:
     return [atoms for name in names for atoms in mmtp.read(folder / f"{name}.extxyz")]
 
 
-def shipped_fe_al() -> list[Atoms]:
-    """The labels of Fe-Al that are for fits, and those of iron, which are of the same making."""
-    names = ("start", "ideal")
-    alloys = [a for name in names for a in mmtp.read(DATA / "fe_al" / f"{name}.extxyz")]
-    return [*alloys, *shipped_iron()]
-
-
 RECIPES = {
     "fe": Recipe(
         name="Fe",
@@ -111,19 +104,6 @@ RECIPES = {
         # More steps make unseen configurations worse: see the card.
         fit={"max_iterations": 300, "weights": mmtp.Weights(stress=0.01)},
         use="rock-salt CrN: ferromagnetic, antiferromagnetic and paramagnetic",
-    ),
-    "fe-al": Recipe(
-        name="Fe-Al",
-        data=shipped_fe_al,
-        form={
-            "level": 8,
-            "species": ("Fe", "Al"),
-            "cutoff": 5.0,
-            "magnetic_size": 3,
-            "seed": 0,
-        },
-        fit={"max_iterations": 1000},
-        use="bcc Fe-Al with 0 to 50 % Al, ferromagnetic",
     ),
 }
 
