@@ -117,7 +117,7 @@ def configurations(name: str, number: int) -> list[Atoms]:
 
 
 def properties() -> list[Atoms]:
-    """Reference, strained and displaced cells of both orders."""
+    """Reference, strained and displaced cells of each order."""
     found = []
     for order, strains in STRAINS.items():
         for change in ("reference", *strains, *(() if order == "mixed" else DISPLACED)):
