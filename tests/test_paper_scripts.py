@@ -86,14 +86,17 @@ def test_constants_of_labels_are_those_that_the_stresses_are_made_of(
     monkeypatch.syspath_prepend(str(SCRIPTS))
     made = runpy.run_path(str(SCRIPTS / "make_crn_data.py"))
     cells = made["properties"]()
-    rest = next(a for a in cells if a.info["label"] == "4-afm-reference").cell.array
+    references = [a for a in cells if a.info["label"].endswith("reference")]
+    rest = {len(atoms): atoms.cell.array for atoms in references}
     under = np.diag([3.0, 3.0, -2.0])
     for atoms in cells:
-        strain = np.linalg.solve(rest, atoms.cell.array) - np.eye(3)
+        strain = np.linalg.solve(rest[len(atoms)], atoms.cell.array) - np.eye(3)
         # As engineers count shears.
         voigt = full_3x3_to_voigt_6_stress(strain) * [1, 1, 1, 2, 2, 2]
         stress = under + voigt_6_to_full_3x3_stress(TETRAGONAL @ voigt)
         results = {"energy": 0.0, "stress": full_3x3_to_voigt_6_stress(stress) * GPA}
+        results |= {"forces": np.zeros((len(atoms), 3))}
+        results |= {"magmoms": atoms.get_initial_magnetic_moments()}
         atoms.calc = SinglePointCalculator(atoms, **results)
     path = tmp_path / "properties.extxyz"
     mmtp.write(path, cells)
@@ -103,6 +106,15 @@ def test_constants_of_labels_are_those_that_the_stresses_are_made_of(
     assert found["AFM"] == pytest.approx(expected, rel=1e-6)
     cubic = [620.0] * 3 + [0.5 * (c[0, 1] + c[0, 2])] * 3 + [158.0] * 3
     assert found["FM"] == pytest.approx(cubic, rel=1e-6)
+
+    mmtp.write(tmp_path / "frozen.extxyz", cells)
+    tables.mixed_table(tmp_path)
+    with open(tmp_path / "mixed.csv", encoding="utf-8") as file:
+        rows = {name: values for name, *values in csv.reader(file)}
+    expected = {"C11": "620", "C12": "113", "C13": "97", "C44": "158", "pressure": "-1.333"}
+    for name, value in expected.items():
+        assert rows[f"{name} (GPa)"] == [value, value]
+    assert rows["smallest moment of Cr (mu_B)"] == ["2.6", "2.6"]
 
 
 def test_frozen_phonons_are_those_of_springs(tables) -> None:

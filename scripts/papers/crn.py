@@ -32,6 +32,7 @@ from crn_tables import (
     elastic_table,
     frozen_table,
     heat_capacity,
+    mixed_table,
     orders_table,
 )
 
@@ -144,6 +145,12 @@ def stages(args: Namespace, n: int) -> dict[str, Stage]:
             "phonons at Gamma and X by displaced atoms, beside our DFT",
             (f"equilibrate {{pot}} {PROPERTIES} -o frozen.extxyz",),
             frozen_table,
+        ),
+        "mixed": Stage(
+            "a disordered state of sixteen atoms, beside our DFT",
+            (),
+            mixed_table,
+            reads=(PROPERTIES, "frozen.extxyz"),
         ),
         "fig9": Stage(
             "expansion and heat capacity, paramagnetic (Figs. 9 and 10)",

@@ -19,6 +19,17 @@ DISPLACEMENT = 0.03
 """Angstrom, of one atom in the labels of `properties`."""
 ORDERS = ("fm", "afm", "double", "third")
 """Ferromagnet, single layers along [001], double layers along [110], and the wave (1 1/2 0)."""
+MIXED, LAYERS = "16-mixed-", "4-afm-reference"
+"""Labels of `properties`: how those of the disordered state begin, and single layers at rest."""
+OF_STRAINS = {
+    "C11": ("xx+", "xx-", 0.02, 0),
+    "C12": ("xx+", "xx-", 0.02, 1),
+    "C13": ("xx+", "xx-", 0.02, 2),
+    "C44": ("yz+", "reference", 0.01, 3),
+}
+"""Of that state: two cells, the difference of their strains, and the stress that it changes."""
+GPA = 0.00624150913
+"""eV/Angstrom^3"""
 TO_THZ = 15.633302
 """sqrt(eV/amu)/Angstrom / (2 pi)."""
 LUCA_LEITNAKER = (11.10, 1.58e-3)
@@ -83,7 +94,7 @@ def dft_constants(labels: Path) -> dict[str, list[float]]:
 
     At the lattice parameter of the labels, whose reference is under a stress of its own.
     """
-    stress = {a.info["label"]: a.get_stress() / 0.00624150913 for a in mmtp.read(labels)}
+    stress = {a.info["label"]: a.get_stress() / GPA for a in mmtp.read(labels)}
     found = {}
     for state, short in (("FM", "4-fm-"), ("AFM", "4-afm-")):
         rest = stress.get(f"{short}reference")
@@ -116,6 +127,39 @@ def frozen_table(folder: Path) -> None:
             dft, ours = (frequencies(*(found[name] for name in names)) for found in both)
             rows += [[state, mode, dft[mode], ours[mode]] for mode in dft]
     write_table(folder / "frozen.csv", rows)
+
+
+def mixed_table(folder: Path) -> None:
+    """A disordered state of sixteen atoms and its strained cells, of our DFT and of the potential.
+
+    Atoms are held where they are, and moments are free. The moments of the potential start from
+    those of DFT.
+    """
+    both = [
+        {a.info["label"]: a for a in mmtp.read(path)}
+        for path in (folder / PROPERTIES, folder / "frozen.extxyz")
+    ]
+    rest, layers = ([found[name] for found in both] for name in (f"{MIXED}reference", LAYERS))
+    moments = [np.abs(a.get_magnetic_moments()[a.symbols == "Cr"]) for a in rest]
+    above = [
+        1e3 * (a.get_potential_energy() / len(a) - b.get_potential_energy() / len(b))
+        for a, b in zip(rest, layers, strict=True)
+    ]
+    forces = [a.get_forces() for a in rest]
+    rows: list[list[object]] = [
+        ["quantity", "ours, DFT", "ours, mMTP"],
+        ["smallest moment of Cr (mu_B)", *(float(m.min()) for m in moments)],
+        ["largest moment of Cr (mu_B)", *(float(m.max()) for m in moments)],
+        ["energy above single layers (meV/atom)", *above],
+        ["forces (meV/Angstrom, rms)", *(1e3 * float(np.sqrt(np.mean(f**2))) for f in forces)],
+        ["pressure (GPa)", *(-float(a.get_stress()[:3].mean()) / GPA for a in rest)],
+    ]
+    for name, (plus, minus, width, place) in OF_STRAINS.items():
+        if all(MIXED + end in found for found in both for end in (plus, minus)):
+            pairs = [(found[MIXED + plus], found[MIXED + minus]) for found in both]
+            slopes = [(a.get_stress() - b.get_stress())[place] / width / GPA for a, b in pairs]
+            rows.append([f"{name} (GPa)", *map(float, slopes)])
+    write_table(folder / "mixed.csv", rows)
 
 
 def frequencies(rest: np.ndarray, *displaced: np.ndarray) -> dict[str, float]:
