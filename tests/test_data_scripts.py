@@ -78,11 +78,11 @@ def test_a_longer_list_begins_as_a_shorter_one(alloys, all_lists, alloy, name) -
 
 @pytest.mark.parametrize(("alloy", "name"), LISTS)
 def test_spheres_are_apart(alloys, all_lists, alloy, name) -> None:
-    """Those of moments that are held from all others."""
+    """All, but those of palladium whose moments are free where they are too close."""
     made = alloys[alloy]
     for atoms in all_lists[alloy][name]:
         oracle = made["oracle_of"](atoms)
-        held = [oracle.holds(symbol) for symbol in atoms.symbols]
+        held = [symbol != "Pd" or oracle.holds(symbol) for symbol in atoms.symbols]
         assert overlap_of(atoms, made["ORACLE"].radii_bohr, held) is None
 
 
