@@ -89,7 +89,7 @@ LATTICE = 4.13
 STRAINS = {
     "fm": ("xx+", "xx-", "yz+"),
     "afm": ("xx+", "xx-", "zz+", "zz-", "yz+", "xy+"),
-    "mixed": ("xx+", "xx-", "yz+"),
+    "mixed": ("xx+", "yz+"),
 }
 """Of one per cent (shears as engineers count); the other sign of a shear is its mirror image."""
 SIGNS = {"fm": (1, 1), "afm": (1, -1), "mixed": (1, 1, 1, -1, 1, -1, -1, -1)}
