@@ -21,13 +21,13 @@ on one core.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from ase import Atoms
-from make_data_common import arguments, label_list, repeated, strained, with_grids
+from make_data_common import arguments, configuration, label_list, repeated, strained, with_grids
 
 from mmtp_jax.oracles.abinit import AbinitOracle
-from mmtp_jax.oracles.abinit.inputs import overlap_of
 
 ORACLE = AbinitOracle(
     {"Cr": "Cr.xml", "N": "N.xml"},
@@ -149,39 +149,40 @@ def _cell(order: str, change: str) -> Atoms:
 
 
 def _configuration(rng: np.random.Generator, kind: str, number: int, name: str) -> Atoms:
+    draw = partial(_drawn, rng, kind, number, name)
+    return configuration(draw, ORACLE.radii_bohr, ["Cr"], number, kind)
+
+
+def _drawn(rng: np.random.Generator, kind: str, number: int, name: str) -> Atoms:
     shape, order = kind.split("-")
     repeats = np.array(SHAPES[shape][0])
     scaled = repeated(BASIS, repeats)
     symbols = ["Cr", "Cr", "N", "N"] * int(np.prod(repeats))
     chromium = np.array([s == "Cr" for s in symbols])
     ideal = name in IDEAL
-    while True:
-        a = rng.uniform(*((3.98, 4.3) if ideal else (4.03, 4.25)))
-        edges = np.diag(a * repeats * [0.5**0.5, 0.5**0.5, 1.0])
-        if ideal:
-            cell = edges * (1.0 + rng.normal(0.0, 0.012, 3))
-            positions = scaled @ cell
-            if name == "along":
-                positions[:, 2] += rng.normal(0.0, rng.uniform(0.03, 0.12), len(symbols))
-            else:
-                positions[rng.integers(len(symbols)), 2] += rng.choice([0.0, 0.12]) * rng.random()
+    a = rng.uniform(*((3.98, 4.3) if ideal else (4.03, 4.25)))
+    edges = np.diag(a * repeats * [0.5**0.5, 0.5**0.5, 1.0])
+    if ideal:
+        cell = edges * (1.0 + rng.normal(0.0, 0.012, 3))
+        positions = scaled @ cell
+        if name == "along":
+            positions[:, 2] += rng.normal(0.0, rng.uniform(0.03, 0.12), len(symbols))
         else:
-            cell = strained(rng, edges, 0.012)
-            positions = scaled @ cell + rng.normal(0.0, rng.uniform(0.02, 0.09), (len(symbols), 3))
-        signs = _signs(rng, order, int(chromium.sum()))
-        if name == "lengths":
-            of_chromium = signs * rng.uniform(1.0, 3.35, len(signs))
-        elif ideal and name != "along":
-            up, down = rng.uniform(1.8, 3.2, 2)
-            of_chromium = np.where(signs > 0.0, up, -(down if order == "flip" else up))
-        else:
-            of_chromium = signs * _lengths(rng, len(signs), spread=number % 5 == 4)
-        moments = np.zeros(len(symbols))
-        moments[chromium] = of_chromium
-        atoms = Atoms(symbols, positions, cell=cell, pbc=True, magmoms=moments)
-        if overlap_of(atoms, ORACLE.radii_bohr, chromium) is None:
-            atoms.info.update(config_id=number, label=kind, constrained=True)
-            return atoms
+            positions[rng.integers(len(symbols)), 2] += rng.choice([0.0, 0.12]) * rng.random()
+    else:
+        cell = strained(rng, edges, 0.012)
+        positions = scaled @ cell + rng.normal(0.0, rng.uniform(0.02, 0.09), (len(symbols), 3))
+    signs = _signs(rng, order, int(chromium.sum()))
+    if name == "lengths":
+        of_chromium = signs * rng.uniform(1.0, 3.35, len(signs))
+    elif ideal and name != "along":
+        up, down = rng.uniform(1.8, 3.2, 2)
+        of_chromium = np.where(signs > 0.0, up, -(down if order == "flip" else up))
+    else:
+        of_chromium = signs * _lengths(rng, len(signs), spread=number % 5 == 4)
+    moments = np.zeros(len(symbols))
+    moments[chromium] = of_chromium
+    return Atoms(symbols, positions, cell=cell, pbc=True, magmoms=moments)
 
 
 def _signs(rng: np.random.Generator, order: str, n: int) -> np.ndarray:

@@ -113,12 +113,29 @@ def strained(rng: np.random.Generator, cell: np.ndarray, spread: float) -> np.nd
     return cell @ (np.eye(3) + (strain + strain.T) / 2)
 
 
-def apart(draw: Callable[[], Atoms], radii: Mapping[str, float], held: Sequence[str]) -> Atoms:
-    """The first of its draws in which no sphere of these species overlaps with another."""
+def configuration(
+    draw: Callable[[], Atoms],
+    radii: Mapping[str, float],
+    held: Sequence[str],
+    number: int,
+    label: str,
+    *,
+    constrained: bool = True,
+) -> Atoms:
+    """One of a list: the first draw in which no sphere of these species overlaps with another."""
     while True:
         atoms = draw()
         if overlap_of(atoms, radii, np.isin(atoms.get_chemical_symbols(), held)) is None:
+            atoms.info.update(config_id=number, label=label, constrained=constrained)
             return atoms
+
+
+def iron_with(
+    other: str, where: np.ndarray, positions: np.ndarray, cell: np.ndarray, moments: np.ndarray
+) -> Atoms:
+    """A periodic cell of iron, and of another species where (n,) it is."""
+    symbols = np.where(where, other, "Fe").tolist()
+    return Atoms(symbols, positions, cell=cell, pbc=True, magmoms=moments)
 
 
 def label_list(

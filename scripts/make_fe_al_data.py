@@ -31,10 +31,11 @@ from ase.symbols import string2symbols
 from make_data_common import (
     BCC_GRIDS,
     BCC_SHAPES,
-    apart,
     arguments,
     bcc_neighbours,
     bcc_sites,
+    configuration,
+    iron_with,
     label_list,
     like_sites,
     strained,
@@ -128,7 +129,7 @@ def _at_rest(kind: str, a: float) -> Atoms:
     aluminium, repeats = np.isin(np.arange(n), places), BCC_SHAPES[n][0]
     cell = a * np.diag(repeats)
     moments = np.where(aluminium, 2.2 * ANSWER, 2.2)
-    atoms = _atoms(aluminium, bcc_sites(repeats) @ cell, cell, moments)
+    atoms = iron_with("Al", aluminium, bcc_sites(repeats) @ cell, cell, moments)
     atoms.info["label"] = kind
     return atoms
 
@@ -148,9 +149,10 @@ def _configuration(
     kind: str,
     number: int,
 ) -> Atoms:
-    atoms = apart(partial(draw, rng, kind), ORACLE.radii_bohr, ["Fe", "Al"])
-    atoms.info.update(config_id=number, label=kind, constrained=not kind.endswith("free"))
-    return atoms
+    return configuration(
+        partial(draw, rng, kind), ORACLE.radii_bohr, ["Fe", "Al"], number, kind,
+        constrained=not kind.endswith("free"),
+    )  # fmt: skip
 
 
 def _random(rng: np.random.Generator, kind: str) -> Atoms:
@@ -162,7 +164,7 @@ def _random(rng: np.random.Generator, kind: str) -> Atoms:
     positions = bcc_sites(repeats) @ cell
     positions += rng.normal(0.0, rng.uniform(0.02, 0.08), positions.shape)
     moments = _moments(rng, order, aluminium, bcc_neighbours(repeats)[0])
-    return _atoms(aluminium, positions, cell, moments)
+    return iron_with("Al", aluminium, positions, cell, moments)
 
 
 def _ordered(rng: np.random.Generator, kind: str) -> Atoms:
@@ -179,7 +181,7 @@ def _ordered(rng: np.random.Generator, kind: str) -> Atoms:
     moments = (rng.choice([1.0, -1.0], n, p=[0.85, 0.15]) * rng.uniform(0.3, 2.8, n))[like]
     moments[aluminium] = 0.0
     answers = ANSWER * shells[0] @ moments / 8 + rng.normal(0.0, 0.03, n)[like]
-    return _atoms(aluminium, positions, cell, np.where(aluminium, answers, moments))
+    return iron_with("Al", aluminium, positions, cell, np.where(aluminium, answers, moments))
 
 
 def _moments(
@@ -199,13 +201,6 @@ def _moments(
     if order == "wide":
         answers = rng.uniform(-0.12, 0.12, n)
     return np.where(aluminium, answers, moments)
-
-
-def _atoms(
-    aluminium: np.ndarray, positions: np.ndarray, cell: np.ndarray, moments: np.ndarray
-) -> Atoms:
-    symbols = np.where(aluminium, "Al", "Fe").tolist()
-    return Atoms(symbols, positions, cell=cell, pbc=True, magmoms=moments)
 
 
 def main() -> None:

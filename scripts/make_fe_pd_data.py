@@ -29,8 +29,9 @@ import numpy as np
 from ase import Atoms
 from ase.symbols import string2symbols
 from make_data_common import (
-    apart,
     arguments,
+    configuration,
+    iron_with,
     label_list,
     like_sites,
     neighbours_of,
@@ -132,7 +133,7 @@ def equilibrium() -> list[Atoms]:
         for a in LATTICE:
             cell = a * np.diag(repeats)
             moments = np.where(palladium, 0.33, 2.6)
-            found.append(_atoms(palladium, repeated(FCC, repeats) @ cell, cell, moments))
+            found.append(iron_with("Pd", palladium, repeated(FCC, repeats) @ cell, cell, moments))
             found[-1].info.update(config_id=len(found) - 1, label=kind, constrained=False)
     return found
 
@@ -155,9 +156,10 @@ def _configuration(
     kind: str,
     number: int,
 ) -> Atoms:
-    atoms = apart(partial(draw, rng, kind), ORACLE.radii_bohr, ["Fe"])
-    atoms.info.update(config_id=number, label=kind, constrained=not kind.endswith("free"))
-    return atoms
+    return configuration(
+        partial(draw, rng, kind), ORACLE.radii_bohr, ["Fe"], number, kind,
+        constrained=not kind.endswith("free"),
+    )  # fmt: skip
 
 
 def _random(rng: np.random.Generator, kind: str, *, along: bool = False) -> Atoms:
@@ -174,7 +176,7 @@ def _random(rng: np.random.Generator, kind: str, *, along: bool = False) -> Atom
         displacements *= [0.0, 0.0, 1.5]
     positions = repeated(FCC, repeats) @ cell + displacements
     moments = _moments(rng, order, palladium, _neighbours(repeats)[0])
-    return _atoms(palladium, positions, cell, moments)
+    return iron_with("Pd", palladium, positions, cell, moments)
 
 
 def _ordered(rng: np.random.Generator, kind: str) -> Atoms:
@@ -195,7 +197,7 @@ def _ordered(rng: np.random.Generator, kind: str) -> Atoms:
     moments = moments.clip(-3.1, 3.1)[like]
     moments[palladium] = 0.0
     answers = ANSWER * shells[0] @ moments / 12 + rng.normal(0.0, 0.1, n)[like]
-    return _atoms(palladium, positions, cell, np.where(palladium, answers, moments))
+    return iron_with("Pd", palladium, positions, cell, np.where(palladium, answers, moments))
 
 
 def _moments(
@@ -218,13 +220,6 @@ def _moments(
 def _neighbours(repeats: tuple[int, int, int]) -> np.ndarray:
     """Numbers (4, n, n) of neighbours that a site has of another, in each of four shells."""
     return neighbours_of(repeated(FCC, repeats), repeats, SHELLS)
-
-
-def _atoms(
-    palladium: np.ndarray, positions: np.ndarray, cell: np.ndarray, moments: np.ndarray
-) -> Atoms:
-    symbols = np.where(palladium, "Pd", "Fe").tolist()
-    return Atoms(symbols, positions, cell=cell, pbc=True, magmoms=moments)
 
 
 def main() -> None:

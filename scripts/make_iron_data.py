@@ -23,6 +23,7 @@ for eight, on one core, and about ten times as much for vectors.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from ase import Atoms
@@ -32,13 +33,13 @@ from make_data_common import (
     arguments,
     bcc_neighbours,
     bcc_sites,
+    configuration,
     label_list,
     strained,
     with_grids,
 )
 
 from mmtp_jax.oracles.abinit import AbinitOracle
-from mmtp_jax.oracles.abinit.inputs import overlap_of
 
 ORACLE = AbinitOracle(
     {"Fe": "Pseudodojo_paw_pbe_standard/Fe.xml"},
@@ -111,38 +112,35 @@ def _configuration(rng: np.random.Generator, kind: str, number: int) -> Atoms:
     size, order = kind.split("-")
     n = int(size)
     repeats = BCC_SHAPES[n][0]
-    scaled = bcc_sites(repeats)
     if order == "turned":
         a, size = NEAR_REST
         angle = np.radians(ANGLES[number % len(ANGLES)])
         moments = size * np.array([[1.0, 0.0, 0.0], [np.cos(angle), np.sin(angle), 0.0]])
-        atoms = Atoms(f"Fe{n}", a * scaled, cell=a * np.eye(3), pbc=True, magmoms=moments)
+        atoms = Atoms(
+            f"Fe{n}", a * bcc_sites(repeats), cell=a * np.eye(3), pbc=True, magmoms=moments
+        )
         atoms.info.update(config_id=number, label=order, constrained=True)
         return atoms
-    while True:
-        a = rng.uniform(2.74, 2.98)
-        edges = a * np.diag(repeats)
-        if order in PERFECT:
-            cell = edges
-            positions = scaled @ cell
-        else:
-            cell = strained(rng, edges, 0.02)
-            positions = scaled @ cell + rng.normal(0.0, 0.06, (n, 3))
-        sizes = rng.uniform(0.7, 2.9, n)
-        atoms = Atoms(
-            f"Fe{n}",
-            positions,
-            cell=cell,
-            pbc=True,
-            magmoms=_moments(rng, order, sizes, bcc_neighbours(repeats)),
-        )
-        if overlap_of(atoms, ORACLE.radii_bohr, [True] * n) is None:
-            atoms.info.update(config_id=number, label=kind.removeprefix("2-"), constrained=True)
-            return atoms
+    draw = partial(_drawn, rng, order, repeats)
+    return configuration(draw, ORACLE.radii_bohr, ["Fe"], number, kind.removeprefix("2-"))
+
+
+def _drawn(rng: np.random.Generator, order: str, repeats: tuple[int, int, int]) -> Atoms:
+    scaled = bcc_sites(repeats)
+    n = len(scaled)
+    edges = rng.uniform(2.74, 2.98) * np.diag(repeats)
+    if order in PERFECT:
+        cell = edges
+        positions = scaled @ cell
+    else:
+        cell = strained(rng, edges, 0.02)
+        positions = scaled @ cell + rng.normal(0.0, 0.06, (n, 3))
+    moments = _moments(rng, order, rng.uniform(0.7, 2.9, n), repeats)
+    return Atoms(f"Fe{n}", positions, cell=cell, pbc=True, magmoms=moments)
 
 
 def _moments(
-    rng: np.random.Generator, order: str, sizes: np.ndarray, shells: np.ndarray
+    rng: np.random.Generator, order: str, sizes: np.ndarray, repeats: tuple[int, int, int]
 ) -> np.ndarray:
     n = len(sizes)
     signs = np.ones(n)
@@ -156,7 +154,7 @@ def _moments(
     elif order == "mixed":
         signs = rng.permutation(np.repeat([1.0, -1.0], n // 2))
         # How many neighbours are parallel, more than are not; up and down are alike.
-        around = signs * (shells @ signs)
+        around = signs * (bcc_neighbours(repeats) @ signs)
         sizes = sizes[np.unique(around, axis=1, return_inverse=True)[1].reshape(-1)]
     elif order == "long":
         signs = rng.choice([1.0, -1.0], n, p=[0.8, 0.2])

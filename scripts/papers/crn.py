@@ -75,12 +75,12 @@ def crystals(folder: Path) -> None:
     # Double layers along [110], of which two and two fit into the cube of 64 atoms.
     number = np.rint((layers.positions[:, 0] + layers.positions[:, 1]) / (0.5 * LATTICE))
     signs = np.where(number % 4 < 2, 1.0, -1.0)
-    layers.set_initial_magnetic_moments(layers.get_initial_magnetic_moments() * signs)
+    turn(layers, signs)
     # The third type of antiferromagnet of the face-centred cubic lattice, a wave (1 1/2 0).
     third = cube.repeat(2)
     wave = third.positions @ [1.0, 0.5, 0.0] / LATTICE
     signs = np.sign(np.cos(2 * np.pi * wave + np.pi / 4))
-    third.set_initial_magnetic_moments(third.get_initial_magnetic_moments() * signs)
+    turn(third, signs)
     double = tetragonal.repeat((2, 1, 1))
     along = double.positions[:, 0] / double.cell[0, 0]
     signs = np.where(along < 0.49, 1.0, -1.0)
@@ -103,6 +103,11 @@ def crystals(folder: Path) -> None:
     }  # fmt: skip
     for name, atoms in named.items():
         mmtp.write(folder / f"{name}.extxyz", [atoms])
+
+
+def turn(atoms: Atoms, signs: np.ndarray) -> None:
+    """Give moments these signs (n,), in place."""
+    atoms.set_initial_magnetic_moments(atoms.get_initial_magnetic_moments() * signs)
 
 
 def stages(args: Namespace, n: int) -> dict[str, Stage]:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from common import save, subplots, write_table
 
 import mmtp_jax as mmtp
+from mmtp_jax.simulation.constants import GPA
 
 PROPERTIES = "properties.extxyz"
 """Our labels of strained cells and of displaced atoms."""
@@ -24,8 +26,6 @@ MIXED, LAYERS = "16-mixed-", "4-afm-reference"
 OF_STRAINS = {"C11": ("xx+", 0), "C12": ("xx+", 1), "C13": ("xx+", 2), "C44": ("yz+", 3)}
 """Of that state: the cell that is strained by 0.01, and the stress that it changes. One side of a
 strain has terms of third order in it, of DFT and of the potential alike."""
-GPA = 0.00624150913
-"""eV/Angstrom^3"""
 TO_THZ = 15.633302
 """sqrt(eV/amu)/Angstrom / (2 pi)."""
 LUCA_LEITNAKER = (11.10, 1.58e-3)
@@ -110,13 +110,16 @@ def dft_constants(labels: Path) -> dict[str, list[float]]:
     return {state: [float(x) for x in c] for state, c in found.items()}
 
 
+def both_cells(folder: Path) -> list[dict[str, Atoms]]:
+    """By label the cells of `PROPERTIES`, of our DFT and of the potential."""
+    paths = (folder / PROPERTIES, folder / "frozen.extxyz")
+    return [{a.info["label"]: a for a in mmtp.read(path)} for path in paths]
+
+
 def frozen_table(folder: Path) -> None:
     """Frequencies from the same displaced cells, of our DFT and of the potential."""
     rows = [["state", "mode", "ours, DFT (THz)", "ours, mMTP (THz)"]]
-    both = [
-        {a.info["label"]: a.get_forces() for a in mmtp.read(path)}
-        for path in (folder / PROPERTIES, folder / "frozen.extxyz")
-    ]
+    both = [{name: a.get_forces() for name, a in cells.items()} for cells in both_cells(folder)]
     for state, short in (("FM", "4-fm-"), ("AFM", "4-afm-")):
         names = [short + name for name in ("reference", "Cr-x", "Cr-z", "N-x", "N-z")]
         if all(name in both[0] for name in names):
@@ -131,10 +134,7 @@ def mixed_table(folder: Path) -> None:
     Atoms are held where they are, and moments are free. The moments of the potential start from
     those of DFT.
     """
-    both = [
-        {a.info["label"]: a for a in mmtp.read(path)}
-        for path in (folder / PROPERTIES, folder / "frozen.extxyz")
-    ]
+    both = both_cells(folder)
     rest, layers = ([found[name] for found in both] for name in (f"{MIXED}reference", LAYERS))
     moments = [np.abs(a.get_magnetic_moments()[a.symbols == "Cr"]) for a in rest]
     above = [

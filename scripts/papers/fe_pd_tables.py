@@ -12,8 +12,10 @@ from ase.neighborlist import neighbor_list
 from common import in_figures, save, subplots, write_table
 
 import mmtp_jax as mmtp
+from mmtp_jax.io.band_yaml import MEV_PER_THZ
 from mmtp_jax.io.schema import labels_of
 from mmtp_jax.properties.birch_murnaghan import fit_energies
+from mmtp_jax.simulation.constants import GPA
 
 EQUILIBRIUM = "equilibrium.extxyz"
 """Our labels of ordered crystals with free moments."""
@@ -27,9 +29,6 @@ PALLADIUM = 0.32
 MOMENTS = {"Fe": 2.6, "Pd": 0.33}
 """mu_B, at the start."""
 TRIALS = 2000
-GPA = 0.00624150913
-"""eV/Angstrom^3"""
-MEV_PER_THZ = 4.135667696
 
 
 def alloy(edge: int, a: float) -> Atoms:
