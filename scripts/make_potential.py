@@ -1,7 +1,7 @@
 """The potentials that come with the package, from the data that come with it.
 
     python scripts/make_potential.py fe              # writes Fe.mtp and Fe.active.npz
-    python scripts/make_potential.py crn
+    python scripts/make_potential.py crn             # likewise fe-al and fe-pd
     python scripts/make_potential.py fe --folds      # prints the table of errors of the card
 
 Each takes some minutes on one core. Settings and seeds are below. Last digits vary from machine to
@@ -55,20 +55,17 @@ class Recipe:
 
 def collinear_iron() -> list[Atoms]:
     """The collinear labels of iron that are for fits."""
-    names = ("fe_cdft_learned", "fe_cdft_mixed", "fe_cdft_long")
-    return [*shipped_iron(), *(a for name in names for a in mmtp.read(DATA / f"{name}.extxyz"))]
+    return [*shipped_iron(), *labels(".", "fe_cdft_learned", "fe_cdft_mixed", "fe_cdft_long")]
 
 
 def canted_iron() -> list[Atoms]:
     """Those of canted moments."""
-    return mmtp.read(DATA / "canted" / "fe.extxyz")
+    return labels("canted", "fe")
 
 
-def shipped_crn() -> list[Atoms]:
-    """The labels of CrN that are for fits: the others are for tests."""
-    folder = DATA / "crn"
-    names = ("start", "ideal", "lengths", "along", "learned")
-    return [atoms for name in names for atoms in mmtp.read(folder / f"{name}.extxyz")]
+def labels(folder: str, *names: str) -> list[Atoms]:
+    """Those of some files of a folder."""
+    return [atoms for name in names for atoms in mmtp.read(DATA / folder / f"{name}.extxyz")]
 
 
 RECIPES = {
@@ -91,7 +88,8 @@ RECIPES = {
     ),
     "crn": Recipe(
         name="CrN",
-        data=shipped_crn,
+        # Of this and the following the other lists are for tests.
+        data=lambda: labels("crn", "start", "ideal", "lengths", "along", "learned"),
         form={
             "level": 12,
             "pattern": "eee",
@@ -104,6 +102,33 @@ RECIPES = {
         # More steps make unseen configurations worse: see the card.
         fit={"max_iterations": 300, "weights": mmtp.Weights(stress=0.01)},
         use="rock-salt CrN: ferromagnetic, antiferromagnetic and paramagnetic",
+    ),
+    "fe-al": Recipe(
+        name="Fe-Al",
+        # Labels of iron are of the same making.
+        data=lambda: [*labels("fe_al", "start", "ideal"), *shipped_iron()],
+        form={
+            "level": 8,
+            "species": ("Fe", "Al"),
+            "cutoff": 5.0,
+            "magnetic_size": 3,
+            "seed": 0,
+        },
+        fit={"max_iterations": 400},
+        use="ferromagnetic bcc Fe-Al of 0 to 50 % Al, to try alloys with",
+    ),
+    "fe-pd": Recipe(
+        name="Fe-Pd",
+        data=lambda: labels("fe_pd", "start", "ideal", "along"),
+        form={
+            "level": 8,
+            "species": ("Fe", "Pd"),
+            "cutoff": 5.0,
+            "magnetic_size": 3,
+            "seed": 0,
+        },
+        fit={"max_iterations": 300},
+        use="ferromagnetic fcc Fe-Pd of 0 to 50 % Pd, to try alloys with",
     ),
 }
 

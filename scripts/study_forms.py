@@ -30,7 +30,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
-from make_potential import shipped_crn
+from make_potential import RECIPES
 
 import mmtp_jax as mmtp
 from mmtp_jax.potential.parity import parity_tables
@@ -177,7 +177,12 @@ def _distorted(atoms: Atoms, rng: np.random.Generator) -> Atoms:
     return atoms
 
 
-SETS = {"iron": iron, "crn": shipped_crn, "heisenberg": heisenberg, "superexchange": superexchange}
+SETS = {
+    "iron": iron,
+    "crn": RECIPES["crn"].data,
+    "heisenberg": heisenberg,
+    "superexchange": superexchange,
+}
 
 
 # --- fits ----------------------------------------------------------------------------

@@ -204,7 +204,7 @@ def test_the_learning_is_valid_and_starts_from_what_there_is(crn, tmp_path) -> N
     path = SCRIPTS / "papers" / "crn_learn.toml"
     assert main(["validate", str(path)]) == 0
     settings = tomllib.loads(path.read_text())
-    assert settings["data"]["files"] == [f"{name}.extxyz" for name in crn.LISTED]
+    assert settings["data"]["files"] == [p.name for p in crn.TRAINING if p != crn.LEARNED]
     crn.crystals(tmp_path)
     for simulation in settings["simulation"]:
         assert all((tmp_path / name).exists() for name in simulation["start"])
@@ -309,13 +309,25 @@ def test_files_are_in_the_folder_of_the_results(common, monkeypatch, tmp_path) -
     ]
 
 
-def test_only_what_can_be_labelled_is_labelled(common, crn) -> None:
-    words = ["--from-scratch", "datasets"]
-    assert common.build_parser(crn.PAPER).parse_args(words).from_scratch == Path("datasets")
-    parser = common.build_parser(replace(crn.PAPER, label=None))
-    assert parser.parse_args([]).from_scratch is None
-    with pytest.raises(SystemExit):
-        parser.parse_args(words)
+def test_all_lists_are_labelled_by_their_maker(common, crn, fe_al, monkeypatch, tmp_path) -> None:
+    found = []
+    monkeypatch.setattr(common.subprocess, "run", lambda words, check: found.append(words[1:]))
+    for paper, datasets, number in ((crn.PAPER, ["datasets"], 6), (fe_al.PAPER, [], 4)):
+        found.clear()
+        parser = common.build_parser(paper)
+        assert not parser.parse_args([]).from_scratch
+        words = ["-o", str(tmp_path), "--at-most", "2", "--from-scratch", *datasets]
+        common.label_lists(paper, parser.parse_args(words))
+        assert len(found) == number
+        for script, *words in found:
+            assert script.name == Path(paper.maker).name
+            of = {words[k]: k + 1 for k in range(len(words)) if words[k].startswith("--")}
+            path = paper.test.parent / f"{words[of['--list']]}.extxyz"
+            ids = [int(word) for word in words[of["--ids"] : of["--ids"] + 2]]
+            assert ids == [atoms.info["config_id"] for atoms in mmtp.read(path)][:2]
+            assert max(ids) < int(words[of["--number"]])
+            assert words[words.index("-o") + 1] == str(tmp_path / path.name)
+            assert ("--datasets" in of) == bool(datasets)
 
 
 def test_the_learning_curve_is_the_mean_over_parts(common, crn, tmp_path) -> None:
@@ -361,9 +373,8 @@ def test_what_the_learning_selected_is_read_with_its_labels(crn, monkeypatch, tm
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(crn.subprocess, "run", run)
-    training, test = crn.label(tmp_path, tmp_path)
-    assert (training[-1].name, test.name) == ("learned.extxyz", "test.extxyz")
-    (found,) = mmtp.read(training[-1])
+    crn.learn(tmp_path, tmp_path)
+    (found,) = mmtp.read(tmp_path / "learned.extxyz")
     assert found.info["making"] == shipped[0].info["making"]
 
 

@@ -12,6 +12,8 @@ import hashlib
 import json
 import shlex
 import shutil
+import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -77,39 +79,46 @@ class Paper:
     others: Sequence[Path]
     """Labels that stages read from the folder of the results."""
     maker: str
-    """The script that makes the labels that are in one folder with the test set."""
+    """The script that makes the labels that are in one folder with the test set, each list a
+    file."""
     numbers: Mapping[str, tuple[int, str]]
     """Options of its own, each a number: by name, without dashes, default and help."""
     crystals: Callable[[Path], None]
     """Writes the cells that stages start from into the folder of the results, of `others` there."""
     stages: Callable[[argparse.Namespace, int], dict[str, Stage]]
     """By name; of the command line, and the number of labels of the training set."""
-    label: Callable[[Path, Path], tuple[list[Path], Path]] | None = None
-    """Makes all labels: of the folder of the datasets and that of the results, the training and
-    the test set. It writes `others` too."""
+    datasets: bool = True
+    """Whether the maker is told a folder of datasets."""
+    learned: Path | None = None
+    """The file of the training set that is no list."""
+    learn: Callable[[Path, Path], None] | None = None
+    """Makes it: of the folder of the datasets and that of the results."""
 
 
 def main(paper: Paper) -> int:
     """Run the stages that the command line asks for; returns the exit status."""
     parser = build_parser(paper)
     args = parser.parse_args()
-    if args.labels is not None:
+    labels = args.output if args.from_scratch and not args.list else args.labels
+    if labels is not None:
         own = paper.test.parent
         args.training = [
-            args.labels / path.name if path.parent == own else path for path in args.training
+            labels / path.name if path.parent == own else path for path in args.training
         ]
-        args.test = args.labels / args.test.name
-    others = [(args.labels or path.parent) / path.name for path in paper.others]
+        args.test = labels / args.test.name
+    others = [(labels or path.parent) / path.name for path in paper.others]
     if not args.list:
         if not args.from_scratch:
             check_labels(paper, [*args.training, args.test, *others])
         args.output.mkdir(parents=True, exist_ok=True)
-        if not args.from_scratch:
+        if args.from_scratch:
+            label_lists(paper, args)
+        else:
             for path in others:
                 shutil.copy(path, args.output)
         paper.crystals(args.output)
-        if args.from_scratch:
-            args.training, args.test = paper.label(args.from_scratch, args.output)
+        if args.from_scratch and paper.learn is not None:
+            paper.learn(args.from_scratch, args.output)
     args.training, args.test = [path.resolve() for path in args.training], args.test.resolve()
     training = [atoms for path in args.training if path.is_file() for atoms in mmtp.read(path)]
     stages = paper.stages(args, len(training))
@@ -146,12 +155,18 @@ def build_parser(paper: Paper) -> argparse.ArgumentParser:
         "--potential", default=paper.potential, help="name or file (default %(default)s)"
     )
     source.add_argument("--refit", action="store_true", help="fit it to the labels first")
-    if paper.label is not None:
+    if paper.datasets:
         source.add_argument(
             "--from-scratch", type=Path, metavar="DATASETS",
             help="label first, with ABINIT and the datasets of this folder, then fit",
         )  # fmt: skip
-    parser.set_defaults(from_scratch=None)
+    else:
+        source.add_argument(
+            "--from-scratch", action="store_true", help="label first, with ABINIT, then fit"
+        )
+    parser.add_argument(
+        "--at-most", type=int, metavar="N", help="labels of each list, to try --from-scratch"
+    )
     parser.add_argument("--labels", type=Path, metavar="FOLDER", help="of all files of labels")
     parser.add_argument(
         "--training", type=Path, nargs="+", default=paper.training, help="labels that are fitted"
@@ -164,6 +179,20 @@ def build_parser(paper: Paper) -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="some of the stages")
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     return parser
+
+
+def label_lists(paper: Paper, args: argparse.Namespace) -> None:
+    """Label the configurations of the shipped lists into the folder of the results, or go on."""
+    script = Path(__file__).parents[2] / paper.maker
+    for path in (*paper.training, paper.test, *paper.others):
+        if path.parent != paper.test.parent or path == paper.learned:
+            continue
+        ids = [atoms.info["config_id"] for atoms in mmtp.read(path)][: args.at_most]
+        words = ["--list", path.stem, "--number", max(ids) + 1, "--ids", *ids]
+        words += ["--jobs", args.output / "jobs" / path.stem, "-o", args.output / path.name]
+        if paper.datasets:
+            words += ["--datasets", args.from_scratch]
+        subprocess.run([sys.executable, script, *map(str, words)], check=True)
 
 
 def check_labels(paper: Paper, paths: Sequence[Path]) -> None:

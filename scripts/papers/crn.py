@@ -8,9 +8,9 @@
 
 Each stage is a few commands of `mmtp`, printed before they run; what a stage has finished is not
 done again, unless its commands, the potential or the labels are others. The labels are those of
-`scripts/make_crn_data.py`, which `--from-scratch` runs; the test set was drawn before the first
-fit and is in none. Numbers of the paper stand beside ours in the tables. The labels are few:
-`mmtp potentials CrN` says what that means.
+`scripts/make_crn_data.py`, which `--from-scratch` runs before `mmtp learn`; the test set was drawn
+before the first fit and is in none. Numbers of the paper stand beside ours in the tables. The
+labels are few: `mmtp potentials CrN` says what that means.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ from crn_tables import (
 import mmtp_jax as mmtp
 
 DATA = Path(mmtp.__file__).parent / "data" / "crn"
-LISTED, LEARNED = ("start", "ideal", "lengths", "along"), "learned"
-TRAINING = [DATA / f"{name}.extxyz" for name in (*LISTED, LEARNED)]
+LEARNED = DATA / "learned.extxyz"
+TRAINING = [
+    *(DATA / f"{name}.extxyz" for name in ("start", "ideal", "lengths", "along")), LEARNED
+]  # fmt: skip
 TEST = DATA / "test.extxyz"
 FIT = (
     "--level 12 --pattern eee --magnetic-size 3 --non-magnetic N --species Cr N --cutoff 5.0 "
@@ -186,19 +188,9 @@ def stages(args: Namespace, n: int) -> dict[str, Stage]:
     }
 
 
-def label(datasets: Path, folder: Path) -> tuple[list[Path], Path]:
-    """Label what ships from nothing, or go on; the training sets, and the test set.
-
-    What the learning selects is another choice each time.
-    """
+def learn(datasets: Path, folder: Path) -> None:
+    """The file of what the learning selects, which is another choice each time, or go on."""
     folder = folder.resolve()
-    script = Path(__file__).parents[1] / "make_crn_data.py"
-    for path in (*(DATA / f"{name}.extxyz" for name in LISTED), TEST, DATA / PROPERTIES):
-        ids = [atoms.info["config_id"] for atoms in mmtp.read(path)]
-        command = ["--datasets", datasets, "--list", path.stem, "--number", max(ids) + 1]
-        command += ["--jobs", folder / "jobs" / path.stem, "-o", folder / path.name]
-        command += ["--ids", *ids]
-        subprocess.run([sys.executable, script, *map(str, command)], check=True)
     for name in ("crn_learn.toml", "crn_abinit.toml"):
         shutil.copy(Path(__file__).with_name(name), folder)
     if not (folder / "datasets").exists():
@@ -216,8 +208,7 @@ def label(datasets: Path, folder: Path) -> tuple[list[Path], Path]:
         if subprocess.run(words, cwd=folder, check=False).returncode > 1:
             raise SystemExit(f"{path} was not labelled; the same command goes on")
         learned += mmtp.read(path.with_name("l.extxyz"))
-    mmtp.write(folder / f"{LEARNED}.extxyz", learned)
-    return [folder / path.name for path in TRAINING], folder / TEST.name
+    mmtp.write(folder / LEARNED.name, learned)
 
 
 PAPER = Paper(
@@ -232,7 +223,8 @@ PAPER = Paper(
     numbers={"states": (50, "disordered states of an average")},
     crystals=crystals,
     stages=stages,
-    label=label,
+    learned=LEARNED,
+    learn=learn,
 )
 
 

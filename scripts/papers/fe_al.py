@@ -2,6 +2,7 @@
 
     python scripts/papers/fe_al.py -o fe_al_paper --refit       # every table and figure
     python scripts/papers/fe_al.py -o fe_al_paper --labels mine --refit --level 12
+    python scripts/papers/fe_al.py -o fe_al_paper --from-scratch     # label first, for days
     python scripts/papers/fe_al.py -o fe_al_paper --only ensembles table2 table3 table4
     python scripts/papers/fe_al.py --list                       # the commands of each figure
 
@@ -187,10 +188,11 @@ PAPER = Paper(
     test=TEST,
     others=[DATA / EQUILIBRIUM],
     maker="scripts/make_fe_al_data.py",
+    datasets=False,
     numbers={
         "members": (5, "potentials of an ensemble"),
         "level": (8, "of all potentials that are fitted"),
-        "iterations": (1000, "of a fit, at most"),
+        "iterations": (400, "of a fit, at most"),
         "steps": (3000, "of 2 fs, of the dynamics"),
     },
     crystals=crystals,

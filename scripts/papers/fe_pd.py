@@ -2,15 +2,15 @@
 
     python scripts/papers/fe_pd.py -o fe_pd_paper               # all stages
     python scripts/papers/fe_pd.py -o fe_pd_paper --refit       # fit the potential first
+    python scripts/papers/fe_pd.py -o fe_pd_paper --from-scratch jth/pbe    # label first, for days
     python scripts/papers/fe_pd.py -o fe_pd_paper --only fig3 fig4
     python scripts/papers/fe_pd.py --list                       # the commands of each figure
 
 Each stage is a few commands of `mmtp`, printed before they run; what a stage has finished is not
 done again, unless its commands, or files that it reads, are others. The labels are those of
-`scripts/make_fe_pd_data.py`: the lists `ideal` and `along` are fitted, `test` and `equilibrium`
-never; of `start` there are no labels yet. The alloy of the figures is Fe0.68Pd0.32 without order:
-108 atoms, or the 32 of the paper for Fig. 2. Its DFT is one of ordered crystals, beside which the
-potential has the same.
+`scripts/make_fe_pd_data.py`: the lists `start`, `ideal` and `along` are fitted, `test` and
+`equilibrium` never. The alloy of the figures is Fe0.68Pd0.32 without order: 108 atoms, or the 32 of
+the paper for Fig. 2. Its DFT is one of ordered crystals, beside which the potential has the same.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from fe_pd_tables import (
 import mmtp_jax as mmtp
 
 DATA = Path(mmtp.__file__).parent / "data" / "fe_pd"
-TRAINING = [DATA / f"{name}.extxyz" for name in ("ideal", "along")]
+TRAINING = [DATA / f"{name}.extxyz" for name in ("start", "ideal", "along")]
 TEST = DATA / "test.extxyz"
 FIT = "--level 8 --species Fe Pd --cutoff 5.0 --magnetic-size 3 --seed 0 --max-iterations 300"
 PAPER_ERRORS = {"energy": 1.86, "forces": 109.0, "stress": 0.43}
