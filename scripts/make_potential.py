@@ -111,10 +111,10 @@ RECIPES = {
             "level": 8,
             "species": ("Fe", "Al"),
             "cutoff": 5.0,
-            "magnetic_size": 3,
+            "magnetic_size": 4,
             "seed": 0,
         },
-        fit={"max_iterations": 400},
+        fit={"max_iterations": 300},
         use="ferromagnetic bcc Fe-Al of 0 to 50 % Al, to try alloys with",
     ),
     "fe-pd": Recipe(

@@ -194,10 +194,11 @@ def test_sublattices_of_palladium_have_like_moments(fe_pd, lists_of_pd) -> None:
 
 
 def test_shipped_labels_of_palladium_are_of_their_lists(fe_pd) -> None:
-    for name in ("ideal", "along", "test", "equilibrium"):
+    for name in ("start", "ideal", "along", "test", "equilibrium"):
         labels = mmtp.read(DATA / "fe_pd" / f"{name}.extxyz")
         free = name == "equilibrium"
-        wanted = fe_pd["equilibrium"]() if free else fe_pd["configurations"](name, 30)
+        number = 1 + max(atoms.info["config_id"] for atoms in labels)
+        wanted = fe_pd["equilibrium"]() if free else fe_pd["configurations"](name, number)
         for atoms in labels:
             of_list = wanted[atoms.info["config_id"]]
             np.testing.assert_allclose(atoms.positions, of_list.positions, atol=1e-6)

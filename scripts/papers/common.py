@@ -403,20 +403,25 @@ def draw_curve(
 
 def style_curve(axis: Axes, sizes: Sequence[int], kind: str) -> None:
     """Axes of errors of a kind against numbers of labels."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    name = f"{kind.replace('_', ' ')} ({in_figures(UNITS[kind])})"
-    axis.set(xscale="log", yscale="log", xlabel="labels fitted", ylabel=name)
+    axis.set(xscale="log", xlabel="labels fitted")
     axis.set_xticks(sizes, labels=sizes)
+    axis.xaxis.set_minor_formatter("")
+    style_errors(axis, kind)
+
+
+def style_errors(axis: Axes, kind: str) -> None:
+    """A vertical axis of errors of a kind."""
+    from matplotlib.ticker import LogLocator
+
+    axis.set(yscale="log", ylabel=f"{kind.replace('_', ' ')} ({in_figures(UNITS[kind])})")
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.yaxis.set_major_formatter("{x:g}")
-    for side in (axis.xaxis, axis.yaxis):
-        side.set_minor_formatter(NullFormatter())
+    axis.yaxis.set_minor_formatter("")
 
 
 def in_figures(unit: str) -> str:
     """A unit as figures have it."""
-    return unit.replace("mu_B", MU_B).replace("Angstrom", "Å")
+    return unit.replace("mu_B", MU_B).replace("Angstrom", "Å").replace("+-", "±")
 
 
 def write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:

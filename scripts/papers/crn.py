@@ -175,12 +175,12 @@ def stages(args: Namespace, n: int) -> dict[str, Stage]:
             orders_table,
         ),
         "transition": Stage(
-            "spin-flip Monte Carlo at fixed cubic cell: the order that a walk from double layers "
-            "finds, and the temperature at which it is lost",
+            "spin-flip Monte Carlo at fixed cubic cell: what a walk from another order finds, and "
+            "the temperature at which that of double layers is lost",
             (
-                f"{flips} double_cube.extxyz --temperatures 200 300 -o found.csv",
-                f"{flips} third.extxyz --temperatures 200 250 300 350 400 500 -o transition.csv "
-                "--plot transition.png --checkpoint transition.npz --resume",
+                f"{flips} third.extxyz --temperatures 50 100 -o found.csv",
+                f"{flips} double_cube.extxyz --temperatures 50 100 150 200 250 300 "
+                "-o transition.csv --plot transition.png --checkpoint transition.npz --resume",
             ),
             # Near the transition walks are too short for errors, which is a remark.
             accepts=1,

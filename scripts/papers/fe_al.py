@@ -58,7 +58,7 @@ IRON = [DATA.parent / name for name in IRON_LABELS]
 TRAINING = [DATA / f"{name}.extxyz" for name in ("start", "ideal")] + IRON
 TEST = DATA / "test.extxyz"
 FORM = "--level {level} --species Fe Al --cutoff 5.0 --seed 0 --max-iterations {iterations}"
-SIZE = 3
+SIZE = 4
 """N_psi of the potential by itself, and of the learning curves."""
 
 
@@ -192,8 +192,8 @@ PAPER = Paper(
     numbers={
         "members": (5, "potentials of an ensemble"),
         "level": (8, "of all potentials that are fitted"),
-        "iterations": (400, "of a fit, at most"),
-        "steps": (3000, "of 2 fs, of the dynamics"),
+        "iterations": (300, "of a fit, at most"),
+        "steps": (1000, "of 2 fs, of the dynamics"),
     },
     crystals=crystals,
     stages=stages,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from common import save, subplots, write_table
+from common import in_figures, save, subplots, write_table
 from fe_al_tables import (
     SIZES,
     WEIGHTS,
@@ -31,8 +31,8 @@ EQUILIBRIUM = "equilibrium.extxyz"
 """Our labels of ordered cells at several volumes with free moments, and of fcc aluminium."""
 ORDERED = "ordered.extxyz"
 """Of each of these cells of the bcc lattice the one that is lowest in energy."""
-AT_300_K = ("A2", "Fe15Al", "Fe7Al", "D03", "Fe5Al3", "B2")
-"""Cells of the dynamics, one of each content of aluminium."""
+AT_300_K = ("A2", "Fe7Al", "D03", "Fe5Al3", "B2")
+"""Cells of the dynamics, one of each content of aluminium that has labels at rest."""
 BEST = 4
 """N_psi of the dynamics."""
 EDGE = 4
@@ -278,7 +278,7 @@ def draw_composition(
                 axis.errorbar(shares[places] + 0.5 * (place - 1), mean, np.nan_to_num(width),
                               fmt=f"o{line}", color=f"C{place}", ms=4, capsize=2,
                               label=f"N_psi = {size}, +- 2 sigma")  # fmt: skip
-            axis.set(xlabel="Al (%)", ylabel=quantity)
+            axis.set(xlabel="Al (%)", ylabel=in_figures(quantity))
         axes[0, 0].legend(frameon=False, fontsize=7)
         save(figure, folder / path)
 
@@ -333,6 +333,6 @@ def expansion(folder: Path, members: int) -> None:
             mean, width = np.array([each[k] for each in of]).T
             axis.errorbar(shares, mean, np.nan_to_num(width), fmt="o-", color=color, ms=4,
                           capsize=2, label=name)  # fmt: skip
-        axis.set(xlabel="Al (%)", ylabel=quantity)
+        axis.set(xlabel="Al (%)", ylabel=in_figures(quantity))
     axes[0].legend(frameon=False, fontsize=7)
     save(figure, folder / "fig7")

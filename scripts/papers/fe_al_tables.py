@@ -12,7 +12,17 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from common import UNITS, curve_errors, draw_curve, save, style_curve, subplots, write_table
+from common import (
+    UNITS,
+    curve_errors,
+    draw_curve,
+    in_figures,
+    save,
+    style_curve,
+    style_errors,
+    subplots,
+    write_table,
+)
 
 import mmtp_jax as mmtp
 from mmtp_jax.io.schema import labels_of
@@ -113,16 +123,17 @@ def errors_of_fits(folder: Path) -> None:
         drawn[kind, "paper"].append([size, *(mean for mean, _ in PAPER_TABLE2[size, kind])])
     write_table(folder / "table2.csv", rows)
 
-    figure, axes = subplots(1, len(PAPER_ERRORS), figsize=(11, 2.8), layout="constrained")
+    figure, axes = subplots(1, len(PAPER_ERRORS), figsize=(11, 3.2), layout="constrained")
     styles = {"training set": "o-", "test set": "s--", "paper": "x:"}
     for axis, (place, quantity) in zip(axes, enumerate(PAPER_ERRORS), strict=True):
         for (kind, method), values in drawn.items():
             sizes, *columns = zip(*values, strict=True)
             axis.plot(sizes, columns[place], styles[method], color=COLORS[kind],
-                      label=f"{kind}, {method}")  # fmt: skip
-        name = f"{quantity.replace('_', ' ')} ({UNITS[quantity]})"
-        axis.set(xlabel="N_psi", ylabel=name, yscale="log", xticks=SIZES)
-    axes[-1].legend(frameon=False, fontsize=6)
+                      label=f"{kind} magnetic forces, {method}")  # fmt: skip
+        axis.set(xlabel="N_psi", xticks=SIZES)
+        style_errors(axis, quantity)
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=3, fontsize=7, frameon=False,
+                  loc="outside upper center")  # fmt: skip
     save(figure, folder / "fig3")
 
 
@@ -161,8 +172,8 @@ def moments_table(folder: Path, members: int) -> None:
                           color=COLORS[kind], label=f"{kind} magnetic forces")  # fmt: skip
             axis.legend(frameon=False, fontsize=7, loc="upper left")
         axis.axline((0, 0), slope=1, color="0.6", lw=0.8)
-        axis.set(title=f"N_psi = {size}", xlabel="DFT, moment of Fe (mu_B)")
-    axes[0].set_ylabel("potentials, mean +- 2 sigma (mu_B)")
+        axis.set(title=f"N_psi = {size}", xlabel=in_figures("DFT, moment of Fe (mu_B)"))
+    axes[0].set_ylabel(in_figures("potentials, mean +- 2 sigma (mu_B)"))
     write_table(folder / "table3.csv", rows)
     save(figure, folder / "fig4")
 

@@ -142,11 +142,11 @@ def test_a_file_of_the_name_wins_and_is_told(file, other, caplog) -> None:
     assert f"the file {file} of this folder is read, not the potential" in line
 
 
-@pytest.mark.parametrize("word", ["fe", "FE", "Fe.mtp", "fe.mtp", "Fex", "Pd"])
+@pytest.mark.parametrize("word", ["fe", "FE", "Fe.mtp", "fe.mtp", "Fex", "Xu"])
 def test_what_could_be_meant_for_a_name_lists_those_there_are(word, other) -> None:
     with pytest.raises(FileNotFoundError, match=rf"no file '{word}'.*program: .*Fe") as told:
         mmtp.load(word)
-    assert ("did you mean Fe" in str(told.value)) == (word != "Pd")
+    assert ("did you mean Fe" in str(told.value)) == (word != "Xu")
 
 
 @pytest.mark.parametrize("path", ["pot.mtp", "./Fe", "other/Fe", "Fe.npz/Fe"])
