@@ -62,7 +62,8 @@ def stages(args: Namespace, n: int) -> dict[str, Stage]:
         "fig2": Stage(
             "configurations that are selected from dynamics at 300 K, round by round",
             (
-                f"grade {{pot}} {training} --mode neighborhood --save-active-set fig2_0.npz",
+                f"grade {{pot}} fig2.extxyz --mode neighborhood --save-active-set fig2_0.npz "
+                f"--train {training}",
                 *(
                     command
                     for k in range(ROUNDS)
