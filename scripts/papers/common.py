@@ -99,6 +99,8 @@ def main(paper: Paper) -> int:
     """Run the stages that the command line asks for; returns the exit status."""
     parser = build_parser(paper)
     args = parser.parse_args()
+    if args.at_most is not None and (args.at_most < 1 or not args.from_scratch):
+        parser.error("--at-most goes with --from-scratch, and is 1 or more")
     labels = args.output if args.from_scratch and not args.list else args.labels
     if labels is not None:
         own = paper.test.parent
