@@ -107,12 +107,13 @@ RECIPES = {
         name="Fe-Al",
         # Labels of iron are of the same making.
         data=lambda: [*labels("fe_al", "start", "ideal"), *shipped_iron()],
+        # N_psi and seed by the crystals that moments are equilibrated in: see the card.
         form={
             "level": 8,
             "species": ("Fe", "Al"),
             "cutoff": 5.0,
-            "magnetic_size": 4,
-            "seed": 0,
+            "magnetic_size": 3,
+            "seed": 4,
         },
         fit={"max_iterations": 300},
         use="ferromagnetic bcc Fe-Al of 0 to 50 % Al, to try alloys with",

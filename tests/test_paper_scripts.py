@@ -311,7 +311,12 @@ def test_files_are_in_the_folder_of_the_results(common, monkeypatch, tmp_path) -
 
 def test_all_lists_are_labelled_by_their_maker(common, crn, fe_al, monkeypatch, tmp_path) -> None:
     found = []
-    monkeypatch.setattr(common.subprocess, "run", lambda words, check: found.append(words[1:]))
+
+    def run(words, check) -> SimpleNamespace:
+        found.append(words[1:])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(common.subprocess, "run", run)
     for paper, datasets, number in ((crn.PAPER, ["datasets"], 6), (fe_al.PAPER, [], 4)):
         found.clear()
         parser = common.build_parser(paper)

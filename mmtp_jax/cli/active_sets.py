@@ -10,6 +10,7 @@ from mmtp_jax.active.options import Choice
 from mmtp_jax.cli import console
 from mmtp_jax.cli.shared_settings import LabelReading, data, file, missing_moments, potential
 from mmtp_jax.io.names import GRADE
+from mmtp_jax.io.shipped import FOLDER
 from mmtp_jax.options import POSITIVE, like, option, options
 
 if TYPE_CHECKING:
@@ -106,6 +107,13 @@ def active_set(settings: SetSettings, potential: Potential) -> ActiveSet:
         print(f"by {path}, to look at: {' '.join(data)}")
         return mmtp.ActiveSet.load(path, potential)
     print(f"training set: {' '.join(training)}" + (f"; to look at: {' '.join(data)}" * bool(data)))
+    shipped = set_of(settings.potential)
+    if data and not settings.train and shipped.parent == FOLDER:
+        # Who has a potential from us has no training set of it.
+        console.warn(
+            f"{training[0]} is taken as the training set; to look at all files by the active set "
+            f"of {settings.potential} give --active-set {shipped}"
+        )
     atoms_list = read_settled(settings, training, potential)
     makings = makings_of(structures_for(potential, atoms_list, vectors=True), potential.species)
     if hasattr(settings, "making"):

@@ -101,6 +101,8 @@ def main(paper: Paper) -> int:
     args = parser.parse_args()
     if args.at_most is not None and (args.at_most < 1 or not args.from_scratch):
         parser.error("--at-most goes with --from-scratch, and is 1 or more")
+    if isinstance(args.from_scratch, Path) and not args.from_scratch.is_dir():
+        parser.error(f"--from-scratch: there is no folder {args.from_scratch} of datasets")
     labels = args.output if args.from_scratch and not args.list else args.labels
     if labels is not None:
         own = paper.test.parent
@@ -127,11 +129,11 @@ def main(paper: Paper) -> int:
     unknown = set(args.only or ()) - set(stages)
     if unknown:
         parser.error(f"there is no {', '.join(sorted(unknown))} among {', '.join(stages)}")
+    stages = {name: stages[name] for name in args.only or stages}
     if args.list:
         for name, stage in stages.items():
             print(f"{name}: {stage.title}", *(f"  mmtp {c}" for c in stage.commands), sep="\n")
         return 0
-    stages = {name: stages[name] for name in args.only or stages}
     for part, places in parts(len(training)).items():
         mmtp.write(args.output / f"curve_{part}.extxyz", [training[k] for k in places])
     potential = args.potential
@@ -194,7 +196,8 @@ def label_lists(paper: Paper, args: argparse.Namespace) -> None:
         words += ["--jobs", args.output / "jobs" / path.stem, "-o", args.output / path.name]
         if paper.datasets:
             words += ["--datasets", args.from_scratch]
-        subprocess.run([sys.executable, script, *map(str, words)], check=True)
+        if subprocess.run([sys.executable, script, *map(str, words)], check=False).returncode:
+            raise SystemExit(f"{path.name} was not labelled; the same command goes on")
 
 
 def check_labels(paper: Paper, paths: Sequence[Path]) -> None:

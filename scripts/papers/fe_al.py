@@ -57,9 +57,9 @@ IRON = [DATA.parent / name for name in IRON_LABELS]
 """Labels of iron, which are of the same making."""
 TRAINING = [DATA / f"{name}.extxyz" for name in ("start", "ideal")] + IRON
 TEST = DATA / "test.extxyz"
-FORM = "--level {level} --species Fe Al --cutoff 5.0 --seed 0 --max-iterations {iterations}"
-SIZE = 4
-"""N_psi of the potential by itself, and of the learning curves."""
+FORM = "--level {level} --species Fe Al --cutoff 5.0 --max-iterations {iterations}"
+SHIPPED = "--magnetic-size 3 --seed 4"
+"""Of the potential by itself."""
 
 
 def crystals(folder: Path) -> None:
@@ -77,7 +77,7 @@ def stages(args: Namespace, n: int) -> dict[str, Stage]:
         raise SystemExit("--members must be two or more: one potential has no deviation")
     best, members, test = ensemble(BEST, "with"), args.members, shlex.quote(str(args.test))
     training = shlex.join(map(str, args.training))
-    form = FORM.format(**vars(args))
+    form = FORM.format(**vars(args)) + " --seed 0"
     fits = {
         name: f"fit {training} {form} --magnetic-size {size} "
         f"--magnetic-forces-weight {WEIGHTS[kind]} --no-active-set"
@@ -85,7 +85,7 @@ def stages(args: Namespace, n: int) -> dict[str, Stage]:
     }
     potentials = {name: " ".join(f"{name}.{k}.mtp" for k in range(members)) for name in fits}
     of_curve = {
-        kind: f"{form} --magnetic-size {SIZE} --magnetic-forces-weight {weight} --no-active-set"
+        kind: f"{form} --magnetic-size {BEST} --magnetic-forces-weight {weight} --no-active-set"
         for kind, weight in WEIGHTS.items()
     }
     return {
@@ -183,7 +183,7 @@ PAPER = Paper(
     name="fe_al",
     title=__doc__.splitlines()[0],
     potential="Fe-Al",
-    fit=f"{FORM} --magnetic-size {SIZE}",
+    fit=f"{FORM} {SHIPPED}",
     training=TRAINING,
     test=TEST,
     others=[DATA / EQUILIBRIUM],

@@ -34,7 +34,7 @@ ORDERED = "ordered.extxyz"
 AT_300_K = ("A2", "Fe7Al", "D03", "Fe5Al3", "B2")
 """Cells of the dynamics, one of each content of aluminium that has labels at rest."""
 BEST = 4
-"""N_psi of the dynamics."""
+"""N_psi of the dynamics and the learning curves."""
 EDGE = 4
 """Of their supercells, lattice parameters: 128 atoms."""
 PAPER_TABLE4 = {

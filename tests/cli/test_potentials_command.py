@@ -28,9 +28,9 @@ def test_a_card(run) -> None:
     assert done.out == shipped.card("Fe").read_text()
     failed = run("potentials", "fe")
     assert failed.status == 2
-    assert (
-        "called fe; potentials that come with the program: CrN, Fe; did you mean Fe?" in failed.err
-    )
+    names = ", ".join(shipped.names())
+    told = f"called fe; potentials that come with the program: {names}; did you mean Fe?"
+    assert told in failed.err
     assert "mmtp info" in run("potentials", "Fe", "--json").err
 
 
@@ -52,3 +52,13 @@ def test_commands_take_the_name_in_any_place(run, tmp_path, monkeypatch) -> None
         failed = run(*words)
         assert failed.status == 2
         assert "no file 'fe' in this folder; potentials that come with the program" in failed.err
+
+
+def test_the_first_of_files_is_no_training_set_in_silence(run, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mmtp.write("data.extxyz", RECIPES["Fe"].data()[:2])
+    mmtp.write("other.extxyz", RECIPES["Fe"].data()[2:3])
+    told = "data.extxyz is taken as the training set; to look at all files"
+    assert told in run("grade", "Fe", "data.extxyz", "other.extxyz").err
+    assert told not in run("grade", "Fe", "other.extxyz", "--train", "data.extxyz").err
+    assert told not in run("grade", "Fe", "data.extxyz").err
