@@ -335,6 +335,13 @@ def test_all_lists_are_labelled_by_their_maker(common, crn, fe_al, monkeypatch, 
             assert ("--datasets" in of) == bool(datasets)
 
 
+@pytest.mark.parametrize("words", [["--at-most", "0"], ["--states", "-5"], ["--states", "x"]])
+def test_numbers_are_one_or_more(words, common, crn, capsys) -> None:
+    with pytest.raises(SystemExit):
+        common.build_parser(crn.PAPER).parse_args(words)
+    assert f"{words[0]}: '{words[1]}' is not a number of 1 or more" in capsys.readouterr().err
+
+
 def test_the_learning_curve_is_the_mean_over_parts(common, crn, tmp_path) -> None:
     names = common.parts(16)
     assert list(names) == [f"{n}_{k}" for n in (4, 8) for k in range(3)] + ["16_0"]

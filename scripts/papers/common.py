@@ -99,8 +99,8 @@ def main(paper: Paper) -> int:
     """Run the stages that the command line asks for; returns the exit status."""
     parser = build_parser(paper)
     args = parser.parse_args()
-    if args.at_most is not None and (args.at_most < 1 or not args.from_scratch):
-        parser.error("--at-most goes with --from-scratch, and is 1 or more")
+    if args.at_most is not None and not args.from_scratch:
+        parser.error("--at-most goes with --from-scratch")
     if isinstance(args.from_scratch, Path) and not args.from_scratch.is_dir():
         parser.error(f"--from-scratch: there is no folder {args.from_scratch} of datasets")
     labels = args.output if args.from_scratch and not args.list else args.labels
@@ -169,7 +169,7 @@ def build_parser(paper: Paper) -> argparse.ArgumentParser:
             "--from-scratch", action="store_true", help="label first, with ABINIT, then fit"
         )
     parser.add_argument(
-        "--at-most", type=int, metavar="N", help="labels of each list, to try --from-scratch"
+        "--at-most", type=counted, metavar="N", help="labels of each list, to try --from-scratch"
     )
     parser.add_argument("--labels", type=Path, metavar="FOLDER", help="of all files of labels")
     parser.add_argument(
@@ -178,11 +178,18 @@ def build_parser(paper: Paper) -> argparse.ArgumentParser:
     parser.add_argument("--test", type=Path, default=paper.test, help="labels that are not")
     for name, (default, text) in paper.numbers.items():
         parser.add_argument(
-            f"--{name}", type=int, default=default, help=f"{text} (default {default})"
+            f"--{name}", type=counted, default=default, help=f"{text} (default {default})"
         )
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="some of the stages")
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     return parser
+
+
+def counted(text: str) -> int:
+    """A number of the command line, 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
 
 
 def label_lists(paper: Paper, args: argparse.Namespace) -> None:
