@@ -27,6 +27,15 @@ def script(name: str) -> dict:
         return runpy.run_path(str(SCRIPTS / name))
 
 
+def assert_of_list(
+    atoms: Atoms, of_list: Atoms, atol: float, held: np.ndarray | slice = slice(None)
+) -> None:
+    """That a label has the positions of its list, and within atol, mu_B, its moments."""
+    np.testing.assert_allclose(atoms.positions, of_list.positions, atol=1e-6)
+    change = atoms.get_initial_magnetic_moments() - of_list.get_initial_magnetic_moments()
+    np.testing.assert_allclose(change[held], 0.0, atol=atol)
+
+
 @pytest.fixture(scope="module")
 def alloys() -> dict[str, dict]:
     return {other: script(f"make_fe_{other}_data.py") for other in ("al", "pd")}
@@ -201,11 +210,9 @@ def test_shipped_labels_of_palladium_are_of_their_lists(fe_pd) -> None:
         wanted = fe_pd["equilibrium"]() if free else fe_pd["configurations"](name, number)
         for atoms in labels:
             of_list = wanted[atoms.info["config_id"]]
-            np.testing.assert_allclose(atoms.positions, of_list.positions, atol=1e-6)
             oracle = fe_pd["oracle_of"](of_list)
             held = np.array([oracle.holds(symbol) for symbol in of_list.symbols])
-            change = atoms.get_initial_magnetic_moments() - of_list.get_initial_magnetic_moments()
-            np.testing.assert_allclose(change[held], 0.0, atol=2e-3)
+            assert_of_list(atoms, of_list, 2e-3, held)
             np.testing.assert_array_equal(atoms.arrays["magnetic_forces"][~held], 0.0)
 
 
@@ -254,13 +261,7 @@ def test_shipped_labels_of_iron_are_of_their_lists() -> None:
         labels = mmtp.read(CANTED.parent / f"fe_cdft_{name}.extxyz")
         assert len(labels) > 10
         for atoms in labels:
-            of_list = wanted[atoms.info["config_id"]]
-            np.testing.assert_allclose(atoms.positions, of_list.positions, atol=1e-6)
-            np.testing.assert_allclose(
-                atoms.get_initial_magnetic_moments(),
-                of_list.get_initial_magnetic_moments(),
-                atol=3e-3,
-            )
+            assert_of_list(atoms, wanted[atoms.info["config_id"]], 3e-3)
 
 
 def test_shipped_canted_labels_are_of_their_list() -> None:
@@ -269,10 +270,4 @@ def test_shipped_canted_labels_are_of_their_list() -> None:
         wanted = iron["configurations"](36, *iron["LISTS"][name])
         # Their moments are those that were reached, by a residual of up to 1e-3.
         for atoms in mmtp.read(CANTED / f"{file}.extxyz", vectors=True):
-            of_list = wanted[atoms.info["config_id"]]
-            np.testing.assert_allclose(atoms.positions, of_list.positions, atol=1e-6)
-            np.testing.assert_allclose(
-                atoms.get_initial_magnetic_moments(),
-                of_list.get_initial_magnetic_moments(),
-                atol=5e-3,
-            )
+            assert_of_list(atoms, wanted[atoms.info["config_id"]], 5e-3)

@@ -169,11 +169,15 @@ def test_the_commands_are_those_of_mmtp(common, crn, tmp_path) -> None:
     check_commands(crn.stages(args, len(training)), known)
 
 
-def test_refitting_makes_the_shipped_potential(crn) -> None:
+@pytest.mark.parametrize("name", ["crn", "fe_al", "fe_pd"])
+def test_refitting_makes_the_shipped_potential(name, load, common) -> None:
     """The script and the recipe of the shipped potential say the same data and form."""
-    recipe = runpy.run_path(str(SCRIPTS / "make_potential.py"))["RECIPES"]["crn"]
+    paper = load(name).PAPER
+    recipe = runpy.run_path(str(SCRIPTS / "make_potential.py"))["RECIPES"][name.replace("_", "-")]
+    assert recipe.name == paper.potential
     parser, _ = build_parser()
-    words = ["fit", *map(str, crn.TRAINING), *crn.FIT.split(), "-o", "new.mtp"]
+    fit = paper.fit.format(**vars(common.build_parser(paper).parse_args([])))
+    words = ["fit", *map(str, paper.training), *fit.split(), "-o", "new.mtp"]
     settings, given = collect(parser.parse_args(words))
     form, seed = settings.potential, settings.fit.seed
     start = first_potential(form, settings.domain, seed, given)
@@ -181,8 +185,8 @@ def test_refitting_makes_the_shipped_potential(crn) -> None:
     assert (start.form, start.parities) == (recipe.start.form, recipe.start.parities)
     assert start.non_magnetic == recipe.start.non_magnetic
     assert settings.fit.max_iterations == recipe.fit["max_iterations"]
-    assert settings.weights == recipe.fit["weights"]
-    read = [atoms for path in crn.TRAINING for atoms in mmtp.read(path)]
+    assert settings.weights == recipe.fit.get("weights", mmtp.Weights())
+    read = [atoms for path in paper.training for atoms in mmtp.read(path)]
     data = recipe.data()
     assert len(read) == len(data)
     for one, other in zip(read, data, strict=True):
@@ -335,11 +339,18 @@ def test_all_lists_are_labelled_by_their_maker(common, crn, fe_al, monkeypatch, 
             assert ("--datasets" in of) == bool(datasets)
 
 
-@pytest.mark.parametrize("words", [["--at-most", "0"], ["--states", "-5"], ["--states", "x"]])
-def test_numbers_are_one_or_more(words, common, crn, capsys) -> None:
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--at-most", "0"], "positive, got 0"),
+        (["--states", "-5"], "positive, got -5"),
+        (["--states", "x"], "a whole number, got 'x'"),
+    ],
+)
+def test_numbers_are_one_or_more(words, wanted, common, crn, capsys) -> None:
     with pytest.raises(SystemExit):
         common.build_parser(crn.PAPER).parse_args(words)
-    assert f"{words[0]}: '{words[1]}' is not a number of 1 or more" in capsys.readouterr().err
+    assert f"argument {words[0]}: must be {wanted}" in capsys.readouterr().err
 
 
 def test_the_learning_curve_is_the_mean_over_parts(common, crn, tmp_path) -> None:

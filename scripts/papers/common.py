@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import mmtp_jax as mmtp
+from mmtp_jax.cli.command_line import number
 from mmtp_jax.cli.main import main as run_mmtp
 from mmtp_jax.io.shipped import file_of
+from mmtp_jax.options import POSITIVE
 from mmtp_jax.plot.style import MU_B
 from mmtp_jax.tables import aligned
 
@@ -169,7 +171,10 @@ def build_parser(paper: Paper) -> argparse.ArgumentParser:
             "--from-scratch", action="store_true", help="label first, with ABINIT, then fit"
         )
     parser.add_argument(
-        "--at-most", type=counted, metavar="N", help="labels of each list, to try --from-scratch"
+        "--at-most",
+        type=number(int, POSITIVE),
+        metavar="N",
+        help="labels of each list, to try --from-scratch",
     )
     parser.add_argument("--labels", type=Path, metavar="FOLDER", help="of all files of labels")
     parser.add_argument(
@@ -178,18 +183,14 @@ def build_parser(paper: Paper) -> argparse.ArgumentParser:
     parser.add_argument("--test", type=Path, default=paper.test, help="labels that are not")
     for name, (default, text) in paper.numbers.items():
         parser.add_argument(
-            f"--{name}", type=counted, default=default, help=f"{text} (default {default})"
+            f"--{name}",
+            type=number(int, POSITIVE),
+            default=default,
+            help=f"{text} (default {default})",
         )
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="some of the stages")
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     return parser
-
-
-def counted(text: str) -> int:
-    """A number of the command line, 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return int(text)
 
 
 def label_lists(paper: Paper, args: argparse.Namespace) -> None:
