@@ -62,26 +62,33 @@ def eos(found: EquationOfState, atoms_per_cell: float | None = None) -> Figure:
     left, right = figure.subplots(1, 2)
     good = found.counts
     smooth = np.linspace(found.volumes[good].min(), found.volumes[good].max(), 200)
-    if found.temperature_K is None:
-        values, curve = 1e3 * (found.energies - found.fit.energy), found.fit.energies(smooth)
-        curve, unit = 1e3 * (curve - found.fit.energy), "Energy minus minimum (meV/atom)"
-        errors = None
+    fit, at_rest = found.fit, found.temperature_K is None
+    if at_rest:
+        lowest = found.energies[good].min() if fit is None else fit.energy
+        values, errors = 1e3 * (found.energies - lowest), None
+        unit = f"Energy minus {'lowest' if fit is None else 'minimum'} (meV/atom)"
     else:
-        values, curve = found.pressures, found.fit.pressures(smooth)
-        unit, errors = "Pressure (GPa)", found.pressure_errors
-    left.plot(smooth, curve, color=COLOURS[0], linewidth=1.3, label="Birch-Murnaghan")
+        values, errors, unit = found.pressures, found.pressure_errors, "Pressure (GPa)"
+    if fit is None:
+        words = "no minimum between the volumes"
+    else:
+        curve = 1e3 * (fit.energies(smooth) - fit.energy) if at_rest else fit.pressures(smooth)
+        left.plot(smooth, curve, color=COLOURS[0], linewidth=1.3, label="Birch-Murnaghan")
+        for axes in (left, right):
+            axes.axvline(fit.volume, color="0.7", linewidth=0.9, zorder=0)
+        size = (
+            rf"$V_0$ = {fit.volume:.3f} Å$^3$/atom"
+            if atoms_per_cell is None
+            else rf"$a_0$ = {found.lattice_parameter(atoms_per_cell):.4f} Å"
+        )
+        words = (
+            rf"$B_0$ = {fit.bulk_modulus:.1f} GPa,  $B_0'$ = {fit.bulk_derivative:.2f},  {size} "
+            "(vertical lines)"
+        )
+    figure.suptitle(words, fontsize=10.5)
     _points(left, found.volumes, values, errors, good)
-    left.axvline(found.fit.volume, color="0.7", linewidth=0.9, zorder=0)
     left.set_ylabel(unit)
-    size = (
-        rf"$V_0$ = {found.fit.volume:.3f} Å$^3$/atom"
-        if atoms_per_cell is None
-        else rf"$a_0$ = {found.lattice_parameter(atoms_per_cell):.4f} Å"
-    )
-    words = rf"$B_0$ = {found.fit.bulk_modulus:.1f} GPa,  $B_0'$ = {found.fit.bulk_derivative:.2f}"
-    figure.suptitle(f"{words},  {size} (vertical lines)", fontsize=10.5)
     _points(right, found.volumes, found.moments, found.moment_errors, good)
-    right.axvline(found.fit.volume, color="0.7", linewidth=0.9, zorder=0)
     right.set_ylabel(f"Mean moment |m| ({MU_B}/atom)")
     for axes in (left, right):
         axes.set_xlabel(VOLUME)
@@ -95,7 +102,7 @@ def eos(found: EquationOfState, atoms_per_cell: float | None = None) -> Figure:
 def magnetisation(found: EquationOfState, atoms_per_cell: float = 2.0) -> Figure:
     """Magnetisation and pressure over the lattice parameter (Burov 2026, Fig. 3).
 
-    Vertical lines are at the lattice parameter without pressure.
+    Vertical lines are at the lattice parameter without pressure, if that is between the others.
     """
     figure = new_figure(8.4, 3.5)
     left, right = figure.subplots(1, 2)
@@ -109,22 +116,30 @@ def magnetisation(found: EquationOfState, atoms_per_cell: float = 2.0) -> Figure
             linestyle="none", markerfacecolor="none", label="mean of |moment|",
         )  # fmt: skip
     left.set_ylabel(f"{'Moment' if both else '|Sum of moments|'} ({MU_B}/atom)")
-    volumes = np.linspace(found.volumes[good].min(), found.volumes[good].max(), 200)
-    right.plot(
-        np.cbrt(atoms_per_cell * volumes), found.fit.pressures(volumes), color=COLOURS[0],
-        linewidth=1.3, label="Birch-Murnaghan",
-    )  # fmt: skip
+    if found.fit is not None:
+        volumes = np.linspace(found.volumes[good].min(), found.volumes[good].max(), 200)
+        right.plot(
+            np.cbrt(atoms_per_cell * volumes), found.fit.pressures(volumes), color=COLOURS[0],
+            linewidth=1.3, label="Birch-Murnaghan",
+        )  # fmt: skip
+        for axes in (left, right):
+            at = found.lattice_parameter(atoms_per_cell)
+            axes.axvline(at, color="0.7", linewidth=0.9, zorder=0)
     _points(right, lattice, found.pressures, found.pressure_errors, good)
     right.axhline(0.0, color="0.7", linewidth=0.9, zorder=0)
     right.set_ylabel("Pressure (GPa)")
     kelvin = 0.0 if found.temperature_K is None else found.temperature_K
     for axes in (left, right):
-        axes.axvline(found.lattice_parameter(atoms_per_cell), color="0.7", linewidth=0.9, zorder=0)
         axes.set_xlabel("Lattice parameter (Å)")
         axes.xaxis.set_major_locator(MaxNLocator(6))
         _legend(axes, loc="best")
         plain(axes)
-    figure.suptitle(f"{kelvin:g} K; vertical lines: without pressure", fontsize=10.5)
+    lines = (
+        "no minimum between the volumes"
+        if found.fit is None
+        else ("vertical lines: without pressure")
+    )
+    figure.suptitle(f"{kelvin:g} K; {lines}", fontsize=10.5)
     _name_bars(figure, found)
     return figure
 

@@ -13,6 +13,10 @@ import numpy as np
 from mmtp_jax.simulation.constants import GPA
 
 
+class NoMinimumError(ValueError):
+    """The energy has no minimum between the volumes."""
+
+
 @dataclass(frozen=True)
 class BirchMurnaghan:
     """An equation of state, by its minimum."""
@@ -43,7 +47,8 @@ def fit_energies(volumes: np.ndarray, energies: np.ndarray) -> BirchMurnaghan:
     """From energies (k,) in eV at volumes (k,) in Angstrom^3, k of at least 4.
 
     Raises:
-        ValueError: if there are fewer, or the curve has no minimum between the volumes.
+        NoMinimumError: if the curve has no minimum between the volumes.
+        ValueError: if there are fewer.
     """
     volumes, energies = _checked(volumes, energies, 4)
     # Differences of energies of thousands of eV: take the mean off, it goes into c0.
@@ -60,7 +65,8 @@ def fit_pressures(volumes: np.ndarray, pressures: np.ndarray) -> BirchMurnaghan:
     """From pressures (k,) in GPa at volumes (k,) in Angstrom^3, k of at least 3.
 
     Raises:
-        ValueError: if there are fewer, or no volume without pressure lies between them.
+        NoMinimumError: if no volume without pressure lies between them.
+        ValueError: if there are fewer.
     """
     volumes, pressures = _checked(volumes, pressures, 3)
     rows = _pressure_rows(volumes)
@@ -86,7 +92,7 @@ def _at_minimum(c: np.ndarray, volumes: np.ndarray, rms: float, has_energy: bool
     inside = [x for x in minima if volumes.min() <= x**-1.5 <= volumes.max()]
     if not inside:
         where = f" (it would be at {minima[0] ** -1.5:.4g} Angstrom^3)" if minima else ""
-        raise ValueError(
+        raise NoMinimumError(
             f"the equation of state has no minimum between the volumes {volumes.min():.4g} and "
             f"{volumes.max():.4g} Angstrom^3{where}; choose another range"
         )

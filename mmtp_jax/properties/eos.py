@@ -20,7 +20,12 @@ from mmtp_jax.io.schema import set_moments
 from mmtp_jax.options import also
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
-from mmtp_jax.properties.birch_murnaghan import BirchMurnaghan, fit_energies, fit_pressures
+from mmtp_jax.properties.birch_murnaghan import (
+    BirchMurnaghan,
+    NoMinimumError,
+    fit_energies,
+    fit_pressures,
+)
 from mmtp_jax.properties.states import TIGHT, lost_state
 from mmtp_jax.readable import readable
 from mmtp_jax.simulation.constants import GPA
@@ -57,28 +62,44 @@ class EquationOfState:
     """(k,) bool: the state was kept and the calculation ended; others take no part in the fit."""
     messages: tuple[str, ...] = field(repr=False)
     """What is wrong with each, empty where nothing is."""
-    fit: BirchMurnaghan
-    """To energies at 0 K, to pressures at a temperature; volume and energy per atom."""
+    fit: BirchMurnaghan | None
+    """To energies at 0 K, to pressures at a temperature; volume and energy per atom. None where
+    there is no minimum between the volumes."""
     temperature_K: float | None
     """None for 0 K without zero-point motion."""
     pressure_errors: np.ndarray | None = None
     """(k,) standard errors of averages over time, GPa."""
     moment_errors: np.ndarray | None = None
+    no_fit: str = field(default="", repr=False)
+    """Why there is no fit, in words."""
 
     def lattice_parameters(self, atoms_per_cell: float = 2.0) -> np.ndarray:
         """(k,) of cubic cells with so many atoms, Angstrom."""
         return np.cbrt(atoms_per_cell * self.volumes)
 
     def lattice_parameter(self, atoms_per_cell: float = 2.0) -> float:
-        """At zero pressure, of a cubic cell with so many atoms, Angstrom."""
-        return float(np.cbrt(atoms_per_cell * self.fit.volume))
+        """At zero pressure, of a cubic cell with so many atoms, Angstrom.
+
+        Raises:
+            NoMinimumError: if there is no fit.
+        """
+        return float(np.cbrt(atoms_per_cell * self._minimum().volume))
 
     @property
     def moment(self) -> float:
-        """Mean |m| at zero pressure, by interpolation between the volumes, mu_B."""
+        """Mean |m| at zero pressure, by interpolation between the volumes, mu_B.
+
+        Raises:
+            NoMinimumError: if there is no fit.
+        """
         order = np.argsort(self.volumes[self.counts])
         volumes, moments = self.volumes[self.counts][order], self.moments[self.counts][order]
-        return float(np.interp(self.fit.volume, volumes, moments))
+        return float(np.interp(self._minimum().volume, volumes, moments))
+
+    def _minimum(self) -> BirchMurnaghan:
+        if self.fit is None:
+            raise NoMinimumError(self.no_fit)
+        return self.fit
 
     def __str__(self) -> str:
         """`in_words`, for a cell of two atoms."""
@@ -87,11 +108,15 @@ class EquationOfState:
     def in_words(self, atoms_per_cell: float = 2.0) -> str:
         """The fit in a few lines, with the lattice parameter of a cubic cell of so many atoms."""
         at_rest = self.temperature_K is None
+        volumes = (
+            f"{int(self.counts.sum())} volumes at {0 if at_rest else self.temperature_K:g} K, "
+        )
+        if self.fit is None:
+            return f"{volumes}no fit: {self.no_fit}"
         rms = f"{1e3 * self.fit.rms:.2g} meV/atom" if at_rest else f"{self.fit.rms:.2g} GPa"
         return "\n".join(
             (
-                f"{int(self.counts.sum())} volumes at {0 if at_rest else self.temperature_K:g} K, "
-                f"Birch-Murnaghan fit with a root mean square deviation of {rms}",
+                f"{volumes}Birch-Murnaghan fit with a root mean square deviation of {rms}",
                 f"lattice parameter {self.lattice_parameter(atoms_per_cell):.4f} Angstrom (cell of "
                 f"{atoms_per_cell:g} atoms), volume {self.fit.volume:.4f} Angstrom^3/atom",
                 f"bulk modulus {self.fit.bulk_modulus:.1f} GPa, its derivative "
@@ -121,7 +146,8 @@ def equation_of_state(
         potential: the potential.
         atoms: a crystal; for dynamics a supercell. It is not changed. Its moments define the
             magnetic state at all volumes.
-        scales: factors of its cell vectors, at least four; the minimum must lie between.
+        scales: factors of its cell vectors, at least four. If the minimum is not between them,
+            there is no fit.
         temperature_K: of dynamics at fixed volumes (Burov 2026, Fig. 3); None for 0 K.
         shape: at 0 K, the shape of the cell relaxes at each volume.
         n_steps: of dynamics, thermalisation included.
@@ -133,7 +159,7 @@ def equation_of_state(
 
     Raises:
         ValueError: if fewer than four volumes can be calculated without the loss of the magnetic
-            state, or there is no minimum between them.
+            state.
 
     Example:
         >>> found = mmtp.equation_of_state(pot, atoms)
@@ -187,8 +213,8 @@ def _at_rest(
         magnetisations=np.array([_total(f.magmoms.mean(axis=0)) for f in found]),
         counts=counts,
         messages=messages,
-        fit=fit_energies(volumes[counts], energies[counts]),
         temperature_K=None,
+        **_fitted(fit_energies, volumes[counts], energies[counts]),
     )
 
 
@@ -235,11 +261,23 @@ def _in_motion(
         magnetisations=totals.mean(axis=0),
         counts=counts,
         messages=messages,
-        fit=fit_pressures(volumes[counts], pressures[counts]),
         temperature_K=float(np.ravel(options.temperature_K)[0]),
         pressure_errors=pressure_errors,
         moment_errors=moment_errors,
+        **_fitted(fit_pressures, volumes[counts], pressures[counts]),
     )
+
+
+def _fitted(
+    fit: Callable[[np.ndarray, np.ndarray], BirchMurnaghan],
+    volumes: np.ndarray,
+    values: np.ndarray,
+) -> dict[str, Any]:
+    """The fields ``fit`` and ``no_fit``: what dynamics has found is not lost for want of a fit."""
+    try:
+        return {"fit": fit(volumes, values)}
+    except NoMinimumError as error:
+        return {"fit": None, "no_fit": str(error)}
 
 
 def _total(moment: np.ndarray) -> float:

@@ -80,6 +80,20 @@ def test_eos_and_magnetisation(iron_file, run, folder) -> None:
         assert np.all(np.diff(content["moments"]) > 0)
 
 
+@pytest.mark.parametrize("name", ["eos", "magnetisation"])
+def test_without_a_minimum_all_else_is_written(name, iron_file, run, folder) -> None:
+    prefix = folder / f"stretched_{name}"
+    words = ("-n", "4", "--range", "1.02", "1.05", "-o", prefix)
+    result = run(name, iron_file, folder / "fe.extxyz", *words)
+    assert result.status == 1, result.err
+    content, rows = _files(prefix)
+    assert "no fit: the equation of state has no minimum between the volumes" in result.out
+    assert content["no_fit"].startswith("the equation of state has no minimum")
+    assert content["bulk_modulus_GPa"] is None
+    assert len(rows) == len(content["moments"]) == 4
+    assert all(float(row["pressure (GPa)"]) < 0 for row in rows)
+
+
 def test_formation(run, folder) -> None:
     prefix = folder / "formation"
     result = run(

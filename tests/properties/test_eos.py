@@ -8,7 +8,7 @@ from ase.build import bulk
 from ase.eos import EquationOfState as OfASE
 
 import mmtp_jax as mmtp
-from mmtp_jax.properties.birch_murnaghan import fit_energies, fit_pressures
+from mmtp_jax.properties.birch_murnaghan import NoMinimumError, fit_energies, fit_pressures
 from mmtp_jax.simulation.constants import GPA
 
 V0, E0, B0, DERIVATIVE = 11.4, -3385.9, 190.0, 5.3
@@ -45,7 +45,7 @@ def test_a_birch_murnaghan_solid_is_found_again() -> None:
 
 def test_data_without_a_minimum_are_refused() -> None:
     volumes = V0 * np.linspace(1.03, 1.2, 6)
-    with pytest.raises(ValueError, match=r"no minimum between .*it would be at 11\.4"):
+    with pytest.raises(NoMinimumError, match=r"no minimum between .*it would be at 11\.4"):
         fit_energies(volumes, _energies(volumes))
     with pytest.raises(ValueError, match="4 or more different volumes"):
         fit_energies(volumes[[0, 0, 1, 2]], np.zeros(4))
@@ -75,6 +75,21 @@ def test_at_rest(iron, ferromagnet) -> None:
     assert np.allclose(found.pressures[1:-1], -slope[1:-1] / GPA, atol=0.1)
     assert np.all(np.diff(found.moments) > 0)
     assert np.array_equal(atoms.cell.array, ferromagnet.cell.array)
+
+
+def test_without_a_minimum_all_but_the_fit_is_there(iron, ferromagnet) -> None:
+    scales = np.linspace(1.02, 1.05, 4)
+    found = mmtp.equation_of_state(iron, ferromagnet, scales)
+    whole = mmtp.equation_of_state(iron, ferromagnet, (0.98, *scales))
+    assert found.fit is None
+    for name in ("energies", "pressures", "moments"):
+        assert np.array_equal(getattr(found, name), getattr(whole, name)[1:])
+    assert np.all(found.pressures < 0)
+    assert "4 volumes at 0 K, no fit: the equation of state has no minimum" in str(found)
+    with pytest.raises(NoMinimumError, match="no minimum between the volumes"):
+        found.lattice_parameter()
+    with pytest.raises(NoMinimumError, match="no minimum between the volumes"):
+        _ = found.moment
 
 
 def test_in_motion(iron, ferromagnet) -> None:

@@ -35,6 +35,7 @@ examples:
 
 At 0 K moments are equilibrated and positions relax at each volume, and the Birch-Murnaghan fit is
 one to energies. At a temperature, replicas run at fixed volumes, and it is one to mean pressures.
+Without a minimum between the volumes all but the fit is written, and the exit status is 1.
 Several potentials give mean and two standard deviations. Files: PREFIX.json, PREFIX.csv, PREFIX.pdf
 and PREFIX.png, of each of several potentials PREFIX.0...
 """
@@ -46,8 +47,9 @@ examples:
   mmtp magnetisation pot.mtp fepd.cfg --cell-atoms 4 --temperature 300 --range 0.96 1.03 -o fepd
 
 Magnetisation and pressure over the lattice parameter (Burov 2026, Fig. 3). Moments keep their signs
-unless --spins lets them flip. Several potentials give mean and two standard deviations. Files:
-PREFIX.json, PREFIX.csv, PREFIX.pdf and PREFIX.png, of each of several potentials PREFIX.0...
+unless --spins lets them flip. Without a minimum between the volumes all is written but what is at
+zero pressure, and the exit status is 1. Several potentials give mean and two standard deviations.
+Files: PREFIX.json, PREFIX.csv, PREFIX.pdf and PREFIX.png, of each of several potentials PREFIX.0...
 """
 
 
@@ -126,7 +128,7 @@ def _run(args: argparse.Namespace, which: str) -> int:
     return run_property(settings, ("",), inputs_of(settings, args), one)
 
 
-def _of_one(settings: EosSettings, which: str, member: Member, files: PropertyFiles) -> None:
+def _of_one(settings: EosSettings, which: str, member: Member, files: PropertyFiles) -> int:
     import numpy as np
 
     import mmtp_jax as mmtp
@@ -171,18 +173,23 @@ def _of_one(settings: EosSettings, which: str, member: Member, files: PropertyFi
             ("moment_errors", found.moment_errors),
         )
     }
+    fit = found.fit
+    at_minimum = {
+        "lattice_parameter": fit and found.lattice_parameter(cell_atoms),
+        "volume_per_atom": fit and fit.volume,
+        "energy_per_atom": None if fit is None or np.isnan(fit.energy) else fit.energy,
+        "bulk_modulus_GPa": fit and fit.bulk_modulus,
+        "bulk_derivative": fit and fit.bulk_derivative,
+        "moment": fit and found.moment,
+        "fit_rms": fit and fit.rms,
+        "no_fit": found.no_fit,
+    }
     files.json(
         {
             "potential": member.name,
             "data": settings.data,
             "temperature_K": found.temperature_K,
-            "lattice_parameter": found.lattice_parameter(cell_atoms),
-            "volume_per_atom": found.fit.volume,
-            "energy_per_atom": None if np.isnan(found.fit.energy) else found.fit.energy,
-            "bulk_modulus_GPa": found.fit.bulk_modulus,
-            "bulk_derivative": found.fit.bulk_derivative,
-            "moment": found.moment,
-            "fit_rms": found.fit.rms,
+            **at_minimum,
             "lattice_parameters": lattice.tolist(),
             "volumes": found.volumes.tolist(),
             "energies": found.energies.tolist(),
@@ -198,3 +205,4 @@ def _of_one(settings: EosSettings, which: str, member: Member, files: PropertyFi
         plot.eos(found, cell_atoms) if which == "eos" else plot.magnetisation(found, cell_atoms)
     )
     print(files)
+    return int(fit is None)
