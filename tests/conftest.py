@@ -172,6 +172,15 @@ def pair_iron() -> Callable[..., Potential]:
 
 
 @pytest.fixture(scope="session")
+def running_iron(pair_iron) -> Potential:
+    """`pair_iron` whose moments want to be larger than the 3 mu_B that it covers."""
+    potential = pair_iron()
+    c = np.array(potential.radial_coeffs)
+    c[:, :, 0, 0, 2, 0] = -0.04
+    return potential.replace(radial_coeffs=c)
+
+
+@pytest.fixture(scope="session")
 def relative_error() -> Callable[..., float]:
     """Largest absolute deviation over the largest absolute expected value."""
 

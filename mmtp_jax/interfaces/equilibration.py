@@ -46,7 +46,9 @@ class Equilibration(OfDetails):
     )
     n_steps = of_details("n_steps", "Evaluations; 1 where the start was converged.")
     status = of_details("status", "A `Status`.")
-    converged = of_details("converged", "Whether all |T_i| are below the tolerance.")
+    converged = of_details(
+        "converged", "Whether all |T_i| are below the tolerance, inside the interval."
+    )
     message = of_details("message", "How it ended, in words.")
 
     @property
@@ -75,7 +77,8 @@ def equilibrate(
     that the potential covers and, unless ``allow_flips``, on its side of zero. Moments that are all
     zero are a stationary point of a potential that is even in them: they stay, and count as
     converged; a warning and ``message`` tell where moments vanished, or where that is no minimum.
-    Many configurations go together; call it once for all of them.
+    Many configurations go together; call it once for all of them. The confinement of a potential
+    may hold moments a little beyond the interval: such a minimum does not count as converged.
 
     Moments that are vectors, (n, 3), also turn: their energy is minimised over lengths and
     directions, and the lengths stay below M_max. With ``directions="fixed"`` only lengths change,

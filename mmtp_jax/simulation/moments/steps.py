@@ -30,6 +30,7 @@ class Status(IntEnum):
     STEP_LIMIT = 3
     NO_DESCENT = 4
     STOPPED = 5
+    OUTSIDE = 6
 
     @property
     def message(self) -> str:
@@ -47,6 +48,8 @@ _MESSAGES = {
     Status.NO_DESCENT: "no step lowers the energy any more; the tolerance is below what the "
     "precision allows",
     Status.STOPPED: "stopped from outside before it was converged",
+    Status.OUTSIDE: "magnetic forces are below the tolerance, but beyond the interval that the "
+    "potential covers, where its confinement holds moments",
 }
 
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from mmtp_jax.interruption import check
+from mmtp_jax.potential.confinement import Reach, intervals
 from mmtp_jax.potential.observables import Graph
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.potential.vector_moments import are_vectors
@@ -68,7 +69,7 @@ class EquilibratedStructure:
 
     @property
     def converged(self) -> bool:
-        """Whether all magnetic forces are below the tolerance."""
+        """Whether all magnetic forces are below the tolerance, at moments that are covered."""
         return self.status == Status.CONVERGED
 
     @property
@@ -178,9 +179,19 @@ def equilibrate_structures(
         n_done += len(batch.members)
         if callback is not None:
             callback(n_done)
+    found = [_judged(potential, f) for f in found]
     check_domain(potential, [f.structure for f in found], tables).warn()
     warn_of_collapse([f.collapse for f in found], [s.name for s in structures])
     return found
+
+
+def _judged(potential: Potential, found: EquilibratedStructure) -> EquilibratedStructure:
+    """Of a confined potential, minima beyond the intervals of moments do not count."""
+    structure = found.structure
+    sizes = lengths(structure.magmoms) if structure.vectors else structure.magmoms
+    inside = Reach(*map(np.asarray, intervals(potential)))
+    outside = inside.too_large(structure.types, sizes).any()
+    return replace(found, status=Status.OUTSIDE) if found.converged and outside else found
 
 
 def _batches_alike(

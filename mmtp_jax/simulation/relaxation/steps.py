@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmtp_jax.potential.confinement import lengths_of, reach
+from mmtp_jax.potential.confinement import Reach, intervals, lengths_of, reach
 from mmtp_jax.potential.observables import Observables
 from mmtp_jax.potential.vector_moments import are_vectors
 from mmtp_jax.simulation.moments.bounds import components
@@ -240,15 +240,23 @@ def _chosen(accepted: Array, at_atoms: Array, new: Trial, old: Trial) -> Trial:
 def _status(state: RelaxState, problem: Problem, limits: Limits, potential: Any) -> Array:
     """(C,) what to say of accepted geometries; the first of these that holds."""
     at = state.at
-    far = reach(potential)
-    close = far.too_close(at.shortest)
-    outside = far.too_large(problem.types, lengths_of(at.magmoms, are_vectors(at.magmoms)))
-    at_bound = atoms_of(problem).any(outside) | (at.equilibrium == Status.HELD_AT_BOUND)
+    sizes = lengths_of(at.magmoms, are_vectors(at.magmoms))
     has_volume = jnp.isfinite(problem.volume)
     ratio = jnp.where(has_volume, at.geometry.volume, 1.0) / jnp.where(
         has_volume, problem.volume, 1.0
     )
     done = (state.largest_force < limits.forces) & (state.largest_stress < limits.stress)
+
+    def beyond(ends: Reach) -> tuple[Array, Array]:
+        return ends.too_close(at.shortest), atoms_of(problem).any(
+            ends.too_large(problem.types, sizes)
+        )
+
+    # On the way a confined potential may be left by a little, but a minimum there is its
+    # confinement's.
+    (far_close, far_large), (close, large) = beyond(reach(potential)), beyond(intervals(potential))
+    close, large = far_close | (done & close), far_large | (done & large)
+    at_bound = large | (at.equilibrium == Status.HELD_AT_BOUND)
     found = (
         (RelaxStatus.TOO_CLOSE, limits.bounded & close),
         (RelaxStatus.MOMENT_AT_BOUND, limits.bounded & at_bound),

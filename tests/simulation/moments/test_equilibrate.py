@@ -15,6 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from scipy.optimize import Bounds, minimize
 
 import mmtp_jax as mmtp
+from mmtp_jax.fitting.confine import with_confinement
 from mmtp_jax.interfaces.evaluation import evaluate_graph
 from mmtp_jax.simulation.moments.equilibrate import equilibrate_graph
 from mmtp_jax.simulation.moments.lbfgs import SIZE, empty_memory
@@ -397,3 +398,17 @@ def test_a_callback_hears_of_each_batch_and_pairs_that_are_too_close_warn(magnet
     close.set_cell(0.6 * close.cell.array, scale_atoms=True)
     with pytest.warns(mmtp.ExtrapolationWarning, match="closer than min_dist"):
         mmtp.equilibrate(potential, close, max_steps=2)
+
+
+def test_a_minimum_that_confinement_makes_does_not_count(running_iron) -> None:
+    ferromagnet = bulk("Fe", a=2.8, cubic=True)
+    ferromagnet.set_initial_magnetic_moments([2.5, 2.5])
+    held = mmtp.equilibrate(running_iron, ferromagnet)
+    assert held.status == Status.HELD_AT_BOUND
+    with pytest.warns(mmtp.ExtrapolationWarning, match="largest 3.05"):
+        found = mmtp.equilibrate(with_confinement(running_iron), ferromagnet)
+    assert found.status == Status.OUTSIDE
+    assert not found.converged
+    assert found.residual < 1e-3
+    assert 3.0 < found.magmoms[0] < 3.45
+    assert "where its confinement holds moments" in found.message

@@ -14,6 +14,7 @@ from scipy.linalg import expm
 from scipy.optimize import minimize_scalar
 from scipy.spatial.transform import Rotation
 
+from mmtp_jax.fitting.confine import with_confinement
 from mmtp_jax.interfaces.evaluation import evaluate_graph, evaluate_structures
 from mmtp_jax.potential.observables import evaluate
 from mmtp_jax.simulation.constants import GPA
@@ -443,6 +444,20 @@ def test_reasons_to_stop_are_said(iron, bcc) -> None:
     assert found.n_steps == 1
     (found,) = relax_structures(iron, [bcc(0)], RelaxOptions(max_steps=3))
     assert found.n_steps == 3
+
+
+def test_a_minimum_that_confinement_makes_does_not_count(running_iron, bcc) -> None:
+    start = bcc(0, (1, 1, 1), lattice=2.8, rattle=0.0, strain=0.0, moment=2.5)
+    potential = with_confinement(running_iron)
+    (found,) = relax_structures(potential, [start])
+    assert found.status == RelaxStatus.MOMENT_AT_BOUND
+    assert "at the end of the interval -3 to 3 mu_B that the potential covers, or beyond" in (
+        found.message
+    )
+    assert found.stress_GPa < 0.05
+    (unbounded,) = relax_structures(potential, [start], RelaxOptions(bounded=False))
+    assert unbounded.converged
+    assert unbounded.enthalpy == pytest.approx(found.enthalpy, abs=1e-9)
 
 
 def test_one_that_stops_does_not_hold_up_the_others(iron, bcc) -> None:
