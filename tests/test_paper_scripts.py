@@ -193,22 +193,27 @@ def test_refitting_makes_the_shipped_potential(name, load, common) -> None:
         np.testing.assert_array_equal(one.positions, other.positions)
 
 
-def test_the_learning_labels_as_the_lists_are_labelled(monkeypatch) -> None:
+@pytest.mark.parametrize(("size", "shape"), [("", "4"), ("_8", "8a")])
+def test_the_learning_labels_as_the_lists_are_labelled(size, shape, monkeypatch) -> None:
     """One making: what `mmtp learn` would add to the data belongs to them."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     made = runpy.run_path(str(SCRIPTS / "make_crn_data.py"))
-    oracle = read_oracle(SCRIPTS / "papers" / "crn_abinit.toml")
-    wanted = made["with_grids"](
-        made["ORACLE"], made["SHAPES"]["4"][1], made["SHAPES"]["4"][0], **made["GRIDS"]
-    )
+    oracle = read_oracle(SCRIPTS / "papers" / f"crn_abinit{size}.toml")
+    repeats, kmesh = made["SHAPES"][shape]
+    wanted = made["with_grids"](made["ORACLE"], kmesh, repeats, **made["GRIDS"])
     assert {**asdict(oracle), "datasets": None} == {**asdict(wanted), "datasets": None}
 
 
-def test_the_learning_is_valid_and_starts_from_what_there_is(crn, tmp_path) -> None:
-    path = SCRIPTS / "papers" / "crn_learn.toml"
+@pytest.mark.parametrize("size", ["", "_8"])
+def test_the_learning_is_valid_and_starts_from_what_there_is(size, crn, tmp_path) -> None:
+    path = SCRIPTS / "papers" / f"crn_learn{size}.toml"
+    assert size in crn.LEARNED_IN
     assert main(["validate", str(path)]) == 0
     settings = tomllib.loads(path.read_text())
-    assert settings["data"]["files"] == [p.name for p in crn.TRAINING if p != crn.LEARNED]
+    known = [p for p in crn.TRAINING if size or p != crn.LEARNED]
+    assert settings["data"]["files"] == [p.name for p in known]
+    assert settings["oracle"]["file"] == f"crn_abinit{size}.toml"
+    assert settings["loop"]["folder"] == f"learned{size}"
     crn.crystals(tmp_path)
     for simulation in settings["simulation"]:
         assert all((tmp_path / name).exists() for name in simulation["start"])
@@ -384,21 +389,35 @@ def test_the_heat_capacity_is_of_a_formula_unit(tables, tmp_path, monkeypatch) -
 
 
 def test_what_the_learning_selected_is_read_with_its_labels(crn, monkeypatch, tmp_path) -> None:
-    shipped = mmtp.read(crn.DATA / "learned.extxyz")[:1]
+    shipped = mmtp.read(crn.DATA / "learned.extxyz")
+    parts = {"": shipped[:1], "_8": shipped[-2:]}
 
     def run(words, cwd=None, check=False) -> SimpleNamespace:
+        size = "_8" if "_8" in " ".join(words[1:5]) else ""
+        folder = tmp_path / f"learned{size}" / "iteration-000"
         if "learn" in words:
-            (tmp_path / "learned" / "iteration-000").mkdir(parents=True)
-            (tmp_path / "learned" / "iteration-000" / "selected.cfg").touch()
+            assert (tmp_path / words[-1]).exists()
+            assert not size or len(mmtp.read(tmp_path / "learned.extxyz")) == 1
+            folder.mkdir(parents=True)
+            (folder / "selected.cfg").touch()
         elif "label" in words:
-            assert words[words.index("--jobs") + 1].endswith("iteration-000/labelled")
-            mmtp.write(words[words.index("-o") + 1], shipped)
+            assert words[words.index("--oracle") + 1] == f"crn_abinit{size}.toml"
+            assert words[words.index("--jobs") + 1] == str(folder / "labelled")
+            mmtp.write(words[words.index("-o") + 1], parts[size])
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(crn.subprocess, "run", run)
-    crn.learn(tmp_path, tmp_path)
-    (found,) = mmtp.read(tmp_path / "learned.extxyz")
-    assert found.info["making"] == shipped[0].info["making"]
+    crn.learn(tmp_path, tmp_path, 3)
+    limits = {size: preselected(tmp_path / f"crn_learn{size}.toml")["limit"] for size in parts}
+    assert limits == {"": 3, "_8": 3}
+    found = mmtp.read(tmp_path / "learned.extxyz")
+    assert [a.info["kmesh"] for a in found] == [shipped[k].info["kmesh"] for k in (0, -2, -1)]
+    assert {a.info["making"] for a in found} == {shipped[0].info["making"]}
+
+
+def preselected(path: Path) -> dict[str, object]:
+    """A section of settings."""
+    return tomllib.loads(path.read_text())["preselection"]
 
 
 # Fe-Al

@@ -93,8 +93,9 @@ class Paper:
     """Whether the maker is told a folder of datasets."""
     learned: Path | None = None
     """The file of the training set that is no list."""
-    learn: Callable[[Path, Path], None] | None = None
-    """Makes it: of the folder of the datasets and that of the results."""
+    learn: Callable[[Path, Path, int | None], None] | None = None
+    """Makes it: of the folder of the datasets, that of the results and what a round labels at
+    most, if not as many as it would."""
 
 
 def main(paper: Paper) -> int:
@@ -124,7 +125,7 @@ def main(paper: Paper) -> int:
                 shutil.copy(path, args.output)
         paper.crystals(args.output)
         if args.from_scratch and paper.learn is not None:
-            paper.learn(args.from_scratch, args.output)
+            paper.learn(args.from_scratch, args.output, args.at_most)
     args.training, args.test = [path.resolve() for path in args.training], args.test.resolve()
     training = [atoms for path in args.training if path.is_file() for atoms in mmtp.read(path)]
     stages = paper.stages(args, len(training))
@@ -174,7 +175,7 @@ def build_parser(paper: Paper) -> argparse.ArgumentParser:
         "--at-most",
         type=number(int, POSITIVE),
         metavar="N",
-        help="labels of each list, to try --from-scratch",
+        help="labels of each list and round of learning, to try --from-scratch",
     )
     parser.add_argument("--labels", type=Path, metavar="FOLDER", help="of all files of labels")
     parser.add_argument(

@@ -15,6 +15,7 @@ labels are few: `mmtp potentials CrN` says what that means.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,8 @@ LATTICE = 4.13
 """Angstrom, where crystals start from."""
 LEARNED_AT = (4.05, 4.13, 4.22)
 """Those of the cells that the learning starts from."""
+LEARNED_IN = ("", "_8")
+"""Behind the names of files of the learning in cells of four atoms, then of eight."""
 MOMENT = 2.6
 FCC_TO_64 = "-2 2 2 2 -2 2 2 2 -2"
 """The cube of 64 atoms of the primitive cell."""
@@ -92,10 +95,13 @@ def crystals(folder: Path) -> None:
     )  # fmt: skip
     aligned_cell = tetragonal.copy()
     aligned_cell.set_initial_magnetic_moments(np.abs(tetragonal.get_initial_magnetic_moments()))
-    learned_from = [atoms.copy() for _ in LEARNED_AT for atoms in (aligned_cell, tetragonal)]
-    for atoms, a in zip(learned_from, np.repeat(LEARNED_AT, 2), strict=True):
-        atoms.set_cell(atoms.cell * a / LATTICE, scale_atoms=True)
-    mmtp.write(folder / "learn_cells.extxyz", learned_from)
+    one_of_four = double.copy()
+    turn(one_of_four, np.where(np.arange(len(one_of_four)) == 1, -1.0, 1.0))
+    for cells, name in (([aligned_cell, tetragonal], ""), ([double, one_of_four], "_8")):
+        learned_from = [atoms.copy() for _ in LEARNED_AT for atoms in cells]
+        for atoms, a in zip(learned_from, np.repeat(LEARNED_AT, 2), strict=True):
+            atoms.set_cell(atoms.cell * a / LATTICE, scale_atoms=True)
+        mmtp.write(folder / f"learn_cells{name}.extxyz", learned_from)
     displaced = cube.repeat(2)
     displaced.positions[0, 0] += 0.01
     named = {
@@ -188,27 +194,35 @@ def stages(args: Namespace, n: int) -> dict[str, Stage]:
     }
 
 
-def learn(datasets: Path, folder: Path) -> None:
-    """The file of what the learning selects, which is another choice each time, or go on."""
+def learn(datasets: Path, folder: Path, at_most: int | None) -> None:
+    """The file of what the learning selects, which is another choice each time, or go on.
+
+    A round labels ``at_most`` so many, if that is not left to the settings.
+    """
     folder = folder.resolve()
-    for name in ("crn_learn.toml", "crn_abinit.toml"):
-        shutil.copy(Path(__file__).with_name(name), folder)
     if not (folder / "datasets").exists():
         (folder / "datasets").symlink_to(datasets.resolve(), target_is_directory=True)
-    # It ends with 1 where the last round has still met something new.
-    learn = [sys.executable, "-m", "mmtp_jax", "learn", "crn_learn.toml"]
-    if subprocess.run(learn, cwd=folder, check=False).returncode > 1:
-        raise SystemExit("the learning did not come to its end; the same command goes on")
     learned = []
-    for path in sorted(folder.glob("learned/iteration-*/selected.cfg")):
-        # All of them are labelled: this writes the labels with what they say of their making.
-        words = [str(path), "--species", "Cr", "N", "--oracle", "crn_abinit.toml"]
-        words += ["--jobs", str(path.with_name("labelled")), "-o", str(path.with_name("l.extxyz"))]
-        words = [sys.executable, "-m", "mmtp_jax", "label", *words]
+    for size in LEARNED_IN:
+        settings, oracle = f"crn_learn{size}.toml", f"crn_abinit{size}.toml"
+        shutil.copy(Path(__file__).with_name(oracle), folder)
+        text = Path(__file__).with_name(settings).read_text()
+        if at_most is not None:
+            text = re.sub(r"(?m)^limit = \d+$", f"limit = {at_most}", text)
+        (folder / settings).write_text(text)
+        # It ends with 1 where the last round has still met something new.
+        words = [sys.executable, "-m", "mmtp_jax", "learn", settings]
         if subprocess.run(words, cwd=folder, check=False).returncode > 1:
-            raise SystemExit(f"{path} was not labelled; the same command goes on")
-        learned += mmtp.read(path.with_name("l.extxyz"))
-    mmtp.write(folder / LEARNED.name, learned)
+            raise SystemExit("the learning did not come to its end; the same command goes on")
+        for path in sorted(folder.glob(f"learned{size}/iteration-*/selected.cfg")):
+            # All of them are labelled: this writes the labels with what they say of their making.
+            words = [str(path), "--species", "Cr", "N", "--oracle", oracle, "--jobs"]
+            words += [str(path.with_name("labelled")), "-o", str(path.with_name("l.extxyz"))]
+            words = [sys.executable, "-m", "mmtp_jax", "label", *words]
+            if subprocess.run(words, cwd=folder, check=False).returncode > 1:
+                raise SystemExit(f"{path} was not labelled; the same command goes on")
+            learned += mmtp.read(path.with_name("l.extxyz"))
+        mmtp.write(folder / LEARNED.name, learned)
 
 
 PAPER = Paper(
