@@ -20,8 +20,18 @@ from mmtp_jax.simulation.moments.structures import equilibrate_structures
 from mmtp_jax.simulation.spins.disorder import random_signs
 from mmtp_jax.simulation.spins.moves import magnetic_atoms
 from mmtp_jax.structures.structure import Structure
+from mmtp_jax.warn import warn
 
 QUANTITIES = ("energy", "forces", "stress")
+
+SAME = 1e-5
+"""eV per atom: states whose energies are nearer than that are the same one, up to symmetry."""
+FEW = 5
+"""Different states of a cell below which their average is not called that of a paramagnet."""
+
+
+class FewStatesWarning(UserWarning):
+    """A cell is so small that its disordered states are all alike, up to symmetry."""
 
 
 @readable
@@ -118,6 +128,9 @@ def sample_states(
     Raises:
         ValueError: if n is below 2, no atom is magnetic, or fewer than two states can be
             equilibrated.
+
+    Warns:
+        FewStatesWarning: if fewer than `FEW` states differ, and others repeat them.
     """
     if n < 2:
         raise ValueError(f"an average with its error needs at least two states, got n = {n}")
@@ -147,8 +160,17 @@ def sample_states(
             f"{failed.message}; start from other moments, or keep the magnitudes fixed"
         )
     stresses = [f.result.stress for f in good]
+    energies = np.array([f.result.energy for f in good])
+    different = 1 + int(np.sum(np.diff(np.sort(energies)) > SAME * len(structure)))
+    if different < min(FEW, len(good)):
+        warn(
+            f"{structure.name}: {len(good)} disordered states are {different} up to symmetry: the "
+            "cell is too small for a paramagnet, and the error of the average says nothing of one; "
+            "take a larger cell",
+            FewStatesWarning,
+        )
     return DisorderedStates(
-        energies=np.array([f.result.energy for f in good]),
+        energies=energies,
         all_forces=np.array([f.result.forces for f in good]),
         all_stresses=None if stresses[0] is None else np.array(stresses),
         magmoms=np.array([f.magmoms for f in good]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import combinations
 
 import jax
@@ -15,6 +16,7 @@ from scipy.stats import chisquare
 import mmtp_jax as mmtp
 from mmtp_jax.simulation.dynamics.thermostats import keys_of
 from mmtp_jax.simulation.spins.disorder import random_signs
+from mmtp_jax.simulation.spins.disorder_sampling import FewStatesWarning
 
 
 def _signs(types, magnetic, n: int) -> np.ndarray:
@@ -88,6 +90,20 @@ def test_magnitudes_are_equilibrated(iron, atoms) -> None:
         assert np.array_equal(np.sign(found.magmoms), np.sign(fixed.magmoms))
         assert np.all(found.energies < fixed.energies)
     assert np.ptp(np.abs(found.magmoms)) > 0.01
+
+
+def test_a_cell_with_few_states_is_named(iron) -> None:
+    """Of four atoms there are six: one sublattice against the other, or half of each."""
+    small = bulk("Fe", a=2.84, cubic=True).repeat((2, 1, 1))
+    small.set_initial_magnetic_moments([2.0] * 4)
+    with pytest.warns(FewStatesWarning, match="6 disordered states are 2 up to symmetry"):
+        mmtp.sample_disorder(iron, small, n=6, moments="fixed")
+
+
+def test_no_cell_with_many_states_is(iron, atoms) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FewStatesWarning)
+        mmtp.sample_disorder(iron, atoms, n=20, moments="fixed")
 
 
 def test_mistakes_are_named(iron, atoms) -> None:
