@@ -57,7 +57,8 @@ def write(
 
     Raises:
         ValueError: if there is nothing to write, the format is unknown, or cannot hold the
-            labels that are given, such as moments that are vectors where it has one number.
+            labels that are given, such as moments that are vectors where it has one number; if a
+            position, moment or label is not finite.
     """
     configurations = [atoms_list] if isinstance(atoms_list, Atoms) else list(atoms_list)
     if not configurations:
@@ -78,6 +79,8 @@ def write(
     tell_of_forces(labels, names, os.fspath(path))
     vectors = some_canted(labels) if vectors is None else vectors
     labelled = list(zip(configurations, labels, strict=True))
+    for k, (atoms, of_atoms) in enumerate(labelled, 1):
+        _check_finite(atoms, of_atoms, f"cannot write {os.fspath(path)}, configuration {k}")
     left_out = LeftOut(os.fspath(path))
     with atomic_write(path) as temporary:
         if format_ == EXTXYZ:
@@ -85,6 +88,21 @@ def write(
         else:
             _ase_write(temporary, labelled, left_out, vectors, format_, options)
     left_out.say()
+
+
+def _check_finite(atoms: Atoms, labels: Labels, where: str) -> None:
+    given = {
+        "positions": atoms.positions, "cell": atoms.cell.array, "moments": labels.initial_moments,
+        "magnetic forces": labels.magnetic_forces,
+        **{what: labels.results.get(what) for what in ("energy", "forces", "stress", "magmoms")},
+    }  # fmt: skip
+    for what, values in given.items():
+        # Text in place of numbers is another mistake, which has its own words.
+        number = np.asarray(values).dtype.kind in "iuf"
+        if number and not np.all(np.isfinite(values)):
+            raise ValueError(
+                f"{where}: {what} has a value that is not finite; remove it or the configuration"
+            )
 
 
 def _write_extxyz(path: Path, labelled: _Labelled, left_out: LeftOut, vectors: bool) -> None:

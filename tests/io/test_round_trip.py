@@ -271,3 +271,29 @@ def test_what_is_written_is_read_or_named(tmp_path, name, atoms_list):
     assert len(again) == len(atoms_list)
     for before, after in zip(atoms_list, again, strict=True):
         check(before, after, said, name)
+
+
+@pytest.mark.parametrize("name", ["a.cfg", "a.extxyz", "a.traj"])
+def test_what_is_not_finite_is_refused(name, tmp_path) -> None:
+    """Read again it would be a label, or the moments that a calculation starts from."""
+    good = Atoms("Fe2", [[0, 0, 0], [1.4, 1.4, 1.4]], cell=[2.8] * 3, pbc=True, magmoms=[2.0, 2.0])
+
+    def broken(place: str) -> Atoms:
+        atoms = good.copy()
+        if place in atoms.arrays:
+            atoms.arrays[place].flat[-1] = np.nan
+        elif place == "cell":
+            atoms.cell[0, 1] = np.inf
+        else:
+            values = {"energy": -1.0, "forces": np.zeros((2, 3)), "magmoms": np.full(2, 2.0)}
+            values[place] = np.nan * values[place]
+            atoms.calc = SinglePointCalculator(atoms, **values)
+        return atoms
+
+    path = tmp_path / name
+    write(path, good)
+    before = path.read_bytes()
+    for place in ("positions", "initial_magmoms", "cell", "energy", "forces", "magmoms"):
+        with pytest.raises(ValueError, match=r"configuration 2: .*; remove it or the con"):
+            write(path, [good, broken(place)])
+    assert path.read_bytes() == before
