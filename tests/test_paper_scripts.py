@@ -656,7 +656,7 @@ def test_the_alloy_is_that_of_the_paper_without_order(invar) -> None:
     assert unlike == pytest.approx(2 * 35 * 73 / (108 * 107), rel=0.02)
 
 
-def test_ordered_crystals_stand_beside_those_of_our_dft(invar, tmp_path) -> None:
+def test_ordered_crystals_stand_beside_those_of_our_dft(invar, tmp_path, capsys) -> None:
     for name, shift in (("equilibrium", 0.0), ("fig3_ordered", 0.01)):
         cells = at_volumes("L12", "Fe3Pd", 3.74, -1.0)
         for atoms in cells:
@@ -678,6 +678,15 @@ def test_ordered_crystals_stand_beside_those_of_our_dft(invar, tmp_path) -> None
     _, cold, warm, dft, ours = csv.reader((tmp_path / "rest.csv").read_text().splitlines())
     assert [row[1] for row in (cold, warm, dft, ours)] == ["3.74", "3.751", "3.74", "3.777"]
     assert cold[3] == "1.48"
+    assert (tmp_path / "fig3.png").exists()
+    assert "linear expansion to 300 K: 9.98e-6/K" in capsys.readouterr().out
+    # An alloy without a minimum between its volumes has no such row, and what else there is.
+    (tmp_path / "fig3.png").unlink()
+    write_json(tmp_path / "fig3_300K.json", {**run, "lattice_parameter": None, "no_fit": "none"})
+    invar.invar(tmp_path)
+    _, *left = csv.reader((tmp_path / "rest.csv").read_text().splitlines())
+    assert left == [cold, dft, ours]
+    assert "alloy, 300 K, is left out: none" in capsys.readouterr().out
     assert (tmp_path / "fig3.png").exists()
 
 

@@ -126,6 +126,9 @@ def rest_table(
     ]
     for kelvin, run in runs.items():
         a = run["lattice_parameter"]
+        if a is None:
+            print(f"alloy, {kelvin} K, is left out: {run['no_fit']}")
+            continue
         moment = float(np.interp(a, run["lattice_parameters"], run["magnetisations"]))
         rows.append([f"alloy, {kelvin} K", a, run["bulk_modulus_GPa"], moment])
     cold, warm = (run["lattice_parameter"] for run in runs.values())
@@ -142,7 +145,8 @@ def rest_table(
                 [f"{kind}, {name}", at_rest, fit.bulk_modulus, float(np.interp(at_rest, a, moment))]
             )
     write_table(folder / "rest.csv", rows)
-    print(f"linear expansion to 300 K: {1e6 * (warm / cold - 1) / 300:.3g}e-6/K")
+    if None not in (cold, warm):
+        print(f"linear expansion to 300 K: {1e6 * (warm / cold - 1) / 300:.3g}e-6/K")
 
 
 def draw_invar(
