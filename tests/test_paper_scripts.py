@@ -393,7 +393,7 @@ def test_what_the_learning_selected_is_read_with_its_labels(crn, monkeypatch, tm
     parts = {"": shipped[:1], "_8": shipped[-2:]}
 
     def run(words, cwd=None, check=False) -> SimpleNamespace:
-        size = "_8" if "_8" in " ".join(words[1:5]) else ""
+        size = "_8" if {"crn_learn_8.toml", "crn_abinit_8.toml"} & set(words) else ""
         folder = tmp_path / f"learned{size}" / "iteration-000"
         if "learn" in words:
             assert (tmp_path / words[-1]).exists()
@@ -407,9 +407,9 @@ def test_what_the_learning_selected_is_read_with_its_labels(crn, monkeypatch, tm
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(crn.subprocess, "run", run)
-    crn.learn(tmp_path, tmp_path, 3)
+    crn.learn(tmp_path, tmp_path, 6)
     limits = {size: preselected(tmp_path / f"crn_learn{size}.toml")["limit"] for size in parts}
-    assert limits == {"": 3, "_8": 3}
+    assert limits == {"": 5, "_8": 6}
     found = mmtp.read(tmp_path / "learned.extxyz")
     assert [a.info["kmesh"] for a in found] == [shipped[k].info["kmesh"] for k in (0, -2, -1)]
     assert {a.info["making"] for a in found} == {shipped[0].info["making"]}

@@ -108,7 +108,7 @@ class EquilibrationRun:
         start = for_potential(potential, start)
         found = equilibrate_structures(potential, start, self.options, watch=watch)
         by_watch = sum(f.stopped for f in found)
-        held = sum(f.status == Status.HELD_AT_BOUND and not f.stopped for f in found)
+        held = sum(f.status in (Status.HELD_AT_BOUND, Status.OUTSIDE) for f in found)
         unconverged = sum(
             f.status in (Status.STEP_LIMIT, Status.NO_DESCENT) and not f.stopped for f in found
         )
@@ -116,7 +116,7 @@ class EquilibrationRun:
             f"{number} {why}"
             for number, why in (
                 (by_watch, "stopped at a grade above the upper threshold"),
-                (held, "with moments at the end of the interval that the potential covers"),
+                (held, "with moments at or beyond the end of the interval that is covered"),
                 (unconverged, "not converged"),
             )
             if number

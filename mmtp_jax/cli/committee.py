@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mmtp_jax.cli import console
 from mmtp_jax.cli.property_output import PropertyFiles
 from mmtp_jax.cli.shared_settings import NO_ACTIVE_SET
-from mmtp_jax.cli.spreads import COUNTS, Table, in_words, joined, joined_table
+from mmtp_jax.cli.spreads import COUNTS, NO_FIT, Table, in_words, joined, joined_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -220,8 +220,9 @@ class _Ended:
     def leave_out(self, contents: Sequence[dict[str, Any]]) -> None:
         """Also those whose content as a whole does not count."""
         for k, content in enumerate(contents):
-            if content.get(COUNTS) is False:
-                self.left_out[k] = content["message"]
+            why = content["message"] if content.get(COUNTS) is False else content.get(NO_FIT)
+            if why:
+                self.left_out[k] = why
                 self.status = max(self.status, 1)
 
     def head(self, paths: Sequence[str]) -> dict[str, Any]:

@@ -31,6 +31,9 @@ COUNTS = "counts"
 """Key that is false in what does not count, such as a configuration that was not relaxed; beside
 lists it is a list as long as they are. Also a column of tables, 0 where a row does not count."""
 
+NO_FIT = "no_fit"
+"""Key with why a member as a whole does not count, in words; empty where it does."""
+
 N_COUNTED = "n_counted"
 """Key with the number of members that count, where that are not all."""
 

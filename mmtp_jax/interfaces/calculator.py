@@ -25,6 +25,7 @@ from mmtp_jax.potential.potential import Potential
 from mmtp_jax.potential.vector_moments import are_vectors
 from mmtp_jax.precision import is_fork
 from mmtp_jax.simulation.moments.collapse import EquilibrationWarning
+from mmtp_jax.simulation.moments.steps import Status
 from mmtp_jax.simulation.moments.structures import (
     EquilibratedStructure,
     MomentOptions,
@@ -356,4 +357,5 @@ class EquilibratedMoments:
         if not self.follow or self._initial is None:
             return False
         same = all(map(np.array_equal, initial, self._initial))
-        return same and self._last.converged and not self._last.collapse
+        found = self._last.status in (Status.CONVERGED, Status.OUTSIDE)
+        return same and found and not self._last.collapse

@@ -42,7 +42,7 @@ class Relaxation(OfDetails):
     """The same as arrays, without ASE."""
 
     converged = of_details(
-        "converged", "Are forces, stress and magnetic forces below their tolerances?"
+        "converged", "Are forces, stress and magnetic forces small, inside of what is covered?"
     )
     status = of_details("status", "A `RelaxStatus`.")
     message = of_details("message", "How it ended, in words.")

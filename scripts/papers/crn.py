@@ -208,12 +208,16 @@ def learn(datasets: Path, folder: Path, at_most: int | None) -> None:
         shutil.copy(Path(__file__).with_name(oracle), folder)
         text = Path(__file__).with_name(settings).read_text()
         if at_most is not None:
-            text = re.sub(r"(?m)^limit = \d+$", f"limit = {at_most}", text)
+            text = re.sub(
+                r"(?m)^limit = (\d+)$", lambda of: f"limit = {min(at_most, int(of[1]))}", text
+            )
+        if size and not learned:
+            text = text.replace(f', "{LEARNED.name}"', "")
         (folder / settings).write_text(text)
         # It ends with 1 where the last round has still met something new.
         words = [sys.executable, "-m", "mmtp_jax", "learn", settings]
         if subprocess.run(words, cwd=folder, check=False).returncode > 1:
-            raise SystemExit("the learning did not come to its end; the same command goes on")
+            raise SystemExit("the learning did not come to its end; the very same command goes on")
         for path in sorted(folder.glob(f"learned{size}/iteration-*/selected.cfg")):
             # All of them are labelled: this writes the labels with what they say of their making.
             words = [str(path), "--species", "Cr", "N", "--oracle", oracle, "--jobs"]
@@ -222,7 +226,8 @@ def learn(datasets: Path, folder: Path, at_most: int | None) -> None:
             if subprocess.run(words, cwd=folder, check=False).returncode > 1:
                 raise SystemExit(f"{path} was not labelled; the same command goes on")
             learned += mmtp.read(path.with_name("l.extxyz"))
-        mmtp.write(folder / LEARNED.name, learned)
+        if learned:
+            mmtp.write(folder / LEARNED.name, learned)
 
 
 PAPER = Paper(

@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 import mmtp_jax as mmtp
 from mmtp_jax.cli import spreads
 from mmtp_jax.cli.committee import run_property
+from mmtp_jax.properties import eos
+from mmtp_jax.properties.birch_murnaghan import NoMinimumError
 from mmtp_jax.properties.second_derivatives import _hessian_rows
 from mmtp_jax.simulation.dynamics.loop import take_steps
 from mmtp_jax.simulation.moments.structures import equilibrate_batch
@@ -140,6 +142,34 @@ def test_members_that_fail_are_left_out_of_the_mean(members, crystal, run, tmp_p
     assert result.status == 1
     assert "there is no mean of 1 of 2 potentials; " in result.err
     assert not (tmp_path / "none.json").exists()
+
+
+def test_members_without_a_minimum_are_left_out_of_the_mean(
+    members, crystal, run, tmp_path, monkeypatch
+) -> None:
+    fitted, calls = eos.fit_energies, []
+
+    def fit(volumes, energies):
+        calls.append(1)
+        if len(calls) == 2:
+            raise NoMinimumError("no minimum at all")
+        return fitted(volumes, energies)
+
+    monkeypatch.setattr(eos, "fit_energies", fit)
+    prefix, third = tmp_path / "eos", tmp_path / "third.mtp"
+    mmtp.save(third, mmtp.load(members[1]))
+    words = ("-n", "4", "--range", "0.985", "1.015", "-o", prefix)
+    result = run("eos", *members, third, crystal, *words)
+    assert result.status == 1, result.err
+    content = json.loads(Path(f"{prefix}.json").read_text())
+    assert content["left_out"] == {str(members[1]): "no minimum at all"}
+    first, left, last = (json.loads(Path(f"{prefix}.{k}.json").read_text()) for k in range(3))
+    assert left["bulk_modulus_GPa"] is None
+    assert len(left["energies"]) == 4
+    mean, width = _spread([first["bulk_modulus_GPa"], last["bulk_modulus_GPa"]])
+    assert content["bulk_modulus_GPa"] == pytest.approx(mean)
+    assert content["two_sigma"]["bulk_modulus_GPa"] == pytest.approx(width)
+    assert Path(f"{prefix}.pdf").exists()
 
 
 def test_unstable_members_are_left_out_of_the_mean(members, capsys, tmp_path) -> None:

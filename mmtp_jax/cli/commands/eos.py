@@ -14,6 +14,7 @@ from mmtp_jax.cli.console import add_command
 from mmtp_jax.cli.property_output import PropertyFiles
 from mmtp_jax.cli.settings import Values
 from mmtp_jax.cli.shared_settings import Crystal, prefix
+from mmtp_jax.cli.spreads import NO_FIT
 from mmtp_jax.language import listed
 from mmtp_jax.options import (
     ANY_SEED,
@@ -182,7 +183,7 @@ def _of_one(settings: EosSettings, which: str, member: Member, files: PropertyFi
         "bulk_derivative": fit and fit.bulk_derivative,
         "moment": fit and found.moment,
         "fit_rms": fit and fit.rms,
-        "no_fit": found.no_fit,
+        NO_FIT: found.no_fit,
     }
     files.json(
         {

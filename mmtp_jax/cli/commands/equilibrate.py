@@ -37,12 +37,13 @@ examples:
   mmtp equilibrate pot.mtp new.cfg --active-set active.npz --candidates met.cfg
   mmtp template equilibrate > equilibrate.toml; mmtp equilibrate --settings equilibrate.toml
 
-The share that converges to 5e-6 eV/mu_B is the equilibration reliability of Kotykhov 2024, Table
-3. Errors are those of the configurations that converged and whose own magnetic forces are unknown
-or at most 1e-3 eV/mu_B: the moments of others were constrained, and are no reference, nor are those
-of configurations without labels. Several potentials give mean and two standard deviations, and the
-outputs of each with its number; --committee mean takes their mean energy. The exit status is 1
-if a grade above the upper threshold has stopped one.
+The share that converges to 5e-6 eV/mu_B, at moments that the potential covers, is the
+equilibration reliability of Kotykhov 2024, Table 3. Errors are those of the configurations that
+converged and whose own magnetic forces are unknown or at most 1e-3 eV/mu_B: the moments of others
+were constrained, and are no reference, nor are those of configurations without labels. Several
+potentials give mean and two standard deviations, and the outputs of each with its number;
+--committee mean takes their mean energy. The exit status is 1 if a grade above the upper threshold
+has stopped one.
 """
 
 

@@ -57,8 +57,6 @@ def _check_files(inputs: Sequence[str], settings: SampleSettings) -> None:
 def _of_one(settings: SampleSettings, member: Member) -> Found:
     of, output = settings.states, settings.output
 
-    import numpy as np
-
     import mmtp_jax as mmtp
     from mmtp_jax.progress import CountProgress
     from mmtp_jax.simulation.constants import GPA
@@ -90,11 +88,6 @@ def _of_one(settings: SampleSettings, member: Member) -> Found:
         print(f"stress  {_with_errors(stress / GPA, of_stress / GPA)} GPa")
         content |= {"stress": stress.tolist(), "stress_error": of_stress.tolist()}
     print("+- is the standard error of the mean over the states")
-    if np.ptp(states.energies) < 1e-9 * n:
-        console.warn(
-            f"all {len(states.energies)} states have the same energy, and so no error: they are "
-            "one state up to symmetry; take a larger cell (--repeat)"
-        )
     figure = None
     if output.plot is not None:
         from mmtp_jax import plot

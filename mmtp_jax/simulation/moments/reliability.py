@@ -1,8 +1,9 @@
 """How reliably a potential equilibrates moments, and how close to reference ones it ends.
 
 The equilibration reliability of Kotykhov 2024 (Sec. 2.4, Table 3) is the share of configurations
-whose largest |T_i| is below 5e-3 meV/mu_B afterwards. Errors of the moments are those of these
-configurations, where the reference is an equilibrium itself: constrained ones say nothing of it.
+whose largest |T_i| is below 5e-3 meV/mu_B afterwards; here, at moments that the potential covers.
+Errors of the moments are those of these configurations, where the reference is an equilibrium
+itself: constrained ones say nothing of it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Reliability:
     n_configurations: int
     n_atoms: int
     converged: float
-    """Share of configurations with all |T_i| below the tolerance of the search."""
+    """Share of configurations with all |T_i| below the tolerance of the search, at moments that the
+    potential covers."""
     held: float
     """Share with moments held at the end of their interval, or at zero."""
     statuses: dict[str, int]

@@ -48,8 +48,8 @@ _MESSAGES = {
     Status.NO_DESCENT: "no step lowers the energy any more; the tolerance is below what the "
     "precision allows",
     Status.STOPPED: "stopped from outside before it was converged",
-    Status.OUTSIDE: "magnetic forces are below the tolerance, but beyond the interval that the "
-    "potential covers, where its confinement holds moments",
+    Status.OUTSIDE: "the energy is lowest at moments beyond the interval that the potential "
+    "covers, where its confinement holds them",
 }
 
 

@@ -25,7 +25,7 @@ from mmtp_jax.simulation.moments.watched import search_watched
 from mmtp_jax.simulation.watch import BoundWatch, Watch, alike
 from mmtp_jax.structures.batch import Batch, default_chunk, lockstep_atoms, make_batches, pack
 from mmtp_jax.structures.device import OnDevice
-from mmtp_jax.structures.domain import DomainReport, check_domain
+from mmtp_jax.structures.domain import DomainReport, check_domain, moment_at_end
 from mmtp_jax.structures.neighbours import NeighbourTable, neighbour_table
 from mmtp_jax.structures.results import Result, results_of
 from mmtp_jax.structures.structure import Structure, lengths
@@ -56,6 +56,8 @@ class EquilibratedStructure:
     """How it ended."""
     unstable: bool = False
     """All moments are zero, and the energy falls as soon as they grow."""
+    moment: str = ""
+    """Which moment is furthest beyond its interval, in words; empty where none is."""
 
     @property
     def structure(self) -> Structure:
@@ -84,7 +86,7 @@ class EquilibratedStructure:
             f"{self.status.message} ({self.n_steps} evaluations, largest magnetic force "
             f"{lengths(self.result.magnetic_forces).max():.2g} eV/mu_B)"
         )
-        return f"{text}; {self.collapse}" if self.collapse else text
+        return "; ".join(part for part in (text, self.moment, self.collapse) if part)
 
     @property
     def collapse(self) -> str:
@@ -179,19 +181,9 @@ def equilibrate_structures(
         n_done += len(batch.members)
         if callback is not None:
             callback(n_done)
-    found = [_judged(potential, f) for f in found]
     check_domain(potential, [f.structure for f in found], tables).warn()
     warn_of_collapse([f.collapse for f in found], [s.name for s in structures])
     return found
-
-
-def _judged(potential: Potential, found: EquilibratedStructure) -> EquilibratedStructure:
-    """Of a confined potential, minima beyond the intervals of moments do not count."""
-    structure = found.structure
-    sizes = lengths(structure.magmoms) if structure.vectors else structure.magmoms
-    inside = Reach(*map(np.asarray, intervals(potential)))
-    outside = inside.too_large(structure.types, sizes).any()
-    return replace(found, status=Status.OUTSIDE) if found.converged and outside else found
 
 
 def _batches_alike(
@@ -274,12 +266,21 @@ class StructureEquilibrator(OnDevice):
                     result=result,
                     residual=float(found.residual[slot]),
                     n_steps=int(found.n_steps[slot]),
-                    status=Status(int(found.status[slot])),
                     unstable=bool(unstable[slot]),
+                    **self._judged(structures[member].types, magmoms[slot], found.status[slot]),
                 ),
             )
             for slot, (member, result) in enumerate(results)
         ], memory
+
+    def _judged(self, types: np.ndarray, magmoms: np.ndarray, status: int) -> dict[str, Any]:
+        """How a search ended: a minimum where confinement holds moments does not count."""
+        status, potential = Status(int(status)), self.potential
+        sizes = lengths(magmoms) if are_vectors(magmoms) else magmoms
+        inside = Reach(*map(np.asarray, intervals(potential)))
+        if status != Status.CONVERGED or not inside.too_large(types, sizes).any():
+            return {"status": status}
+        return {"status": Status.OUTSIDE, "moment": moment_at_end(potential, types, magmoms)}
 
     def _search(self, graph: Graph, memory: Memory | None, max_steps: int) -> Equilibrated:
         options = self.options

@@ -72,7 +72,7 @@ class RelaxedStructure:
 
     @property
     def converged(self) -> bool:
-        """Are forces, stress and magnetic forces below their tolerances?"""
+        """Are forces, stress and magnetic forces small, inside of what the potential covers?"""
         return self.status == RelaxStatus.CONVERGED
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmtp_jax.language import counted
 from mmtp_jax.potential.potential import Potential
 from mmtp_jax.precision import with_double_precision
 from mmtp_jax.readable import readable
@@ -24,14 +26,9 @@ from mmtp_jax.warn import warn
 
 QUANTITIES = ("energy", "forces", "stress")
 
-SAME = 1e-5
-"""eV per atom: states whose energies are nearer than that are the same one, up to symmetry."""
-FEW = 5
-"""Different states of a cell below which their average is not called that of a paramagnet."""
-
 
 class FewStatesWarning(UserWarning):
-    """A cell is so small that its disordered states are all alike, up to symmetry."""
+    """A cell is so small that its disordered states repeat, or are all one up to symmetry."""
 
 
 @readable
@@ -130,7 +127,7 @@ def sample_states(
             equilibrated.
 
     Warns:
-        FewStatesWarning: if fewer than `FEW` states differ, and others repeat them.
+        FewStatesWarning: if a cell has fewer states than n, or all have one energy.
     """
     if n < 2:
         raise ValueError(f"an average with its error needs at least two states, got n = {n}")
@@ -161,12 +158,13 @@ def sample_states(
         )
     stresses = [f.result.stress for f in good]
     energies = np.array([f.result.energy for f in good])
-    different = 1 + int(np.sum(np.diff(np.sort(energies)) > SAME * len(structure)))
-    if different < min(FEW, len(good)):
+    possible = _states_of(structure.types[which])
+    if possible < n or np.ptp(energies) < 1e-9 * len(structure):
         warn(
-            f"{structure.name}: {len(good)} disordered states are {different} up to symmetry: the "
-            "cell is too small for a paramagnet, and the error of the average says nothing of one; "
-            "take a larger cell",
+            f"{structure.name}: {counted(int(which.sum()), 'magnetic atom')} of this cell have "
+            f"{counted(possible, 'state')} without net moment, but for reversal, so that {n} are "
+            "no sample of a paramagnet, and the error of their average says nothing of one; take a "
+            "larger cell (repeat it)",
             FewStatesWarning,
         )
     return DisorderedStates(
@@ -177,6 +175,13 @@ def sample_states(
         magnetic=which,
         n_drawn=n,
     )
+
+
+def _states_of(types: np.ndarray) -> int:
+    """How many `random_signs` of these magnetic atoms (k,) there are, but for reversal of all."""
+    sizes = np.unique(types, return_counts=True)[1]
+    patterns = math.prod(math.comb(n, n // 2) * (1 + n % 2) for n in sizes.tolist())
+    return max(1, patterns // 2)
 
 
 def _signs(keys: Any, number: Any, types: Any, magnetic: Any) -> Any:

@@ -240,13 +240,15 @@ class SpinRun(HostLoop):
             self.walk.moments.chunk, vectors,
         )  # fmt: skip
         result = np.asarray(found.magmoms, float)[:n_atoms].reshape(magmoms.shape)
-        failed = np.asarray(has_failed(found.status, result, self.magnetic))
+        failed = np.asarray(
+            has_failed(self.model.potential, self.system.types, found.status, result, self.magnetic)
+        )
         if failed.any():
             r = int(np.argmax(failed))
             status = Status(int(found.status[r]))
             why = status.message
             if status == Status.CONVERGED:
-                why = "a moment has collapsed to zero"
+                why = "a moment has collapsed to zero, or is beyond what the potential covers"
             raise ValueError(
                 f"the moments of replica {r} cannot be equilibrated at the start: {why}; start "
                 "from other moments, or keep the magnitudes fixed"

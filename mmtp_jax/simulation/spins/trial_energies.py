@@ -7,8 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mmtp_jax.potential.confinement import intervals
 from mmtp_jax.potential.energy import Neighborhoods, site_energies
 from mmtp_jax.potential.observables import Graph, Observables, evaluate
+from mmtp_jax.potential.potential import Potential
 from mmtp_jax.simulation.dynamics.evaluation import Model
 from mmtp_jax.simulation.moments.collapse import COLLAPSED
 from mmtp_jax.simulation.moments.equilibrate import equilibrate_graph
@@ -49,14 +51,23 @@ def equilibrated(
         carry=spins.watched,
     )
     magmoms = _of_replicas(spins, found.magmoms)
-    failed = has_failed(found.status, magmoms, around.magnetic)
+    failed = has_failed(
+        model.potential, around.system.types, found.status, magmoms, around.magnetic
+    )
     return magmoms, found.energy.astype(float), ~failed, watched
 
 
-def has_failed(status: Array, magmoms: Array, magnetic: Array) -> Array:
-    """(R,) bool: equilibrated moments (R, n) or (R, n, 3) that do not make a state of the walk."""
-    collapsed = jnp.any(magnetic & (lengths_of(magmoms) < COLLAPSED), axis=1)
-    return (status != Status.CONVERGED) | collapsed
+def has_failed(
+    potential: Potential, types: Array, status: Array, magmoms: Array, magnetic: Array
+) -> Array:
+    """(R,) bool: equilibrated moments (R, n) or (R, n, 3) that do not make a state of the walk.
+
+    They have not converged, are beyond what the potential covers, or have collapsed.
+    """
+    sizes = lengths_of(magmoms)
+    collapsed = magnetic & (sizes < COLLAPSED)
+    beyond = intervals(potential).too_large(types, sizes)
+    return (status != Status.CONVERGED) | jnp.any(collapsed | beyond, axis=1)
 
 
 def lengths_of(magmoms: Array) -> Array:

@@ -411,4 +411,13 @@ def test_a_minimum_that_confinement_makes_does_not_count(running_iron) -> None:
     assert not found.converged
     assert found.residual < 1e-3
     assert 3.0 < found.magmoms[0] < 3.45
-    assert "where its confinement holds moments" in found.message
+    assert "where its confinement holds them" in found.message
+    assert "the moment of atom 0 (Fe), 3.05" in found.message
+    confined = with_confinement(running_iron)
+    for follow in (False, True):
+        atoms = ferromagnet.copy()
+        atoms.calc = mmtp.MMTPCalculator(confined, equilibrate=True, follow=follow)
+        with pytest.warns(mmtp.EquilibrationWarning, match="where its confinement holds them"):
+            assert atoms.get_potential_energy() == pytest.approx(found.energy, abs=1e-6)
+    with pytest.raises(ValueError, match=r"could be equilibrated.*where its confinement holds"):
+        mmtp.sample_disorder(confined, ferromagnet, n=4)

@@ -460,6 +460,18 @@ def test_a_minimum_that_confinement_makes_does_not_count(running_iron, bcc) -> N
     assert unbounded.enthalpy == pytest.approx(found.enthalpy, abs=1e-9)
 
 
+def test_a_pair_that_the_repulsion_holds_does_not_count(iron, bcc) -> None:
+    start = bcc(0, (1, 1, 1), lattice=2.8, rattle=0.0, strain=0.0)
+    shortest = 2.8 * 3**0.5 / 2
+    potential = with_confinement(iron.replace(min_dist=shortest * 1.02))
+    kept = {"cell": "none", "moments": "fixed"}
+    (found,) = relax_structures(potential, [start], RelaxOptions(**kept))
+    assert found.status == RelaxStatus.TOO_CLOSE
+    assert found.force < 1e-6
+    (unbounded,) = relax_structures(potential, [start], RelaxOptions(**kept, bounded=False))
+    assert unbounded.converged
+
+
 def test_one_that_stops_does_not_hold_up_the_others(iron, bcc) -> None:
     structures = [bcc(0, (1, 1, 2)), bcc(1, (1, 1, 1))]
     structures[0].positions[0] += 0.4

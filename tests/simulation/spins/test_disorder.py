@@ -96,14 +96,17 @@ def test_a_cell_with_few_states_is_named(iron) -> None:
     """Of four atoms there are six: one sublattice against the other, or half of each."""
     small = bulk("Fe", a=2.84, cubic=True).repeat((2, 1, 1))
     small.set_initial_magnetic_moments([2.0] * 4)
-    with pytest.warns(FewStatesWarning, match="6 disordered states are 2 up to symmetry"):
+    words = "4 magnetic atoms of this cell have 3 states without net moment, but for reversal"
+    with pytest.warns(FewStatesWarning, match=words):
         mmtp.sample_disorder(iron, small, n=6, moments="fixed")
 
 
 def test_no_cell_with_many_states_is(iron, atoms) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", FewStatesWarning)
-        mmtp.sample_disorder(iron, atoms, n=20, moments="fixed")
+        mmtp.sample_disorder(iron, atoms, n=35, moments="fixed")
+    with pytest.warns(FewStatesWarning, match="8 magnetic atoms of this cell have 35 states"):
+        mmtp.sample_disorder(iron, atoms, n=36, moments="fixed")
 
 
 def test_mistakes_are_named(iron, atoms) -> None:
