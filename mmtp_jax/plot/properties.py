@@ -70,7 +70,7 @@ def eos(found: EquationOfState, atoms_per_cell: float | None = None) -> Figure:
     else:
         values, errors, unit = found.pressures, found.pressure_errors, "Pressure (GPa)"
     if fit is None:
-        words = "no minimum between the volumes"
+        words = "no fit"
     else:
         curve = 1e3 * (fit.energies(smooth) - fit.energy) if at_rest else fit.pressures(smooth)
         left.plot(smooth, curve, color=COLOURS[0], linewidth=1.3, label="Birch-Murnaghan")
@@ -134,11 +134,7 @@ def magnetisation(found: EquationOfState, atoms_per_cell: float = 2.0) -> Figure
         axes.xaxis.set_major_locator(MaxNLocator(6))
         _legend(axes, loc="best")
         plain(axes)
-    lines = (
-        "no minimum between the volumes"
-        if found.fit is None
-        else ("vertical lines: without pressure")
-    )
+    lines = "no fit" if found.fit is None else ("vertical lines: without pressure")
     figure.suptitle(f"{kelvin:g} K; {lines}", fontsize=10.5)
     _name_bars(figure, found)
     return figure

@@ -37,6 +37,9 @@ from mmtp_jax.structures.structure import lengths
 BLOCKS = 8
 """Blocks of a time series whose means give the standard error."""
 
+LEAST = 4
+"""Volumes that must count for a fit."""
+
 DEFAULT_SCALES = tuple(np.linspace(0.97, 1.03, 9))
 """Of the lengths of the cell."""
 
@@ -64,7 +67,7 @@ class EquationOfState:
     """What is wrong with each, empty where nothing is."""
     fit: BirchMurnaghan | None
     """To energies at 0 K, to pressures at a temperature; volume and energy per atom. None where
-    there is no minimum between the volumes."""
+    there is no minimum between the volumes, or too few of them count."""
     temperature_K: float | None
     """None for 0 K without zero-point motion."""
     pressure_errors: np.ndarray | None = None
@@ -146,8 +149,8 @@ def equation_of_state(
         potential: the potential.
         atoms: a crystal; for dynamics a supercell. It is not changed. Its moments define the
             magnetic state at all volumes.
-        scales: factors of its cell vectors, at least four. If the minimum is not between them,
-            there is no fit.
+        scales: factors of its cell vectors, at least four. If the minimum is not between them, or
+            fewer than four keep the magnetic state, there is no fit.
         temperature_K: of dynamics at fixed volumes (Burov 2026, Fig. 3); None for 0 K.
         shape: at 0 K, the shape of the cell relaxes at each volume.
         n_steps: of dynamics, thermalisation included.
@@ -158,8 +161,7 @@ def equation_of_state(
             ``timestep_fs``, ``thermostat``, ``seed``, ``spins``, ...).
 
     Raises:
-        ValueError: if fewer than four volumes can be calculated without the loss of the magnetic
-            state.
+        ValueError: if no volume can be calculated without the loss of the magnetic state.
 
     Example:
         >>> found = mmtp.equation_of_state(pot, atoms)
@@ -203,7 +205,6 @@ def _at_rest(
     n = len(replicas[0])
     volumes = np.array([f.volume for f in found]) / n
     energies = np.array([f.energy for f in found]) / n
-    _require(counts, messages)
     return EquationOfState(
         scales=scales,
         volumes=volumes,
@@ -214,7 +215,7 @@ def _at_rest(
         counts=counts,
         messages=messages,
         temperature_K=None,
-        **_fitted(fit_energies, volumes[counts], energies[counts]),
+        **_fitted(fit_energies, volumes, energies, counts, messages),
     )
 
 
@@ -242,7 +243,6 @@ def _in_motion(
         raise KeyboardInterrupt
     messages = tuple(run.message_of(r) if o else "" for r, o in enumerate(run.outcomes))
     counts = np.array([not message for message in messages])
-    _require(counts, messages)
     late = run.steps >= n_thermalise
     n = len(replicas[0])
     sampled = np.array(magmoms)
@@ -264,7 +264,7 @@ def _in_motion(
         temperature_K=float(np.ravel(options.temperature_K)[0]),
         pressure_errors=pressure_errors,
         moment_errors=moment_errors,
-        **_fitted(fit_pressures, volumes[counts], pressures[counts]),
+        **_fitted(fit_pressures, volumes, pressures, counts, messages),
     )
 
 
@@ -272,10 +272,24 @@ def _fitted(
     fit: Callable[[np.ndarray, np.ndarray], BirchMurnaghan],
     volumes: np.ndarray,
     values: np.ndarray,
+    counts: np.ndarray,
+    messages: Sequence[str],
 ) -> dict[str, Any]:
-    """The fields ``fit`` and ``no_fit``: what dynamics has found is not lost for want of a fit."""
+    """The fields ``fit`` and ``no_fit``: what was found is not lost for want of a fit.
+
+    Raises:
+        ValueError: if nothing counts.
+    """
+    if counts.sum() < LEAST:
+        why = (
+            f"only {int(counts.sum())} of {len(counts)} volumes count; for example: "
+            f"{next(filter(None, messages))}; choose other volumes or other moments to start from"
+        )
+        if not counts.any():
+            raise ValueError(why)
+        return {"fit": None, "no_fit": why}
     try:
-        return {"fit": fit(volumes, values)}
+        return {"fit": fit(volumes[counts], values[counts])}
     except NoMinimumError as error:
         return {"fit": None, "no_fit": str(error)}
 
@@ -289,15 +303,6 @@ def _mean(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean (R,) of a time series (t, R), and its standard error from the means of blocks."""
     blocks = np.array([part.mean(axis=0) for part in np.array_split(series, BLOCKS)])
     return series.mean(axis=0), blocks.std(axis=0, ddof=1) / np.sqrt(BLOCKS)
-
-
-def _require(counts: np.ndarray, messages: Sequence[str]) -> None:
-    if counts.sum() < 4:
-        first = next(message for message in messages if message)
-        raise ValueError(
-            f"only {int(counts.sum())} of {len(counts)} volumes count; for example: {first}; "
-            "choose other volumes or other moments to start from"
-        )
 
 
 def _scaled(atoms: Atoms, scale: float) -> Atoms:

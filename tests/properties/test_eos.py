@@ -8,6 +8,7 @@ from ase.build import bulk
 from ase.eos import EquationOfState as OfASE
 
 import mmtp_jax as mmtp
+from mmtp_jax.fitting.confine import with_confinement
 from mmtp_jax.properties.birch_murnaghan import NoMinimumError, fit_energies, fit_pressures
 from mmtp_jax.simulation.constants import GPA
 
@@ -90,6 +91,22 @@ def test_without_a_minimum_all_but_the_fit_is_there(iron, ferromagnet) -> None:
         found.lattice_parameter()
     with pytest.raises(NoMinimumError, match="no minimum between the volumes"):
         _ = found.moment
+
+
+def test_with_few_volumes_that_count_there_is_no_fit(running_iron) -> None:
+    """Moments grow with the volume, and leave what is covered: those volumes do not count."""
+    c = np.array(running_iron.radial_coeffs)
+    c[:, :, 0, 0, 2, 0] = -0.034
+    potential = with_confinement(running_iron.replace(radial_coeffs=c))
+    crystal = bulk("Fe", a=2.8, cubic=True)
+    crystal.set_initial_magnetic_moments([2.5, 2.5])
+    found = mmtp.equation_of_state(potential, crystal, np.linspace(0.95, 1.08, 6))
+    assert 0 < found.counts.sum() < 4
+    assert np.array_equal(found.counts, found.moments <= 3.0)
+    assert found.fit is None
+    assert "is at the end of the interval" in found.no_fit
+    assert f"only {found.counts.sum()} of 6 volumes count" in str(found)
+    assert np.isfinite(found.energies).all()
 
 
 def test_in_motion(iron, ferromagnet) -> None:

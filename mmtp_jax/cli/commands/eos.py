@@ -36,7 +36,8 @@ examples:
 
 At 0 K moments are equilibrated and positions relax at each volume, and the Birch-Murnaghan fit is
 one to energies. At a temperature, replicas run at fixed volumes, and it is one to mean pressures.
-Without a minimum between the volumes all but the fit is written, and the exit status is 1.
+Without a minimum between them, or with fewer than four whose state is kept, all but the fit is
+written, and the exit status is 1.
 Several potentials give mean and two standard deviations. Files: PREFIX.json, PREFIX.csv, PREFIX.pdf
 and PREFIX.png, of each of several potentials PREFIX.0...
 """
@@ -48,8 +49,8 @@ examples:
   mmtp magnetisation pot.mtp fepd.cfg --cell-atoms 4 --temperature 300 --range 0.96 1.03 -o fepd
 
 Magnetisation and pressure over the lattice parameter (Burov 2026, Fig. 3). Moments keep their signs
-unless --spins lets them flip. Without a minimum between the volumes all is written but what is at
-zero pressure, and the exit status is 1. Several potentials give mean and two standard deviations.
+unless --spins lets them flip. Where the volumes carry no fit, all is written but what is at zero
+pressure, and the exit status is 1. Several potentials give mean and two standard deviations.
 Files: PREFIX.json, PREFIX.csv, PREFIX.pdf and PREFIX.png, of each of several potentials PREFIX.0...
 """
 
