@@ -126,7 +126,7 @@ RECIPES = {
             "species": ("Fe", "Pd"),
             "cutoff": 5.0,
             "magnetic_size": 3,
-            "seed": 0,
+            "seed": 5,
         },
         fit={"max_iterations": 300},
         use="ferromagnetic fcc Fe-Pd of 0 to 50 % Pd, to try alloys with",
