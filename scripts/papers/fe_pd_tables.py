@@ -162,7 +162,7 @@ def draw_invar(
         for axis, column in zip(axes, (2, 3), strict=True):
             axis.plot(dft[kind][:, 0], dft[kind][:, column], f"C{place}s", ms=6, mfc="none",
                       label=f"{kind}, DFT")  # fmt: skip
-            axis.plot(ours[kind][:, 0], ours[kind][:, column], f"C{place}--", lw=1,
+            axis.plot(ours[kind][:, 0], ours[kind][:, column], f"C{place}.--", lw=1, ms=4,
                       label=f"{kind}, potential")  # fmt: skip
     for axis, quantity in zip(axes, ("magnetisation (mu_B/atom)", "pressure (GPa)"), strict=True):
         axis.set(xlabel=in_figures("lattice parameter (Angstrom)"), ylabel=in_figures(quantity))
