@@ -134,7 +134,7 @@ def magnetisation(found: EquationOfState, atoms_per_cell: float = 2.0) -> Figure
         axes.xaxis.set_major_locator(MaxNLocator(6))
         _legend(axes, loc="best")
         plain(axes)
-    lines = "no fit" if found.fit is None else ("vertical lines: without pressure")
+    lines = "no fit" if found.fit is None else "vertical lines: without pressure"
     figure.suptitle(f"{kelvin:g} K; {lines}", fontsize=10.5)
     _name_bars(figure, found)
     return figure
