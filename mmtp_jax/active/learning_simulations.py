@@ -109,9 +109,7 @@ class EquilibrationRun:
         found = equilibrate_structures(potential, start, self.options, watch=watch)
         by_watch = sum(f.stopped for f in found)
         held = sum(f.status in (Status.HELD_AT_BOUND, Status.OUTSIDE) for f in found)
-        unconverged = sum(
-            f.status in (Status.STEP_LIMIT, Status.NO_DESCENT) and not f.stopped for f in found
-        )
+        unconverged = sum(f.status in (Status.STEP_LIMIT, Status.NO_DESCENT) for f in found)
         reasons = [
             f"{number} {why}"
             for number, why in (

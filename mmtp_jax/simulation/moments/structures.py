@@ -213,6 +213,7 @@ class StructureEquilibrator(OnDevice):
     ) -> None:
         super().__init__(potential, dtype)
         self.options = options
+        self._inside = Reach(*map(np.asarray, intervals(potential)))
         self._kind: tuple[bytes, bool] | None = None
         self._memory: Memory | None = None
 
@@ -257,30 +258,30 @@ class StructureEquilibrator(OnDevice):
         magmoms = batch.split(np.asarray(found.magmoms, np.float64))
         results = results_of(batch, structures, sites, found.observables)
         unstable = self._unstable(graph, found, magmoms)
-        return [
-            (
-                member,
-                EquilibratedStructure(
-                    start=structures[member],
-                    magmoms=magmoms[slot],
-                    result=result,
-                    residual=float(found.residual[slot]),
-                    n_steps=int(found.n_steps[slot]),
-                    unstable=bool(unstable[slot]),
-                    **self._judged(structures[member].types, magmoms[slot], found.status[slot]),
-                ),
+        ended = []
+        for slot, (member, result) in enumerate(results):
+            start, at_end = structures[member], magmoms[slot]
+            status = self._judged(Status(int(found.status[slot])), start.types, at_end)
+            equilibrated = EquilibratedStructure(
+                start=start,
+                magmoms=at_end,
+                result=result,
+                residual=float(found.residual[slot]),
+                n_steps=int(found.n_steps[slot]),
+                status=status,
+                unstable=bool(unstable[slot]),
+                moment=moment_at_end(self.potential, start.types, at_end)
+                if status == Status.OUTSIDE
+                else "",
             )
-            for slot, (member, result) in enumerate(results)
-        ], memory
+            ended.append((member, equilibrated))
+        return ended, memory
 
-    def _judged(self, types: np.ndarray, magmoms: np.ndarray, status: int) -> dict[str, Any]:
+    def _judged(self, status: Status, types: np.ndarray, magmoms: np.ndarray) -> Status:
         """How a search ended: a minimum where confinement holds moments does not count."""
-        status, potential = Status(int(status)), self.potential
         sizes = lengths(magmoms) if are_vectors(magmoms) else magmoms
-        inside = Reach(*map(np.asarray, intervals(potential)))
-        if status != Status.CONVERGED or not inside.too_large(types, sizes).any():
-            return {"status": status}
-        return {"status": Status.OUTSIDE, "moment": moment_at_end(potential, types, magmoms)}
+        outside = status == Status.CONVERGED and self._inside.too_large(types, sizes).any()
+        return Status.OUTSIDE if outside else status
 
     def _search(self, graph: Graph, memory: Memory | None, max_steps: int) -> Equilibrated:
         options = self.options
